@@ -1,0 +1,64 @@
+// The one interface through which host code reaches a device: memory, copies, streams, events, graph capture.
+// `cpu` runs everything at once in the calling thread; `cuda` and `sim` implement the same calls asynchronously.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "core/device.h"
+
+namespace medfusion::core {
+
+// Handles are small integers owned by the runtime that made them. Stream 0 is the default stream.
+struct Stream {
+  uint64_t id = 0;
+};
+struct Event {
+  uint64_t id = 0;
+};
+struct Graph {
+  uint64_t id = 0;
+};
+
+class Runtime {
+ public:
+  virtual ~Runtime() = default;
+  virtual Device device() const = 0;
+
+  // Memory aligned to at least 64 bytes. Throws Error when there is none, saying how much was asked.
+  virtual void* allocate(int64_t bytes) = 0;
+  virtual void free(void* pointer, int64_t bytes) noexcept = 0;
+
+  // Ordered within the stream. Host pointers must stay valid until the stream has run the copy.
+  virtual void copy_to_device(void* device, const void* host, int64_t bytes, Stream stream) = 0;
+  virtual void copy_to_host(void* host, const void* device, int64_t bytes, Stream stream) = 0;
+  virtual void copy_on_device(void* to, const void* from, int64_t bytes, Stream stream) = 0;
+  virtual void fill_bytes(void* device, uint8_t value, int64_t bytes, Stream stream) = 0;
+
+  // Queues `work` (the launch of one kernel, named for errors) on the stream.
+  virtual void launch(Stream stream, const char* name, std::function<void()> work) = 0;
+
+  virtual Stream create_stream() = 0;
+  virtual void destroy_stream(Stream stream) = 0;
+  virtual void synchronize(Stream stream) = 0;  // waits until the stream has run all its work
+  virtual Event create_event() = 0;
+  virtual void destroy_event(Event event) = 0;
+  virtual void record(Event event, Stream stream) = 0;
+  virtual void wait(Stream stream, Event event) = 0;  // later work of the stream runs after the event
+
+  // Between begin and end, work queued on the stream is recorded instead of run. Synchronizing, allocating and
+  // host copies are errors while a capture is under way.
+  virtual void begin_capture(Stream stream) = 0;
+  virtual Graph end_capture(Stream stream) = 0;
+  virtual void replay(Graph graph, Stream stream) = 0;
+  virtual void destroy_graph(Graph graph) = 0;
+};
+
+// The runtime of a device; throws Error where this build or machine has none.
+Runtime& runtime(Device device);
+
+std::unique_ptr<Runtime> make_cpu_runtime();
+
+}  // namespace medfusion::core
