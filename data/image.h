@@ -1,0 +1,21 @@
+// Image files in and out.
+#pragma once
+
+#include <string>
+
+#include "core/tensor.h"
+
+namespace medfusion::data {
+
+// Decodes a PNG or JPEG file to [height, width, channels]: u8, or i32 in 0..65535 for a 16-bit PNG. channels
+// is 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGBA); palettes become RGB or RGBA, 1-, 2- and 4-bit grays are
+// scaled to 0..255, CMYK JPEGs become RGB. Color profiles, gamma chunks and EXIF orientation are not applied.
+// Throws core::InputError naming the file and the reason where it is missing, of another format, damaged (PNG
+// checksums are verified) or cut short anywhere. Safe to call from several threads.
+core::Tensor decode_image(const std::string& path);
+
+// Writes u8 pixels [height, width, channels], channels 1..4, as an 8-bit PNG. The bytes depend on the pixels
+// only. The file appears under its name when it is complete; throws core::Error where it cannot be written.
+void write_png(const std::string& path, const core::Tensor& pixels);
+
+}  // namespace medfusion::data
