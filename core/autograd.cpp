@@ -11,9 +11,12 @@ namespace medfusion::core {
 
 class Node {
  public:
-  Node(const char* operation, uint64_t order, std::vector<std::shared_ptr<GradientState>> inputs, Backward backward,
-       std::weak_ptr<GradientState> output)
-      : operation_(operation), order_(order), inputs_(std::move(inputs)), backward_(std::move(backward)),
+  Node(const char* operation, uint64_t order, std::vector<std::shared_ptr<GradientState>> inputs,
+       Backward backward, std::weak_ptr<GradientState> output)
+      : operation_(operation),
+        order_(order),
+        inputs_(std::move(inputs)),
+        backward_(std::move(backward)),
         output_(std::move(output)) {}
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
@@ -36,7 +39,8 @@ class Node {
   std::shared_ptr<GradientState> output() const { return output_.lock(); }
 
   void run(const Tensor& grad_output) {
-    MEDFUSION_CHECK(backward_ != nullptr, "backward: {} was back-propagated already; run the forward again", operation_);
+    MEDFUSION_CHECK(backward_ != nullptr, "backward: {} was back-propagated already; run the forward again",
+                    operation_);
     const Backward backward = std::exchange(backward_, nullptr);
     backward(grad_output, InputGradients(inputs_));
   }
@@ -76,7 +80,8 @@ void accumulate_into(GradientState& state, const Tensor& gradient) {
     state.gradient = gradient.to_contiguous();
     return;
   }
-  // A first gradient may be shared with another input of the same operation: adding must not change that one too.
+  // A first gradient may be shared with another input of the same operation: adding must not change that one
+  // too.
   if (state.producer && !state.gradient.exclusive()) state.gradient = state.gradient.clone();
   if (state.dtype == DType::f64) {
     add_in_place<double>(state.gradient.view(), gradient.view());
@@ -110,7 +115,8 @@ Variable Variable::result(const char* operation, Tensor value, std::initializer_
 Variable Variable::result(const char* operation, Tensor value, const std::vector<Variable>& inputs,
                           Backward backward) {
   Variable variable(std::move(value));
-  const bool any = std::any_of(inputs.begin(), inputs.end(), [](const Variable& v) { return v.requires_grad(); });
+  const bool any =
+      std::any_of(inputs.begin(), inputs.end(), [](const Variable& v) { return v.requires_grad(); });
   if (!enabled || !any) return variable;
   variable.state_ = std::make_shared<GradientState>();
   variable.state_->shape = variable.value_.shape();
@@ -118,21 +124,22 @@ Variable Variable::result(const char* operation, Tensor value, const std::vector
   std::vector<std::shared_ptr<GradientState>> states;
   states.reserve(inputs.size());
   for (const Variable& input : inputs) states.push_back(input.state_);
-  variable.state_->producer = std::make_shared<Node>(operation, next_order++, std::move(states), std::move(backward),
-                                                     std::weak_ptr(variable.state_));
+  variable.state_->producer = std::make_shared<Node>(operation, next_order++, std::move(states),
+                                                     std::move(backward), std::weak_ptr(variable.state_));
   return variable;
 }
 
 void Variable::set_gradient_buffer(const Tensor& buffer) const {
   MEDFUSION_CHECK(state_ && !state_->producer, "set_gradient_buffer: not a leaf that requires a gradient");
   MEDFUSION_CHECK(buffer.shape() == state_->shape && buffer.dtype() == state_->dtype,
-                  "set_gradient_buffer: expected {} {}, got {} {}", name_of(state_->dtype), state_->shape.str(),
-                  name_of(buffer.dtype()), buffer.shape().str());
+                  "set_gradient_buffer: expected {} {}, got {} {}", name_of(state_->dtype),
+                  state_->shape.str(), name_of(buffer.dtype()), buffer.shape().str());
   state_->gradient = buffer;
 }
 
 void Variable::backward(const Tensor& grad_output) const {
-  MEDFUSION_CHECK(state_ && state_->producer, "backward: this variable is not the result of a recorded operation");
+  MEDFUSION_CHECK(state_ && state_->producer,
+                  "backward: this variable is not the result of a recorded operation");
   if (grad_output.defined()) {
     accumulate_into(*state_, grad_output.clone());
   } else {
@@ -143,7 +150,8 @@ void Variable::backward(const Tensor& grad_output) const {
   const auto later = [](const std::shared_ptr<Node>& a, const std::shared_ptr<Node>& b) {
     return a->order() < b->order();
   };
-  std::priority_queue<std::shared_ptr<Node>, std::vector<std::shared_ptr<Node>>, decltype(later)> ready(later);
+  std::priority_queue<std::shared_ptr<Node>, std::vector<std::shared_ptr<Node>>, decltype(later)> ready(
+      later);
   std::unordered_set<const Node*> seen{state_->producer.get()};
   ready.push(state_->producer);
   while (!ready.empty()) {

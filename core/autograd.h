@@ -1,6 +1,6 @@
 // Reverse-mode differentiation: a tape of closures made where the forward ran.
-// A Variable pairs a value with its place in the graph. The graph holds no values of its own: a node keeps only the
-// tensors its closure captured.
+// A Variable pairs a value with its place in the graph. The graph holds no values of its own: a node keeps
+// only the tensors its closure captured.
 #pragma once
 
 #include <functional>
@@ -18,7 +18,7 @@ class Node;
 struct GradientState {
   Shape shape;
   DType dtype = DType::f32;
-  Tensor gradient;                 // undefined until something is accumulated, for leaves: the persistent buffer
+  Tensor gradient;  // undefined until something is accumulated, for leaves: the persistent buffer
   std::shared_ptr<Node> producer;  // null for leaves
 };
 
@@ -28,8 +28,8 @@ class InputGradients {
   explicit InputGradients(std::span<const std::shared_ptr<GradientState>> states) : states_(states) {}
   // Whether anyone wants the gradient of input i; skip its computation otherwise.
   bool needed(size_t i) const { return states_[i] != nullptr; }
-  // Adds `gradient` to the gradient of input i; its shape and dtype must be those of the input. An owned, contiguous
-  // gradient becomes the buffer where none exists yet: do not write to it afterwards.
+  // Adds `gradient` to the gradient of input i; its shape and dtype must be those of the input. An owned,
+  // contiguous gradient becomes the buffer where none exists yet: do not write to it afterwards.
   void accumulate(size_t i, const Tensor& gradient) const;
   size_t size() const { return states_.size(); }
 
@@ -47,7 +47,8 @@ class Variable {
   // The result of an operation. Where gradients are off or no input needs one, the closure is dropped.
   static Variable result(const char* operation, Tensor value, std::initializer_list<Variable> inputs,
                          Backward backward);
-  static Variable result(const char* operation, Tensor value, const std::vector<Variable>& inputs, Backward backward);
+  static Variable result(const char* operation, Tensor value, const std::vector<Variable>& inputs,
+                         Backward backward);
 
   bool defined() const { return value_.defined(); }
   const Tensor& value() const { return value_; }
@@ -63,8 +64,8 @@ class Variable {
   // The same value outside the graph.
   Variable detach() const { return Variable(value_); }
 
-  // Back-propagates from this variable. grad_output defaults to 1 for a single element. The graph is consumed: the
-  // closures and the gradients of intermediate results are released as soon as they are used.
+  // Back-propagates from this variable. grad_output defaults to 1 for a single element. The graph is
+  // consumed: the closures and the gradients of intermediate results are released as soon as they are used.
   void backward(const Tensor& grad_output = {}) const;
 
  private:

@@ -16,9 +16,12 @@ struct Device {
 
 constexpr const char* name_of(DeviceType type) {
   switch (type) {
-    case DeviceType::cpu: return "cpu";
-    case DeviceType::cuda: return "cuda";
-    case DeviceType::sim: return "sim";
+    case DeviceType::cpu:
+      return "cpu";
+    case DeviceType::cuda:
+      return "cuda";
+    case DeviceType::sim:
+      return "sim";
   }
   return "?";
 }

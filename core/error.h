@@ -34,15 +34,16 @@ std::string describe(const Place& place, const std::string& message);
 // Throws InputError with "file:line:column: message".
 [[noreturn]] void throw_input_error(const Place& place, const std::string& message);
 
-[[noreturn]] void throw_check_failed(const char* file, int line, const char* condition, const std::string& message);
+[[noreturn]] void throw_check_failed(const char* file, int line, const char* condition,
+                                     const std::string& message);
 
 }  // namespace medfusion::core
 
 // Throws core::Error in every build type when `condition` is false. The rest is an fmt format string and
 // its arguments: name the operation, what was expected and what came.
-#define MEDFUSION_CHECK(condition, ...)                                                                   \
-  do {                                                                                                    \
-    if (!(condition)) [[unlikely]] {                                                                      \
-      ::medfusion::core::throw_check_failed(__FILE__, __LINE__, #condition, ::fmt::format(__VA_ARGS__));  \
-    }                                                                                                     \
+#define MEDFUSION_CHECK(condition, ...)                                                                  \
+  do {                                                                                                   \
+    if (!(condition)) [[unlikely]] {                                                                     \
+      ::medfusion::core::throw_check_failed(__FILE__, __LINE__, #condition, ::fmt::format(__VA_ARGS__)); \
+    }                                                                                                    \
   } while (false)

@@ -57,9 +57,9 @@ class Generator {
   explicit Generator(uint64_t seed, uint64_t stream = 0) : philox_(seed, stream) {}
 
   uint32_t next() { return philox_.block(index_++)[0]; }
-  float uniform() { return static_cast<float>(next() >> 8) * 0x1p-24F; }                     // [0, 1)
+  float uniform() { return static_cast<float>(next() >> 8) * 0x1p-24F; }  // [0, 1)
   double uniform(double low, double high) { return low + (high - low) * static_cast<double>(uniform()); }
-  double normal() { return philox_.normal(index_++); }                                       // N(0, 1)
+  double normal() { return philox_.normal(index_++); }  // N(0, 1)
   // Uniform integer in [0, bound); bound > 0.
   int64_t below(int64_t bound) {
     const auto words = philox_.block(index_++);

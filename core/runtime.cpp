@@ -64,7 +64,8 @@ class CpuRuntime final : public Runtime {
   void wait(Stream /*stream*/, Event /*event*/) override {}
 
   void begin_capture(Stream stream) override {
-    MEDFUSION_CHECK(captures_.emplace(stream.id, Work{}).second, "cpu: stream {} is already captured", stream.id);
+    MEDFUSION_CHECK(captures_.emplace(stream.id, Work{}).second, "cpu: stream {} is already captured",
+                    stream.id);
   }
   Graph end_capture(Stream stream) override {
     const auto capture = captures_.find(stream.id);
@@ -93,8 +94,8 @@ class CpuRuntime final : public Runtime {
 std::unique_ptr<Runtime> make_cpu_runtime() { return std::make_unique<CpuRuntime>(); }
 
 Runtime& runtime(Device device) {
-  MEDFUSION_CHECK(device.type == DeviceType::cpu && device.index == 0, "device {}:{} is not available in this build",
-                  name_of(device.type), device.index);
+  MEDFUSION_CHECK(device.type == DeviceType::cpu && device.index == 0,
+                  "device {}:{} is not available in this build", name_of(device.type), device.index);
   static const auto cpu = make_cpu_runtime().release();  // lives as long as any tensor in a static
   return *cpu;
 }

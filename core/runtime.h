@@ -1,5 +1,6 @@
 // The one interface through which host code reaches a device: memory, copies, streams, events, graph capture.
-// `cpu` runs everything at once in the calling thread; `cuda` and `sim` implement the same calls asynchronously.
+// `cpu` runs everything at once in the calling thread; `cuda` and `sim` implement the same calls
+// asynchronously.
 #pragma once
 
 #include <cstddef>
@@ -48,8 +49,8 @@ class Runtime {
   virtual void record(Event event, Stream stream) = 0;
   virtual void wait(Stream stream, Event event) = 0;  // later work of the stream runs after the event
 
-  // Between begin and end, work queued on the stream is recorded instead of run. Synchronizing, allocating and
-  // host copies are errors while a capture is under way.
+  // Between begin and end, work queued on the stream is recorded instead of run. Synchronizing, allocating
+  // and host copies are errors while a capture is under way.
   virtual void begin_capture(Stream stream) = 0;
   virtual Graph end_capture(Stream stream) = 0;
   virtual void replay(Graph graph, Stream stream) = 0;

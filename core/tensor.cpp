@@ -49,11 +49,13 @@ int64_t common_inner(const View& a, const View& b) {
 }  // namespace
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
-  for (const int64_t size : shape) MEDFUSION_CHECK(size >= 0, "Tensor: negative size in shape {}", shape.str());
+  for (const int64_t size : shape)
+    MEDFUSION_CHECK(size >= 0, "Tensor: negative size in shape {}", shape.str());
   Tensor result;
   result.storage_ = std::make_shared<Storage>();
   result.storage_->device = device;
-  result.storage_->data = allocator(device).allocate(shape.numel() * size_of(dtype), &result.storage_->granted);
+  result.storage_->data =
+      allocator(device).allocate(shape.numel() * size_of(dtype), &result.storage_->granted);
   result.view_ = {result.storage_->data, dtype, device, shape, contiguous_strides(shape)};
   return result;
 }
@@ -86,7 +88,8 @@ double Tensor::item() const {
 
 double Tensor::at(int64_t index) const {
   MEDFUSION_CHECK(index >= 0 && index < numel(), "at: index {} of {} elements", index, numel());
-  return visit_dtype(dtype(), [&](auto type) { return convert<double>(element<decltype(type)>(view_, index)); });
+  return visit_dtype(dtype(),
+                     [&](auto type) { return convert<double>(element<decltype(type)>(view_, index)); });
 }
 
 Tensor Tensor::with(View view) const {
@@ -98,8 +101,8 @@ Tensor Tensor::with(View view) const {
 
 Tensor Tensor::slice(int dimension, int64_t first, int64_t last) const {
   const int d = shape().normalize(dimension);
-  MEDFUSION_CHECK(0 <= first && first <= last && last <= shape()[d], "slice: [{}, {}) of dimension {} of {}", first,
-                  last, d, shape().str());
+  MEDFUSION_CHECK(0 <= first && first <= last && last <= shape()[d], "slice: [{}, {}) of dimension {} of {}",
+                  first, last, d, shape().str());
   View view = view_;
   view.shape[d] = last - first;
   view.data = static_cast<char*>(view.data) + first * view.strides[d] * size_of(dtype());
@@ -203,7 +206,8 @@ Tensor Tensor::to(DType target) const {
 }
 
 void Tensor::copy_from(const Tensor& source) const {
-  MEDFUSION_CHECK(shape() == source.shape(), "copy_from: shape {} from {}", shape().str(), source.shape().str());
+  MEDFUSION_CHECK(shape() == source.shape(), "copy_from: shape {} from {}", shape().str(),
+                  source.shape().str());
   MEDFUSION_CHECK(device().type == DeviceType::cpu && source.device().type == DeviceType::cpu,
                   "copy_from: only between cpu tensors");
   if (numel() == 0) return;

@@ -1,5 +1,5 @@
-// Tensor: a cheap handle to storage with dtype, shape, strides and device. Copies share the storage; slices are
-// views. Images are [batch, height, width, channels], tokens [batch, token, channel].
+// Tensor: a cheap handle to storage with dtype, shape, strides and device. Copies share the storage; slices
+// are views. Images are [batch, height, width, channels], tokens [batch, token, channel].
 #pragma once
 
 #include <memory>
@@ -50,14 +50,15 @@ class Tensor {
   // Views. Dimensions may be negative (from the end); sizes and ranges are checked.
   Tensor slice(int dimension, int64_t first, int64_t last) const;  // [first, last)
   Tensor transpose(int a, int b) const;
-  Tensor reshape(const Shape& shape) const;  // one size may be -1; copies only where strides do not allow a view
+  Tensor reshape(
+      const Shape& shape) const;  // one size may be -1; copies only where strides do not allow a view
   Tensor squeeze(int dimension) const;
   Tensor unsqueeze(int dimension) const;
-  Tensor expand(const Shape& shape) const;   // broadcasting view with stride 0
+  Tensor expand(const Shape& shape) const;  // broadcasting view with stride 0
 
-  Tensor to_contiguous() const;              // itself where it already is
-  Tensor clone() const;                      // contiguous copy
-  Tensor to(DType dtype) const;              // converted copy, or itself
+  Tensor to_contiguous() const;                // itself where it already is
+  Tensor clone() const;                        // contiguous copy
+  Tensor to(DType dtype) const;                // converted copy, or itself
   void copy_from(const Tensor& source) const;  // same shape; converts dtype
   void fill(double value) const;
 
@@ -71,8 +72,9 @@ class Tensor {
 
 template <class T>
 Tensor Tensor::from(const Shape& shape, const std::vector<T>& values) {
-  MEDFUSION_CHECK(shape.numel() == static_cast<int64_t>(values.size()), "Tensor::from: shape {} wants {} values, got {}",
-                  shape.str(), shape.numel(), values.size());
+  MEDFUSION_CHECK(shape.numel() == static_cast<int64_t>(values.size()),
+                  "Tensor::from: shape {} wants {} values, got {}", shape.str(), shape.numel(),
+                  values.size());
   Tensor result = empty(shape, dtype_of<T>);
   std::copy(values.begin(), values.end(), result.data<T>());
   return result;

@@ -131,7 +131,8 @@ void set_num_threads(int count) {
 
 int num_threads() { return pool().count(); }
 
-void parallel_for(int64_t begin, int64_t end, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
+void parallel_for(int64_t begin, int64_t end, int64_t grain,
+                  const std::function<void(int64_t, int64_t)>& body) {
   if (end <= begin) return;
   grain = std::max<int64_t>(1, grain);
   const int64_t chunks = (end - begin + grain - 1) / grain;

@@ -1,4 +1,5 @@
-// parallel_for: the same split of the work whatever the number of threads, so that results do not depend on it.
+// parallel_for: the same split of the work whatever the number of threads, so that results do not depend on
+// it.
 #pragma once
 
 #include <cstdint>
@@ -10,10 +11,11 @@ namespace medfusion::core {
 void set_num_threads(int count);
 int num_threads();
 
-// Calls body(first, last) for the consecutive chunks [begin, begin + grain), [begin + grain, ...) of [begin, end).
-// The chunks depend on (begin, end, grain) only. Chunks run on any thread in any order: a body must write only what
-// its chunk owns. A call from within a body runs its chunks in order on the calling thread. The first exception of
-// a body is rethrown to the caller after all chunks have ended.
-void parallel_for(int64_t begin, int64_t end, int64_t grain, const std::function<void(int64_t, int64_t)>& body);
+// Calls body(first, last) for the consecutive chunks [begin, begin + grain), [begin + grain, ...) of [begin,
+// end). The chunks depend on (begin, end, grain) only. Chunks run on any thread in any order: a body must
+// write only what its chunk owns. A call from within a body runs its chunks in order on the calling thread.
+// The first exception of a body is rethrown to the caller after all chunks have ended.
+void parallel_for(int64_t begin, int64_t end, int64_t grain,
+                  const std::function<void(int64_t, int64_t)>& body);
 
 }  // namespace medfusion::core

@@ -37,8 +37,9 @@ struct View {
     return true;
   }
 
-  // True when all dimensions but the last merge into rows of one stride, and the last has stride 1: the view is a
-  // [rows, shape[-1]] matrix whose row stride is row_stride(). Holds for a channel slice of an NHWC buffer.
+  // True when all dimensions but the last merge into rows of one stride, and the last has stride 1: the view
+  // is a [rows, shape[-1]] matrix whose row stride is row_stride(). Holds for a channel slice of an NHWC
+  // buffer.
   bool rows_uniform() const {
     if (rank() == 0 || numel() == 0) return true;
     if (shape[rank() - 1] != 1 && strides[rank() - 1] != 1) return false;

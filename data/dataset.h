@@ -14,15 +14,15 @@ namespace medfusion::data {
 class ImageSource {
  public:
   virtual ~ImageSource() = default;
-  // Decoded pixels of row `row`: [height, width, channels] u8, or i32 for 16-bit images (0..65535); channels is 1, 3
-  // or 4. Throws core::InputError naming the file where it is missing or broken.
+  // Decoded pixels of row `row`: [height, width, channels] u8, or i32 for 16-bit images (0..65535); channels
+  // is 1, 3 or 4. Throws core::InputError naming the file where it is missing or broken.
   virtual core::Tensor read(int64_t row) const = 0;
   // Whether the row has an image at all.
   virtual bool present(int64_t row) const = 0;
 };
 
-// One raw column of the table. Numeric cells are parsed, NaN where missing; categorical cells keep their text, empty
-// where missing. Exactly one of the two vectors is filled, one value per row.
+// One raw column of the table. Numeric cells are parsed, NaN where missing; categorical cells keep their
+// text, empty where missing. Exactly one of the two vectors is filled, one value per row.
 struct Column {
   std::string name;
   bool numeric = true;
@@ -31,15 +31,16 @@ struct Column {
 };
 
 struct Dataset {
-  std::string name;                 // "nih", "csv", "medmnist"
-  std::vector<std::string> labels;  // L names
-  std::vector<std::string> ids;     // N, e.g. the image's file name; unique
-  std::vector<std::string> patients;  // N; rows of one patient never lie in two parts of a split
+  std::string name;                     // "nih", "csv", "medmnist"
+  std::vector<std::string> labels;      // L names
+  std::vector<std::string> ids;         // N, e.g. the image's file name; unique
+  std::vector<std::string> patients;    // N; rows of one patient never lie in two parts of a split
   std::shared_ptr<ImageSource> images;  // null where the dataset has no images
-  core::Tensor targets;             // [N, L] f32: 0, 1, or NaN for unknown
-  std::vector<Column> columns;      // the table
-  std::vector<std::string> texts;   // N, or empty where there is no text
-  uint64_t hash = 0;                // xxHash64 of what was read: tables, lists and the bytes of image files' names and sizes
+  core::Tensor targets;                 // [N, L] f32: 0, 1, or NaN for unknown
+  std::vector<Column> columns;          // the table
+  std::vector<std::string> texts;       // N, or empty where there is no text
+  uint64_t hash =
+      0;  // xxHash64 of what was read: tables, lists and the bytes of image files' names and sizes
 
   int64_t size() const { return static_cast<int64_t>(ids.size()); }
 };

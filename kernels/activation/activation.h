@@ -1,0 +1,33 @@
+// Element-wise activations.
+#pragma once
+
+#include "core/view.h"
+
+namespace medfusion::kernels {
+
+enum class Activation : uint8_t {
+  relu,     // max(x, 0); derivative 0 at 0; NaN stays NaN
+  gelu,     // x Phi(x), the exact form with erf (Hendrycks and Gimpel 2016)
+  sigmoid,  // 1 / (1 + exp(-x))
+};
+
+// y = f(x). x, y: same shape and dtype (f32, f64), any strides; y may be x.
+struct ActivationForward {
+  static constexpr const char* kOperation = "activation";
+  static constexpr const char* kDirection = "forward";
+  Activation function;
+  core::View x;
+  core::View y;  // overwritten
+};
+
+// grad_x = grad_y f'(x). grad_x may be grad_y.
+struct ActivationBackward {
+  static constexpr const char* kOperation = "activation";
+  static constexpr const char* kDirection = "backward";
+  Activation function;
+  core::View x;  // the input of forward
+  core::View grad_y;
+  core::View grad_x;  // overwritten
+};
+
+}  // namespace medfusion::kernels

@@ -1,0 +1,310 @@
+#include "kernels/check.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <set>
+
+#include "core/random.h"
+#include "kernels/registry.h"
+
+namespace medfusion::kernels {
+namespace {
+
+using core::DType;
+using core::Shape;
+using core::Tensor;
+
+constexpr double kStep = 1e-5;
+constexpr double kGradientTolerance =
+    2e-7;                                  // of central differences in f64, relative to the largest gradient
+constexpr double kParityTolerance = 2e-5;  // f32 against f64, relative to the largest magnitude of the output
+constexpr int64_t kGuard = 64;             // elements on either side of every tensor
+constexpr int kGuardByte = 0xA5;
+
+// A tensor between guard zones, in the layout of its slot.
+struct Guarded {
+  Tensor whole;  // u8 bytes: the tensor and its guards
+  Tensor tensor;
+};
+
+Guarded make_guarded(const Slot& slot, DType dtype) {
+  const int64_t element = core::size_of(dtype);
+  Shape outer = slot.shape;
+  const int last = slot.shape.rank() - 1;
+  int64_t first_channel = 0;
+  if (slot.layout == Layout::channel_slice) {
+    MEDFUSION_CHECK(last >= 0, "case: a channel slice needs a dimension");
+    first_channel = 3;
+    outer[last] += 8;
+  }
+  const int64_t shift = slot.layout == Layout::misaligned ? 1 : 0;
+  Guarded result;
+  result.whole = Tensor::empty({(outer.numel() + 2 * kGuard + shift) * element}, DType::u8);
+  std::fill_n(result.whole.data<uint8_t>(), result.whole.numel(), static_cast<uint8_t>(kGuardByte));
+  result.tensor = Tensor::borrow(result.whole.data<uint8_t>() + (kGuard + shift) * element, outer, dtype);
+  if (slot.layout == Layout::channel_slice) {
+    result.tensor = result.tensor.slice(last, first_channel, first_channel + slot.shape[last]);
+  }
+  return result;
+}
+
+// True when every byte outside the tensor still holds the guard value.
+bool guards_intact(const Guarded& guarded) {
+  std::vector<bool> inside(static_cast<size_t>(guarded.whole.numel()), false);
+  const auto* base = guarded.whole.data<uint8_t>();
+  const core::View& view = guarded.tensor.view();
+  const int64_t element = core::size_of(view.dtype);
+  for (int64_t i = 0; i < view.numel(); ++i) {
+    const int64_t offset = static_cast<const uint8_t*>(view.data) - base + view.offset(i) * element;
+    std::fill_n(inside.begin() + offset, element, true);
+  }
+  for (int64_t i = 0; i < guarded.whole.numel(); ++i) {
+    if (!inside[static_cast<size_t>(i)] && base[i] != kGuardByte) return false;
+  }
+  return true;
+}
+
+double draw(const Slot& slot, const core::Philox& philox, int64_t i, const std::vector<int64_t>& order) {
+  const auto index = static_cast<uint64_t>(i);
+  switch (slot.fill) {
+    case Fill::normal:
+      return philox.normal(index);
+    case Fill::uniform:
+      return philox.uniform(index);
+    case Fill::positive:
+      return 0.5 + 1.5 * static_cast<double>(philox.uniform(index));
+    case Fill::off_zero: {
+      const double value = philox.normal(index);
+      return value + (value < 0 ? -0.05 : 0.05);
+    }
+    case Fill::distinct:
+      return 0.01 * static_cast<double>(order[static_cast<size_t>(i)]) - 1.0;
+    case Fill::index:
+      return static_cast<double>(philox.word(index) % static_cast<uint64_t>(slot.limit));
+    case Fill::coin:
+      return philox.word(index) % 2;
+    case Fill::ones:
+      return 1.0;
+    case Fill::targets: {
+      const uint32_t word = philox.word(index) % 8;
+      return word == 7 ? std::numeric_limits<double>::quiet_NaN() : word % 2;
+    }
+    case Fill::extreme: {
+      const uint32_t word = philox.word(index + (uint64_t{1} << 40)) % 16;
+      if (word == 0) return std::numeric_limits<double>::infinity();
+      if (word == 1) return -std::numeric_limits<double>::infinity();
+      return philox.normal(index);
+    }
+  }
+  return 0.0;
+}
+
+void fill_slot(const Slot& slot, const Tensor& tensor, uint64_t seed, uint64_t stream) {
+  const core::Philox philox(seed, stream);
+  std::vector<int64_t> order;
+  if (slot.fill == Fill::distinct) {
+    order.resize(static_cast<size_t>(tensor.numel()));
+    std::iota(order.begin(), order.end(), int64_t{0});
+    core::Generator(seed, stream).shuffle(order);
+  }
+  core::visit_dtype(tensor.dtype(), [&](auto type) {
+    using T = decltype(type);
+    if constexpr (!std::is_same_v<T, core::BFloat16>) {
+      for (int64_t i = 0; i < tensor.numel(); ++i) {
+        const auto value = static_cast<float>(draw(slot, philox, i, order));  // the same in f32 and f64
+        core::element<T>(tensor.view(), i) = static_cast<T>(value);
+      }
+    }
+  });
+}
+
+DType run_dtype(const Slot& slot, DType precision) {
+  return slot.dtype == DType::f32 ? precision : slot.dtype;
+}
+
+class Run {
+ public:
+  Run(const OpCase& op_case, DType precision, uint64_t seed)
+      : case_(op_case), precision_(precision), seed_(seed) {
+    uint64_t stream = 0;
+    for (const Slot& slot : case_.inputs) {
+      const Tensor& tensor = add("in:" + slot.name, slot, precision);
+      fill_slot(slot, tensor, seed, stream++);
+    }
+  }
+
+  CaseTensors& tensors() { return tensors_; }
+
+  void forward(const std::string& variant) {
+    for (const Slot& slot : case_.outputs) poison(add("out:" + slot.name, slot, precision_));
+    case_.forward(tensors_, variant);
+  }
+
+  void backward(const std::string& variant) {
+    uint64_t stream = 1000;
+    for (const Slot& slot : case_.outputs) {
+      if (!slot.differentiable) continue;
+      Slot upstream = slot;
+      upstream.fill = Fill::normal;
+      fill_slot(upstream, add("grad_out:" + slot.name, upstream, precision_), seed_, stream++);
+    }
+    for (const Slot& slot : case_.inputs) {
+      if (slot.differentiable) poison(add("grad_in:" + slot.name, slot, precision_));
+    }
+    case_.backward(tensors_, variant);
+  }
+
+  // sum over outputs of dot(grad_out, out)
+  double objective() {
+    double sum = 0.0;
+    for (const Slot& slot : case_.outputs) {
+      if (!slot.differentiable) continue;
+      const Tensor& y = tensors_.out(slot.name);
+      const Tensor& g = tensors_.grad_out(slot.name);
+      for (int64_t i = 0; i < y.numel(); ++i) sum += y.at(i) * g.at(i);
+    }
+    return sum;
+  }
+
+  void check_guards(std::vector<std::string>& failures, const std::string& who) const {
+    for (const auto& [name, guarded] : guarded_) {
+      if (!guards_intact(guarded)) failures.push_back(fmt::format("{}: wrote outside {}", who, name));
+    }
+  }
+
+ private:
+  const Tensor& add(const std::string& key, const Slot& slot, DType precision) {
+    Guarded guarded = make_guarded(slot, run_dtype(slot, precision));
+    tensors_.set(key, guarded.tensor);
+    return (guarded_[key] = std::move(guarded)).tensor;
+  }
+  static void poison(const Tensor& tensor) {
+    if (core::is_floating(tensor.dtype())) tensor.fill(std::numeric_limits<double>::quiet_NaN());
+  }
+
+  const OpCase& case_;
+  DType precision_;
+  uint64_t seed_;
+  CaseTensors tensors_;
+  std::map<std::string, Guarded> guarded_;
+};
+
+// The largest finite magnitude, at least `floor`.
+double magnitude(const Tensor& tensor, double floor) {
+  double largest = floor;
+  for (int64_t i = 0; i < tensor.numel(); ++i) {
+    const double value = std::abs(tensor.at(i));
+    if (std::isfinite(value)) largest = std::max(largest, value);
+  }
+  return largest;
+}
+
+void compare(const Tensor& expected, const Tensor& actual, double tolerance, const std::string& what,
+             std::vector<std::string>& failures) {
+  const double scale = magnitude(expected, 1e-3);
+  for (int64_t i = 0; i < expected.numel(); ++i) {
+    const double e = expected.at(i);
+    const double a = actual.at(i);
+    const bool same = (std::isnan(e) && std::isnan(a)) || e == a || std::abs(e - a) <= tolerance * scale;
+    if (!same) {
+      failures.push_back(fmt::format("{}[{}]: expected {:.9g}, got {:.9g} (tolerance {:.2g} of {:.3g})", what,
+                                     i, e, a, tolerance, scale));
+      return;
+    }
+  }
+}
+
+std::string label(const OpCase& op_case, const std::string& variant) {
+  return fmt::format("{}/{} [{}]", op_case.operation, variant, op_case.name);
+}
+
+}  // namespace
+
+std::vector<std::string> cpu_variants(const std::string& operation) {
+  std::vector<std::string> names;
+  for (const VariantInfo& info : all_variants()) {
+    const bool fits =
+        info.operation == operation && info.device == core::DeviceType::cpu && info.name != "reference";
+    if (fits && std::find(names.begin(), names.end(), info.name) == names.end()) names.push_back(info.name);
+  }
+  return names;
+}
+
+std::vector<std::string> check_gradients(const OpCase& op_case, const CheckOptions& options) {
+  std::vector<std::string> failures;
+  const std::string who = label(op_case, "reference");
+  if (!op_case.gradcheck || !op_case.backward) return failures;
+  try {
+    Run run(op_case, DType::f64, options.seed);
+    run.forward("reference");
+    run.backward("reference");
+    run.check_guards(failures, who);
+    for (size_t slot_index = 0; slot_index < op_case.inputs.size(); ++slot_index) {
+      const Slot& slot = op_case.inputs[slot_index];
+      if (!slot.differentiable || slot.shape.numel() == 0) continue;
+      const Tensor gradient = run.tensors().grad_in(slot.name);
+      const double scale = magnitude(gradient, 1.0);
+      const core::Philox pick(options.seed, 5000 + slot_index);
+      const int64_t samples = std::min<int64_t>(options.gradient_samples, gradient.numel());
+      for (int64_t s = 0; s < samples; ++s) {
+        const int64_t i = samples == gradient.numel()
+                              ? s
+                              : static_cast<int64_t>(pick.word(static_cast<uint64_t>(s)) %
+                                                     static_cast<uint64_t>(gradient.numel()));
+        double& x = core::element<double>(run.tensors().in(slot.name).view(), i);
+        const double original = x;
+        x = original + kStep;
+        op_case.forward(run.tensors(), "reference");
+        const double above = run.objective();
+        x = original - kStep;
+        op_case.forward(run.tensors(), "reference");
+        const double below = run.objective();
+        x = original;
+        const double numeric = (above - below) / (2 * kStep);
+        const double analytic = gradient.at(i);
+        if (!(std::abs(numeric - analytic) <= kGradientTolerance * op_case.tolerance * scale)) {
+          failures.push_back(fmt::format("{}: gradient of {}[{}]: numeric {:.9g}, backward gave {:.9g}", who,
+                                         slot.name, i, numeric, analytic));
+          break;
+        }
+      }
+    }
+  } catch (const std::exception& error) {
+    failures.push_back(fmt::format("{}: {}", who, error.what()));
+  }
+  return failures;
+}
+
+std::vector<std::string> check_parity(const OpCase& op_case, const std::string& variant,
+                                      const CheckOptions& options) {
+  std::vector<std::string> failures;
+  const std::string who = label(op_case, variant);
+  const double tolerance = kParityTolerance * op_case.tolerance;
+  try {
+    Run expected(op_case, DType::f64, options.seed);
+    expected.forward("reference");
+    Run actual(op_case, DType::f32, options.seed);
+    actual.forward(variant);
+    for (const Slot& slot : op_case.outputs) {
+      compare(expected.tensors().out(slot.name), actual.tensors().out(slot.name), tolerance,
+              who + " " + slot.name, failures);
+    }
+    if (op_case.backward) {
+      expected.backward("reference");
+      actual.backward(variant);
+      for (const Slot& slot : op_case.inputs) {
+        if (!slot.differentiable) continue;
+        compare(expected.tensors().grad_in(slot.name), actual.tensors().grad_in(slot.name), tolerance,
+                who + " gradient of " + slot.name, failures);
+      }
+    }
+    actual.check_guards(failures, who);
+  } catch (const std::exception& error) {
+    failures.push_back(fmt::format("{}: {}", who, error.what()));
+  }
+  return failures;
+}
+
+}  // namespace medfusion::kernels

@@ -1,0 +1,28 @@
+// Checks one case of an operation: gradients of the float64 reference by central differences, and every other
+// variant against the reference.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kernels/op_case.h"
+
+namespace medfusion::kernels {
+
+struct CheckOptions {
+  uint64_t seed = 20;
+  int gradient_samples = 24;  // elements of each input whose derivative is taken numerically
+};
+
+// Each returns the failures, one line each: empty means passed. A thrown error is a failure too.
+// The reference's backward against central differences in f64 (fixed step 1e-5).
+std::vector<std::string> check_gradients(const OpCase& op_case, const CheckOptions& options = {});
+// Forward and backward of `variant` in f32 against the reference in f64 on the same (rounded) inputs. Both
+// read NaN-filled outputs and guard zones are verified afterwards.
+std::vector<std::string> check_parity(const OpCase& op_case, const std::string& variant,
+                                      const CheckOptions& options = {});
+// The names of the f32 variants registered for the operation on the cpu, without the reference.
+std::vector<std::string> cpu_variants(const std::string& operation);
+
+}  // namespace medfusion::kernels

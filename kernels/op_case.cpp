@@ -1,0 +1,37 @@
+#include "kernels/op_case.h"
+
+#include <set>
+
+namespace medfusion::kernels {
+namespace {
+
+std::vector<std::function<std::vector<OpCase>()>>& makers() {
+  static std::vector<std::function<std::vector<OpCase>()>> list;
+  return list;
+}
+
+}  // namespace
+
+RegisterCases::RegisterCases(std::function<std::vector<OpCase>()> make) {
+  makers().push_back(std::move(make));
+}
+
+std::vector<OpCase> cases_of(const std::string& operation) {
+  std::vector<OpCase> result;
+  for (const auto& make : makers()) {
+    for (auto& op_case : make()) {
+      if (op_case.operation == operation) result.push_back(std::move(op_case));
+    }
+  }
+  return result;
+}
+
+std::vector<std::string> operations_with_cases() {
+  std::set<std::string> names;
+  for (const auto& make : makers()) {
+    for (const auto& op_case : make()) names.insert(op_case.operation);
+  }
+  return {names.begin(), names.end()};
+}
+
+}  // namespace medfusion::kernels

@@ -1,0 +1,90 @@
+// One list of cases per operation feeds parity, gradient check, simulator and benchmark.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace medfusion::kernels {
+
+// How an input is filled. Draws are Philox of (seed, slot, index), equal in f32 and f64 (rounded to float
+// first).
+enum class Fill {
+  normal,    // N(0, 1)
+  uniform,   // [0, 1)
+  positive,  // [0.5, 2)
+  off_zero,  // N(0, 1) pushed at least 0.05 away from 0: for kinks there
+  distinct,  // a random permutation of distinct values: for max
+  index,     // integers in [0, limit)
+  coin,      // 0 or 1
+  ones,
+  targets,  // 0, 1, or NaN (one in eight): labels, some unknown
+  extreme,  // N(0, 1) with some +-inf
+};
+
+// How the tensor lies in memory.
+enum class Layout {
+  contiguous,
+  channel_slice,  // a slice of a buffer with more channels (last dimension), starting off its first channel
+  misaligned,     // contiguous, starting one element off an aligned address
+};
+
+struct Slot {
+  std::string name;
+  core::Shape shape;
+  Fill fill = Fill::normal;              // of inputs
+  bool differentiable = true;            // inputs: has a gradient; outputs: receives one
+  core::DType dtype = core::DType::f32;  // f32 means "the precision of the run": f32 or f64
+  Layout layout = Layout::contiguous;
+  int64_t limit = 2;  // of Fill::index
+};
+
+// The tensors of one run of a case. Outputs and gradients start NaN-filled, between guard zones.
+class CaseTensors {
+ public:
+  core::Tensor& in(const std::string& name) { return find("in:" + name); }
+  core::Tensor& out(const std::string& name) { return find("out:" + name); }
+  core::Tensor& grad_out(const std::string& name) { return find("grad_out:" + name); }
+  core::Tensor& grad_in(const std::string& name) { return find("grad_in:" + name); }
+  void set(const std::string& key, core::Tensor tensor) { tensors_[key] = std::move(tensor); }
+  const std::map<std::string, core::Tensor>& all() const { return tensors_; }
+
+ private:
+  core::Tensor& find(const std::string& key) {
+    const auto found = tensors_.find(key);
+    MEDFUSION_CHECK(found != tensors_.end(), "case: no tensor {}", key);
+    return found->second;
+  }
+  std::map<std::string, core::Tensor> tensors_;
+};
+
+struct OpCase {
+  std::string operation;  // "softmax"
+  std::string name;       // "rows=33 width=7"
+  std::vector<Slot> inputs;
+  std::vector<Slot> outputs;  // also what forward saves for backward (differentiable = false)
+  // Build the argument struct from t.in, t.out (and t.grad_out, t.grad_in) and call dispatch(args, cpu,
+  // variant). A backward writes every grad_in of a differentiable input in full, or accumulates where its
+  // contract says so (then the case zeroes it first).
+  std::function<void(CaseTensors& t, const std::string& variant)> forward;
+  std::function<void(CaseTensors& t, const std::string& variant)> backward;  // may be empty
+  double tolerance = 1.0;  // multiplies the table's tolerance; not 1 needs a reason in a comment
+  double flops = 0.0;      // of forward
+  double bytes = 0.0;      // least traffic of forward
+  bool gradcheck = true;   // false where the forward is not smooth or random, with the reason in a comment
+  bool bench = false;      // a size worth timing; tests skip these
+};
+
+// Cases register like variants: const RegisterCases cases([] { return std::vector<OpCase>{...}; });
+struct RegisterCases {
+  explicit RegisterCases(std::function<std::vector<OpCase>()> make);
+};
+
+// The cases of one operation, in order of registration.
+std::vector<OpCase> cases_of(const std::string& operation);
+std::vector<std::string> operations_with_cases();
+
+}  // namespace medfusion::kernels

@@ -1,0 +1,90 @@
+// Kernel variants register themselves; dispatch takes the first that supports the arguments.
+//
+// An operation's contract is an argument struct per direction:
+//   struct SoftmaxForward {
+//     static constexpr const char* kOperation = "softmax";
+//     static constexpr const char* kDirection = "forward";
+//     core::View x, y; ...
+//   };
+// A variant is one file with one registration per direction:
+//   const Register<SoftmaxForward> registered({"cpu", core::DeviceType::cpu, 10, supports, run});
+#pragma once
+
+#include <algorithm>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/view.h"
+
+namespace medfusion::kernels {
+
+template <class Args>
+struct Variant {
+  std::string name;  // "reference", "eigen", "cpu", "simt", "mma", ...
+  core::DeviceType device;
+  int priority;                        // the highest that supports the arguments wins; the reference has 0
+  bool (*supports)(const Args& args);  // dtypes, layouts and sizes it can take; arguments are valid already
+  void (*run)(const Args& args);
+};
+
+// What is known of one variant without its argument type: for lists.
+struct VariantInfo {
+  std::string operation, direction, name;
+  core::DeviceType device;
+  int priority;
+};
+
+// Every registered variant, sorted by operation, direction and falling priority.
+std::vector<VariantInfo> all_variants();
+
+// Makes dispatch of `operation` take the variant of that name where it supports the arguments (`--kernel
+// attention=mma`). An empty variant removes the override. Throws core::Error where no such variant exists.
+void set_kernel_override(const std::string& operation, const std::string& variant);
+std::string kernel_override(const std::string& operation);
+
+namespace detail {
+void add_info(VariantInfo info);
+// An error for a dispatch that found nothing.
+[[noreturn]] void throw_no_variant(const char* operation, const char* direction, core::DeviceType device,
+                                   const std::string& wanted);
+}  // namespace detail
+
+// The variants of one argument struct, highest priority first.
+template <class Args>
+std::vector<Variant<Args>>& variants() {
+  static std::vector<Variant<Args>> list;
+  return list;
+}
+
+template <class Args>
+struct Register {
+  explicit Register(Variant<Args> variant) {
+    detail::add_info({Args::kOperation, Args::kDirection, variant.name, variant.device, variant.priority});
+    auto& list = variants<Args>();
+    const auto place =
+        std::find_if(list.begin(), list.end(), [&](const auto& v) { return v.priority < variant.priority; });
+    list.insert(place, std::move(variant));
+  }
+};
+
+// Runs the best variant for the device, or the one named. Throws core::Error where none supports the
+// arguments.
+template <class Args>
+void dispatch(const Args& args, core::DeviceType device, const std::string& wanted = {}) {
+  const std::string forced = wanted.empty() ? kernel_override(Args::kOperation) : std::string();
+  const Variant<Args>* chosen = nullptr;
+  for (const auto& variant : variants<Args>()) {
+    if (variant.device != device || (!wanted.empty() && variant.name != wanted)) continue;
+    if (!variant.supports(args)) continue;
+    if (chosen == nullptr) chosen = &variant;
+    if (!forced.empty() && variant.name == forced) {
+      chosen = &variant;
+      break;
+    }
+  }
+  if (chosen == nullptr) detail::throw_no_variant(Args::kOperation, Args::kDirection, device, wanted);
+  chosen->run(args);
+}
+
+}  // namespace medfusion::kernels
