@@ -1,0 +1,96 @@
+#include "layers/module.h"
+
+#include <xxhash.h>
+
+#include <cmath>
+
+#include "core/random.h"
+
+namespace medfusion::layers {
+namespace {
+
+void fill(const std::string& name, const core::Tensor& tensor, const Init& init, uint64_t seed) {
+  const core::Philox philox(seed, XXH64(name.data(), name.size(), 0));
+  const int64_t fan_out = tensor.rank() > 0 ? tensor.size(0) : 1;
+  const int64_t fan_in = tensor.rank() > 1 && fan_out > 0 ? tensor.numel() / fan_out : 1;
+  const double bound = std::sqrt(6.0 / static_cast<double>(fan_in + fan_out));
+  const double deviation =
+      init.kind == Init::Kind::kaiming_normal ? std::sqrt(2.0 / static_cast<double>(fan_in)) : init.value;
+  for (int64_t i = 0; i < tensor.numel(); ++i) {
+    double value = init.value;
+    switch (init.kind) {
+      case Init::Kind::constant:
+        break;
+      case Init::Kind::normal:
+      case Init::Kind::kaiming_normal:
+        value = deviation * philox.normal(static_cast<uint64_t>(i));
+        break;
+      case Init::Kind::xavier_uniform:
+        value = bound * (2.0 * static_cast<double>(philox.uniform(static_cast<uint64_t>(i))) - 1.0);
+        break;
+    }
+    if (tensor.dtype() == core::DType::f64) {
+      tensor.data<double>()[i] = value;
+    } else {
+      tensor.data<float>()[i] = static_cast<float>(value);
+    }
+  }
+}
+
+std::string join(const std::string& prefix, const std::string& name) {
+  return prefix.empty() || name.empty() ? prefix + name : prefix + "." + name;
+}
+
+}  // namespace
+
+template <class Visit>
+void Module::visit(const std::string& prefix, const Visit& visit_module) const {
+  visit_module(prefix, *this);
+  for (const auto& [name, child] : children_) child->visit(join(prefix, name), visit_module);
+}
+
+std::vector<std::pair<std::string, core::Variable>> Module::parameters() const {
+  std::vector<std::pair<std::string, core::Variable>> result;
+  visit("", [&](const std::string& prefix, const Module& module) {
+    for (const auto& p : module.parameters_) result.emplace_back(join(prefix, p.name), p.variable);
+  });
+  return result;
+}
+
+std::vector<std::pair<std::string, core::Tensor>> Module::buffers() const {
+  std::vector<std::pair<std::string, core::Tensor>> result;
+  visit("", [&](const std::string& prefix, const Module& module) {
+    for (const auto& [name, tensor] : module.buffers_) result.emplace_back(join(prefix, name), tensor);
+  });
+  return result;
+}
+
+int64_t Module::parameter_count() const {
+  int64_t count = 0;
+  for (const auto& [name, variable] : parameters()) count += variable.value().numel();
+  return count;
+}
+
+void Module::initialize(uint64_t seed) const {
+  visit("", [&](const std::string& prefix, const Module& module) {
+    for (const auto& p : module.parameters_) fill(join(prefix, p.name), p.variable.value(), p.init, seed);
+  });
+}
+
+core::Variable Module::add_parameter(const std::string& name, const core::Shape& shape, Init init,
+                                     core::DType dtype) {
+  core::Variable variable(core::Tensor::zeros(shape, dtype), true);
+  parameters_.push_back({name, variable, init});
+  return variable;
+}
+
+core::Tensor Module::add_buffer(const std::string& name, const core::Shape& shape, double value,
+                                core::DType dtype) {
+  core::Tensor tensor = core::Tensor::full(shape, value, dtype);
+  buffers_.emplace_back(name, tensor);
+  return tensor;
+}
+
+void Module::add_child(const std::string& name, const Module& child) { children_.emplace_back(name, &child); }
+
+}  // namespace medfusion::layers

@@ -1,0 +1,90 @@
+// Reads every include of the project: the folders and the arrows between them are those of
+// docs/architecture.md.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <regex>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace {
+
+namespace fs = std::filesystem;
+using Arrows = std::map<std::string, std::set<std::string>>;
+
+// What each folder may include besides itself: core <- kernels <- layers <- models <- optim <- tools and
+// core <- data <- optim. tests and bench may include everything.
+const Arrows& allowed() {
+  static const Arrows arrows = {
+      {"core", {}},
+      {"kernels", {"core"}},
+      {"layers", {"core", "kernels"}},
+      {"models", {"core", "kernels", "layers"}},
+      {"data", {"core"}},
+      {"optim", {"core", "kernels", "layers", "models", "data"}},
+      {"tools", {"core", "kernels", "layers", "models", "data", "optim"}},
+      {"tests", {"core", "kernels", "layers", "models", "data", "optim", "tools"}},
+      {"bench", {"core", "kernels", "layers", "models", "data", "optim", "tools"}},
+      {"docs", {}},
+  };
+  return arrows;
+}
+
+// The complaints about one file, given as its path from the root and its text.
+std::vector<std::string> complaints(const std::string& path, const std::string& text) {
+  std::vector<std::string> found;
+  const std::string folder = path.substr(0, path.find('/'));
+  if (!allowed().contains(folder))
+    return {path + ": top-level folder '" + folder + "' is not one of the design's"};
+  static const std::regex include("^[ \t]*#[ \t]*include[ \t]*\"([^\"]+)\"");
+  std::istringstream lines(text);
+  std::string line;
+  for (int number = 1; std::getline(lines, line); ++number) {
+    std::smatch match;
+    if (!std::regex_search(line, match, include)) continue;
+    const std::string target = match[1];
+    const std::string to = target.substr(0, target.find('/'));
+    if (target.find("..") != std::string::npos) found.push_back(path + ": relative include " + target);
+    if (!allowed().contains(to) || to == folder || allowed().at(folder).contains(to)) continue;
+    found.push_back(path + ":" + std::to_string(number) + ": " + folder + " must not include " + target);
+  }
+  return found;
+}
+
+TEST(IncludeArrows, EveryIncludeFollowsTheDesign) {
+  const fs::path root = MEDFUSION_SOURCE_DIR;
+  const std::set<std::string> skipped = {".git", ".ci",  ".cache",
+                                         "out",  "runs", "phantom"};  // ignored by git, or no code
+  int files = 0;
+  for (const auto& top : fs::directory_iterator(root)) {
+    const std::string name = top.path().filename().string();
+    if (!top.is_directory() || skipped.contains(name) || name.rfind("build", 0) == 0) continue;
+    EXPECT_TRUE(allowed().contains(name)) << "top-level folder '" << name << "' is not one of the design's";
+    for (const auto& entry : fs::recursive_directory_iterator(top)) {
+      const std::string extension = entry.path().extension().string();
+      if (extension != ".h" && extension != ".cpp" && extension != ".cu" && extension != ".cuh") continue;
+      std::ifstream in(entry.path());
+      const std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+      for (const auto& complaint : complaints(fs::relative(entry.path(), root).string(), text))
+        ADD_FAILURE() << complaint;
+      ++files;
+    }
+  }
+  EXPECT_GT(files, 20);
+}
+
+TEST(IncludeArrows, AForbiddenArrowIsFound) {
+  EXPECT_EQ(complaints("core/a.h", "#include \"core/b.h\"\n#include <vector>\n").size(), 0U);
+  EXPECT_EQ(complaints("core/a.h", "#include \"kernels/b.h\"\n").size(), 1U);
+  EXPECT_EQ(complaints("kernels/relu/a.cpp", "\n  #  include \"layers/b.h\"\n").size(), 1U);
+  EXPECT_EQ(complaints("data/a.h", "#include \"kernels/b.h\"\n").size(), 1U);
+  EXPECT_EQ(complaints("optim/a.h", "#include \"data/b.h\"\n#include \"models/c.h\"\n").size(), 0U);
+  EXPECT_EQ(complaints("models/a.h", "#include \"data/b.h\"\n").size(), 1U);
+  EXPECT_EQ(complaints("utils/a.h", "").size(), 1U);
+}
+
+}  // namespace
