@@ -5,8 +5,9 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/activation/activation_cpu.cpp"
+#include "kernels/simd.h"  // first: sets the instruction sets, then foreach_target and highway
+
 #include "hwy/contrib/math/math-inl.h"
-#include "kernels/simd.h"  // sets the instruction sets, then foreach_target and highway
 
 HWY_BEFORE_NAMESPACE();
 namespace medfusion::kernels::HWY_NAMESPACE {
