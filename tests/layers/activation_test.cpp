@@ -51,12 +51,11 @@ TEST(FixtureLoader, RefusesUnknownNames) {
 
 TEST(FixtureLoader, ReportsWhatWasNotCompared) {
   static const Fixture fixture("ops_activations");
-  EXPECT_NONFATAL_FAILURE(
-      {
-        FixtureCase c(fixture, "relu", "ragged");
-        c.get("x"), c.get("y"), c.get("grad_y");
-      },
-      "relu.ragged.grad_x was not compared");
+  const auto leave_one_out = [] {
+    FixtureCase c(fixture, "relu", "ragged");
+    for (const char* name : {"x", "y", "grad_y"}) c.get(name);
+  };
+  EXPECT_NONFATAL_FAILURE(leave_one_out(), "relu.ragged.grad_x was not compared");
 }
 
 }  // namespace
