@@ -39,8 +39,8 @@ struct Dataset {
   core::Tensor targets;                 // [N, L] f32: 0, 1, or NaN for unknown
   std::vector<Column> columns;          // the table
   std::vector<std::string> texts;       // N, or empty where there is no text
-  uint64_t hash =
-      0;  // xxHash64 of what was read: tables, lists and the bytes of image files' names and sizes
+  std::vector<std::string> parts;       // N: "train", "val" or "test" where the data itself says so; or empty
+  uint64_t hash = 0;                    // xxHash64 of what was read: tables, lists, names and sizes of image files
 
   int64_t size() const { return static_cast<int64_t>(ids.size()); }
 };

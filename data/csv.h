@@ -1,0 +1,76 @@
+// Comma-separated values (RFC 4180) with the place of every cell, for errors that say where.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/error.h"
+
+namespace medfusion::data {
+
+// A table whose first record is the header. Accepted: LF, CRLF and CR line ends, a UTF-8 byte order mark,
+// quoted cells with commas, line ends and doubled quotes, a last line without its end. Empty lines are
+// skipped. A record with another number of cells than the header, a stray quote and a repeated column name
+// are errors.
+class CsvTable {
+ public:
+  // Reads a file, plain or gzip-compressed.
+  static CsvTable read(const std::string& path);
+  // Parses text; `file` is the name that errors carry.
+  static CsvTable parse(std::string text, const std::string& file);
+
+  const std::string& file() const { return file_; }
+  const std::string& text() const { return text_; }  // as read
+  const std::vector<std::string>& header() const { return header_; }
+  int64_t rows() const { return static_cast<int64_t>(cells_.size() / header_.size()) - 1; }
+  int columns() const { return static_cast<int>(header_.size()); }
+
+  // The index of a column; throws naming the file and the nearest column where there is none.
+  int column(std::string_view name) const;
+  std::optional<int> find_column(std::string_view name) const;
+
+  const std::string& cell(int64_t row, int column) const { return cells_[index(row, column)].text; }
+  // Line and character of the cell's first character (of its quote where it has one). Row -1 is the header.
+  core::Place place(int64_t row, int column) const;
+  // Throws InputError "file:line:column: expected `expected` in column 'name', got 'cell'".
+  [[noreturn]] void reject(int64_t row, int column, std::string_view expected) const;
+
+  // Typed cells; blanks around them are ignored. Each throws through reject().
+  std::string required(int64_t row, int column) const;  // any text, not missing
+  int64_t integer(int64_t row, int column, int64_t low = INT64_MIN, int64_t high = INT64_MAX) const;
+  double number(int64_t row, int column) const;         // finite; NaN where the cell is missing
+  float label(int64_t row, int column) const;           // 0 or 1; NaN where missing or -1
+  std::string category(int64_t row, int column) const;  // trimmed; empty where missing
+
+ private:
+  struct Cell {
+    std::string text;
+    size_t offset = 0;  // of its first byte in text_
+  };
+  size_t index(int64_t row, int column) const {
+    return static_cast<size_t>(row + 1) * header_.size() + static_cast<size_t>(column);
+  }
+  core::Place place_of(size_t offset) const;
+  size_t parse_cell(size_t position, Cell& cell) const;
+  void find_lines();
+  void parse_records();
+  void check_header() const;
+
+  std::string file_;
+  std::string text_;
+  std::vector<size_t> line_starts_;  // offsets in text_
+  std::vector<std::string> header_;
+  std::vector<Cell> cells_;  // row-major, the header first
+};
+
+// "", "?", "NA", "N/A", "NaN", "nan": how tables write that a value is not known.
+bool is_missing(std::string_view cell);
+std::string_view trim(std::string_view text);
+// The whole of `text` as a finite number.
+std::optional<double> parse_number(std::string_view text);
+std::optional<int64_t> parse_integer(std::string_view text);
+
+}  // namespace medfusion::data

@@ -1,0 +1,244 @@
+#include "data/nih.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <unordered_set>
+
+#include "core/nearest.h"
+#include "data/csv.h"
+#include "data/file_images.h"
+#include "data/text_file.h"
+
+namespace medfusion::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+constexpr double kOldest = 110;
+
+// The official header; its last two names hold a comma and so count as two columns each.
+constexpr std::array<std::string_view, 11> kHeader = {"Image Index",
+                                                      "Finding Labels",
+                                                      "Follow-up #",
+                                                      "Patient ID",
+                                                      "Patient Age",
+                                                      "Patient Gender",
+                                                      "View Position",
+                                                      "OriginalImage[Width",
+                                                      "Height]",
+                                                      "OriginalImagePixelSpacing[x",
+                                                      "y]"};
+enum HeaderColumn { kImage, kFindings, kFollowUp, kPatient, kAge, kSex, kView };
+
+const std::vector<std::string>& all_labels() {
+  static const std::vector<std::string> names(kNihLabels.begin(), kNihLabels.end());
+  return names;
+}
+
+void check_header(const CsvTable& table) {
+  for (size_t i = 0; i < kHeader.size(); ++i) {
+    const int column = static_cast<int>(i);
+    if (column >= table.columns()) {
+      core::throw_input_error(
+          {table.file(), 1}, fmt::format("expected column {} of the header to be '{}', got {} columns", i + 1,
+                                         kHeader[i], table.columns()));
+    }
+    if (table.header()[i] != kHeader[i]) {
+      core::throw_input_error(table.place(-1, column),
+                              fmt::format("expected column {} of the header to be '{}', got '{}'", i + 1,
+                                          kHeader[i], table.header()[i]));
+    }
+  }
+  // The first release ends each line with a comma.
+  const size_t extra = table.header().size() - kHeader.size();
+  if (extra > 1 || (extra == 1 && !table.header().back().empty())) {
+    core::throw_input_error(table.place(-1, static_cast<int>(kHeader.size())),
+                            fmt::format("expected {} columns, got '{}' after them", kHeader.size(),
+                                        table.header()[kHeader.size()]));
+  }
+  if (table.rows() == 0) core::throw_input_error({table.file(), 2}, "expected one line per image, got none");
+}
+
+// Years. Old releases write 058Y, 007M, 003W or 012D.
+double parse_age(const CsvTable& table, int64_t row) {
+  const std::string cell = table.category(row, kAge);
+  if (cell.empty()) return kUnknown;
+  const char unit = std::isdigit(static_cast<unsigned char>(cell.back())) != 0 ? 'Y' : cell.back();
+  const std::string digits = unit == cell.back() ? cell.substr(0, cell.size() - 1) : cell;
+  const auto value = parse_integer(digits);
+  if (!value || *value < 0 || std::string_view("YMWD").find(unit) == std::string_view::npos) {
+    table.reject(row, kAge, "an age such as 58 or 058Y");
+  }
+  const double per_year = unit == 'M' ? 12.0 : unit == 'W' ? 52.0 : unit == 'D' ? 365.0 : 1.0;
+  const double years = std::floor(static_cast<double>(*value) / per_year);
+  return years > kOldest ? kUnknown : years;
+}
+
+std::string one_of(const CsvTable& table, int64_t row, int column, std::string_view a, std::string_view b) {
+  std::string cell = table.category(row, column);
+  if (!cell.empty() && cell != a && cell != b)
+    table.reject(row, column, fmt::format("{}, {} or nothing", a, b));
+  return cell;
+}
+
+// Sets the row's entries of targets [N, 14] from a cell such as "Edema|Mass".
+void parse_findings(const CsvTable& table, int64_t row, float* targets) {
+  const std::string_view cell = trim(table.cell(row, kFindings));
+  if (cell == "No Finding") return;
+  for (size_t start = 0; start <= cell.size();) {
+    const size_t end = std::min(cell.find('|', start), cell.size());
+    const std::string_view name = cell.substr(start, end - start);
+    const auto found = std::find(kNihLabels.begin(), kNihLabels.end(), name);
+    if (found == kNihLabels.end()) {
+      table.reject(
+          row, kFindings,
+          name == "No Finding" ? "No Finding alone" : fmt::format("a known finding instead of '{}'", name));
+    }
+    targets[found - kNihLabels.begin()] = 1.0F;
+    start = end + 1;
+  }
+}
+
+// The columns of `all` [N, 14] to keep.
+std::vector<size_t> select_labels(const NihOptions& options, const std::vector<int64_t>& positives) {
+  std::vector<size_t> chosen;
+  const std::vector<std::string>& wanted = options.labels.empty() ? all_labels() : options.labels;
+  for (const std::string& name : wanted) {
+    const auto found = std::find(kNihLabels.begin(), kNihLabels.end(), name);
+    if (found == kNihLabels.end()) {
+      core::throw_input_error({}, fmt::format("labels: '{}' is not one of the 14 of ChestX-ray14{}", name,
+                                              core::did_you_mean(name, all_labels())));
+    }
+    const auto label = static_cast<size_t>(found - kNihLabels.begin());
+    if (std::find(chosen.begin(), chosen.end(), label) != chosen.end()) {
+      core::throw_input_error({}, fmt::format("labels: expected each once, got '{}' again", name));
+    }
+    chosen.push_back(label);
+  }
+  std::erase_if(chosen, [&](size_t label) { return positives[label] < options.min_positives; });
+  if (chosen.empty()) {
+    core::throw_input_error({},
+                            fmt::format("min_positives: no label has {} positives", options.min_positives));
+  }
+  return chosen;
+}
+
+void set_targets(const NihOptions& options, const std::vector<float>& all, Dataset& dataset) {
+  constexpr size_t kCount = kNihLabels.size();
+  std::vector<int64_t> positives(kCount, 0);
+  for (size_t i = 0; i < all.size(); ++i) positives[i % kCount] += all[i] == 1.0F ? 1 : 0;
+  const std::vector<size_t> chosen = select_labels(options, positives);
+  const auto count = static_cast<int64_t>(chosen.size());
+  dataset.targets = core::Tensor::empty({dataset.size(), count});
+  float* targets = dataset.targets.data<float>();
+  for (int64_t row = 0; row < dataset.size(); ++row) {
+    for (const size_t label : chosen) *targets++ = all[static_cast<size_t>(row) * kCount + label];
+  }
+  for (const size_t label : chosen) dataset.labels.emplace_back(kNihLabels[label]);
+}
+
+std::vector<fs::path> image_folders(const fs::path& root) {
+  std::vector<fs::path> folders;
+  for (const auto& entry : fs::directory_iterator(root)) {
+    if (!entry.is_directory() || !entry.path().filename().string().starts_with("images")) continue;
+    folders.push_back(entry.path());
+    if (fs::is_directory(entry.path() / "images")) folders.push_back(entry.path() / "images");
+  }
+  std::sort(folders.begin(), folders.end());
+  return folders;
+}
+
+std::shared_ptr<ImageSource> find_images(const fs::path& root, const CsvTable& table, const Dataset& dataset,
+                                         Hasher& hasher) {
+  const FileIndex files = index_files(image_folders(root));
+  std::vector<std::string> paths;
+  for (int64_t row = 0; row < dataset.size(); ++row) {
+    const std::string& name = dataset.ids[static_cast<size_t>(row)];
+    const auto found = files.find(name);
+    if (found == files.end()) {
+      core::throw_input_error(table.place(row, kImage),
+                              fmt::format("expected the image as {} or in another images*/ folder"
+                                          ", got no such file",
+                                          (root / "images" / name).string()));
+    }
+    paths.push_back(found->second.path);
+    hasher.add(name);
+    hasher.add(found->second.size);
+  }
+  return std::make_shared<FileImages>(std::move(paths));
+}
+
+CsvTable read_table(const fs::path& root) {
+  if (!fs::is_directory(root))
+    core::throw_input_error({root.string()}, "expected a folder in the NIH layout, got none");
+  for (const char* name : {"Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv"}) {
+    const std::string path = find_text_file(root, name);
+    if (!path.empty()) return CsvTable::read(path);
+  }
+  core::throw_input_error({(root / "Data_Entry_2017.csv").string()},
+                          "expected this table, or Data_Entry_2017_v2020.csv, got no such file");
+}
+
+Column numeric_column(const char* name) { return {name, true, {}, {}}; }
+Column categorical_column(const char* name) { return {name, false, {}, {}}; }
+
+}  // namespace
+
+std::string nih_text(double age, std::string_view sex, std::string_view view, double follow_up) {
+  constexpr std::array<const char*, 10> kAges = {
+      "under ten",      "in the teens",   "in the twenties",  "in the thirties", "in the forties",
+      "in the fifties", "in the sixties", "in the seventies", "in the eighties", "over ninety"};
+  std::string text = "image";
+  if (follow_up == 0) text = "first image";
+  if (follow_up >= 1)
+    text = follow_up <= 3 ? "follow-up 1 to 3" : follow_up <= 9 ? "follow-up 4 to 9" : "follow-up 10 or more";
+  text += " of a ";
+  if (!sex.empty()) text += sex == "M" ? "male " : "female ";
+  text += "patient";
+  if (!std::isnan(age))
+    text += fmt::format(" {}", kAges[static_cast<size_t>(std::clamp(age / 10, 0.0, 9.0))]);
+  if (!view.empty()) text += view == "PA" ? ", posteroanterior view" : ", anteroposterior view";
+  return text;
+}
+
+Dataset read_nih(const NihOptions& options) {
+  const fs::path root = options.root;
+  const CsvTable table = read_table(root);
+  check_header(table);
+  Dataset dataset;
+  dataset.name = "nih";
+  Column age = numeric_column("age");
+  Column sex = categorical_column("sex");
+  Column view = categorical_column("view");
+  Column follow_up = numeric_column("follow_up");
+  std::vector<float> findings(static_cast<size_t>(table.rows()) * kNihLabels.size(), 0.0F);
+  std::unordered_set<std::string> seen;
+  for (int64_t row = 0; row < table.rows(); ++row) {
+    dataset.ids.push_back(table.required(row, kImage));
+    if (!seen.insert(dataset.ids.back()).second) table.reject(row, kImage, "each image once");
+    dataset.patients.push_back(table.required(row, kPatient));
+    parse_findings(table, row, findings.data() + static_cast<size_t>(row) * kNihLabels.size());
+    age.numbers.push_back(parse_age(table, row));
+    sex.categories.push_back(one_of(table, row, kSex, "M", "F"));
+    view.categories.push_back(one_of(table, row, kView, "PA", "AP"));
+    const bool known = !is_missing(trim(table.cell(row, kFollowUp)));
+    follow_up.numbers.push_back(known ? static_cast<double>(table.integer(row, kFollowUp, 0)) : kUnknown);
+    dataset.texts.push_back(nih_text(age.numbers.back(), sex.categories.back(), view.categories.back(),
+                                     follow_up.numbers.back()));
+  }
+  dataset.columns = {std::move(age), std::move(sex), std::move(view), std::move(follow_up)};
+  set_targets(options, findings, dataset);
+  Hasher hasher;
+  hasher.add(table.text());
+  for (const char* name : {"train_val_list.txt", "test_list.txt"}) {
+    const std::string path = find_text_file(root, name);
+    if (!path.empty()) hasher.add(read_text_file(path));
+  }
+  if (options.images) dataset.images = find_images(root, table, dataset, hasher);
+  dataset.hash = hasher.digest();
+  return dataset;
+}
+
+}  // namespace medfusion::data

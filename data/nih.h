@@ -1,0 +1,41 @@
+// The layout of NIH ChestX-ray14 (Wang et al., "ChestX-ray8", CVPR 2017):
+//   ROOT/Data_Entry_2017.csv or Data_Entry_2017_v2020.csv, ROOT/train_val_list.txt, ROOT/test_list.txt (each
+//   may be gzip-compressed, with .gz added), and the PNG files in ROOT/images*/ or ROOT/images*/images/.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "data/dataset.h"
+
+namespace medfusion::data {
+
+// In the official order.
+inline constexpr std::array<std::string_view, 14> kNihLabels = {
+    "Atelectasis", "Cardiomegaly", "Effusion",           "Infiltration",  "Mass",
+    "Nodule",      "Pneumonia",    "Pneumothorax",       "Consolidation", "Edema",
+    "Emphysema",   "Fibrosis",     "Pleural_Thickening", "Hernia"};
+
+struct NihOptions {
+  std::string root;
+  std::vector<std::string> labels;  // a subset of kNihLabels in the order wanted; empty means all
+  int64_t min_positives = 0;        // then only those with at least so many positives in the whole table
+  bool images = true;               // false leaves the images out; they need not exist
+};
+
+// Columns: "age" (years; over 110, an error of the source, counts as missing), "sex" (M, F), "view" (PA, AP),
+// "follow_up" (count of earlier images). Text: nih_text. Labels of an image are known: 0 or 1.
+// Throws core::InputError naming file, line and column.
+Dataset read_nih(const NihOptions& options);
+
+// The sentence made of a row's metadata:
+//   [first image | follow-up 1 to 3 | follow-up 4 to 9 | follow-up 10 or more] of a [male | female] patient
+//   [under ten | in the teens | in the twenties ... | over ninety], [posteroanterior | anteroposterior] view
+// Parts that are not known (NaN, empty) are left out. Ranges in words, since exact numbers are in the table
+// and words that occur often can be learned from little data.
+std::string nih_text(double age, std::string_view sex, std::string_view view, double follow_up);
+
+}  // namespace medfusion::data

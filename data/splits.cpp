@@ -1,0 +1,266 @@
+#include "data/splits.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <functional>
+#include <map>
+#include <unordered_map>
+
+#include "core/random.h"
+#include "data/csv.h"
+#include "data/text_file.h"
+
+namespace medfusion::data {
+namespace {
+
+using RowOfId = std::unordered_map<std::string_view, int64_t>;
+
+// Streams of the generator: the draws of one purpose do not change with those of another.
+enum Stream : uint64_t { kValStream = 101, kTestStream = 102, kFoldStream = 103 };
+enum Part { kTrain, kVal, kTest };
+constexpr std::array<const char*, 3> kPartNames = {"train", "val", "test"};
+
+RowOfId index_ids(const Dataset& dataset) {
+  RowOfId rows;
+  for (int64_t i = 0; i < dataset.size(); ++i) rows.emplace(dataset.ids[static_cast<size_t>(i)], i);
+  return rows;
+}
+
+// The group of each row (a part or a fold) as a file states it.
+struct Groups {
+  std::vector<int64_t> group;  // -1 where nothing has been said
+  std::vector<core::Place> places;
+  explicit Groups(const Dataset& dataset)
+      : group(static_cast<size_t>(dataset.size()), -1), places(static_cast<size_t>(dataset.size())) {}
+};
+
+void set_group(Groups& groups, const RowOfId& rows, const std::string& id, int64_t group,
+               const core::Place& place) {
+  const auto found = rows.find(id);
+  if (found == rows.end())
+    core::throw_input_error(place, fmt::format("expected an id of the data, got '{}'", id));
+  const auto row = static_cast<size_t>(found->second);
+  if (groups.group[row] >= 0) {
+    const core::Place& first = groups.places[row];
+    core::throw_input_error(place, fmt::format("expected each id once, got '{}' again; first in {}:{}", id,
+                                               first.file, first.line));
+  }
+  groups.group[row] = group;
+  groups.places[row] = place;
+}
+
+// Every row has a group, and the rows of a patient the same one.
+void check_groups(const Dataset& dataset, const Groups& groups, const std::string& file,
+                  const std::function<std::string(int64_t)>& name) {
+  std::unordered_map<std::string_view, int64_t> group_of;
+  for (size_t i = 0; i < groups.group.size(); ++i) {
+    if (groups.group[i] < 0) {
+      core::throw_input_error({file},
+                              fmt::format("expected every id of the data, '{}' is missing", dataset.ids[i]));
+    }
+    const auto [first, added] = group_of.emplace(dataset.patients[i], groups.group[i]);
+    if (!added && first->second != groups.group[i]) {
+      core::throw_input_error(groups.places[i],
+                              fmt::format("patient '{}' lies in two parts, {} and {}", dataset.patients[i],
+                                          name(first->second), name(groups.group[i])));
+    }
+  }
+}
+
+void check_fraction(const char* name, double fraction) {
+  if (!(fraction >= 0.0 && fraction < 1.0)) {
+    core::throw_input_error(
+        {}, fmt::format("{}: expected a fraction of at least 0 and below 1, got {}", name, fraction));
+  }
+}
+
+void check_not_empty(Part part, const std::vector<int64_t>& rows, const std::string& file = "") {
+  if (rows.empty())
+    core::throw_input_error({file}, fmt::format("the {} part of the split is empty", kPartNames[part]));
+}
+
+// Names of the patients of `rows` in random order, with their rows. Independent of the order of the rows.
+std::vector<std::pair<std::string_view, std::vector<int64_t>>> shuffled_patients(
+    const Dataset& dataset, const std::vector<int64_t>& rows, uint64_t seed, uint64_t stream) {
+  std::map<std::string_view, std::vector<int64_t>> by_name;
+  for (const int64_t row : rows) by_name[dataset.patients[static_cast<size_t>(row)]].push_back(row);
+  std::vector<std::pair<std::string_view, std::vector<int64_t>>> patients(by_name.begin(), by_name.end());
+  core::Generator(seed, stream).shuffle(patients);
+  return patients;
+}
+
+// Moves patients worth about `count` rows from `rows` to the result; both ascending.
+std::vector<int64_t> draw(const Dataset& dataset, std::vector<int64_t>& rows, double count, uint64_t seed,
+                          uint64_t stream) {
+  std::vector<int64_t> drawn, kept;
+  for (const auto& [name, own] : shuffled_patients(dataset, rows, seed, stream)) {
+    const double without = static_cast<double>(drawn.size());
+    const double with = without + static_cast<double>(own.size());
+    std::vector<int64_t>& part = std::abs(with - count) < std::abs(without - count) ? drawn : kept;
+    part.insert(part.end(), own.begin(), own.end());
+  }
+  std::sort(drawn.begin(), drawn.end());
+  std::sort(kept.begin(), kept.end());
+  rows = std::move(kept);
+  return drawn;
+}
+
+void draw_val(const Dataset& dataset, double val_fraction, uint64_t seed, Splits& splits) {
+  check_fraction("val_fraction", val_fraction);
+  if (val_fraction == 0.0) return;
+  const double count = val_fraction * static_cast<double>(splits.train.size());
+  splits.val = draw(dataset, splits.train, count, seed, kValStream);
+  check_not_empty(kVal, splits.val);
+  check_not_empty(kTrain, splits.train);
+}
+
+std::string part_name(int64_t part) { return kPartNames[static_cast<size_t>(part)]; }
+std::string fold_name(int64_t fold) { return fmt::format("fold {}", fold); }
+
+// Parts as stated, val drawn where there is none.
+Splits stated_splits(const Dataset& dataset, const Groups& groups, const std::string& file,
+                     double val_fraction, uint64_t seed) {
+  check_groups(dataset, groups, file, part_name);
+  Splits splits;
+  const std::array<std::vector<int64_t>*, 3> parts = {&splits.train, &splits.val, &splits.test};
+  for (int64_t i = 0; i < dataset.size(); ++i) {
+    parts[static_cast<size_t>(groups.group[static_cast<size_t>(i)])]->push_back(i);
+  }
+  check_not_empty(kTrain, splits.train, file);
+  check_not_empty(kTest, splits.test, file);
+  if (splits.val.empty()) draw_val(dataset, val_fraction, seed, splits);
+  return splits;
+}
+
+std::vector<int64_t> all_rows(const Dataset& dataset) {
+  std::vector<int64_t> rows(static_cast<size_t>(dataset.size()));
+  for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int64_t>(i);
+  return rows;
+}
+
+void check_two_columns(const CsvTable& table, const char* second) {
+  if (table.columns() != 2) {
+    core::throw_input_error({table.file(), 1}, fmt::format("expected two columns, the id and the {}, got {}",
+                                                           second, table.columns()));
+  }
+}
+
+int64_t part_of(std::string_view name) {
+  const auto found = std::find(kPartNames.begin(), kPartNames.end(), name);
+  return found == kPartNames.end() ? -1 : found - kPartNames.begin();
+}
+
+}  // namespace
+
+Splits official_splits(const Dataset& dataset, const std::string& root, double val_fraction, uint64_t seed) {
+  const RowOfId rows = index_ids(dataset);
+  Groups groups(dataset);
+  for (const auto& [name, part] :
+       {std::pair{"train_val_list.txt", kTrain}, std::pair{"test_list.txt", kTest}}) {
+    const std::string file = find_text_file(root, name);
+    if (file.empty()) {
+      core::throw_input_error({(std::filesystem::path(root) / name).string()},
+                              "the official split needs this list, got no such file");
+    }
+    for (const Line& line : read_lines(file)) set_group(groups, rows, line.text, part, {file, line.number});
+  }
+  return stated_splits(dataset, groups, root, val_fraction, seed);
+}
+
+Splits own_splits(const Dataset& dataset, double val_fraction, uint64_t seed) {
+  if (dataset.parts.empty()) {
+    core::throw_input_error(
+        {}, fmt::format("split: the {} data does not say which rows train and test", dataset.name));
+  }
+  Groups groups(dataset);
+  for (size_t i = 0; i < groups.group.size(); ++i) groups.group[i] = part_of(dataset.parts[i]);
+  return stated_splits(dataset, groups, dataset.name, val_fraction, seed);
+}
+
+Splits file_splits(const Dataset& dataset, const std::string& file, double val_fraction, uint64_t seed) {
+  const CsvTable table = CsvTable::read(file);
+  check_two_columns(table, "part");
+  const RowOfId rows = index_ids(dataset);
+  Groups groups(dataset);
+  for (int64_t row = 0; row < table.rows(); ++row) {
+    const int64_t part = part_of(trim(table.cell(row, 1)));
+    if (part < 0) table.reject(row, 1, "train, val or test");
+    set_group(groups, rows, table.required(row, 0), part, table.place(row, 0));
+  }
+  return stated_splits(dataset, groups, file, val_fraction, seed);
+}
+
+Splits random_splits(const Dataset& dataset, double val_fraction, double test_fraction, uint64_t seed) {
+  check_fraction("val_fraction", val_fraction);
+  check_fraction("test_fraction", test_fraction);
+  if (val_fraction + test_fraction >= 1.0) {
+    core::throw_input_error({}, fmt::format("val_fraction + test_fraction: expected less than 1, got {}",
+                                            val_fraction + test_fraction));
+  }
+  Splits splits;
+  splits.train = all_rows(dataset);
+  const auto size = static_cast<double>(dataset.size());
+  if (test_fraction > 0.0) {
+    splits.test = draw(dataset, splits.train, test_fraction * size, seed, kTestStream);
+    check_not_empty(kTest, splits.test);
+  }
+  if (val_fraction > 0.0) {
+    splits.val = draw(dataset, splits.train, val_fraction * size, seed, kValStream);
+    check_not_empty(kVal, splits.val);
+  }
+  check_not_empty(kTrain, splits.train);
+  return splits;
+}
+
+std::vector<int64_t> read_folds(const Dataset& dataset, const std::string& file) {
+  const CsvTable table = CsvTable::read(file);
+  check_two_columns(table, "fold");
+  const RowOfId rows = index_ids(dataset);
+  Groups groups(dataset);
+  for (int64_t row = 0; row < table.rows(); ++row) {
+    set_group(groups, rows, table.required(row, 0), table.integer(row, 1, 0, 9999), table.place(row, 0));
+  }
+  check_groups(dataset, groups, file, fold_name);
+  return groups.group;
+}
+
+std::vector<int64_t> make_folds(const Dataset& dataset, int64_t count, uint64_t seed) {
+  if (count < 2) core::throw_input_error({}, fmt::format("folds: expected at least 2, got {}", count));
+  auto patients = shuffled_patients(dataset, all_rows(dataset), seed, kFoldStream);
+  if (count > static_cast<int64_t>(patients.size())) {
+    core::throw_input_error(
+        {}, fmt::format("folds: expected at most one per patient ({}), got {}", patients.size(), count));
+  }
+  // The patient with the most images first, each to the fold that has the fewest.
+  std::stable_sort(patients.begin(), patients.end(),
+                   [](const auto& a, const auto& b) { return a.second.size() > b.second.size(); });
+  std::vector<size_t> sizes(static_cast<size_t>(count), 0);
+  std::vector<int64_t> folds(static_cast<size_t>(dataset.size()));
+  for (const auto& [name, own] : patients) {
+    const auto smallest = std::min_element(sizes.begin(), sizes.end());
+    *smallest += own.size();
+    for (const int64_t row : own) folds[static_cast<size_t>(row)] = smallest - sizes.begin();
+  }
+  return folds;
+}
+
+Splits fold_splits(const Dataset& dataset, const std::vector<int64_t>& folds, int64_t fold,
+                   double val_fraction, uint64_t seed) {
+  MEDFUSION_CHECK(folds.size() == dataset.ids.size(), "fold_splits: {} rows, got the folds of {}",
+                  dataset.size(), folds.size());
+  Splits splits;
+  for (int64_t i = 0; i < dataset.size(); ++i) {
+    (folds[static_cast<size_t>(i)] == fold ? splits.test : splits.train).push_back(i);
+  }
+  if (splits.test.empty()) {
+    const int64_t highest = *std::max_element(folds.begin(), folds.end());
+    core::throw_input_error(
+        {}, fmt::format("the test part of the split is empty: fold {} of 0..{} has no rows", fold, highest));
+  }
+  check_not_empty(kTrain, splits.train);
+  draw_val(dataset, val_fraction, seed, splits);
+  return splits;
+}
+
+}  // namespace medfusion::data

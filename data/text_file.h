@@ -1,0 +1,42 @@
+// Whole text files, plain or gzip-compressed, and the hash of what was read.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace medfusion::data {
+
+// The content of a file; a gzip file is unpacked whatever its name. Throws core::InputError naming the file
+// where it is missing, unreadable or cut short.
+std::string read_text_file(const std::string& path);
+
+struct Line {
+  std::string text;  // without the line end and surrounding blanks
+  int64_t number = 0;
+};
+
+// The lines of a list file that are not blank. CRLF and a byte order mark are accepted.
+std::vector<Line> read_lines(const std::string& path);
+
+// `folder/name`, or `folder/name.gz` where only that exists; empty where neither does.
+std::string find_text_file(const std::filesystem::path& folder, const std::string& name);
+
+// xxHash64 over a sequence of byte strings, each preceded by its length, so that moving a byte from one to
+// the next changes the result.
+class Hasher {
+ public:
+  Hasher();
+  void add(std::string_view bytes);
+  void add(int64_t value);
+  uint64_t digest() const;
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace medfusion::data

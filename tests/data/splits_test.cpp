@@ -1,0 +1,204 @@
+#include "data/splits.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "tests/data/temporary_folder.h"
+
+namespace medfusion::data {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+// One row per entry: the row's patient. Ids are r0, r1, ...
+Dataset dataset_of(const std::vector<std::string>& patients) {
+  Dataset data;
+  data.name = "test";
+  data.patients = patients;
+  for (size_t i = 0; i < patients.size(); ++i) data.ids.push_back(fmt::format("r{}", i));
+  return data;
+}
+
+// 60 patients with 1 to 5 images each, those of one patient apart from each other.
+Dataset many_patients() {
+  std::vector<std::string> patients;
+  for (int visit = 0; visit < 5; ++visit) {
+    for (int p = 0; p < 60; ++p) {
+      if (p % 5 >= visit) patients.push_back(fmt::format("p{}", p));
+    }
+  }
+  return dataset_of(patients);
+}
+
+// Checks that the parts are ascending, disjoint, complete, and share no patient.
+void check_partition(const Dataset& data, const Splits& splits) {
+  std::set<int64_t> rows;
+  std::vector<std::set<std::string>> patients;
+  for (const auto* part : {&splits.train, &splits.val, &splits.test}) {
+    EXPECT_TRUE(std::is_sorted(part->begin(), part->end()));
+    rows.insert(part->begin(), part->end());
+    patients.emplace_back();
+    for (const int64_t row : *part) patients.back().insert(data.patients[static_cast<size_t>(row)]);
+  }
+  EXPECT_EQ(rows.size(), data.ids.size());
+  EXPECT_EQ(splits.train.size() + splits.val.size() + splits.test.size(), data.ids.size());
+  const std::set<std::string> all(data.patients.begin(), data.patients.end());
+  EXPECT_EQ(patients[0].size() + patients[1].size() + patients[2].size(), all.size());
+}
+
+TEST(Splits, RandomKeepsPatientsTogetherAndMeetsTheFractions) {
+  const Dataset data = many_patients();
+  ASSERT_EQ(data.size(), 180);
+  const Splits splits = random_splits(data, 0.1, 0.2, 7);
+  check_partition(data, splits);
+  EXPECT_NEAR(static_cast<double>(splits.val.size()), 18, 2);
+  EXPECT_NEAR(static_cast<double>(splits.test.size()), 36, 2);
+  EXPECT_EQ(random_splits(data, 0.1, 0.2, 7).test, splits.test);
+  EXPECT_NE(random_splits(data, 0.1, 0.2, 8).test, splits.test);
+  EXPECT_EQ(random_splits(data, 0.3, 0.2, 7).test,
+            splits.test);  // the test part does not depend on val_fraction
+  EXPECT_THAT(random_splits(data, 0.0, 0.2, 7).val, IsEmpty());
+}
+
+TEST(Splits, RandomDoesNotDependOnTheOrderOfTheRows) {
+  const Dataset data = many_patients();
+  Dataset reversed = data;
+  std::reverse(reversed.patients.begin(), reversed.patients.end());
+  const auto patients_of = [](const Dataset& from, const std::vector<int64_t>& rows) {
+    std::set<std::string> names;
+    for (const int64_t row : rows) names.insert(from.patients[static_cast<size_t>(row)]);
+    return names;
+  };
+  EXPECT_EQ(patients_of(data, random_splits(data, 0.1, 0.2, 3).test),
+            patients_of(reversed, random_splits(reversed, 0.1, 0.2, 3).test));
+}
+
+TEST(Splits, RandomReportsFractionsAndEmptyParts) {
+  const Dataset data = many_patients();
+  EXPECT_EQ(input_error([&] { random_splits(data, 0.5, 0.5, 1); }),
+            "val_fraction + test_fraction: expected less than 1, got 1");
+  EXPECT_EQ(input_error([&] { random_splits(data, -0.1, 0.5, 1); }),
+            "val_fraction: expected a fraction of at least 0 and below 1, got -0.1");
+  const Dataset one = dataset_of({"a", "a", "a", "a"});
+  EXPECT_EQ(input_error([&] { random_splits(one, 0.0, 0.2, 1); }), "the test part of the split is empty");
+  EXPECT_EQ(input_error([&] { random_splits(one, 0.2, 0.0, 1); }), "the val part of the split is empty");
+  EXPECT_EQ(input_error([&] { random_splits(one, 0.0, 0.9, 1); }), "the train part of the split is empty");
+}
+
+TEST(Splits, OfficialListsWithAValPartByPatient) {
+  const TemporaryFolder folder;
+  const Dataset data = many_patients();
+  std::string train, test;
+  for (size_t i = 0; i < data.ids.size(); ++i) {
+    (data.patients[i] < "p3" ? train : test) += data.ids[i] + "\r\n";
+  }
+  folder.write("train_val_list.txt", train);
+  folder.write("test_list.txt", test);
+  const Splits splits = official_splits(data, folder.path(), 0.2, 1);
+  check_partition(data, splits);
+  for (const int64_t row : splits.test) EXPECT_GE(data.patients[static_cast<size_t>(row)], "p3");
+  EXPECT_NEAR(static_cast<double>(splits.val.size()),
+              0.2 * static_cast<double>(splits.train.size() + splits.val.size()), 2);
+  EXPECT_THAT(official_splits(data, folder.path(), 0.0, 1).val, IsEmpty());
+}
+
+TEST(Splits, BadListsAreNamed) {
+  const TemporaryFolder folder;
+  const Dataset data = dataset_of({"a", "a", "b", "c"});
+  const auto message = [&](const std::string& train, const std::string& test) {
+    folder.write("train_val_list.txt", train);
+    folder.write("test_list.txt", test);
+    return input_error([&] { official_splits(data, folder.path(), 0.0, 1); });
+  };
+  const std::string train_file = folder.path("train_val_list.txt");
+  const std::string test_file = folder.path("test_list.txt");
+  EXPECT_EQ(message("r0\n\nr9\n", "r1\n"), train_file + ":3: expected an id of the data, got 'r9'");
+  EXPECT_EQ(message("r0\nr2\nr3\n", "r1\n"), test_file + ":1: patient 'a' lies in two parts, train and test");
+  EXPECT_EQ(message("r0\nr1\nr2\n", "r2\nr3\n"),
+            test_file + ":1: expected each id once, got 'r2' again; first in " + train_file + ":3");
+  EXPECT_EQ(message("r0\nr1\nr2\n", ""), folder.path() + ": expected every id of the data, 'r3' is missing");
+  EXPECT_EQ(message("r0\nr1\nr2\nr3\n", ""), folder.path() + ": the test part of the split is empty");
+  EXPECT_EQ(message("", "r0\nr1\nr2\nr3\n"), folder.path() + ": the train part of the split is empty");
+  std::filesystem::remove(test_file);
+  EXPECT_EQ(input_error([&] { official_splits(data, folder.path(), 0.0, 1); }),
+            test_file + ": the official split needs this list, got no such file");
+}
+
+TEST(Splits, FileNamesThePartOfEachRow) {
+  const TemporaryFolder folder;
+  const Dataset data = dataset_of({"a", "a", "b", "c"});
+  const std::string file = folder.write("split.csv", "id,split\nr3,test\nr0,train\nr1,train\nr2,val\n");
+  const Splits splits = file_splits(data, file, 0.5, 1);
+  EXPECT_THAT(splits.train, ElementsAre(0, 1));
+  EXPECT_THAT(splits.val, ElementsAre(2));
+  EXPECT_THAT(splits.test, ElementsAre(3));
+  folder.write("split.csv", "id,split\nr3,test\nr0,training\n");
+  EXPECT_EQ(input_error([&] { file_splits(data, file, 0.5, 1); }),
+            file + ":3:4: expected train, val or test in column 'split', got 'training'");
+  folder.write("split.csv", "id,split\nr3,test\nr0,train\nr1,val\nr2,val\n");
+  EXPECT_EQ(input_error([&] { file_splits(data, file, 0.5, 1); }),
+            file + ":4:1: patient 'a' lies in two parts, train and val");
+  folder.write("split.csv", "id\nr3\n");
+  EXPECT_EQ(input_error([&] { file_splits(data, file, 0.5, 1); }),
+            file + ":1: expected two columns, the id and the part, got 1");
+}
+
+TEST(Splits, OwnPartsOfTheData) {
+  Dataset data = dataset_of({"a", "b", "c", "d", "e"});
+  EXPECT_EQ(input_error([&] { own_splits(data, 0.5, 1); }),
+            "split: the test data does not say which rows train and test");
+  data.parts = {"train", "test", "train", "train", "train"};
+  const Splits splits = own_splits(data, 0.5, 1);
+  check_partition(data, splits);
+  EXPECT_EQ(splits.val.size(), 2U);
+  EXPECT_THAT(splits.test, ElementsAre(1));
+}
+
+TEST(Splits, FoldsFromAFile) {
+  const TemporaryFolder folder;
+  const Dataset data = dataset_of({"a", "a", "b", "c"});
+  const std::string file = folder.write("folds.csv", "Image Index,fold\nr0,0\nr1,0\nr2,1\nr3,2\n");
+  const std::vector<int64_t> folds = read_folds(data, file);
+  EXPECT_THAT(folds, ElementsAre(0, 0, 1, 2));
+  const Splits splits = fold_splits(data, folds, 0, 0.0, 1);
+  EXPECT_THAT(splits.test, ElementsAre(0, 1));
+  EXPECT_THAT(splits.train, ElementsAre(2, 3));
+  check_partition(data, fold_splits(data, folds, 0, 0.5, 1));
+  EXPECT_EQ(input_error([&] { fold_splits(data, folds, 3, 0.0, 1); }),
+            "the test part of the split is empty: fold 3 of 0..2 has no rows");
+  folder.write("folds.csv", "Image Index,fold\nr0,0\nr1,1\nr2,1\nr3,2\n");
+  EXPECT_EQ(input_error([&] { read_folds(data, file); }),
+            file + ":3:1: patient 'a' lies in two parts, fold 0 and fold 1");
+  folder.write("folds.csv", "Image Index,fold\nr0,0\nr1,0\nr2,1\n");
+  EXPECT_EQ(input_error([&] { read_folds(data, file); }),
+            file + ": expected every id of the data, 'r3' is missing");
+  folder.write("folds.csv", "Image Index,fold\nr0,zero\n");
+  EXPECT_THAT(input_error([&] { read_folds(data, file); }),
+              HasSubstr(":2:4: expected a whole number of at least 0"));
+  folder.write("folds.csv", "Image Index,fold\nr7,0\n");
+  EXPECT_EQ(input_error([&] { read_folds(data, file); }),
+            file + ":2:1: expected an id of the data, got 'r7'");
+}
+
+TEST(Splits, MadeFoldsAreBalancedAndKeepPatientsTogether) {
+  const Dataset data = many_patients();
+  const std::vector<int64_t> folds = make_folds(data, 5, 11);
+  for (int64_t fold = 0; fold < 5; ++fold) {
+    const Splits splits = fold_splits(data, folds, fold, 0.1, 11);
+    check_partition(data, splits);
+    EXPECT_EQ(splits.test.size(), 36U);  // one-image patients fill the gaps, so the balance is exact here
+  }
+  EXPECT_EQ(make_folds(data, 5, 11), folds);
+  EXPECT_NE(make_folds(data, 5, 12), folds);
+  EXPECT_EQ(input_error([&] { make_folds(data, 1, 1); }), "folds: expected at least 2, got 1");
+  EXPECT_EQ(input_error([&] { make_folds(data, 61, 1); }),
+            "folds: expected at most one per patient (60), got 61");
+}
+
+}  // namespace
+}  // namespace medfusion::data
