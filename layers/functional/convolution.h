@@ -1,0 +1,13 @@
+// Differentiable convolution; see kernels/convolution/convolution.h for the formula.
+#pragma once
+
+#include "core/autograd.h"
+
+namespace medfusion::layers {
+
+// x [batch, height, width, in], weight [out, in, kernel height, kernel width], bias [out] or undefined. The
+// same stride and zero padding (pixels) for both directions. f32 or f64; x may be a channel slice.
+core::Variable convolution(const core::Variable& x, const core::Variable& weight,
+                           const core::Variable& bias = {}, int64_t stride = 1, int64_t padding = 0);
+
+}  // namespace medfusion::layers
