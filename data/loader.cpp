@@ -1,0 +1,300 @@
+#include "data/loader.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <thread>
+
+#include "core/random.h"
+
+namespace medfusion::data {
+namespace {
+
+using core::DType;
+using core::Tensor;
+
+constexpr uint64_t kShuffleKey =
+    0x73687566666C6521U;  // keeps the order apart from other draws of the same seed
+
+// Rows of `source` [N, width], one after another.
+template <class T>
+Tensor gather(const Tensor& source, const std::vector<int64_t>& rows) {
+  const int64_t width = source.size(1);
+  Tensor result = Tensor::empty({static_cast<int64_t>(rows.size()), width}, source.dtype());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    std::copy_n(source.data<T>() + rows[i] * width, width,
+                result.data<T>() + static_cast<int64_t>(i) * width);
+  }
+  return result;
+}
+
+Tensor checked(const char* name, const Tensor& tensor, int64_t rows, DType dtype) {
+  if (!tensor.defined()) return tensor;
+  MEDFUSION_CHECK(tensor.rank() == 2 && tensor.size(0) == rows && tensor.dtype() == dtype,
+                  "loader: expected {} of {} [{}, *], got {} {}", name, name_of(dtype), rows,
+                  name_of(tensor.dtype()), tensor.shape().str());
+  return tensor.to_contiguous();
+}
+
+// A batch under way.
+struct Slot {
+  Batch batch;
+  int64_t unfinished = 0;    // images that still have to be prepared
+  std::exception_ptr error;  // of the first row in the batch that failed
+  int64_t error_position = INT64_MAX;
+};
+
+}  // namespace
+
+struct Loader::State {
+  LoaderOptions options;
+  std::shared_ptr<ImageSource> source;  // null where images are not read
+  Tensor targets, table, table_missing, tokens;
+  std::vector<int64_t> rows;
+
+  // One lock guards all that follows but the contents of a slot's tensors, of which each image belongs to one
+  // worker.
+  std::mutex mutex;
+  std::condition_variable work_arrived, batch_ready;
+  bool stopping = false;
+  int64_t epoch = 0;
+  std::vector<int64_t> order;               // of the epoch
+  int64_t end = 0;                          // places of `order` to deliver
+  int64_t opened = 0;                       // first place of `order` that has no slot yet
+  int64_t position = 0;                     // image of the newest slot to prepare next
+  std::deque<std::shared_ptr<Slot>> slots;  // oldest first; the front is the next batch
+  std::vector<Tensor> cache;                // per row of the dataset: resized images
+  int64_t cached_bytes = 0;
+  std::vector<std::thread> threads;
+
+  // An image to prepare.
+  struct Task {
+    std::shared_ptr<Slot> slot;
+    int64_t position = 0;
+    int64_t epoch = 0;
+  };
+
+  void open_slot();
+  void fill(Batch& batch) const;
+  bool take(Task& task);
+  void finish(const Task& task, std::exception_ptr error);
+  void run(const Task& task);
+  void prepare(const Task& task);
+  Tensor resized(int64_t row);
+  void work();
+  void stop();
+};
+
+// Makes the batch of the next rows of the order, all but its pixels. Call with the lock held.
+void Loader::State::open_slot() {
+  slots.push_back(std::make_shared<Slot>());
+  Slot& slot = *slots.back();
+  const int64_t last = std::min(end, opened + options.batch_size);
+  slot.batch.rows.assign(order.begin() + opened, order.begin() + last);
+  opened = last;
+  position = 0;
+  try {
+    fill(slot.batch);
+    slot.unfinished = source != nullptr ? slot.batch.size() : 0;
+  } catch (...) {
+    slot.error = std::current_exception();
+    position = slot.batch.size();
+  }
+}
+
+// All of a batch but its pixels.
+void Loader::State::fill(Batch& batch) const {
+  const int64_t count = batch.size();
+  batch.targets = gather<float>(targets, batch.rows);
+  if (tokens.defined()) batch.tokens = gather<int64_t>(tokens, batch.rows);
+  if (table.defined()) {
+    batch.table = gather<float>(table, batch.rows);
+    batch.table_missing = gather<bool>(table_missing, batch.rows);
+    for (int64_t i = 0; i < batch.table.numel(); ++i) {
+      if (batch.table_missing.data<bool>()[i]) batch.table.data<float>()[i] = 0.0F;
+    }
+  }
+  batch.image_present = Tensor::zeros({count}, DType::boolean);
+  if (source != nullptr) {
+    batch.images = Tensor::empty({count, options.format.size, options.format.size, options.format.channels});
+  }
+}
+
+// Hands out the next image, opening a batch where there is room for one. Call with the lock held.
+bool Loader::State::take(Task& task) {
+  while (slots.empty() || position >= slots.back()->batch.size()) {
+    if (opened >= end || static_cast<int64_t>(slots.size()) > options.prefetch) return false;
+    open_slot();
+  }
+  task = {slots.back(), position++, epoch};
+  return true;
+}
+
+void Loader::State::finish(const Task& task, std::exception_ptr error) {
+  const std::lock_guard lock(mutex);
+  if (error != nullptr && task.position < task.slot->error_position) {
+    task.slot->error = std::move(error);
+    task.slot->error_position = task.position;
+  }
+  if (--task.slot->unfinished == 0) batch_ready.notify_all();
+}
+
+void Loader::State::run(const Task& task) {
+  std::exception_ptr error;
+  try {
+    prepare(task);
+  } catch (...) {
+    error = std::current_exception();
+  }
+  finish(task, std::move(error));
+}
+
+// The image of a row as it is before augmentation: in [0, 1], [size, size, 1 or 3].
+Tensor Loader::State::resized(int64_t row) {
+  Tensor& entry = cache[static_cast<size_t>(row)];
+  {
+    const std::lock_guard lock(mutex);
+    if (entry.defined()) return entry;
+  }
+  const ImageFormat& format = options.format;
+  const Tensor image = resize(to_unit_range(source->read(row), format.channels), format.size, format.size);
+  const std::lock_guard lock(mutex);
+  if (!entry.defined() && cached_bytes + image.bytes() <= options.cache_bytes) {
+    entry = image;
+    cached_bytes += image.bytes();
+  }
+  return image;
+}
+
+void Loader::State::prepare(const Task& task) {
+  Batch& batch = task.slot->batch;
+  const int64_t row = batch.rows[static_cast<size_t>(task.position)];
+  const Tensor out = batch.images.slice(0, task.position, task.position + 1);
+  if (!source->present(row)) {
+    out.fill(0.0);
+    return;
+  }
+  Tensor image = resized(row);
+  if (options.augment) {
+    image = augment(image, draw_augmentation(*options.augment, options.seed, task.epoch, row));
+  }
+  normalize(image, options.format, out);
+  batch.image_present.data<bool>()[task.position] = true;
+}
+
+void Loader::State::work() {
+  std::unique_lock lock(mutex);
+  while (true) {
+    Task task;
+    work_arrived.wait(lock, [&] { return stopping || take(task); });
+    if (stopping) return;
+    lock.unlock();
+    run(task);
+    task.slot.reset();
+    lock.lock();
+  }
+}
+
+void Loader::State::stop() {
+  {
+    const std::lock_guard lock(mutex);
+    stopping = true;
+  }
+  work_arrived.notify_all();
+  for (std::thread& thread : threads) thread.join();
+}
+
+Loader::Loader(const Dataset& dataset, std::vector<int64_t> rows, EncodedRows encoded, LoaderOptions options)
+    : state_(std::make_unique<State>()) {
+  check(options.format);
+  if (options.augment) check(*options.augment);
+  MEDFUSION_CHECK(options.batch_size > 0, "loader: expected a positive batch size, got {}",
+                  options.batch_size);
+  MEDFUSION_CHECK(options.workers >= 0, "loader: expected a number of workers, got {}", options.workers);
+  MEDFUSION_CHECK(options.prefetch >= 1, "loader: expected to prefetch at least 1 batch, got {}",
+                  options.prefetch);
+  MEDFUSION_CHECK(encoded.table.defined() == encoded.table_missing.defined() &&
+                      (!encoded.table.defined() || encoded.table.shape() == encoded.table_missing.shape()),
+                  "loader: expected the table and its missing cells in one shape");
+  const int64_t count = dataset.size();
+  for (const int64_t row : rows) {
+    MEDFUSION_CHECK(row >= 0 && row < count, "loader: row {} of a dataset of {} rows", row, count);
+  }
+  State& s = *state_;
+  MEDFUSION_CHECK(dataset.targets.defined(), "loader: the dataset {} has no targets", dataset.name);
+  s.targets = checked("targets", dataset.targets, count, DType::f32);
+  s.table = checked("a table", encoded.table, count, DType::f32);
+  s.table_missing = checked("missing cells", encoded.table_missing, count, DType::boolean);
+  s.tokens = checked("tokens", encoded.tokens, count, DType::i64);
+  s.options = std::move(options);
+  s.rows = std::move(rows);
+  if (s.options.use_images && dataset.images != nullptr) {
+    s.source = dataset.images;
+    s.cache.resize(static_cast<size_t>(count));
+  }
+  const int workers = s.source == nullptr ? 0 : s.options.workers;
+  try {
+    for (int i = 0; i < workers; ++i) s.threads.emplace_back([&s] { s.work(); });
+  } catch (...) {
+    s.stop();
+    throw;
+  }
+}
+
+Loader::~Loader() { state_->stop(); }
+
+int64_t Loader::rows() const { return static_cast<int64_t>(state_->rows.size()); }
+
+int64_t Loader::batches() const {
+  const int64_t size = state_->options.batch_size;
+  return state_->options.drop_last ? rows() / size : (rows() + size - 1) / size;
+}
+
+void Loader::begin_epoch(int64_t epoch) {
+  State& s = *state_;
+  {
+    const std::lock_guard lock(s.mutex);
+    s.slots.clear();  // workers still busy with an old batch hold it themselves
+    s.epoch = epoch;
+    s.order = s.rows;
+    if (s.options.shuffle) {
+      core::Generator(s.options.seed ^ kShuffleKey, static_cast<uint64_t>(epoch)).shuffle(s.order);
+    }
+    s.end = s.options.drop_last ? batches() * s.options.batch_size : rows();
+    s.opened = 0;
+    s.position = 0;
+  }
+  s.work_arrived.notify_all();
+}
+
+bool Loader::next(Batch& batch) {
+  State& s = *state_;
+  std::unique_lock lock(s.mutex);
+  if (s.slots.empty()) {
+    if (s.opened >= s.end) return false;
+    s.open_slot();
+    s.work_arrived.notify_all();
+  }
+  const std::shared_ptr<Slot> slot = s.slots.front();
+  if (s.threads.empty() && s.source != nullptr) {
+    lock.unlock();
+    for (int64_t i = 0; slot->unfinished > 0; ++i) s.run({slot, i, s.epoch});
+    lock.lock();
+  }
+  s.batch_ready.wait(lock, [&] { return slot->unfinished == 0; });
+  s.slots.pop_front();
+  if (slot->error != nullptr) {
+    s.slots.clear();
+    s.opened = s.end;
+    std::rethrow_exception(slot->error);
+  }
+  lock.unlock();
+  s.work_arrived.notify_all();
+  batch = std::move(slot->batch);
+  return true;
+}
+
+}  // namespace medfusion::data

@@ -1,0 +1,37 @@
+// From decoded pixels to the input of a network; docs/image-pipeline.md repeats it in torchvision.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace medfusion::data {
+
+struct ImageFormat {
+  int64_t size = 64;        // the network's images are size x size
+  int64_t channels = 1;     // 1 or 3
+  std::vector<float> mean;  // one per channel, of values in [0, 1]; empty means 0
+  std::vector<float> std;   // one per channel, positive; empty means 1
+};
+
+// Throws core::Error where a field is out of range.
+void check(const ImageFormat& format);
+
+// Decoded pixels [height, width, 1..4], u8 or i32 (16 bit), to f32 in [0, 1]: alpha is dropped; for a network
+// of 1 channel RGB becomes its mean. The result has 1 channel, or 3 where both the image and the network have
+// color.
+core::Tensor to_unit_range(const core::Tensor& pixels, int64_t channels);
+
+// Bilinear resize of f32 [height, width, channels] with half-pixel centres, antialiased: where an axis
+// shrinks, the triangle filter is widened by that factor. The result is [new_height, new_width, channels].
+core::Tensor resize(const core::Tensor& image, int64_t new_height, int64_t new_width);
+
+// Writes (image - mean) / std of f32 [size, size, 1 or format.channels] to `out`, f32 [size, size,
+// format.channels] and contiguous; a single channel is repeated.
+void normalize(const core::Tensor& image, const ImageFormat& format, const core::Tensor& out);
+
+// All of it: to_unit_range, resize, normalize. The result is f32 [size, size, channels].
+core::Tensor transform_image(const core::Tensor& pixels, const ImageFormat& format);
+
+}  // namespace medfusion::data
