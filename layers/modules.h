@@ -1,5 +1,5 @@
-// The layers that models are made of. Parameter names are those of PyTorch's modules: weight, bias, running_mean,
-// running_var.
+// The layers that models are made of. Parameter names are those of PyTorch's modules: weight, bias,
+// running_mean, running_var.
 #pragma once
 
 #include <memory>
@@ -13,6 +13,9 @@ class Linear : public Module {
  public:
   Linear(int64_t in, int64_t out, Init init, core::DType dtype);
   core::Variable forward(const core::Variable& x) const;
+  // The first rows of the weight and bias only: x [..., in] -> [..., last - first].
+  core::Variable forward_rows(const core::Variable& x, int64_t first, int64_t last) const;
+  const core::Tensor& bias() const { return bias_.value(); }
 
  private:
   core::Variable weight_, bias_;
@@ -42,8 +45,8 @@ class BatchNorm : public Module {
   BatchNorm(int64_t channels, core::DType dtype);
   core::Variable forward(const core::Variable& x, bool training, bool relu) const;
 
-  core::Variable weight, bias;              // [channels]
-  core::Tensor running_mean, running_var;   // [channels]
+  core::Variable weight, bias;             // [channels]
+  core::Tensor running_mean, running_var;  // [channels]
 };
 
 // Over the last dimension, eps 1e-5.
@@ -62,12 +65,13 @@ struct AttentionMasks {
   core::Tensor pairs;  // [Tq, Tk] bool
 };
 
-// One pre-norm encoder layer (docs/architecture.md, attention branch). x [B, T, D]. Computes the first `queries`
-// tokens only (all where queries is T) and returns [B, queries, D].
+// One pre-norm encoder layer (docs/architecture.md, attention branch). x [B, T, D]. Computes the first
+// `queries` tokens only (all where queries is T) and returns [B, queries, D].
 class EncoderLayer : public Module {
  public:
   EncoderLayer(int64_t dim, int64_t heads, int64_t mlp_dim, double dropout, core::DType dtype);
-  core::Variable forward(const core::Variable& x, int64_t queries, const AttentionMasks& masks, Context& context) const;
+  core::Variable forward(const core::Variable& x, int64_t queries, const AttentionMasks& masks,
+                         Context& context) const;
 
  private:
   class Attention;
