@@ -1,0 +1,131 @@
+#include "kernels/attention/attention.h"
+#include "kernels/op_case.h"
+#include "kernels/registry.h"
+
+namespace medfusion::kernels {
+namespace {
+
+using core::DType;
+
+enum class Mask { none, some, all };  // coin per element, or nothing to be seen at all
+
+struct Options {
+  double scale = 0.5;
+  Mask key_mask = Mask::none;
+  Mask pair_mask = Mask::none;
+  bool pair_per_sample = false;
+  Layout layout = Layout::contiguous;
+  int probabilities_rank = 0;  // 4: per head, 3: mean over heads
+};
+
+Slot mask_slot(const std::string& name, const core::Shape& shape, Mask mask) {
+  return {.name = name,
+          .shape = shape,
+          .fill = Fill::index,
+          .differentiable = false,
+          .dtype = DType::boolean,
+          .limit = mask == Mask::all ? 1 : 2};
+}
+
+OpCase make(const std::string& name, int64_t batch, int64_t heads, int64_t width, int64_t queries,
+            int64_t keys, const Options& o = {}) {
+  OpCase c;
+  c.operation = "attention";
+  const core::Shape q_shape{batch, queries, heads * width};
+  const core::Shape k_shape{batch, keys, heads * width};
+  c.name = fmt::format("{} heads={} q={} k={}", name, heads, q_shape.str(), k_shape.str());
+  c.inputs = {{.name = "q", .shape = q_shape, .layout = o.layout},
+              {.name = "k", .shape = k_shape, .layout = o.layout},
+              {.name = "v", .shape = k_shape, .layout = o.layout}};
+  const bool key = o.key_mask != Mask::none;
+  const bool pair = o.pair_mask != Mask::none;
+  if (key) c.inputs.push_back(mask_slot("key_mask", {batch, keys}, o.key_mask));
+  const core::Shape pair_shape =
+      o.pair_per_sample ? core::Shape{batch, queries, keys} : core::Shape{queries, keys};
+  if (pair) c.inputs.push_back(mask_slot("pair_mask", pair_shape, o.pair_mask));
+  c.outputs = {{.name = "y", .shape = q_shape, .layout = o.layout},
+               {.name = "log_sum_exp", .shape = {batch, heads, queries}, .differentiable = false}};
+  const bool probabilities = o.probabilities_rank > 0;
+  const core::Shape p_shape = o.probabilities_rank == 4 ? core::Shape{batch, heads, queries, keys}
+                                                        : core::Shape{batch, queries, keys};
+  if (probabilities)
+    c.outputs.push_back({.name = "probabilities", .shape = p_shape, .differentiable = false});
+
+  const double scale = o.scale;
+  c.forward = [=](CaseTensors& t, const std::string& variant) {
+    AttentionForward a{.heads = heads,
+                       .scale = scale,
+                       .q = t.in("q").view(),
+                       .k = t.in("k").view(),
+                       .v = t.in("v").view(),
+                       .key_mask = {},
+                       .pair_mask = {},
+                       .y = t.out("y").view(),
+                       .log_sum_exp = t.out("log_sum_exp").view(),
+                       .probabilities = {}};
+    if (key) a.key_mask = t.in("key_mask").view();
+    if (pair) a.pair_mask = t.in("pair_mask").view();
+    if (probabilities) a.probabilities = t.out("probabilities").view();
+    dispatch<AttentionForward>(a, core::DeviceType::cpu, variant);
+  };
+  c.backward = [=](CaseTensors& t, const std::string& variant) {
+    AttentionBackward a{.heads = heads,
+                        .scale = scale,
+                        .q = t.in("q").view(),
+                        .k = t.in("k").view(),
+                        .v = t.in("v").view(),
+                        .key_mask = {},
+                        .pair_mask = {},
+                        .y = t.out("y").view(),
+                        .log_sum_exp = t.out("log_sum_exp").view(),
+                        .grad_y = t.grad_out("y").view(),
+                        .grad_q = t.grad_in("q").view(),
+                        .grad_k = t.grad_in("k").view(),
+                        .grad_v = t.grad_in("v").view()};
+    if (key) a.key_mask = t.in("key_mask").view();
+    if (pair) a.pair_mask = t.in("pair_mask").view();
+    dispatch<AttentionBackward>(a, core::DeviceType::cpu, variant);
+  };
+  c.flops = 4.0 * static_cast<double>(q_shape.numel() * keys);
+  c.bytes = 4.0 * static_cast<double>(2 * q_shape.numel() + 2 * k_shape.numel());
+  return c;
+}
+
+const RegisterCases cases([] {
+  std::vector<OpCase> list;
+  list.push_back(make("one", 1, 1, 1, 1, 1));
+  list.push_back(make("no sample", 0, 2, 4, 3, 3));
+  list.push_back(make("no query", 2, 2, 4, 0, 3));
+  list.push_back(make("no key", 2, 2, 4, 3, 0));
+  list.push_back(make("ragged", 2, 3, 5, 31, 33));
+  list.push_back(make("square", 1, 2, 8, 32, 32));
+  list.push_back(make("several tiles", 1, 1, 17, 7, 131));
+  list.push_back(make("many queries", 1, 1, 4, 135, 3));
+  list.push_back(make("wide heads", 1, 1, 33, 5, 7));
+  list.push_back(make("steep", 1, 2, 8, 9, 70, {.scale = 1.5}));
+  list.push_back(make("very steep", 1, 2, 8, 9, 70, {.scale = 30.0}));
+  list.back().backward =
+      nullptr;  // probabilities of nearly 0 and 1: their gradients are differences of equals
+  list.push_back(make("slice", 2, 2, 8, 5, 6, {.layout = Layout::channel_slice}));
+  list.push_back(make("misaligned", 1, 2, 7, 9, 6, {.layout = Layout::misaligned}));
+  list.push_back(make("key mask", 3, 2, 4, 5, 7, {.key_mask = Mask::some}));
+  list.push_back(make("pair mask", 2, 2, 4, 33, 9, {.pair_mask = Mask::some}));
+  list.push_back(
+      make("pair mask per sample", 2, 1, 4, 5, 70, {.pair_mask = Mask::some, .pair_per_sample = true}));
+  list.push_back(make("both masks", 2, 2, 4, 9, 70, {.key_mask = Mask::some, .pair_mask = Mask::some}));
+  // With two keys a quarter of the queries sees none.
+  list.push_back(make("some queries blind", 2, 2, 4, 33, 2, {.pair_mask = Mask::some}));
+  list.push_back(make("all blind", 2, 2, 4, 5, 6, {.key_mask = Mask::all}));
+  list.push_back(make("all blind pairs", 1, 2, 4, 5, 70, {.pair_mask = Mask::all}));
+  list.push_back(make("probabilities", 2, 3, 4, 35, 70, {.key_mask = Mask::some, .probabilities_rank = 4}));
+  list.push_back(
+      make("mean probabilities", 2, 3, 4, 5, 7, {.pair_mask = Mask::some, .probabilities_rank = 3}));
+  for (const auto& [width, tokens] : {std::pair<int64_t, int64_t>{16, 80}, {32, 200}, {64, 300}}) {
+    list.push_back(make("large", 16, 4, width, tokens, tokens));
+    list.back().bench = true;
+  }
+  return list;
+});
+
+}  // namespace
+}  // namespace medfusion::kernels
