@@ -101,6 +101,8 @@ double draw(const Slot& slot, const core::Philox& philox, int64_t i, const std::
   return 0.0;
 }
 
+}  // namespace
+
 void fill_slot(const Slot& slot, const Tensor& tensor, uint64_t seed, uint64_t stream) {
   const core::Philox philox(seed, stream);
   std::vector<int64_t> order;
@@ -119,6 +121,8 @@ void fill_slot(const Slot& slot, const Tensor& tensor, uint64_t seed, uint64_t s
     }
   });
 }
+
+namespace {
 
 DType run_dtype(const Slot& slot, DType precision) {
   return slot.dtype == DType::f32 ? precision : slot.dtype;

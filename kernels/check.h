@@ -15,6 +15,9 @@ struct CheckOptions {
   int gradient_samples = 24;  // elements of each input whose derivative is taken numerically
 };
 
+// Fills a tensor as the slot says, by draws of Philox(seed, stream).
+void fill_slot(const Slot& slot, const core::Tensor& tensor, uint64_t seed, uint64_t stream);
+
 // Each returns the failures, one line each: empty means passed. A thrown error is a failure too.
 // The reference's backward against central differences in f64 (fixed step 1e-5).
 std::vector<std::string> check_gradients(const OpCase& op_case, const CheckOptions& options = {});

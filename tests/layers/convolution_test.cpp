@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "core/threads.h"
+
 #include "tests/layers/fixture.h"
 
 namespace medfusion::layers {
@@ -35,6 +37,29 @@ TEST(ConvolutionFunctional, TakesChannelSlices) {
   const Variable weight(random_tensor({3, 5, 3, 3}, 2));
   expect_close(convolution(Variable(x), weight, {}, 1, 1).value(),
                convolution(Variable(x.clone()), weight, {}, 1, 1).value(), 0.0, "convolution of a slice");
+}
+
+// y and all gradients of one pass in f32.
+std::vector<Tensor> run_on_threads(int threads, int64_t kernel, int64_t stride) {
+  core::set_num_threads(threads);
+  const Variable x(random_tensor({3, 20, 18, 19}, 1).to(core::DType::f32), true);
+  const Variable weight(random_tensor({21, 19, kernel, kernel}, 2).to(core::DType::f32), true);
+  const Variable bias(random_tensor({21}, 3).to(core::DType::f32), true);
+  const Variable y = convolution(x, weight, bias, stride, kernel / 2);
+  y.backward(random_tensor(y.shape(), 4).to(core::DType::f32));
+  return {y.value(), x.gradient(), weight.gradient(), bias.gradient()};
+}
+
+TEST(ConvolutionFunctional, SameBytesOnAnyNumberOfThreads) {
+  const int before = core::num_threads();
+  for (const int64_t kernel : {1, 3}) {
+    for (const int64_t stride : {1, 2}) {
+      const auto one = run_on_threads(1, kernel, stride);
+      const auto three = run_on_threads(3, kernel, stride);
+      for (size_t i = 0; i < one.size(); ++i) expect_close(three[i], one[i], 0.0, "three threads");
+    }
+  }
+  core::set_num_threads(before);
 }
 
 TEST(ConvolutionFunctional, RefusesShapesThatDoNotFit) {

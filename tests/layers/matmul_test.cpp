@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "core/threads.h"
+
 #include "tests/layers/fixture.h"
 
 namespace medfusion::layers {
@@ -54,6 +56,28 @@ TEST(LinearFunctional, TakesSlicesAndSkipsWhatNobodyWants) {
   expect_close(y.value(), linear(Variable(x.clone()), weight).value(), 0.0, "linear of a slice");
   y.backward(random_tensor({4, 3, 2}, 3));
   EXPECT_NE(weight.gradient().at(0), 0.0);
+}
+
+TEST(LinearFunctional, SameBytesOnAnyNumberOfThreads) {
+  const int before = core::num_threads();
+  std::vector<Tensor> results[2];
+  for (const int threads : {1, 3}) {
+    core::set_num_threads(threads);
+    for (const int64_t rows : {3, 301}) {
+      const Variable x(random_tensor({rows, 70}, 1).to(core::DType::f32), true);
+      const Variable weight(random_tensor({150, 70}, 2).to(core::DType::f32), true);
+      const Variable bias(random_tensor({150}, 3).to(core::DType::f32), true);
+      const Variable y = linear(x, weight, bias);
+      y.backward(random_tensor(y.shape(), 4).to(core::DType::f32));
+      for (const Tensor& t : {y.value(), x.gradient(), weight.gradient(), bias.gradient()}) {
+        results[threads == 1 ? 0 : 1].push_back(t);
+      }
+    }
+  }
+  for (size_t i = 0; i < results[0].size(); ++i) {
+    expect_close(results[1][i], results[0][i], 0.0, "three threads");
+  }
+  core::set_num_threads(before);
 }
 
 TEST(MatmulFunctional, RefusesShapesThatDoNotFit) {

@@ -1,3 +1,0 @@
-#include "tests/kernels/kernel_test.h"
-
-MEDFUSION_KERNEL_TESTS(reduction)
