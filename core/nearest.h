@@ -7,8 +7,8 @@
 
 namespace medfusion::core {
 
-// The candidate with the smallest edit distance (Levenshtein, ignoring ASCII case) to `word`, the first of
-// equals; empty where none is closer than half the length of the longer word.
+// The candidate with the smallest edit distance (Levenshtein, with swaps of neighbors, ignoring ASCII case)
+// to `word`, the first of equals; empty where none is closer than half the length of the longer word.
 std::string nearest(std::string_view word, std::span<const std::string> candidates);
 
 // "; did you mean 'X'?", or nothing where no candidate is close. For the end of an error message.

@@ -82,6 +82,11 @@ void CsvTable::parse_records() {
   if (zero != std::string::npos) {
     core::throw_input_error(place_of(zero), "expected UTF-8 text, got a zero byte");
   }
+  const size_t invalid = find_invalid_utf8(text_);
+  if (invalid != std::string::npos) {
+    core::throw_input_error(place_of(invalid), fmt::format("expected UTF-8 text, got the byte {:#04x}",
+                                                           static_cast<unsigned char>(text_[invalid])));
+  }
   size_t width = 0;
   while (position < text_.size()) {
     if (text_[position] == '\n' || text_[position] == '\r') {

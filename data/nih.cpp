@@ -5,9 +5,9 @@
 #include <limits>
 #include <unordered_set>
 
-#include "core/nearest.h"
 #include "data/csv.h"
 #include "data/file_images.h"
+#include "data/labels.h"
 #include "data/text_file.h"
 
 namespace medfusion::data {
@@ -31,11 +31,6 @@ constexpr std::array<std::string_view, 11> kHeader = {"Image Index",
                                                       "OriginalImagePixelSpacing[x",
                                                       "y]"};
 enum HeaderColumn { kImage, kFindings, kFollowUp, kPatient, kAge, kSex, kView };
-
-const std::vector<std::string>& all_labels() {
-  static const std::vector<std::string> names(kNihLabels.begin(), kNihLabels.end());
-  return names;
-}
 
 void check_header(const CsvTable& table) {
   for (size_t i = 0; i < kHeader.size(); ++i) {
@@ -99,44 +94,6 @@ void parse_findings(const CsvTable& table, int64_t row, float* targets) {
     targets[found - kNihLabels.begin()] = 1.0F;
     start = end + 1;
   }
-}
-
-// The columns of `all` [N, 14] to keep.
-std::vector<size_t> select_labels(const NihOptions& options, const std::vector<int64_t>& positives) {
-  std::vector<size_t> chosen;
-  const std::vector<std::string>& wanted = options.labels.empty() ? all_labels() : options.labels;
-  for (const std::string& name : wanted) {
-    const auto found = std::find(kNihLabels.begin(), kNihLabels.end(), name);
-    if (found == kNihLabels.end()) {
-      core::throw_input_error({}, fmt::format("labels: '{}' is not one of the 14 of ChestX-ray14{}", name,
-                                              core::did_you_mean(name, all_labels())));
-    }
-    const auto label = static_cast<size_t>(found - kNihLabels.begin());
-    if (std::find(chosen.begin(), chosen.end(), label) != chosen.end()) {
-      core::throw_input_error({}, fmt::format("labels: expected each once, got '{}' again", name));
-    }
-    chosen.push_back(label);
-  }
-  std::erase_if(chosen, [&](size_t label) { return positives[label] < options.min_positives; });
-  if (chosen.empty()) {
-    core::throw_input_error({},
-                            fmt::format("min_positives: no label has {} positives", options.min_positives));
-  }
-  return chosen;
-}
-
-void set_targets(const NihOptions& options, const std::vector<float>& all, Dataset& dataset) {
-  constexpr size_t kCount = kNihLabels.size();
-  std::vector<int64_t> positives(kCount, 0);
-  for (size_t i = 0; i < all.size(); ++i) positives[i % kCount] += all[i] == 1.0F ? 1 : 0;
-  const std::vector<size_t> chosen = select_labels(options, positives);
-  const auto count = static_cast<int64_t>(chosen.size());
-  dataset.targets = core::Tensor::empty({dataset.size(), count});
-  float* targets = dataset.targets.data<float>();
-  for (int64_t row = 0; row < dataset.size(); ++row) {
-    for (const size_t label : chosen) *targets++ = all[static_cast<size_t>(row) * kCount + label];
-  }
-  for (const size_t label : chosen) dataset.labels.emplace_back(kNihLabels[label]);
 }
 
 std::vector<fs::path> image_folders(const fs::path& root) {
@@ -213,13 +170,14 @@ Dataset read_nih(const NihOptions& options) {
   Column sex = categorical_column("sex");
   Column view = categorical_column("view");
   Column follow_up = numeric_column("follow_up");
-  std::vector<float> findings(static_cast<size_t>(table.rows()) * kNihLabels.size(), 0.0F);
+  dataset.labels.assign(kNihLabels.begin(), kNihLabels.end());
+  dataset.targets = core::Tensor::zeros({table.rows(), static_cast<int64_t>(kNihLabels.size())});
   std::unordered_set<std::string> seen;
   for (int64_t row = 0; row < table.rows(); ++row) {
     dataset.ids.push_back(table.required(row, kImage));
     if (!seen.insert(dataset.ids.back()).second) table.reject(row, kImage, "each image once");
     dataset.patients.push_back(table.required(row, kPatient));
-    parse_findings(table, row, findings.data() + static_cast<size_t>(row) * kNihLabels.size());
+    parse_findings(table, row, dataset.targets.data<float>() + row * dataset.targets.size(1));
     age.numbers.push_back(parse_age(table, row));
     sex.categories.push_back(one_of(table, row, kSex, "M", "F"));
     view.categories.push_back(one_of(table, row, kView, "PA", "AP"));
@@ -229,7 +187,7 @@ Dataset read_nih(const NihOptions& options) {
                                      follow_up.numbers.back()));
   }
   dataset.columns = {std::move(age), std::move(sex), std::move(view), std::move(follow_up)};
-  set_targets(options, findings, dataset);
+  select_labels(dataset, options.labels, options.min_positives);
   Hasher hasher;
   hasher.add(table.text());
   for (const char* name : {"train_val_list.txt", "test_list.txt"}) {

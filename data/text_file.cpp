@@ -61,6 +61,29 @@ std::string find_text_file(const std::filesystem::path& folder, const std::strin
   return "";
 }
 
+size_t find_invalid_utf8(std::string_view text) {
+  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
+  for (size_t i = 0; i < text.size();) {
+    const unsigned lead = byte(i);
+    const size_t length = lead < 0x80   ? 1
+                          : lead < 0xC2 ? 0
+                          : lead < 0xE0 ? 2
+                          : lead < 0xF0 ? 3
+                          : lead < 0xF5 ? 4
+                                        : 0;
+    if (length == 0) return i;
+    // The second byte excludes overlong forms, surrogates and code points past U+10FFFF.
+    const unsigned low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
+    const unsigned high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+    if (length > 1 && (byte(i + 1) < low || byte(i + 1) > high)) return i;
+    for (size_t j = 2; j < length; ++j) {
+      if ((byte(i + j) & 0xC0U) != 0x80U) return i;
+    }
+    i += length;
+  }
+  return std::string_view::npos;
+}
+
 struct Hasher::State {
   XXH64_state_t* state = XXH64_createState();
   State() { XXH64_reset(state, 0); }

@@ -25,6 +25,9 @@ std::vector<Line> read_lines(const std::string& path);
 // `folder/name`, or `folder/name.gz` where only that exists; empty where neither does.
 std::string find_text_file(const std::filesystem::path& folder, const std::string& name);
 
+// The offset of the first byte that is not part of well-formed UTF-8 (RFC 3629); npos where all is.
+size_t find_invalid_utf8(std::string_view text);
+
 // xxHash64 over a sequence of byte strings, each preceded by its length, so that moving a byte from one to
 // the next changes the result.
 class Hasher {

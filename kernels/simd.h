@@ -36,6 +36,21 @@ HWY_INLINE void store_n(hwy::HWY_NAMESPACE::Vec<D> v, D d, hwy::HWY_NAMESPACE::T
   std::memcpy(to, buffer, count * sizeof(buffer[0]));
 }
 
+// Calls body(d, i) for [0, n): whole vectors first, then four lanes, then one at a time, so that no lane is
+// masked.
+template <class Body>
+HWY_INLINE void for_vectors(int64_t n, const Body& body) {
+  namespace hn = hwy::HWY_NAMESPACE;
+  const hn::ScalableTag<float> d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) body(d, i);
+  const hn::CappedTag<float, 4> four;
+  for (; i + 4 <= n; i += 4) body(four, i);
+  const hn::CappedTag<float, 1> one;
+  for (; i < n; ++i) body(one, i);
+}
+
 }  // namespace medfusion::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif

@@ -67,6 +67,23 @@ TEST(Csv, BrokenFilesSayWhere) {
   EXPECT_EQ(message("a;b\n1;2\n"), "t.csv:1: expected commas between the columns, got semicolons or tabs");
 }
 
+TEST(Csv, OnlyWellFormedUtf8IsAccepted) {
+  const auto message = [](const std::string& cell) {
+    return input_error([&] { CsvTable::parse("a\nxy" + cell, "t.csv"); });
+  };
+  for (const char* valid :
+       {"\xC3\xA9", "\xE2\x82\xAC", "\xED\x9F\xBF", "\xF0\x9F\x98\x80", "\xF4\x8F\xBF\xBF"}) {
+    EXPECT_EQ(CsvTable::parse(std::string("a\n") + valid, "t.csv").cell(0, 0), valid);
+  }
+  EXPECT_EQ(message("\xE9"), "t.csv:2:3: expected UTF-8 text, got the byte 0xe9");  // Latin-1
+  // A lone continuation, overlong forms, a surrogate, past the last code point, cut short.
+  for (const char* invalid :
+       {"\x80", "\xC0\x80", "\xE0\x9F\xBF", "\xF0\x8F\xBF\xBF", "\xED\xA0\x80", "\xF4\x90\x80\x80",
+        "\xF5\x80\x80\x80", "\xE2\x82", "\xE2\x82x", "\xC3", "\xFF"}) {
+    EXPECT_THAT(message(invalid), HasSubstr("t.csv:2:3: expected UTF-8 text"));
+  }
+}
+
 TEST(Csv, TypedCellsNameTheirPlaceAndWhatWasExpected) {
   const CsvTable table = CsvTable::parse("n,l,c\n 2.5 ,1, x \n?,-1,NA\nabc,2,\ninf,1.0,b\n7,,b\n", "t.csv");
   EXPECT_EQ(table.number(0, 0), 2.5);

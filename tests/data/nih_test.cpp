@@ -87,11 +87,11 @@ TEST(Nih, SelectsLabelsByNameAndByCount) {
   EXPECT_THAT(labels({}, 2).labels, ElementsAre("Mass"));
   EXPECT_EQ(input_error([&] { labels({}, 3); }), "min_positives: no label has 3 positives");
   EXPECT_EQ(input_error([&] { labels({"Edma"}, 0); }),
-            "labels: 'Edma' is not one of the 14 of ChestX-ray14; did you mean 'Edema'?");
+            "labels: the data has no 'Edma'; did you mean 'Edema'?");
   EXPECT_EQ(input_error([&] {
               labels({"Mass", "Mass"}, 0);
             }),
-            "labels: expected each once, got 'Mass' again");
+            "labels: expected each name once, got 'Mass' again");
 }
 
 TEST(Nih, BadCellsAreNamed) {

@@ -1,0 +1,79 @@
+#include "data/open.h"
+
+#include "core/nearest.h"
+#include "data/csv_folder.h"
+#include "data/labels.h"
+#include "data/medmnist.h"
+#include "data/nih.h"
+
+namespace medfusion::data {
+namespace {
+
+Dataset open_csv(const DataOptions& options) {
+  if (options.labels.empty())
+    core::throw_input_error({}, "labels: expected the columns of the labels, got none");
+  CsvOptions csv;
+  csv.file = options.file;
+  csv.images = options.images;
+  csv.id_column = options.id_column;
+  csv.patient_column = options.patient_column;
+  csv.image_column = options.image_column;
+  csv.text_column = options.text_column;
+  csv.part_column = options.part_column;
+  csv.labels = options.labels;
+  csv.table = options.table;
+  csv.categorical = options.categorical_columns;
+  csv.read_images = options.read_images;
+  Dataset dataset = read_csv_folder(csv);
+  select_labels(dataset, {}, options.min_positives);
+  return dataset;
+}
+
+Dataset open_medmnist(const DataOptions& options) {
+  Dataset dataset = read_medmnist(options.file);
+  select_labels(dataset, options.labels, options.min_positives);
+  select_columns(dataset, options.table);
+  return dataset;
+}
+
+[[noreturn]] void reject_name(const char* option, const std::string& name,
+                              const std::vector<std::string>& known) {
+  std::string list;
+  for (const std::string& each : known) list += (list.empty() ? "" : ", ") + each;
+  core::throw_input_error({}, fmt::format("{}: expected one of {}, got '{}'{}", option, list, name,
+                                          core::did_you_mean(name, known)));
+}
+
+}  // namespace
+
+Dataset open_dataset(const DataOptions& options) {
+  if (options.format == "csv") return open_csv(options);
+  if (options.format == "medmnist") return open_medmnist(options);
+  if (options.format != "nih" && options.format != "phantom") {
+    reject_name("format", options.format, {"nih", "phantom", "csv", "medmnist"});
+  }
+  Dataset dataset = read_nih({options.root, options.labels, options.min_positives, options.read_images});
+  select_columns(dataset, options.table);
+  return dataset;
+}
+
+std::vector<int64_t> assign_folds(const DataOptions& options, const Dataset& dataset) {
+  return options.fold_file.empty() ? make_folds(dataset, options.folds, options.seed)
+                                   : read_folds(dataset, options.fold_file);
+}
+
+Splits make_splits(const DataOptions& options, const Dataset& dataset) {
+  const std::string& split = options.split;
+  if (split == "official" && (options.format == "nih" || options.format == "phantom")) {
+    return official_splits(dataset, options.root, options.val_fraction, options.seed);
+  }
+  if (split == "official" || split == "own") return own_splits(dataset, options.val_fraction, options.seed);
+  if (split == "random")
+    return random_splits(dataset, options.val_fraction, options.test_fraction, options.seed);
+  if (split == "file") return file_splits(dataset, options.split_file, options.val_fraction, options.seed);
+  if (split != "folds") reject_name("split", split, {"official", "own", "random", "folds", "file"});
+  return fold_splits(dataset, assign_folds(options, dataset), options.fold, options.val_fraction,
+                     options.seed);
+}
+
+}  // namespace medfusion::data

@@ -1,0 +1,100 @@
+// Copies runs of elements that are contiguous on both sides. Nothing is computed, so bytes are moved, of any
+// dtype; the C library's memcpy is vectorized already.
+#include <cstring>
+
+#include "core/threads.h"
+#include "kernels/concat/concat.h"
+#include "kernels/registry.h"
+
+namespace medfusion::kernels {
+namespace {
+
+constexpr int64_t kGrainBytes = 1 << 16;
+
+// Two views of one shape as a list of runs: dimensions that are contiguous in both are merged, size 1
+// dropped.
+struct Runs {
+  int rank = 0;  // of the outer dimensions
+  int64_t sizes[core::kMaxRank] = {};
+  int64_t from[core::kMaxRank] = {}, to[core::kMaxRank] = {};  // strides
+  int64_t count = 1;                                           // runs
+  int64_t length = 1;                                          // elements of one run
+
+  Runs(const core::View& a, const core::View& b) {
+    int inner = a.rank();
+    for (; inner > 0; --inner) {
+      const int i = inner - 1;
+      if (a.shape[i] != 1 && (a.strides[i] != length || b.strides[i] != length)) break;
+      length *= a.shape[i];
+    }
+    for (int i = 0; i < inner; ++i) {
+      if (a.shape[i] == 1) continue;
+      sizes[rank] = a.shape[i];
+      from[rank] = a.strides[i];
+      to[rank++] = b.strides[i];
+      count *= a.shape[i];
+    }
+  }
+};
+
+void copy_runs(const Runs& runs, int64_t first, int64_t last, const char* from, char* to, int64_t element) {
+  int64_t index[core::kMaxRank] = {};
+  int64_t rest = first;
+  int64_t offset_from = 0;
+  int64_t offset_to = 0;
+  for (int i = runs.rank - 1; i >= 0; --i) {
+    index[i] = rest % runs.sizes[i];
+    rest /= runs.sizes[i];
+    offset_from += index[i] * runs.from[i];
+    offset_to += index[i] * runs.to[i];
+  }
+  const auto bytes = static_cast<size_t>(runs.length * element);
+  for (int64_t run = first; run < last; ++run) {
+    std::memcpy(to + offset_to * element, from + offset_from * element, bytes);
+    for (int i = runs.rank - 1; i >= 0; --i) {  // the next index, the last dimension first
+      offset_from += runs.from[i];
+      offset_to += runs.to[i];
+      if (++index[i] < runs.sizes[i]) break;
+      offset_from -= runs.from[i] * runs.sizes[i];
+      offset_to -= runs.to[i] * runs.sizes[i];
+      index[i] = 0;
+    }
+  }
+}
+
+void copy(const core::View& from, const core::View& to) {
+  if (from.numel() == 0) return;
+  const Runs runs(from, to);
+  const int64_t element = core::size_of(from.dtype);
+  const int64_t grain = std::max<int64_t>(1, kGrainBytes / (runs.length * element));
+  core::parallel_for(0, runs.count, grain, [&](int64_t first, int64_t last) {
+    copy_runs(runs, first, last, static_cast<const char*>(from.data), static_cast<char*>(to.data), element);
+  });
+}
+
+// f64 belongs to the reference.
+bool supports_forward(const ConcatForward& a) { return a.y.dtype != core::DType::f64; }
+void run_forward(const ConcatForward& a) {
+  int64_t first = 0;
+  for (const core::View& x : a.inputs) {
+    const int64_t size = x.shape[a.dimension];
+    copy(x, concat_part(a.y, a.dimension, first, size));
+    first += size;
+  }
+}
+
+bool supports_backward(const ConcatBackward& a) { return a.grad_y.dtype != core::DType::f64; }
+void run_backward(const ConcatBackward& a) {
+  int64_t first = 0;
+  for (const core::View& grad : a.grads) {
+    const int64_t size = grad.shape[a.dimension];
+    if (grad.data != nullptr) copy(concat_part(a.grad_y, a.dimension, first, size), grad);
+    first += size;
+  }
+}
+
+const Register<ConcatForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward});
+const Register<ConcatBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward, run_backward});
+
+}  // namespace
+}  // namespace medfusion::kernels

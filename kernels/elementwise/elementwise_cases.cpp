@@ -1,0 +1,98 @@
+#include "kernels/elementwise/elementwise.h"
+#include "kernels/op_case.h"
+#include "kernels/registry.h"
+
+namespace medfusion::kernels {
+namespace {
+
+using core::DeviceType;
+using core::Shape;
+
+OpCase binary(Binary function, const std::string& name, const Shape& a, const Shape& b,
+              Layout layout = Layout::contiguous) {
+  OpCase c;
+  c.operation = "elementwise";
+  c.name = name + " " + a.str() + " " + b.str();
+  const Shape y = core::broadcast_shapes(a, b);
+  c.inputs = {{.name = "a", .shape = a, .layout = layout},
+              {.name = "b", .shape = b, .fill = Fill::positive, .layout = layout}};  // a divisor away from 0
+  c.outputs = {{.name = "y", .shape = y, .layout = layout}};
+  c.forward = [function](CaseTensors& t, const std::string& variant) {
+    dispatch<BinaryForward>({function, t.in("a").view(), t.in("b").view(), t.out("y").view()},
+                            DeviceType::cpu, variant);
+  };
+  c.backward = [function](CaseTensors& t, const std::string& variant) {
+    dispatch<BinaryBackward>({function, t.in("a").view(), t.in("b").view(), t.grad_out("y").view(),
+                              t.grad_in("a").view(), t.grad_in("b").view()},
+                             DeviceType::cpu, variant);
+  };
+  c.flops = static_cast<double>(y.numel());
+  c.bytes = 4.0 * static_cast<double>(a.numel() + b.numel() + y.numel());
+  return c;
+}
+
+OpCase affine(const Shape& shape, Layout layout) {
+  OpCase c;
+  c.operation = "elementwise";
+  c.name = "affine " + shape.str();
+  c.inputs = {{.name = "x", .shape = shape, .layout = layout}};
+  c.outputs = {{.name = "y", .shape = shape, .layout = layout}};
+  c.forward = [](CaseTensors& t, const std::string& variant) {
+    dispatch<AffineForward>({-1.5, 0.25, t.in("x").view(), t.out("y").view()}, DeviceType::cpu, variant);
+  };
+  c.backward = [](CaseTensors& t, const std::string& variant) {
+    dispatch<AffineForward>({-1.5, 0.0, t.grad_out("y").view(), t.grad_in("x").view()}, DeviceType::cpu,
+                            variant);
+  };
+  c.flops = 2.0 * static_cast<double>(shape.numel());
+  c.bytes = 8.0 * static_cast<double>(shape.numel());
+  return c;
+}
+
+// The operands are transposed views: no dimension has stride 1.
+OpCase transposed() {
+  OpCase c = binary(Binary::mul, "mul transposed", {5, 9}, {5, 9});
+  c.forward = [](CaseTensors& t, const std::string& variant) {
+    dispatch<BinaryForward>({Binary::mul, t.in("a").transpose(0, 1).view(), t.in("b").transpose(0, 1).view(),
+                             t.out("y").transpose(0, 1).view()},
+                            DeviceType::cpu, variant);
+  };
+  c.backward = [](CaseTensors& t, const std::string& variant) {
+    dispatch<BinaryBackward>({Binary::mul, t.in("a").transpose(0, 1).view(), t.in("b").transpose(0, 1).view(),
+                              t.grad_out("y").transpose(0, 1).view(), t.grad_in("a").transpose(0, 1).view(),
+                              t.grad_in("b").transpose(0, 1).view()},
+                             DeviceType::cpu, variant);
+  };
+  return c;
+}
+
+const RegisterCases cases([] {
+  std::vector<OpCase> list;
+  const std::pair<Binary, const char*> functions[] = {
+      {Binary::add, "add"}, {Binary::sub, "sub"}, {Binary::mul, "mul"}, {Binary::div, "div"}};
+  for (const auto& [function, name] : functions) {
+    const std::string text = name;
+    for (const int64_t n : {0, 1, 31, 32, 33}) list.push_back(binary(function, text, {n}, {n}));
+    list.push_back(binary(function, text + " row", {2, 3, 33}, {1, 1, 33}));
+    list.push_back(binary(function, text + " column", {5, 7}, {5, 1}));
+    list.push_back(binary(function, text + " both", {4, 1, 3}, {1, 5, 1}));
+    list.push_back(binary(function, text + " scalar", {3, 5}, {1, 1}));
+    list.push_back(binary(function, text + " middle", {2, 1, 5, 3}, {2, 4, 1, 3}));
+    list.push_back(binary(function, text + " empty rows", {0, 3}, {1, 3}));
+    list.push_back(binary(function, text + " slice", {2, 3, 13}, {2, 3, 13}, Layout::channel_slice));
+    list.push_back(binary(function, text + " misaligned", {4, 17}, {1, 17}, Layout::misaligned));
+    OpCase large = binary(function, text + " large", {1 << 22}, {1 << 22});
+    large.bench = true;
+    list.push_back(std::move(large));
+    large = binary(function, text + " large row", {1 << 16, 64}, {1, 64});
+    large.bench = true;
+    list.push_back(std::move(large));
+  }
+  list.push_back(transposed());
+  for (const int64_t n : {0, 1, 31, 33}) list.push_back(affine({n}, Layout::contiguous));
+  list.push_back(affine({3, 5, 7}, Layout::channel_slice));
+  return list;
+});
+
+}  // namespace
+}  // namespace medfusion::kernels

@@ -1,0 +1,91 @@
+#include "kernels/op_case.h"
+#include "kernels/reduction/reduction.h"
+#include "kernels/registry.h"
+
+namespace medfusion::kernels {
+namespace {
+
+using core::DeviceType;
+using core::Shape;
+
+OpCase make(Reduction function, const std::string& name, const Shape& x, const Shape& y,
+            Layout layout = Layout::contiguous) {
+  OpCase c;
+  c.operation = "reduction";
+  c.name = name + " " + x.str() + " to " + y.str();
+  const bool max = function == Reduction::max;
+  c.inputs = {{.name = "x", .shape = x, .fill = max ? Fill::distinct : Fill::normal, .layout = layout}};
+  c.outputs = {{.name = "y", .shape = y, .layout = layout}};
+  if (max)
+    c.outputs.push_back({.name = "argmax", .shape = y, .differentiable = false, .dtype = core::DType::i64});
+  c.forward = [=](CaseTensors& t, const std::string& variant) {
+    dispatch<ReduceForward>(
+        {function, t.in("x").view(), t.out("y").view(), max ? t.out("argmax").view() : core::View()},
+        DeviceType::cpu, variant);
+  };
+  c.backward = [=](CaseTensors& t, const std::string& variant) {
+    dispatch<ReduceBackward>({function, max ? t.out("argmax").view() : core::View(), t.grad_out("y").view(),
+                              t.grad_in("x").view()},
+                             DeviceType::cpu, variant);
+  };
+  c.flops = static_cast<double>(x.numel());
+  c.bytes = 4.0 * static_cast<double>(x.numel() + y.numel());
+  return c;
+}
+
+// Both sides as transposed views.
+OpCase transposed(Reduction function, const std::string& name) {
+  OpCase c = make(function, name + " transposed", {6, 35}, {1, 35});
+  const bool max = function == Reduction::max;
+  c.forward = [=](CaseTensors& t, const std::string& variant) {
+    dispatch<ReduceForward>({function, t.in("x").transpose(0, 1).view(), t.out("y").transpose(0, 1).view(),
+                             max ? t.out("argmax").transpose(0, 1).view() : core::View()},
+                            DeviceType::cpu, variant);
+  };
+  c.backward = [=](CaseTensors& t, const std::string& variant) {
+    dispatch<ReduceBackward>({function, max ? t.out("argmax").transpose(0, 1).view() : core::View(),
+                              t.grad_out("y").transpose(0, 1).view(), t.grad_in("x").transpose(0, 1).view()},
+                             DeviceType::cpu, variant);
+  };
+  return c;
+}
+
+const RegisterCases cases([] {
+  std::vector<OpCase> list;
+  const std::pair<Reduction, const char*> functions[] = {
+      {Reduction::sum, "sum"}, {Reduction::mean, "mean"}, {Reduction::max, "max"}};
+  for (const auto& [function, name] : functions) {
+    const std::string text = name;
+    for (const int64_t n : {1, 31, 32, 33, 300}) {
+      list.push_back(make(function, text, {n}, {1}));
+      list.push_back(make(function, text, {3, n}, {3, 1}));
+      list.push_back(make(function, text, {n, 3}, {1, 3}));
+      list.push_back(make(function, text, {2, n}, {1, n}));
+    }
+    list.push_back(make(function, text, {3, 5, 7}, {1, 5, 1}));
+    list.push_back(make(function, text, {3, 5, 7}, {3, 1, 7}));
+    list.push_back(make(function, text, {2, 3, 5, 4}, {2, 1, 1, 4}));
+    list.push_back(make(function, text, {2, 3, 5, 4}, {1, 3, 1, 4}));
+    list.push_back(make(function, text, {2, 3, 5, 4}, {2, 3, 5, 4}));
+    list.push_back(make(function, text, {0, 5}, {0, 1}));
+    list.push_back(make(function, text, {5, 0}, {1, 0}));
+    list.push_back(make(function, text + " slice", {2, 3, 13}, {1, 1, 13}, Layout::channel_slice));
+    list.push_back(make(function, text + " slice", {2, 3, 13}, {2, 3, 1}, Layout::channel_slice));
+    list.push_back(make(function, text + " misaligned", {4, 33}, {4, 1}, Layout::misaligned));
+    list.push_back(transposed(function, text));
+    for (const Shape& y : {Shape{1, 64}, Shape{1 << 16, 1}}) {
+      OpCase large = make(function, text + " large", {1 << 16, 64}, y);
+      large.bench = true;
+      list.push_back(std::move(large));
+    }
+  }
+  OpCase empty = make(Reduction::sum, "sum of nothing", {0, 5}, {1, 5});
+  list.push_back(std::move(empty));
+  // Many terms, so that the partial sums of several chunks meet.
+  list.push_back(make(Reduction::sum, "sum", {20000}, {1}));
+  list.push_back(make(Reduction::mean, "mean", {2, 3000, 5}, {2, 1, 5}));
+  return list;
+});
+
+}  // namespace
+}  // namespace medfusion::kernels

@@ -1,0 +1,17 @@
+// Differentiable arithmetic; see kernels/elementwise/elementwise.h.
+#pragma once
+
+#include "core/autograd.h"
+
+namespace medfusion::layers {
+
+// NumPy broadcasting; both f32 or both f64. Throws core::Error where the shapes do not fit.
+core::Variable add(const core::Variable& a, const core::Variable& b);
+core::Variable sub(const core::Variable& a, const core::Variable& b);
+core::Variable mul(const core::Variable& a, const core::Variable& b);
+core::Variable div(const core::Variable& a, const core::Variable& b);
+
+core::Variable scale(const core::Variable& x, double factor);      // factor x
+core::Variable add_scalar(const core::Variable& x, double value);  // x + value
+
+}  // namespace medfusion::layers

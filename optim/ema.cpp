@@ -1,0 +1,73 @@
+#include "optim/ema.h"
+
+#include <algorithm>
+
+#include "kernels/optimizer/optimizer.h"
+#include "kernels/registry.h"
+#include "optim/state.h"
+
+namespace medfusion::optim {
+namespace {
+
+using core::Tensor;
+
+constexpr const char* kUpdates = "updates";
+
+bool averaged(const Tensor& tensor) {
+  return tensor.dtype() == core::DType::f32 || tensor.dtype() == core::DType::f64;
+}
+
+}  // namespace
+
+WeightAverage::WeightAverage(const layers::Module& module, double decay) : decay_(decay) {
+  MEDFUSION_CHECK(decay >= 0.0 && decay < 1.0, "weight average: expected a decay in [0, 1), got {}", decay);
+  for (const auto& [name, variable] : module.parameters()) entries_.push_back({name, variable.value(), {}});
+  for (const auto& [name, tensor] : module.buffers()) entries_.push_back({name, tensor, {}});
+  for (Entry& entry : entries_) {
+    MEDFUSION_CHECK(entry.value.contiguous(), "weight average: {} is not contiguous", entry.name);
+    entry.average = entry.value.clone();
+  }
+}
+
+void WeightAverage::update() {
+  MEDFUSION_CHECK(!swapped_, "weight average: update while the average is in the model");
+  const auto t = static_cast<double>(updates_++);
+  const double decay = std::min(decay_, (1.0 + t) / (10.0 + t));
+  for (const Entry& entry : entries_) {
+    if (averaged(entry.value)) {
+      kernels::dispatch<kernels::AverageStep>({decay, entry.value.view(), entry.average.view()},
+                                              entry.value.device().type);
+    } else {
+      entry.average.copy_from(entry.value);
+    }
+  }
+}
+
+void WeightAverage::swap() {
+  for (const Entry& entry : entries_) {
+    auto* value = static_cast<unsigned char*>(entry.value.view().data);
+    std::swap_ranges(value, value + entry.value.bytes(),
+                     static_cast<unsigned char*>(entry.average.view().data));
+  }
+  swapped_ = !swapped_;
+}
+
+std::map<std::string, Tensor> WeightAverage::tensors() const {
+  MEDFUSION_CHECK(!swapped_, "weight average: tensors() while the average is in the model");
+  std::map<std::string, Tensor> result{{kUpdates, Tensor::from<int64_t>({1}, {updates_})}};
+  for (const Entry& entry : entries_) result.emplace(entry.name, entry.average);
+  return result;
+}
+
+void WeightAverage::load(const std::map<std::string, Tensor>& tensors, const std::string& file) {
+  const auto own = this->tensors();
+  check_state(own, tensors, "weight average", file);
+  const int64_t updates = tensors.at(kUpdates).data<int64_t>()[0];
+  if (updates < 0)
+    core::throw_input_error({file},
+                            fmt::format("weight average state: expected updates >= 0, got {}", updates));
+  for (const Entry& entry : entries_) entry.average.copy_from(tensors.at(entry.name));
+  updates_ = updates;
+}
+
+}  // namespace medfusion::optim

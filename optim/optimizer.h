@@ -1,0 +1,101 @@
+// Optimizers: they update the values of parameters in place from their gradient buffers.
+#pragma once
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/autograd.h"
+
+namespace medfusion::optim {
+
+// As layers::Module::parameters() gives them: distinct names, leaves with a gradient, contiguous, f32 or f64.
+using Parameters = std::vector<std::pair<std::string, core::Variable>>;
+
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
+
+  // One update of every parameter from grad_scale times its gradient.
+  void step(double learning_rate, double grad_scale = 1.0);
+  // Sets every gradient buffer to 0.
+  void zero_grad() const;
+  int64_t steps_taken() const { return steps_; }
+
+  // What resuming needs, sharing memory with the optimizer: "<parameter>.<part>" for each part, e.g.
+  // "stem.weight.m", and "step" (i64 [1]).
+  std::map<std::string, core::Tensor> state_tensors() const;
+  // Copies in what state_tensors() gave. Throws core::InputError naming `file` and changes nothing where a
+  // tensor is missing, has another shape or dtype, or belongs to no parameter.
+  void load_state(const std::map<std::string, core::Tensor>& state, const std::string& file = {});
+
+ protected:
+  // `parts` names the tensors kept for each parameter: its shape and dtype, zeroed.
+  Optimizer(Parameters parameters, std::vector<std::string> parts);
+
+  struct Update {
+    double learning_rate;
+    double grad_scale;
+    int64_t step;      // counts from 1
+    bool decayed;      // whether the parameter has more than one dimension
+    core::View value;  // to be updated
+    core::View gradient;
+    const std::vector<core::Tensor>& state;  // in the order of `parts`
+  };
+
+ private:
+  virtual void update(const Update& update) const = 0;
+
+  Parameters parameters_;
+  std::vector<std::string> parts_;
+  std::vector<std::vector<core::Tensor>> state_;  // [parameter][part]
+  int64_t steps_ = 0;
+};
+
+struct AdamWOptions {
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double weight_decay = 0.01;
+  bool decay_matrices_only = true;  // parameters of one dimension (biases, norms) are not decayed
+};
+
+// Adam with decoupled weight decay, as torch.optim.AdamW. State: "m", "v". Formulas:
+// kernels/optimizer/optimizer.h.
+class AdamW : public Optimizer {
+ public:
+  explicit AdamW(Parameters parameters, const AdamWOptions& options = {});
+
+ private:
+  void update(const Update& update) const override;
+  AdamWOptions options_;
+};
+
+struct SgdOptions {
+  double momentum = 0.9;
+  bool nesterov = false;
+  double weight_decay = 0.0;        // added to the gradient
+  bool decay_matrices_only = true;  // as above
+};
+
+// Gradient descent with momentum, as torch.optim.SGD. State: "velocity" where momentum is not 0.
+class SGD : public Optimizer {
+ public:
+  explicit SGD(Parameters parameters, const SgdOptions& options = {});
+
+ private:
+  void update(const Update& update) const override;
+  SgdOptions options_;
+};
+
+// The L2 norm of all gradients together. NaN or infinite where one of them is.
+double gradient_norm(const Parameters& parameters);
+
+// The grad_scale that limits the norm to `largest` > 0: min(1, largest / (norm + 1e-6)), as
+// torch.nn.utils.clip_grad_norm_. NaN for a NaN norm.
+double clip_factor(double norm, double largest);
+
+}  // namespace medfusion::optim

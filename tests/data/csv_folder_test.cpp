@@ -1,0 +1,163 @@
+#include "data/csv_folder.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "data/image.h"
+#include "data/open.h"
+#include "tests/data/temporary_folder.h"
+
+namespace medfusion::data {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+std::vector<std::string> names_of(const std::vector<Column>& columns) {
+  std::vector<std::string> names;
+  for (const Column& column : columns) names.push_back(column.name);
+  return names;
+}
+
+TEST(CsvFolder, EveryRole) {
+  const TemporaryFolder folder;
+  CsvOptions options;
+  options.file = folder.write("t.csv",
+                              "name,who,note,set,sick,weight,site,code\n"
+                              "a.png,p1,Cough,train,1,70.5,north,3\n"
+                              ",p1,,train,-1,?,NA,4\n"
+                              "sub/b.png,p2,Fine,test,,80,south,3\n");
+  for (const char* name : {"a.png", "sub/b.png"}) {
+    std::filesystem::create_directories(std::filesystem::path(folder.path(name)).parent_path());
+    write_png(folder.path(name), core::Tensor::full({2, 3, 1}, 9, core::DType::u8));
+  }
+  options.image_column = "name";
+  options.patient_column = "who";
+  options.text_column = "note";
+  options.part_column = "set";
+  options.labels = {"sick"};
+  options.categorical = {"code"};
+  const Dataset data = read_csv_folder(options);
+  EXPECT_THAT(data.ids, ElementsAre("a.png", "row-2", "sub/b.png"));
+  EXPECT_THAT(data.patients, ElementsAre("p1", "p1", "p2"));
+  EXPECT_THAT(data.texts, ElementsAre("Cough", "", "Fine"));
+  EXPECT_THAT(data.parts, ElementsAre("train", "train", "test"));
+  ASSERT_EQ(data.targets.shape(), (core::Shape{3, 1}));
+  EXPECT_EQ(data.targets.at(0), 1.0);
+  EXPECT_TRUE(std::isnan(data.targets.at(1)));
+  EXPECT_TRUE(std::isnan(data.targets.at(2)));
+  EXPECT_THAT(names_of(data.columns), ElementsAre("weight", "site", "code"));
+  EXPECT_EQ(data.columns[0].numbers[0], 70.5);
+  EXPECT_TRUE(std::isnan(data.columns[0].numbers[1]));
+  EXPECT_THAT(data.columns[1].categories, ElementsAre("north", "", "south"));
+  EXPECT_THAT(data.columns[2].categories, ElementsAre("3", "4", "3"));
+  EXPECT_TRUE(data.images->present(0));
+  EXPECT_FALSE(data.images->present(1));
+  EXPECT_EQ(data.images->read(2).shape(), (core::Shape{2, 3, 1}));
+  const uint64_t hash = data.hash;
+  write_png(folder.path("a.png"), core::Tensor::full({20, 30, 1}, 9, core::DType::u8));
+  EXPECT_NE(read_csv_folder(options).hash, hash);
+}
+
+TEST(CsvFolder, ErrorsNameThePlace) {
+  const TemporaryFolder folder;
+  CsvOptions options;
+  const auto message = [&](const std::string& text) {
+    options.file = folder.write("t.csv", text);
+    const std::string whole = input_error([&] { read_csv_folder(options); });
+    EXPECT_TRUE(whole.starts_with(options.file)) << whole;
+    return whole.substr(std::min(options.file.size(), whole.size()));
+  };
+  options.labels = {"y"};
+  EXPECT_EQ(message("y,w\n1,5\n0,6\n1,tall\n"), ":4:3: expected a number in column 'w', got 'tall'");
+  EXPECT_EQ(message("y,w\n1,5\nyes,6\n"), ":3:1: expected 0, 1, -1 or nothing in column 'y', got 'yes'");
+  EXPECT_EQ(message("y,w\n"), ":2: expected at least one row after the header");
+  EXPECT_EQ(message("Y,w\n1,2\n"), ":1: no column 'y'; did you mean 'Y'?");
+  options.table = {"w", "y"};
+  EXPECT_EQ(message("y,w\n1,5\n"), ":1: column 'y' is both a label and an input");
+  options.table = {"w"};
+  options.categorical = {"v"};
+  EXPECT_EQ(message("y,w,v\n1,5,6\n"), ":1: categorical column 'v' is not an input");
+  options.categorical = {};
+  options.id_column = "n";
+  EXPECT_EQ(message("n,y,w\na,1,5\na,0,6\n"), ":3:1: expected each id once in column 'n', got 'a'");
+  EXPECT_EQ(message("n,y,w\n,1,5\n"), ":2:1: expected an id in column 'n', got ''");
+  options.patient_column = "n";
+  options.image_column = "n";
+  EXPECT_EQ(message("n,y,w\na.png,1,5\n"),
+            ":2:1: expected the image as " + folder.path("a.png") + ", got no such file");
+  options.image_column = "";
+  options.part_column = "p";
+  EXPECT_EQ(message("n,y,w,p\na,1,5,dev\n"), ":2:7: expected train, val or test in column 'p', got 'dev'");
+}
+
+TEST(OpenDataset, UnknownNamesAreListed) {
+  DataOptions options;
+  options.format = "nhi";
+  EXPECT_EQ(input_error([&] { open_dataset(options); }),
+            "format: expected one of nih, phantom, csv, medmnist, got 'nhi'; did you mean 'nih'?");
+  options.split = "fold";
+  EXPECT_THAT(input_error([&] { make_splits(options, {}); }), HasSubstr("got 'fold'; did you mean 'folds'?"));
+  options.format = "csv";
+  EXPECT_EQ(input_error([&] { open_dataset(options); }),
+            "labels: expected the columns of the labels, got none");
+}
+
+TEST(OpenDataset, ReadsMedMnist) {
+  DataOptions options;
+  options.format = "medmnist";
+  options.file = MEDFUSION_SOURCE_DIR "/tests/fixtures/medmnist/classes.npz";
+  options.labels = {"class_2", "class_0"};
+  const Dataset data = open_dataset(options);
+  EXPECT_THAT(data.labels, ElementsAre("class_2", "class_0"));
+  EXPECT_EQ(data.targets.at(1), 1.0);
+  EXPECT_EQ(make_splits(options, data).test.size(), 3U);
+  options.min_positives = 3;
+  EXPECT_THAT(open_dataset(options).labels, ElementsAre("class_0"));
+}
+
+TEST(OpenDataset, ReadsTheCervicalCancerTable) {
+  DataOptions options;
+  options.format = "csv";
+  options.file = shared_data("cervical/risk_factors_cervical_cancer.csv");
+  if (options.file.empty()) GTEST_SKIP() << "cervical not found: set MEDFUSION_DATA";
+  options.labels = {"Biopsy"};
+  options.split = "random";
+  const Dataset all = open_dataset(options);
+  EXPECT_EQ(all.size(), 858);
+  EXPECT_EQ(all.columns.size(), 35U);  // 32 features and the three other targets, which leak
+  EXPECT_EQ(all.images, nullptr);
+  for (const Column& column : all.columns) EXPECT_TRUE(column.numeric) << column.name;
+  options.table = {"Age", "Smokes", "STDs: Time since last diagnosis"};
+  const Dataset data = open_dataset(options);
+  double positives = 0;
+  for (int64_t i = 0; i < data.size(); ++i) positives += data.targets.at(i);
+  EXPECT_EQ(positives, 55);
+  int64_t missing = 0;
+  for (const double value : data.columns[2].numbers) missing += std::isnan(value) ? 1 : 0;
+  EXPECT_EQ(missing, 787);
+  EXPECT_NEAR(static_cast<double>(make_splits(options, data).test.size()), 171.6, 1.0);
+}
+
+TEST(OpenDataset, ReadsTheThousandRealImagesByFolds) {
+  DataOptions options;
+  options.root = shared_data("nih1000");
+  if (options.root.empty()) GTEST_SKIP() << "nih1000 not found: set MEDFUSION_DATA";
+  options.min_positives = 29;
+  options.table = {"sex", "age"};
+  options.split = "folds";
+  options.fold_file = options.root + "/folds.csv";
+  options.fold = 4;
+  const Dataset data = open_dataset(options);
+  EXPECT_THAT(names_of(data.columns), ElementsAre("sex", "age"));
+  const Splits splits = make_splits(options, data);
+  EXPECT_EQ(splits.train.size() + splits.val.size() + splits.test.size(), 1000U);
+  options.table = {"sexx"};
+  EXPECT_EQ(input_error([&] { open_dataset(options); }),
+            "table: the data has no 'sexx'; did you mean 'sex'?");
+}
+
+}  // namespace
+}  // namespace medfusion::data
