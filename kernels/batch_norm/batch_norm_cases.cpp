@@ -1,0 +1,93 @@
+#include "kernels/batch_norm/batch_norm.h"
+#include "kernels/op_case.h"
+#include "kernels/registry.h"
+
+namespace medfusion::kernels {
+namespace {
+
+using core::DeviceType;
+using core::Shape;
+
+OpCase make(const std::string& name, const Shape& shape, bool training, bool relu,
+            Layout layout = Layout::contiguous) {
+  OpCase c;
+  c.operation = "batch_norm";
+  c.name = fmt::format("{}{} {}{}", training ? "training" : "eval", relu ? " relu" : "", name, shape.str());
+  const Shape channels{shape.at(-1)};
+  c.inputs = {{.name = "x", .shape = shape, .layout = layout},
+              {.name = "weight", .shape = channels, .fill = Fill::off_zero},
+              {.name = "bias", .shape = channels},
+              {.name = "running_mean", .shape = channels, .differentiable = false},
+              {.name = "running_var", .shape = channels, .fill = Fill::positive, .differentiable = false}};
+  c.outputs = {{.name = "y", .shape = shape, .layout = layout},
+               {.name = "mean", .shape = channels, .differentiable = false},
+               {.name = "inv_std", .shape = channels, .differentiable = false},
+               {.name = "new_running_mean", .shape = channels, .differentiable = false},
+               {.name = "new_running_var", .shape = channels, .differentiable = false}};
+  c.forward = [=](CaseTensors& t, const std::string& variant) {
+    t.out("new_running_mean").copy_from(t.in("running_mean"));  // updated in place
+    t.out("new_running_var").copy_from(t.in("running_var"));
+    dispatch<BatchNormForward>(
+        {t.in("x").view(), t.in("weight").view(), t.in("bias").view(), t.out("new_running_mean").view(),
+         t.out("new_running_var").view(), t.out("y").view(), t.out("mean").view(), t.out("inv_std").view(),
+         training, relu},
+        DeviceType::cpu, variant);
+  };
+  c.backward = [=](CaseTensors& t, const std::string& variant) {
+    dispatch<BatchNormBackward>(
+        {t.in("x").view(), t.in("weight").view(), t.in("bias").view(), t.out("mean").view(),
+         t.out("inv_std").view(), t.grad_out("y").view(), t.grad_in("x").view(), t.grad_in("weight").view(),
+         t.grad_in("bias").view(), training, relu},
+        DeviceType::cpu, variant);
+  };
+  c.flops = (training ? 7.0 : 2.0) * static_cast<double>(shape.numel());
+  c.bytes = (training ? 12.0 : 8.0) * static_cast<double>(shape.numel());  // training reads x twice
+  return c;
+}
+
+OpCase statistics(const Shape& shape, Layout layout) {
+  OpCase c;
+  c.operation = "batch_norm";
+  c.name = "statistics " + shape.str();
+  const Shape channels{shape.at(-1)};
+  c.inputs = {{.name = "x", .shape = shape, .differentiable = false, .layout = layout}};
+  c.outputs = {{.name = "mean", .shape = channels, .differentiable = false},
+               {.name = "variance", .shape = channels, .differentiable = false}};
+  c.forward = [](CaseTensors& t, const std::string& variant) {
+    dispatch<BatchNormStatistics>({t.in("x").view(), t.out("mean").view(), t.out("variance").view()},
+                                  DeviceType::cpu, variant);
+  };
+  c.flops = 5.0 * static_cast<double>(shape.numel());
+  c.bytes = 4.0 * static_cast<double>(shape.numel());
+  return c;
+}
+
+const RegisterCases cases([] {
+  std::vector<OpCase> list;
+  for (const bool training : {true, false}) {
+    for (const bool relu : {false, true}) {
+      const auto add = [&](const std::string& name, const Shape& shape, Layout layout) {
+        OpCase c = make(name, shape, training, relu, layout);
+        // Two rows normalize to +-1 whatever they are: no gradient is left to compare with.
+        if (training && shape.numel() <= 2 * shape.at(-1)) c.gradcheck = false;
+        list.push_back(std::move(c));
+      };
+      for (const int64_t channels : {1, 3, 31, 32, 33}) add("", {2, 3, 2, channels}, Layout::contiguous);
+      add("rows ", {33, 5}, Layout::contiguous);
+      add("many rows ", {1300, 7}, Layout::contiguous);
+      add("one row ", {1, 4}, Layout::contiguous);
+      add("no channels ", {3, 0}, Layout::contiguous);
+      add("slice ", {2, 3, 3, 13}, Layout::channel_slice);
+      add("misaligned ", {3, 5, 17}, Layout::misaligned);
+      OpCase large = make("large ", {16, 112, 112, 64}, training, relu);
+      large.bench = true;
+      list.push_back(std::move(large));
+    }
+  }
+  list.push_back(statistics({2, 5, 7, 33}, Layout::channel_slice));
+  list.push_back(statistics({600, 16}, Layout::contiguous));
+  return list;
+});
+
+}  // namespace
+}  // namespace medfusion::kernels

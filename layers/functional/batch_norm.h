@@ -1,0 +1,15 @@
+// Differentiable batch normalization; see kernels/batch_norm/batch_norm.h.
+#pragma once
+
+#include "core/autograd.h"
+
+namespace medfusion::layers {
+
+// x [..., C]; weight, bias, running_mean, running_var [C], all f32 or all f64. In training the running
+// statistics are updated in place, and more than one value per channel is wanted. With fuse_relu the result
+// is relu(batch_norm(x)).
+core::Variable batch_norm(const core::Variable& x, const core::Variable& weight, const core::Variable& bias,
+                          const core::Tensor& running_mean, const core::Tensor& running_var, bool training,
+                          double momentum = 0.1, double eps = 1e-5, bool fuse_relu = false);
+
+}  // namespace medfusion::layers
