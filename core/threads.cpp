@@ -137,10 +137,16 @@ void parallel_for(int64_t begin, int64_t end, int64_t grain,
   grain = std::max<int64_t>(1, grain);
   const int64_t chunks = (end - begin + grain - 1) / grain;
   if (inside_parallel_for || chunks == 1 || num_threads() == 1) {
+    std::exception_ptr error;
     for (int64_t chunk = 0; chunk < chunks; ++chunk) {
       const int64_t first = begin + chunk * grain;
-      body(first, std::min(end, first + grain));
+      try {
+        body(first, std::min(end, first + grain));
+      } catch (...) {
+        if (!error) error = std::current_exception();
+      }
     }
+    if (error) std::rethrow_exception(error);
     return;
   }
   Job job{&body, begin, end, grain, chunks, {}, {}, {}, {}};
