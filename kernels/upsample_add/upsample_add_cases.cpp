@@ -1,0 +1,62 @@
+#include "kernels/op_case.h"
+#include "kernels/registry.h"
+#include "kernels/upsample_add/upsample_add.h"
+
+namespace medfusion::kernels {
+namespace {
+
+struct Size {
+  int64_t height, width;
+};
+
+OpCase make(Resize resize, const std::string& name, int64_t batch, Size in, Size out, int64_t channels,
+            bool bias = false, Layout layout = Layout::contiguous) {
+  constexpr const char* kNames[] = {"nearest", "bilinear", "align_corners"};
+  OpCase c;
+  c.operation = "upsample_add";
+  const core::Shape x_shape{batch, in.height, in.width, channels};
+  const core::Shape y_shape{batch, out.height, out.width, channels};
+  c.name =
+      fmt::format("{} {} {} to {}", kNames[static_cast<int>(resize)], name, x_shape.str(), y_shape.str());
+  c.inputs = {{.name = "x", .shape = x_shape, .layout = layout},
+              {.name = "lateral", .shape = y_shape, .layout = layout}};
+  if (bias) c.inputs.push_back({.name = "bias", .shape = {channels}});
+  c.outputs = {{.name = "y", .shape = y_shape, .layout = layout}};
+  c.forward = [=](CaseTensors& t, const std::string& variant) {
+    UpsampleAddForward a{resize, t.in("x").view(), t.in("lateral").view(), {}, t.out("y").view()};
+    if (bias) a.bias = t.in("bias").view();
+    dispatch<UpsampleAddForward>(a, core::DeviceType::cpu, variant);
+  };
+  c.backward = [=](CaseTensors& t, const std::string& variant) {
+    UpsampleAddBackward a{resize, t.grad_out("y").view(), t.grad_in("x").view(), {}};
+    if (bias) a.grad_bias = t.grad_in("bias").view();
+    dispatch<UpsampleAddBackward>(a, core::DeviceType::cpu, variant);
+    t.grad_in("lateral").copy_from(t.grad_out("y"));  // the contract: grad_y itself
+  };
+  c.bytes = 4.0 * static_cast<double>(x_shape.numel() + 2 * y_shape.numel());
+  c.flops = static_cast<double>(y_shape.numel()) * (resize == Resize::nearest ? 1.0 : 4.0);
+  return c;
+}
+
+const RegisterCases cases([] {
+  std::vector<OpCase> list;
+  for (const Resize resize : {Resize::nearest, Resize::bilinear, Resize::bilinear_align_corners}) {
+    list.push_back(make(resize, "double", 2, {3, 2}, {6, 4}, 33, true));
+    list.push_back(make(resize, "ragged", 1, {3, 4}, {5, 7}, 31));
+    list.push_back(make(resize, "triple", 1, {2, 3}, {6, 9}, 4));
+    list.push_back(make(resize, "same", 2, {2, 3}, {2, 3}, 32));
+    list.push_back(make(resize, "from one pixel", 2, {1, 1}, {3, 2}, 1, true));
+    list.push_back(make(resize, "to one pixel", 1, {3, 2}, {1, 1}, 5));
+    list.push_back(make(resize, "down", 1, {7, 5}, {3, 2}, 5));
+    list.push_back(make(resize, "no image", 0, {2, 2}, {4, 4}, 3, true));
+    list.push_back(make(resize, "no channel", 1, {2, 2}, {4, 4}, 0));
+    list.push_back(make(resize, "slice", 2, {3, 2}, {6, 4}, 5, true, Layout::channel_slice));
+    list.push_back(make(resize, "misaligned", 1, {3, 2}, {6, 4}, 9, false, Layout::misaligned));
+    list.push_back(make(resize, "large", 16, {28, 28}, {56, 56}, 128));
+    list.back().bench = true;
+  }
+  return list;
+});
+
+}  // namespace
+}  // namespace medfusion::kernels
