@@ -1,0 +1,33 @@
+// Dropout (Srivastava et al. 2014) whose mask is a function of a counter: nothing is stored for backward.
+#pragma once
+
+#include "core/view.h"
+
+namespace medfusion::kernels {
+
+// y_i = x_i / (1 - probability) where Philox(seed, stream).uniform(i) >= probability, else 0 (also where x_i
+// is not finite); i counts elements in row-major order, so that strides and threads do not matter. 0 <=
+// probability
+// <= 1. x, y: same shape, f32 or f64, rows of one stride (View::rows_uniform); y may be x.
+struct DropoutForward {
+  static constexpr const char* kOperation = "dropout";
+  static constexpr const char* kDirection = "forward";
+  double probability;
+  uint64_t seed;
+  uint64_t stream;
+  core::View x;
+  core::View y;  // overwritten
+};
+
+// The same map of grad_y: grad_x may be grad_y.
+struct DropoutBackward {
+  static constexpr const char* kOperation = "dropout";
+  static constexpr const char* kDirection = "backward";
+  double probability;
+  uint64_t seed;
+  uint64_t stream;
+  core::View grad_y;
+  core::View grad_x;  // overwritten
+};
+
+}  // namespace medfusion::kernels

@@ -1,0 +1,48 @@
+#include "kernels/dropout/dropout.h"
+#include "kernels/op_case.h"
+#include "kernels/registry.h"
+
+namespace medfusion::kernels {
+namespace {
+
+OpCase make(double probability, const core::Shape& shape, Layout layout = Layout::contiguous,
+            Fill fill = Fill::normal) {
+  OpCase c;
+  c.operation = "dropout";
+  c.name = fmt::format("p={} {}", probability, shape.str());
+  c.inputs = {{.name = "x", .shape = shape, .fill = fill, .layout = layout}};
+  c.outputs = {{.name = "y", .shape = shape, .layout = layout}};
+  constexpr uint64_t kSeed = (uint64_t{7} << 32) + 5;
+  constexpr uint64_t kStream = (uint64_t{3} << 32) + 11;
+  c.forward = [=](CaseTensors& t, const std::string& variant) {
+    dispatch<DropoutForward>({probability, kSeed, kStream, t.in("x").view(), t.out("y").view()},
+                             core::DeviceType::cpu, variant);
+  };
+  c.backward = [=](CaseTensors& t, const std::string& variant) {
+    dispatch<DropoutBackward>({probability, kSeed, kStream, t.grad_out("y").view(), t.grad_in("x").view()},
+                              core::DeviceType::cpu, variant);
+  };
+  c.bytes = 8.0 * static_cast<double>(shape.numel());
+  c.flops = static_cast<double>(shape.numel());
+  return c;
+}
+
+const RegisterCases cases([] {
+  std::vector<OpCase> list;
+  for (const core::Shape& shape : {core::Shape{0}, core::Shape{1}, core::Shape{31}, core::Shape{32},
+                                   core::Shape{33}, core::Shape{3, 5, 7}, core::Shape{131}}) {
+    list.push_back(make(0.3, shape));
+  }
+  for (const double probability : {0.0, 0.5, 0.999, 1.0}) list.push_back(make(probability, {5, 13}));
+  list.push_back(make(0.5, {3, 5, 7}, Layout::channel_slice));
+  list.push_back(make(0.5, {2, 70}, Layout::channel_slice));
+  list.push_back(make(0.5, {67}, Layout::misaligned));
+  list.push_back(make(0.5, {3, 40}, Layout::contiguous, Fill::extreme));
+  list.back().gradcheck = false;  // no differences across infinities
+  list.push_back(make(0.1, {16, 200, 256}));
+  list.back().bench = true;
+  return list;
+});
+
+}  // namespace
+}  // namespace medfusion::kernels

@@ -1,0 +1,49 @@
+#include "kernels/embedding/embedding.h"
+#include "kernels/op_case.h"
+#include "kernels/registry.h"
+
+namespace medfusion::kernels {
+namespace {
+
+OpCase make(const std::string& name, int64_t rows, int64_t width, int64_t count,
+            Layout layout = Layout::contiguous) {
+  OpCase c;
+  c.operation = "embedding";
+  c.name = fmt::format("{} V={} D={} N={}", name, rows, width, count);
+  c.inputs = {{.name = "weight", .shape = {rows, width}, .layout = layout},
+              {.name = "ids",
+               .shape = {count},
+               .fill = Fill::index,
+               .differentiable = false,
+               .dtype = core::DType::i64,
+               .limit = rows}};
+  c.outputs = {{.name = "y", .shape = {count, width}, .layout = layout}};
+  c.forward = [](CaseTensors& t, const std::string& variant) {
+    dispatch<EmbeddingForward>({t.in("weight").view(), t.in("ids").view(), t.out("y").view()},
+                               core::DeviceType::cpu, variant);
+  };
+  c.backward = [](CaseTensors& t, const std::string& variant) {
+    dispatch<EmbeddingBackward>({t.in("ids").view(), t.grad_out("y").view(), t.grad_in("weight").view()},
+                                core::DeviceType::cpu, variant);
+  };
+  c.bytes = 8.0 * static_cast<double>(count * width);
+  return c;
+}
+
+const RegisterCases cases([] {
+  std::vector<OpCase> list;
+  list.push_back(make("one", 1, 1, 1));
+  list.push_back(make("no id", 3, 4, 0));
+  list.push_back(make("no column", 3, 0, 5));
+  list.push_back(make("all the same", 1, 7, 9));
+  for (const int64_t width : {31, 32, 33}) list.push_back(make("ragged", 7, width, 20));
+  list.push_back(make("rare", 40, 5, 6));  // most rows unused
+  list.push_back(make("slice", 6, 5, 11, Layout::channel_slice));
+  list.push_back(make("misaligned", 6, 9, 11, Layout::misaligned));
+  list.push_back(make("large", 1000, 128, 16 * 64));
+  list.back().bench = true;
+  return list;
+});
+
+}  // namespace
+}  // namespace medfusion::kernels

@@ -1,0 +1,28 @@
+#include "layers/functional/dropout.h"
+
+#include "kernels/dropout/dropout.h"
+#include "kernels/registry.h"
+
+namespace medfusion::layers {
+
+using core::Tensor;
+using core::Variable;
+
+Variable dropout(const Variable& x, double probability, uint64_t seed, uint64_t stream) {
+  MEDFUSION_CHECK(x.dtype() == core::DType::f32 || x.dtype() == core::DType::f64,
+                  "dropout: expected f32 or f64, got {}", core::name_of(x.dtype()));
+  MEDFUSION_CHECK(probability >= 0.0 && probability <= 1.0,
+                  "dropout: expected a probability in [0, 1], got {}", probability);
+  if (probability == 0.0) return x;
+  const core::DeviceType device = x.value().device().type;
+  const Tensor input = x.value().view().rows_uniform() ? x.value() : x.value().to_contiguous();
+  const Tensor y = Tensor::empty(x.shape(), x.dtype(), x.value().device());
+  kernels::dispatch<kernels::DropoutForward>({probability, seed, stream, input.view(), y.view()}, device);
+  return Variable::result("dropout", y, {x}, [=](const Tensor& g, const core::InputGradients& inputs) {
+    const Tensor grad = Tensor::empty(g.shape(), g.dtype(), g.device());
+    kernels::dispatch<kernels::DropoutBackward>({probability, seed, stream, g.view(), grad.view()}, device);
+    inputs.accumulate(0, grad);
+  });
+}
+
+}  // namespace medfusion::layers
