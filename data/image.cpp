@@ -12,6 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/file.h"
+
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 #pragma GCC diagnostic ignored "-Wshadow"
@@ -214,19 +216,7 @@ void write_png(const std::string& path, const Tensor& pixels) {
   const int written = stbi_write_png_to_func(append, &file, width, static_cast<int>(dense.size(0)), channels,
                                              dense.data<uint8_t>(), width * channels);
   MEDFUSION_CHECK(written != 0, "{}: cannot encode a PNG of shape {}", path, dense.shape().str());
-  const std::string partial = path + ".partial";
-  std::error_code failure;
-  {
-    std::ofstream stream(partial, std::ios::binary | std::ios::trunc);
-    stream.write(reinterpret_cast<const char*>(file.data()), static_cast<std::streamsize>(file.size()));
-    stream.close();
-    if (stream) std::filesystem::rename(partial, path, failure);
-    if (!stream || failure) {
-      const std::string reason = failure ? failure.message() : std::strerror(errno);
-      std::filesystem::remove(partial, failure);
-      throw core::Error(fmt::format("{}: cannot write the image: {}", path, reason));
-    }
-  }
+  core::write_file(path, {reinterpret_cast<const char*>(file.data()), file.size()});
 }
 
 }  // namespace medfusion::data

@@ -1,0 +1,94 @@
+#include "data/phantom.h"
+
+#include <filesystem>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/threads.h"
+#include "data/image.h"
+#include "data/phantom_population.h"
+#include "data/phantom_render.h"
+
+namespace medfusion::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kFieldMillimeters = 430.0;  // the side of a chest film
+
+std::string image_name(const Visit& visit) {
+  return fmt::format("{:08}_{:03}.png", visit.patient, visit.follow_up);
+}
+
+bool in_test(const Visit& visit) { return visit.patient % 4 == 2; }
+
+std::string table_of(const std::vector<Visit>& visits, int64_t size) {
+  std::string text =
+      "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+      "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]\n";
+  const double spacing = kFieldMillimeters / static_cast<double>(size);
+  for (const Visit& visit : visits) {
+    std::string findings;
+    for (size_t i = 0; i < kPhantomFindings.size(); ++i) {
+      if (!visit.findings[i]) continue;
+      if (!findings.empty()) findings += '|';
+      findings += kPhantomFindings[i];
+    }
+    text += fmt::format("{},{},{},{},{},{},{},{},{},{:.4f},{:.4f}\n", image_name(visit),
+                        findings.empty() ? "No Finding" : findings, visit.follow_up, visit.patient, visit.age,
+                        visit.male ? "M" : "F", visit.anteroposterior ? "AP" : "PA", size, size, spacing,
+                        spacing);
+  }
+  return text;
+}
+
+std::string boxes_of(const std::vector<Visit>& visits, const std::vector<std::vector<Box>>& boxes) {
+  std::string text = "Image Index,Finding Label,Bbox [x,y,w,h],,,\n";
+  for (size_t i = 0; i < visits.size(); ++i) {
+    for (const Box& box : boxes[i]) {
+      // The official list has its own name for one of them.
+      const std::string_view label = box.finding == Finding::infiltration
+                                         ? "Infiltrate"
+                                         : kPhantomFindings[static_cast<size_t>(box.finding)];
+      text += fmt::format("{},{},{},{},{},{}\n", image_name(visits[i]), label, box.left, box.top,
+                          box.right - box.left, box.bottom - box.top);
+    }
+  }
+  return text;
+}
+
+std::string list_of(const std::vector<Visit>& visits, bool test) {
+  std::string text;
+  for (const Visit& visit : visits) {
+    if (in_test(visit) == test) text += image_name(visit) + "\n";
+  }
+  return text;
+}
+
+}  // namespace
+
+void write_phantom(const std::string& directory, const PhantomOptions& options) {
+  MEDFUSION_CHECK(options.images >= 8, "phantom: expected at least 8 images, got {}", options.images);
+  MEDFUSION_CHECK(options.size >= 32 && options.size <= 2048,
+                  "phantom: expected a size of 32 to 2048, got {}", options.size);
+  const fs::path root(directory);
+  std::error_code failure;
+  fs::create_directories(root / "images", failure);
+  if (failure) throw core::Error(fmt::format("{}: cannot make the folder: {}", directory, failure.message()));
+  const std::vector<Visit> visits = draw_population(options);
+  std::vector<std::vector<Box>> boxes(visits.size());
+  core::parallel_for(0, static_cast<int64_t>(visits.size()), 8, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) {
+      const Visit& visit = visits[static_cast<size_t>(i)];
+      Radiograph image = render(visit, options.size, options.seed, static_cast<uint64_t>(i));
+      write_png((root / "images" / image_name(visit)).string(), image.pixels);
+      boxes[static_cast<size_t>(i)] = std::move(image.boxes);
+    }
+  });
+  core::write_file((root / "BBox_List_2017.csv").string(), boxes_of(visits, boxes));
+  core::write_file((root / "train_val_list.txt").string(), list_of(visits, false));
+  core::write_file((root / "test_list.txt").string(), list_of(visits, true));
+  core::write_file((root / "Data_Entry_2017.csv").string(), table_of(visits, options.size));
+}
+
+}  // namespace medfusion::data

@@ -1,0 +1,68 @@
+#include "core/file.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "core/error.h"
+
+namespace medfusion::core {
+namespace {
+
+namespace fs = std::filesystem;
+
+class WriteFile : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::path(::testing::TempDir()) / "write_file_test";
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  static std::string read(const fs::path& path) {
+    std::ifstream stream(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(stream), {}};
+  }
+  int64_t files() const { return std::distance(fs::directory_iterator(folder_), fs::directory_iterator()); }
+
+  fs::path folder_;
+};
+
+TEST_F(WriteFile, ReplacesTheWholeFile) {
+  const std::string path = folder_ / "file";
+  write_file(path, "a longer first content");
+  const std::string bytes("with\0zero\n", 10);
+  write_file(path, bytes);
+  EXPECT_EQ(read(path), bytes);
+  EXPECT_EQ(files(), 1);
+}
+
+TEST_F(WriteFile, NamesTheFileAndTheReason) {
+  const std::string path = folder_ / "missing" / "file";
+  EXPECT_THAT([&] { write_file(path, "x"); },
+              ::testing::ThrowsMessage<Error>(::testing::StartsWith(path + ": cannot write: No such file")));
+}
+
+TEST_F(WriteFile, LeavesNothingBehindWhenItFails) {
+  const fs::path taken = folder_ / "taken";  // a folder that is not empty cannot be replaced by a file
+  fs::create_directories(taken / "inside");
+  EXPECT_THROW(write_file(taken, "x"), Error);
+  EXPECT_EQ(files(), 1);
+  EXPECT_TRUE(fs::exists(taken / "inside"));
+}
+
+TEST_F(WriteFile, ReportsAFullDisk) {
+  if (!fs::exists("/dev/full")) GTEST_SKIP() << "needs /dev/full";
+  const fs::path path = folder_ / "full";
+  fs::create_symlink("/dev/full", path.string() + ".partial");
+  EXPECT_THAT([&] { write_file(path, std::string(100000, 'x')); },
+              ::testing::ThrowsMessage<Error>(::testing::HasSubstr("No space left on device")));
+  EXPECT_EQ(files(), 0);
+}
+
+}  // namespace
+}  // namespace medfusion::core
