@@ -160,9 +160,9 @@ std::string nih_text(double age, std::string_view sex, std::string_view view, do
   return text;
 }
 
-Dataset read_nih(const NihOptions& options) {
-  const fs::path root = options.root;
-  const CsvTable table = read_table(root);
+namespace {
+
+Dataset read_rows(const CsvTable& table) {
   check_header(table);
   Dataset dataset;
   dataset.name = "nih";
@@ -187,6 +187,17 @@ Dataset read_nih(const NihOptions& options) {
                                      follow_up.numbers.back()));
   }
   dataset.columns = {std::move(age), std::move(sex), std::move(view), std::move(follow_up)};
+  return dataset;
+}
+
+}  // namespace
+
+Dataset read_nih_table(const std::string& file) { return read_rows(CsvTable::read(file)); }
+
+Dataset read_nih(const NihOptions& options) {
+  const fs::path root = options.root;
+  const CsvTable table = read_table(root);
+  Dataset dataset = read_rows(table);
   select_labels(dataset, options.labels, options.min_positives);
   Hasher hasher;
   hasher.add(table.text());

@@ -31,6 +31,9 @@ struct NihOptions {
 // Throws core::InputError naming file, line and column.
 Dataset read_nih(const NihOptions& options);
 
+// Ids, patients, targets, columns and texts of a table with the official header, without images.
+Dataset read_nih_table(const std::string& file);
+
 // The sentence made of a row's metadata:
 //   [first image | follow-up 1 to 3 | follow-up 4 to 9 | follow-up 10 or more] of a [male | female] patient
 //   [under ten | in the teens | in the twenties ... | over ninety], [posteroanterior | anteroposterior] view

@@ -1,0 +1,19 @@
+// New images, with or without a table of their metadata, as rows to predict.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "data/open.h"
+
+namespace medfusion::data {
+
+// One row per image file, in the order given; a folder stands for the PNG and JPEG files in it, by name.
+// `table`, where not empty, has the layout of the training data: the official header for nih, the columns the
+// options name for csv. It must hold a row for every image, found by the image's file name; without images
+// every row of the table is one. Columns and texts stay empty without a table. Targets are unknown. Throws
+// core::InputError naming what is missing.
+Dataset rows_to_predict(const DataOptions& options, const std::vector<std::string>& images,
+                        const std::string& table);
+
+}  // namespace medfusion::data
