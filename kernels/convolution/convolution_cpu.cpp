@@ -30,33 +30,6 @@ bool channels_adjacent(const View& v) { return v.size(-1) <= 1 || v.stride(-1) =
 // Pixels one stride apart, channels adjacent.
 bool pixels_uniform(const View& v) { return channels_adjacent(v) && v.rows_uniform(); }
 
-// weight [out, in, rows, columns] as [tap, in] x [out].
-Packed pack_forward(const View& weight) {
-  const int64_t in = weight.size(1);
-  const int64_t taps = weight.size(2) * weight.size(3);
-  const auto* from = weight.as<float>();
-  const Packed packed(taps * in, weight.size(0));
-  core::parallel_for(0, packed.panels(), 1, [&](int64_t first, int64_t last) {
-    for (int64_t t = 0; t < taps; ++t) packed.set(from + t, taps, in * taps, t * in, in, first, last);
-  });
-  return packed;
-}
-
-// The taps in reverse order, as [tap, out] x [in].
-Packed pack_backward(const View& weight) {
-  const int64_t out = weight.size(0);
-  const int64_t in = weight.size(1);
-  const int64_t taps = weight.size(2) * weight.size(3);
-  const auto* from = weight.as<float>();
-  const Packed packed(taps * out, in);
-  core::parallel_for(0, packed.panels(), 1, [&](int64_t first, int64_t last) {
-    for (int64_t t = 0; t < taps; ++t) {
-      packed.set(from + taps - 1 - t, in * taps, taps, t * out, out, first, last);
-    }
-  });
-  return packed;
-}
-
 // y (+)= convolution of the image with packed weights, plus bias.
 void convolve(const Image& image, const Window& w, const Packed& weight, const float* bias, const View& y,
               bool accumulate) {
@@ -77,9 +50,9 @@ void convolve(const Image& image, const Window& w, const Packed& weight, const f
     if (in_place) {
       pixels.clear();
       for (int64_t r = first; r < last; ++r) {
-        const float* row =
-            image.data + r / image.height * image.image_stride + r % image.height * image.row_stride;
-        for (int64_t j = 0; j < image.width; ++j) pixels.push_back(row + j * image.pixel_stride);
+        for (int64_t j = 0; j < image.width; ++j) {
+          pixels.push_back(image.x.at(r / image.height, r % image.height, j));
+        }
       }
       product.a = pixels.data();
     } else {
@@ -106,7 +79,7 @@ bool supports_forward(const ConvolutionForward& c) {
 }
 void run_forward(const ConvolutionForward& c) {
   if (c.y.numel() == 0) return;
-  const Packed weight = pack_forward(c.weight);
+  const Packed weight = gemm::pack_weight(c.weight);
   convolve(gemm::image_of(c.x), window_of(c.weight, c.y, c.stride, c.padding), weight,
            c.bias.defined() ? c.bias.as<float>() : nullptr, c.y, false);
 }
@@ -121,7 +94,8 @@ void input_gradient(const ConvolutionBackward& c) {
                       .dilation = c.stride,
                       .out_height = c.grad_x.size(1),
                       .out_width = c.grad_x.size(2)};
-  convolve(gemm::image_of(c.grad_y), window, pack_backward(c.weight), nullptr, c.grad_x, c.accumulate_x);
+  convolve(gemm::image_of(c.grad_y), window, gemm::pack_weight_reversed(c.weight), nullptr, c.grad_x,
+           c.accumulate_x);
 }
 
 // A block of the channels of x over a chunk of output rows: partial [taps, block, out].

@@ -153,11 +153,12 @@ constexpr int64_t kPanelDepth = 256;
 void indirect_slice(const Indirect& p, int64_t tap, int64_t taps, int64_t first, int64_t channels) {
   const bool start = tap == 0 && first == 0;
   const bool accumulate = p.accumulate || !start;
-  const int64_t depth_offset = (tap * p.channels + first) * kColumns;
-  for (int64_t j = 0; j < p.b->columns(); j += kColumns) {
-    const float* b = p.b->panel(j / kColumns) + depth_offset;
+  const int64_t depth_offset = (p.b_row + tap * p.channels + first) * kColumns;
+  const int64_t width = p.columns < 0 ? p.b->columns() - p.b_column : p.columns;
+  for (int64_t j = 0; j < width; j += kColumns) {
+    const float* b = p.b->panel((p.b_column + j) / kColumns) + depth_offset;
     const float* bias = start && p.bias != nullptr ? p.bias + j : nullptr;
-    const int64_t columns = std::min<int64_t>(kColumns, p.b->columns() - j);
+    const int64_t columns = std::min<int64_t>(kColumns, width - j);
     for (int64_t i = 0; i < p.rows; i += kRows) {
       const int64_t rows = std::min<int64_t>(kRows, p.rows - i);
       indirect_tile_of(rows, TileIndices())(p.a + tap * p.a_stride + i, p.a_stride, taps, first, channels, b,

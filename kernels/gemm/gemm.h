@@ -43,7 +43,10 @@ struct Indirect {
   const float* const* a = nullptr;
   int64_t a_stride = 0;  // pointers from tap to tap, >= rows
   int64_t rows = 0, taps = 1, channels = 0;
-  const Packed* b = nullptr;    // [taps * channels, columns]
+  const Packed* b = nullptr;
+  int64_t b_row = 0;
+  int64_t b_column = 0;         // a multiple of tile_columns()
+  int64_t columns = -1;         // of c; -1: as many as b has from b_column on
   const float* bias = nullptr;  // [columns]
   float* c = nullptr;
   int64_t c_stride = 0;

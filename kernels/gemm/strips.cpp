@@ -2,20 +2,42 @@
 
 #include <algorithm>
 
-#include "kernels/gemm/gemm.h"
+#include "core/threads.h"
 #include "kernels/gemm/rows.h"
 
 namespace medfusion::kernels::gemm {
 namespace {
 
 constexpr int64_t kMostPixels = 168;  // of a strip, where one row is not more
-constexpr int64_t kGoodPixels = 84;   // fewer leave the packed weights too little used
+constexpr int64_t kGoodPixels = 108;  // fewer leave the packed weights too little used
 constexpr int64_t kSmallPixels = 36;
 constexpr int64_t kEnoughStrips = 16;
 
-// One row of the strip's buffer: `columns` pixels, those beyond the image zero.
-void load_row(const Image& image, const Window& w, const float* from, int64_t first_channel, int64_t channels,
-              int64_t columns, float* to, int64_t pixel_stride) {
+// Channels [first, first + channels) of `pixels` pixels of the image from (index, row, column) on.
+void load_pixels(const Image& image, int64_t index, int64_t row, int64_t column, int64_t pixels,
+                 int64_t first, int64_t channels, float* to, int64_t to_stride) {
+  const float* from = image.x.at(index, row, column) + first;
+  const int64_t stride = image.x.pixel_stride;
+  if (image.other.data != nullptr) {
+    combine_rows({.a = from,
+                  .a_stride = stride,
+                  .b = image.other.at(index, row, column) + first,
+                  .b_stride = image.other.pixel_stride,
+                  .first = image.scale + first,
+                  .second = image.other_scale + first,
+                  .offset = image.shift + first},
+                 pixels, channels, to, to_stride);
+  } else if (image.scale != nullptr) {
+    affine_relu_rows(from, stride, pixels, channels, image.scale + first, image.shift + first, to, to_stride);
+  } else {
+    copy_rows(from, stride, pixels, channels, to, to_stride);
+  }
+}
+
+// One row of the strip's buffer from a row of the image: `columns` pixels, those beyond the image
+// zero.
+void load_row(const Image& image, const Window& w, int64_t index, int64_t row, int64_t first_channel,
+              int64_t channels, int64_t columns, float* to, int64_t pixel_stride) {
   const auto clear = [&](int64_t first, int64_t last) {
     if (first < last) std::fill_n(to + first * pixel_stride, (last - first) * pixel_stride, 0.0F);
   };
@@ -23,30 +45,47 @@ void load_row(const Image& image, const Window& w, const float* from, int64_t fi
   if (w.dilation != 1) clear(0, columns);
   // Input column x lies at buffer column x dilation + left.
   const int64_t first = std::max<int64_t>(0, (-w.left + w.dilation - 1) / w.dilation);
-  const int64_t last = std::clamp<int64_t>((columns - 1 - w.left) / w.dilation + 1, first, image.width);
+  const int64_t last =
+      std::clamp<int64_t>((columns - 1 - w.left) / w.dilation + 1, first, std::max(first, image.width));
   clear(0, std::min(columns, first * w.dilation + w.left));
   if (w.dilation == 1) clear(last + w.left, columns);
-  const float* source = from + first * image.pixel_stride + first_channel;
-  float* target = to + (first * w.dilation + w.left) * pixel_stride;
-  if (image.scale != nullptr) {
-    affine_relu_rows(source, image.pixel_stride, last - first, channels, image.scale + first_channel,
-                     image.shift + first_channel, target, pixel_stride * w.dilation);
-  } else {
-    copy_rows(source, image.pixel_stride, last - first, channels, target, pixel_stride * w.dilation);
-  }
+  load_pixels(image, index, row, first, last - first, first_channel, channels,
+              to + (first * w.dilation + w.left) * pixel_stride, pixel_stride * w.dilation);
 }
 
 }  // namespace
 
+Pixels pixels_of(const core::View& view) {
+  return {view.as<float>(), view.stride(0), view.stride(1), view.stride(2)};
+}
+
 Image image_of(const core::View& view) {
-  return {.data = static_cast<const float*>(view.data),
-          .image_stride = view.stride(0),
-          .row_stride = view.stride(1),
-          .pixel_stride = view.stride(2),
-          .images = view.size(0),
-          .height = view.size(1),
-          .width = view.size(2),
-          .channels = view.size(3)};
+  return {.x = pixels_of(view), .height = view.size(1), .width = view.size(2), .channels = view.size(3)};
+}
+
+Packed pack_weight(const core::View& weight) {
+  const int64_t in = weight.size(1);
+  const int64_t taps = weight.size(2) * weight.size(3);
+  const auto* from = weight.as<float>();
+  Packed packed(taps * in, weight.size(0));
+  core::parallel_for(0, packed.panels(), 1, [&](int64_t first, int64_t last) {
+    for (int64_t t = 0; t < taps; ++t) packed.set(from + t, taps, in * taps, t * in, in, first, last);
+  });
+  return packed;
+}
+
+Packed pack_weight_reversed(const core::View& weight) {
+  const int64_t out = weight.size(0);
+  const int64_t in = weight.size(1);
+  const int64_t taps = weight.size(2) * weight.size(3);
+  const auto* from = weight.as<float>();
+  Packed packed(taps * out, in);
+  core::parallel_for(0, packed.panels(), 1, [&](int64_t first, int64_t last) {
+    for (int64_t t = 0; t < taps; ++t) {
+      packed.set(from + taps - 1 - t, in * taps, taps, t * out, out, first, last);
+    }
+  });
+  return packed;
 }
 
 void Strip::load(const Image& image, const Window& w, int64_t first, int64_t last, int64_t first_channel,
@@ -74,8 +113,7 @@ void Strip::load(const Image& image, const Window& w, int64_t first, int64_t las
       if (dilated < 0 || dilated % w.dilation != 0 || row >= image.height) {
         std::fill_n(to, row_stride, 0.0F);
       } else {
-        load_row(image, w, image.data + index * image.image_stride + row * image.row_stride, first_channel,
-                 channels, columns, to, pixel_stride);
+        load_row(image, w, index, row, first_channel, channels, columns, to, pixel_stride);
       }
     }
     r += rows;

@@ -1,23 +1,37 @@
 // Convolutions over strips of output rows: the input under a strip is copied into a buffer that stays in the
-// cache, zero padded, and normalized and rectified on the way where that is asked for.
+// cache, zero padded, and normalized and rectified on the way where that is asked
+// for.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
 #include "core/tensor.h"
+#include "kernels/gemm/gemm.h"
 
 namespace medfusion::kernels::gemm {
 
-// The image that a convolution reads: NHWC, channels adjacent. With `scale`, max(scale[c] x + shift[c], 0) is
-// read in place of x (and 0 beyond the border all the same).
+// Pixels of NHWC images, channels adjacent; strides in floats.
+struct Pixels {
+  const float* data = nullptr;
+  int64_t image_stride = 0, row_stride = 0, pixel_stride = 0;
+
+  const float* at(int64_t image, int64_t row, int64_t column) const {
+    return data + image * image_stride + row * row_stride + column * pixel_stride;
+  }
+};
+
+// The image x that a convolution reads. With `scale`, max(scale[c] x + shift[c], 0) is read in place of x;
+// with `other` too, scale[c] x + other_scale[c] other + shift[c]. Beyond the border 0 is read all the same.
 struct Image {
-  const float* data;
-  int64_t image_stride, row_stride, pixel_stride;
-  int64_t images, height, width, channels;
+  Pixels x;
+  int64_t height, width, channels;
   const float* scale = nullptr;
   const float* shift = nullptr;
+  Pixels other = {};
+  const float* other_scale = nullptr;
 };
+Pixels pixels_of(const core::View& view);
 Image image_of(const core::View& view);
 
 // Output pixel (i, j) sees the input pixels (i stride + u - top, j stride + v - left) / dilation for taps u,
@@ -57,6 +71,11 @@ class Strip {
   std::vector<const float*> pointers_;
   int64_t pixels_ = 0;
 };
+
+// weight [out, in, rows, columns] as [tap, in] x [out], the operand of a convolution, and with the taps in
+// reverse order as [tap, out] x [in], the operand of its gradient.
+Packed pack_weight(const core::View& weight);
+Packed pack_weight_reversed(const core::View& weight);
 
 // How many output rows to take at a time: enough pixels for the register tiles, enough strips for the
 // threads. Depends on the shapes only.
