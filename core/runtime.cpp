@@ -1,5 +1,7 @@
 #include "core/runtime.h"
 
+#include <sys/mman.h>
+
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -17,10 +19,14 @@ class CpuRuntime final : public Runtime {
 
   void* allocate(int64_t bytes) override {
     MEDFUSION_CHECK(captures_.empty(), "cpu: allocate is not allowed while a capture is under way");
-    constexpr int64_t kAlignment = 64;
-    const int64_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-    void* pointer = std::aligned_alloc(kAlignment, static_cast<size_t>(rounded));
+    constexpr int64_t kHugePage = int64_t{2} << 20;
+    const int64_t alignment = bytes >= 2 * kHugePage ? kHugePage : 64;
+    const int64_t rounded = (bytes + alignment - 1) / alignment * alignment;
+    void* pointer = std::aligned_alloc(static_cast<size_t>(alignment), static_cast<size_t>(rounded));
     MEDFUSION_CHECK(pointer != nullptr, "cpu: out of memory, {} bytes asked", bytes);
+    // Channel slices step through large buffers a page or so at a time: huge pages save most of the page
+    // walks.
+    if (alignment == kHugePage) madvise(pointer, static_cast<size_t>(bytes), MADV_HUGEPAGE);
     return pointer;
   }
   void free(void* pointer, int64_t /*bytes*/) noexcept override { std::free(pointer); }

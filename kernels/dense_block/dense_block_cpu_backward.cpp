@@ -251,12 +251,15 @@ class BackwardPass {
     const int64_t middle = grad.size(1);
     const int64_t size = 9 * growth * middle;
     core::parallel_for(0, growth, 1, [&](int64_t n, int64_t) {
+      std::vector<float> sum(static_cast<size_t>(middle));
       for (int64_t t = 0; t < 9; ++t) {
         const float* from = partial.data<float>() + ((8 - t) * growth + n) * middle;
+        std::fill(sum.begin(), sum.end(), 0.0F);
+        for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+          for (int64_t c = 0; c < middle; ++c) sum[size_t(c)] += from[chunk * size + c];
+        }
         for (int64_t c = 0; c < middle; ++c) {
-          float sum = 0.0F;
-          for (int64_t chunk = 0; chunk < chunks; ++chunk) sum += from[chunk * size + c];
-          grad.as<float>()[(n * middle + c) * 9 + t] = sum;
+          grad.as<float>()[(n * middle + c) * 9 + t] = sum[size_t(c)];
         }
       }
     });
@@ -287,12 +290,11 @@ class BackwardPass {
     });
     sums.finish();
     core::parallel_for(0, middle, 8, [&](int64_t first, int64_t last) {
-      for (int64_t i = first * channels; i < last * channels; ++i) {
-        float sum = 0.0F;
-        for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {
-          sum += partial.data<float>()[chunk * middle * channels + i];
-        }
-        grads.conv1.as<float>()[i] = sum;
+      auto* to = grads.conv1.as<float>();
+      std::fill(to + first * channels, to + last * channels, 0.0F);
+      for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {
+        const float* from = partial.data<float>() + chunk * middle * channels;
+        for (int64_t i = first * channels; i < last * channels; ++i) to[i] += from[i];
       }
     });
     return sums;
@@ -311,6 +313,9 @@ class BackwardPass {
     const auto rows = dense_block::row_pointers(grad_z.data<float>(), step, z_stride);
     for (int64_t first = chunks.first(chunk); first < chunks.last(chunk); first += step) {
       const int64_t count = std::min(step, chunks.last(chunk) - first);
+      const int64_t rest = chunks.last(chunk) - first - count;
+      const gemm::Prefetch next{buffer(first + count, channel), buffer_stride_, std::min(step, rest),
+                                channels};
       gemm::combine_rows({.a = masked_.data<float>() + first * middle,
                           .a_stride = middle,
                           .b = layer.z.as<float>() + first * middle,
@@ -322,15 +327,17 @@ class BackwardPass {
       gemm::affine_relu_rows(buffer(first, channel), buffer_stride_, count, channels,
                              norm.scale.data() + channel, norm.shift.data() + channel, active.data<float>(),
                              active_stride);
-      gemm::multiply(gemm::Indirect{.a = rows.data(),
-                                    .a_stride = step,
-                                    .rows = count,
-                                    .channels = middle,
-                                    .b = &weight,
-                                    .b_column = channel,
-                                    .columns = channels,
-                                    .c = grad_a.data<float>(),
-                                    .c_stride = channels});
+      gemm::multiply(
+          gemm::Indirect{.a = rows.data(),
+                         .a_stride = step,
+                         .rows = count,
+                         .channels = middle,
+                         .b = &weight,
+                         .b_column = channel,
+                         .columns = channels,
+                         .c = grad_a.data<float>(),
+                         .c_stride = channels,
+                         .prefetch = {gradient(first, channel), gradient_stride_, count, channels}});
       gemm::masked_gradient_rows({.grad = grad_a.data<float>(),
                                   .grad_stride = channels,
                                   .active = active.data<float>(),
@@ -355,7 +362,8 @@ class BackwardPass {
                                       .columns = channels,
                                       .c = partial,
                                       .c_stride = partial_stride,
-                                      .accumulate = true});
+                                      .accumulate = true,
+                                      .prefetch = next});
     }
   }
 

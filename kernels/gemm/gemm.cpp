@@ -149,18 +149,48 @@ using TileIndices = std::make_integer_sequence<int, kRows>;
 // The slice of b that stays in the first-level cache while the rows pass by.
 constexpr int64_t kPanelDepth = 256;
 
+// Spreads the lines of a Prefetch over the tiles of a product.
+class Prefetcher {
+ public:
+  Prefetcher(const Prefetch& wanted, int64_t tiles)
+      : wanted_(wanted), lines_per_row_((wanted.columns + 15) / 16) {
+    const int64_t lines = wanted.data == nullptr ? 0 : wanted.rows * lines_per_row_;
+    lines_per_tile_ = (lines + tiles - 1) / std::max<int64_t>(1, tiles);
+  }
+
+  void next_tile() {
+    for (int64_t i = 0; i < lines_per_tile_ && row_ < wanted_.rows; ++i) {
+      __builtin_prefetch(wanted_.data + row_ * wanted_.stride + line_ * 16, 0, 2);
+      if (++line_ == lines_per_row_) {
+        line_ = 0;
+        ++row_;
+      }
+    }
+  }
+
+ private:
+  Prefetch wanted_;
+  int64_t lines_per_row_, lines_per_tile_;
+  int64_t row_ = 0, line_ = 0;
+};
+
+int64_t tiles_of(int64_t rows, int64_t columns) {
+  return ((rows + kRows - 1) / kRows) * ((columns + kColumns - 1) / kColumns);
+}
+
 // One slice of the depth: taps [tap, tap + taps), channels [first, first + channels) of each.
-void indirect_slice(const Indirect& p, int64_t tap, int64_t taps, int64_t first, int64_t channels) {
+void indirect_slice(const Indirect& p, int64_t width, int64_t tap, int64_t taps, int64_t first,
+                    int64_t channels, Prefetcher& prefetcher) {
   const bool start = tap == 0 && first == 0;
   const bool accumulate = p.accumulate || !start;
   const int64_t depth_offset = (p.b_row + tap * p.channels + first) * kColumns;
-  const int64_t width = p.columns < 0 ? p.b->columns() - p.b_column : p.columns;
   for (int64_t j = 0; j < width; j += kColumns) {
     const float* b = p.b->panel((p.b_column + j) / kColumns) + depth_offset;
     const float* bias = start && p.bias != nullptr ? p.bias + j : nullptr;
     const int64_t columns = std::min<int64_t>(kColumns, width - j);
     for (int64_t i = 0; i < p.rows; i += kRows) {
       const int64_t rows = std::min<int64_t>(kRows, p.rows - i);
+      prefetcher.next_tile();
       indirect_tile_of(rows, TileIndices())(p.a + tap * p.a_stride + i, p.a_stride, taps, first, channels, b,
                                             bias, p.c + i * p.c_stride + j, p.c_stride, columns, accumulate);
     }
@@ -168,27 +198,32 @@ void indirect_slice(const Indirect& p, int64_t tap, int64_t taps, int64_t first,
 }
 
 void multiply_indirect(const Indirect& p) {
+  const int64_t width = p.columns < 0 ? p.b->columns() - p.b_column : p.columns;
   const int64_t slices = std::max<int64_t>(1, (p.channels + kPanelDepth - 1) / kPanelDepth);
   if (slices > 1) {
+    Prefetcher prefetcher(p.prefetch, tiles_of(p.rows, width) * slices * p.taps);
     const int64_t step = (p.channels + slices - 1) / slices;
     for (int64_t tap = 0; tap < p.taps; ++tap) {
       for (int64_t first = 0; first < p.channels; first += step) {
-        indirect_slice(p, tap, 1, first, std::min(step, p.channels - first));
+        indirect_slice(p, width, tap, 1, first, std::min(step, p.channels - first), prefetcher);
       }
     }
     return;
   }
   const int64_t step = std::max<int64_t>(1, kPanelDepth / std::max<int64_t>(1, p.channels));
+  Prefetcher prefetcher(p.prefetch, tiles_of(p.rows, width) * ((p.taps + step - 1) / step));
   for (int64_t tap = 0; tap < p.taps; tap += step) {
-    indirect_slice(p, tap, std::min(step, p.taps - tap), 0, p.channels);
+    indirect_slice(p, width, tap, std::min(step, p.taps - tap), 0, p.channels, prefetcher);
   }
 }
 
 void multiply_transposed(const Transposed& p) {
+  Prefetcher prefetcher(p.prefetch, tiles_of(p.rows, p.columns));
   for (int64_t j = 0; j < p.columns; j += kColumns) {
     const int64_t columns = std::min<int64_t>(kColumns, p.columns - j);
     for (int64_t i = 0; i < p.rows; i += kRows) {
       const int64_t rows = std::min<int64_t>(kRows, p.rows - i);
+      prefetcher.next_tile();
       transposed_tile_of(rows, TileIndices())(p, p.a + i, p.b + j, p.c + i * p.c_stride + j, columns);
     }
   }

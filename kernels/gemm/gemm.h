@@ -37,7 +37,14 @@ class Packed {
   int64_t depth_ = 0, columns_ = 0;
 };
 
-// c[i, j] (+)= bias[j] + sum over taps t and channels k of a[t * a_stride + i][k] * b[t * channels + k, j],
+// Rows of memory that will be read soon: brought into the second-level cache while a product computes.
+struct Prefetch {
+  const float* data = nullptr;
+  int64_t stride = 0, rows = 0, columns = 0;  // floats
+};
+
+// c[i, j] (+)= bias[j] + sum over taps t and channels k of
+//   a[t * a_stride + i][k] * b[b_row + t * channels + k, b_column + j]
 // for rows 0 <= i < rows: `a` holds one pointer per tap and row, so rows and taps may lie anywhere.
 struct Indirect {
   const float* const* a = nullptr;
@@ -51,6 +58,7 @@ struct Indirect {
   float* c = nullptr;
   int64_t c_stride = 0;
   bool accumulate = false;
+  Prefetch prefetch = {};
 };
 void multiply(const Indirect& product);
 
@@ -66,6 +74,7 @@ struct Transposed {
   float* c;
   int64_t c_stride;
   bool accumulate = false;
+  Prefetch prefetch = {};
 };
 void multiply(const Transposed& product);
 

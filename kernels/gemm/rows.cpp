@@ -100,57 +100,70 @@ void moments(const float* x, int64_t x_stride, int64_t pixels, int64_t channels,
   }
 }
 
-template <int kVectors, bool kWhole>
-HWY_INLINE void masked_columns(const MaskedGradient& s, int64_t pixels, int64_t c, size_t n, double* sum_d,
-                               double* sum_dx) {
+constexpr int64_t kSumColumns = 256;  // whose sums of one call are kept on the stack
+constexpr int64_t kRowsAtOnce = 4;    // that share one load and store of the sums
+
+// Columns [c, c + lanes), or `n` of them, of kRows rows from `p` on.
+template <int kRows, bool kWhole>
+HWY_INLINE void masked_vector(const MaskedGradient& s, int64_t p, int64_t c, size_t n, float* sum_d,
+                              float* sum_dx) {
   const D d;
-  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   const auto load = [&](const float* from) {
     if constexpr (kWhole) return hn::LoadU(d, from);
     return load_n(d, from, n);
   };
-  hn::Vec<D> sums[kVectors], sums_x[kVectors], scale[kVectors], shift[kVectors];
-  for (int v = 0; v < kVectors; ++v) {
-    sums[v] = sums_x[v] = hn::Zero(d);
-    scale[v] = load(s.scale + c + v * lanes);
-    shift[v] = load(s.shift + c + v * lanes);
-  }
-  for (int64_t p = 0; p < pixels; ++p) {
-    for (int v = 0; v < kVectors; ++v) {
-      const int64_t column = c + v * lanes;
-      const auto active = hn::Gt(load(s.active + p * s.active_stride + column), hn::Zero(d));
-      const auto gradient = hn::IfThenElseZero(active, load(s.grad + p * s.grad_stride + column));
-      const auto normalized = hn::MulAdd(load(s.x + p * s.x_stride + column), scale[v], shift[v]);
-      sums[v] = hn::Add(sums[v], gradient);
-      sums_x[v] = hn::MulAdd(gradient, normalized, sums_x[v]);
-      float* to = s.to + p * s.to_stride + column;
-      const auto result =
-          s.factor == nullptr ? gradient : hn::MulAdd(load(s.factor + column), gradient, load(to));
-      if constexpr (kWhole) {
-        hn::StoreU(result, d, to);
-      } else {
-        store_n(result, d, to, n);
-      }
+  auto sum = hn::Load(d, sum_d);
+  auto sum_x = hn::Load(d, sum_dx);
+  const auto scale = load(s.scale + c);
+  const auto shift = load(s.shift + c);
+#pragma GCC unroll 4
+  for (int64_t i = 0; i < kRows; ++i) {
+    const auto active = hn::Gt(load(s.active + (p + i) * s.active_stride + c), hn::Zero(d));
+    const auto gradient = hn::IfThenElseZero(active, load(s.grad + (p + i) * s.grad_stride + c));
+    const auto normalized = hn::MulAdd(load(s.x + (p + i) * s.x_stride + c), scale, shift);
+    sum = hn::Add(sum, gradient);
+    sum_x = hn::MulAdd(gradient, normalized, sum_x);
+    float* to = s.to + (p + i) * s.to_stride + c;
+    const auto result = s.factor == nullptr ? gradient : hn::MulAdd(load(s.factor + c), gradient, load(to));
+    if constexpr (kWhole) {
+      hn::StoreU(result, d, to);
+    } else {
+      store_n(result, d, to, n);
     }
   }
-  HWY_ALIGN float buffer[hn::MaxLanes(D())];
-  for (int v = 0; v < kVectors; ++v) {
-    const int64_t count = kWhole ? lanes : static_cast<int64_t>(n);
-    hn::Store(sums[v], d, buffer);
-    for (int64_t i = 0; i < count; ++i) sum_d[c + v * lanes + i] += static_cast<double>(buffer[i]);
-    hn::Store(sums_x[v], d, buffer);
-    for (int64_t i = 0; i < count; ++i) sum_dx[c + v * lanes + i] += static_cast<double>(buffer[i]);
+  hn::Store(sum, d, sum_d);
+  hn::Store(sum_x, d, sum_dx);
+}
+
+// Columns [first, last) of kRows rows, in memory order.
+template <int kRows>
+void masked_rows(const MaskedGradient& s, int64_t p, int64_t first, int64_t last, float* sum_d,
+                 float* sum_dx) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
+  int64_t c = first;
+  for (; c + lanes <= last; c += lanes) {
+    masked_vector<kRows, true>(s, p, c, 0, sum_d + c - first, sum_dx + c - first);
+  }
+  if (c < last) {
+    masked_vector<kRows, false>(s, p, c, static_cast<size_t>(last - c), sum_d + c - first,
+                                sum_dx + c - first);
   }
 }
 
 void masked_gradient(const MaskedGradient& s, int64_t pixels, int64_t channels, double* sum_d,
                      double* sum_dx) {
-  const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
-  int64_t c = 0;
-  for (; c + 2 * lanes <= channels; c += 2 * lanes) masked_columns<2, true>(s, pixels, c, 0, sum_d, sum_dx);
-  for (; c + lanes <= channels; c += lanes) masked_columns<1, true>(s, pixels, c, 0, sum_d, sum_dx);
-  if (c < channels) {
-    masked_columns<1, false>(s, pixels, c, static_cast<size_t>(channels - c), sum_d, sum_dx);
+  for (int64_t first = 0; first < channels; first += kSumColumns) {
+    const int64_t last = std::min(channels, first + kSumColumns);
+    HWY_ALIGN float sums[kSumColumns + hn::MaxLanes(D())] = {};
+    HWY_ALIGN float sums_x[kSumColumns + hn::MaxLanes(D())] = {};
+    int64_t p = 0;
+    for (; p + kRowsAtOnce <= pixels; p += kRowsAtOnce)
+      masked_rows<kRowsAtOnce>(s, p, first, last, sums, sums_x);
+    for (; p < pixels; ++p) masked_rows<1>(s, p, first, last, sums, sums_x);
+    for (int64_t c = first; c < last; ++c) {
+      sum_d[c] += static_cast<double>(sums[c - first]);
+      sum_dx[c] += static_cast<double>(sums_x[c - first]);
+    }
   }
 }
 
