@@ -4,10 +4,6 @@
 
 #include "kernels/dense_block/dense_block.h"
 #include "kernels/registry.h"
-#include "layers/functional/activation.h"
-#include "layers/functional/batch_norm.h"
-#include "layers/functional/concat.h"
-#include "layers/functional/convolution.h"
 
 namespace medfusion::layers {
 namespace {
@@ -176,18 +172,6 @@ Variable dense_block(const Variable& x, const std::vector<DenseLayer>& layers, b
                               const Tensor& g, const core::InputGradients& gradients) {
                             run_backward(block, input_channels, g, gradients);
                           });
-}
-
-Variable dense_block_composed(const Variable& x, const std::vector<DenseLayer>& layers, bool training) {
-  Variable features = x;
-  for (const DenseLayer& l : layers) {
-    const Variable a =
-        relu(batch_norm(features, l.norm1_weight, l.norm1_bias, l.norm1_mean, l.norm1_var, training));
-    const Variable b = relu(batch_norm(convolution(a, l.conv1), l.norm2_weight, l.norm2_bias, l.norm2_mean,
-                                       l.norm2_var, training));
-    features = concat({features, convolution(b, l.conv2, {}, 1, 1)}, -1);
-  }
-  return features;
 }
 
 }  // namespace medfusion::layers
