@@ -1,0 +1,89 @@
+// Runs the built program and keeps what it writes; temporary folders for tests.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace medfusion::tools {
+
+// A folder of its own for one test, removed with it.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "medfusion-XXXXXX").string();
+    if (::mkdtemp(pattern.data()) == nullptr) std::abort();
+    path_ = pattern;
+  }
+  ~TemporaryFolder() {
+    std::error_code failure;
+    std::filesystem::remove_all(path_, failure);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+
+  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+inline std::string contents(const std::filesystem::path& path) {
+  const std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+inline std::filesystem::path write(const std::filesystem::path& path, const std::string& text) {
+  std::ofstream(path, std::ios::binary) << text;
+  return path;
+}
+
+struct Outcome {
+  int code = -1;  // the exit code; 128 + signal where one ended the program
+  std::string out;
+  std::string err;
+};
+
+struct Surroundings {
+  std::filesystem::path folder = MEDFUSION_SOURCE_DIR;  // the working directory
+  std::string out;                                      // where standard output goes; empty: it is kept
+};
+
+inline Outcome run_medfusion(const std::vector<std::string>& arguments,
+                             const Surroundings& surroundings = {}) {
+  const TemporaryFolder folder;
+  const std::string out = surroundings.out.empty() ? (folder / "out").string() : surroundings.out;
+  const std::string err = (folder / "err").string();
+  const std::string program = MEDFUSION_BINARY_DIR "/bin/medfusion";
+  std::vector<char*> argv{const_cast<char*>(program.c_str())};
+  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+  argv.push_back(nullptr);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const bool ready = ::chdir(surroundings.folder.c_str()) == 0 &&
+                       ::dup2(::open(out.c_str(), O_WRONLY | O_CREAT, 0666), STDOUT_FILENO) >= 0 &&
+                       ::dup2(::open(err.c_str(), O_WRONLY | O_CREAT, 0666), STDERR_FILENO) >= 0;
+    if (ready) ::execv(program.c_str(), argv.data());
+    ::_exit(127);
+  }
+  Outcome outcome;
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  if (surroundings.out.empty()) outcome.out = contents(out);
+  outcome.err = contents(err);
+  return outcome;
+}
+
+}  // namespace medfusion::tools

@@ -1,0 +1,147 @@
+// The program as a user runs it: exit codes, messages, help.
+#include "tests/tools/program.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "tools/medfusion/config_keys.h"
+
+namespace medfusion::tools {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+const std::vector<std::string> kCommands{"synth", "train", "eval", "predict", "cv", "info"};
+
+// Bad input: one line on standard error, nothing on standard output, exit code 2.
+void expect_bad_input(const Outcome& outcome, const std::string& message) {
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_THAT(outcome.err, StartsWith("medfusion: " + message));
+  EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+  EXPECT_TRUE(outcome.err.ends_with("\n"));
+}
+
+std::vector<std::string> words_of(const std::string& line) {
+  std::istringstream stream(line);
+  std::vector<std::string> words;
+  for (std::string word; stream >> word;) words.push_back(word);
+  return words;
+}
+
+TEST(Program, HelpOfEachCommandShowsTheCommonOptionsAndAnExample) {
+  for (const std::string& command : kCommands) {
+    SCOPED_TRACE(command);
+    const Outcome outcome = run_medfusion({command, "--help"});
+    EXPECT_EQ(outcome.code, 0);
+    EXPECT_EQ(outcome.err, "");
+    for (const char* option : {"--threads", "--device", "--seed", "--quiet", "--json"}) {
+      EXPECT_THAT(outcome.out, HasSubstr(option));
+    }
+    EXPECT_THAT(outcome.out, HasSubstr("\n  medfusion " + command + " "));
+  }
+}
+
+TEST(Program, ExamplesInTheHelpAreCorrectCommandLines) {
+  for (const std::string& command : kCommands) {
+    const std::string help = run_medfusion({command, "--help"}).out;
+    const size_t start = help.find("  medfusion " + command + " ", help.find("Example"));
+    ASSERT_NE(start, std::string::npos) << command;
+    std::vector<std::string> words = words_of(help.substr(start, help.find('\n', start) - start));
+    words.erase(words.begin());  // "medfusion"
+    SCOPED_TRACE(testing::PrintToString(words));
+    // An unknown option of the example would be refused before a wrong value of the last one is.
+    words.insert(words.end(), {"--threads", "none"});
+    const Outcome outcome = run_medfusion(words);
+    EXPECT_EQ(outcome.code, 2);
+    EXPECT_THAT(outcome.err, HasSubstr("--threads"));
+    for (const std::string& word : words) {
+      if (!word.ends_with(".toml")) continue;
+      EXPECT_TRUE(std::filesystem::exists(std::filesystem::path(MEDFUSION_SOURCE_DIR) / word)) << word;
+    }
+  }
+}
+
+TEST(Program, VersionIsPrinted) {
+  const Outcome outcome = run_medfusion({"--version"});
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_THAT(outcome.out, StartsWith("medfusion "));
+}
+
+TEST(Program, RefusesCommandLinesThatAreWrong) {
+  expect_bad_input(run_medfusion({}), "A subcommand is required (see medfusion --help)");
+  expect_bad_input(run_medfusion({"trian"}), "");
+  expect_bad_input(run_medfusion({"info", "--thread", "2"}), "The following arguments were not expected");
+  expect_bad_input(run_medfusion({"info", "--threads", "0"}), "--threads: ");
+  expect_bad_input(run_medfusion({"info", "--threads", "two"}), "");
+  expect_bad_input(run_medfusion({"info", "--device", "gpu"}), "--device: ");
+  expect_bad_input(run_medfusion({"info", "--seed", "-1"}), "--seed: ");
+  expect_bad_input(run_medfusion({"train"}), "config is required (see medfusion train --help)");
+  expect_bad_input(run_medfusion({"eval", "run", "--split", "tset"}), "--split: ");
+  expect_bad_input(run_medfusion({"synth", "--out", "x", "--images", "0"}), "--images: ");
+}
+
+TEST(Program, InfoDescribesTheBuild) {
+  const Outcome outcome = run_medfusion({"info", "--json", "--threads", "2"});
+  EXPECT_EQ(outcome.code, 0);
+  const auto info = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(info.at("version"), MEDFUSION_VERSION);
+  EXPECT_EQ(info.at("sanitizers"), MEDFUSION_SANITIZE);
+  EXPECT_EQ(info.at("threads"), 2);
+  EXPECT_EQ(info.at("devices").at(0).at("name"), "cpu");
+  EXPECT_GE(info.at("simd").at("float_lanes"), 1);
+  EXPECT_NE(info.at("simd").at("level"), "");
+  for (const auto& [name, version] : info.at("libraries").items()) {
+    EXPECT_THAT(version.get<std::string>(), testing::MatchesRegex("[0-9]+\\.[0-9.]+")) << name;
+  }
+  const std::string text = run_medfusion({"info"}).out;
+  EXPECT_THAT(text, StartsWith(std::string("medfusion ") + MEDFUSION_VERSION + "\n"));
+  EXPECT_THAT(text, HasSubstr(info.at("simd").at("level").get<std::string>()));
+}
+
+TEST(Program, InfoPrintsTheReferenceOfTheConfiguration) {
+  EXPECT_EQ(run_medfusion({"info", "--config-keys"}).out, describe_keys());
+}
+
+TEST(Program, AFullDiskUnderStandardOutputIsAnError) {
+  Surroundings surroundings;
+  surroundings.out = "/dev/full";
+  const Outcome outcome = run_medfusion({"info"}, surroundings);
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_EQ(outcome.err, "medfusion: standard output cannot be written: No space left on device\n");
+}
+
+TEST(Program, BadConfigurationsNameThePlace) {
+  const TemporaryFolder folder;
+  write(folder / "a.toml", "[data]\nroot = \"x\"\n[model]\nsise = \"tiny\"\n");
+  for (const char* command : {"train", "cv"}) {
+    SCOPED_TRACE(command);
+    Surroundings surroundings;
+    surroundings.folder = folder.path();
+    expect_bad_input(run_medfusion({command, "a.toml"}, surroundings),
+                     "a.toml:4:1: unknown key model.sise; did you mean model.size?\n");
+    expect_bad_input(run_medfusion({command, "none.toml"}, surroundings),
+                     "none.toml: cannot be read: No such file or directory\n");
+    write(folder / "b.toml", "[data]\nroot = \"x\"\n");
+    expect_bad_input(run_medfusion({command, "b.toml", "--set", "train.epochs=many"}, surroundings),
+                     "--set train.epochs=many: train.epochs: expected integer at least 0, got 'many'\n");
+  }
+}
+
+TEST(Program, CommandsThatNeedARunNameWhatIsMissing) {
+  const TemporaryFolder folder;
+  const std::string missing = (folder / "run").string();
+  expect_bad_input(run_medfusion({"eval", missing}),
+                   missing + ": expected the folder of a run, there is none\n");
+  expect_bad_input(run_medfusion({"predict", missing, "--images", "x.png"}),
+                   missing + ": expected the folder of a run, there is none\n");
+  expect_bad_input(run_medfusion({"eval", folder.path().string()}),
+                   folder.path().string() + ": not a complete run: config.toml is missing\n");
+}
+
+}  // namespace
+}  // namespace medfusion::tools

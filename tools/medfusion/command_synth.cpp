@@ -1,0 +1,43 @@
+// medfusion synth: phantom data in the NIH layout.
+#include <memory>
+
+#include "tools/medfusion/common.h"
+
+namespace medfusion::tools {
+namespace {
+
+struct SynthOptions {
+  CommonOptions common;
+  std::string out;
+  int64_t images = 2000;
+  int64_t size = 64;
+};
+
+void synth(const SynthOptions& options) {
+  use_threads(options.common.threads.value_or(0));
+  throw core::Error("synth: not available in this build");
+}
+
+}  // namespace
+
+void add_synth_command(CLI::App& program, Action& action) {
+  CLI::App* command =
+      program.add_subcommand("synth", "Make phantom data: chest-like images with planted findings");
+  const auto options = std::make_shared<SynthOptions>();
+  command->add_option("--out", options->out, "Folder to write, in the NIH layout")
+      ->type_name("DIR")
+      ->required();
+  command->add_option("--images", options->images, "Number of images")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
+  command->add_option("--size", options->size, "Height and width in pixels")
+      ->type_name("PIXELS")
+      ->check(CLI::Range(16, 1024))
+      ->capture_default_str();
+  add_common_options(*command, options->common);
+  command->footer("Example:\n  medfusion synth --out phantom --images 2000 --size 64 --seed 1");
+  command->callback([options, &action] { action = [options] { synth(*options); }; });
+}
+
+}  // namespace medfusion::tools

@@ -1,0 +1,131 @@
+#include "tools/medfusion/common.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <system_error>
+#include <thread>
+
+#include "core/error.h"
+#include "core/threads.h"
+
+namespace medfusion::tools {
+namespace {
+
+constexpr int kSuccess = 0;
+constexpr int kFailure = 1;
+constexpr int kBadInput = 2;
+
+int report(int code, const std::string& message) {
+  std::string line = message;
+  while (!line.empty() && line.back() == '\n') line.pop_back();
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  fmt::print(stderr, "medfusion: {}\n", line);
+  return code;
+}
+
+void add_commands(CLI::App& program, Action& action) {
+  program.require_subcommand(1);
+  program.set_version_flag("--version", std::string("medfusion ") + MEDFUSION_VERSION,
+                           "Print the version and exit");
+  program.footer("medfusion COMMAND --help explains a command and shows an example.");
+  add_synth_command(program, action);
+  add_train_command(program, action);
+  add_eval_command(program, action);
+  add_predict_command(program, action);
+  add_cv_command(program, action);
+  add_info_command(program, action);
+}
+
+// Which command's --help explains what went wrong.
+std::string help_hint(const CLI::App& program) {
+  const auto chosen = program.get_subcommands();
+  return fmt::format(" (see medfusion {}--help)", chosen.empty() ? "" : chosen.front()->get_name() + " ");
+}
+
+// Parses, and returns an exit code where there is nothing to run.
+std::optional<int> parse(CLI::App& program, std::vector<std::string> arguments) {
+  std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
+  try {
+    program.parse(arguments);
+    return std::nullopt;
+  } catch (const CLI::Success& request) {  // --help, --version
+    program.exit(request);
+    return kSuccess;
+  } catch (const CLI::ParseError& error) {
+    return report(kBadInput, error.what() + help_hint(program));
+  }
+}
+
+}  // namespace
+
+void add_common_options(CLI::App& command, CommonOptions& options) {
+  command.add_option("--threads", options.threads, "Threads to compute with (default: all cores)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 4096));
+  command.add_option("--device", options.device, "Device to compute on: cpu, or auto for the best there is")
+      ->type_name("NAME")
+      ->check(CLI::IsMember({"cpu", "auto"}))
+      ->capture_default_str();
+  command.add_option("--seed", options.seed, "Seed of all random numbers")
+      ->type_name("N")
+      ->check(CLI::NonNegativeNumber);
+  command.add_flag("--quiet", options.quiet,
+                   "No progress and no summary; errors and --json are still printed");
+  command.add_flag("--json", options.json, "Print the result as one JSON object on standard output");
+}
+
+void add_config_options(CLI::App& command, ConfigOptions& options) {
+  command.add_option("config", options.file, "Configuration (docs/configuration.md)")
+      ->type_name("CONFIG.toml")
+      ->required();
+  command.add_option("--set", options.assignments, "Change a key of the configuration; may be repeated")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+}
+
+Config load(const ConfigOptions& options, const CommonOptions& common) {
+  ConfigBuilder builder;
+  builder.read_file(options.file);
+  for (const std::string& assignment : options.assignments) builder.set(assignment);
+  if (common.seed) builder.set("seed", std::to_string(*common.seed), "--seed");
+  if (common.threads) builder.set("threads", std::to_string(*common.threads), "--threads");
+  return builder.build();
+}
+
+void use_threads(int64_t threads) {
+  const int64_t cores = std::max(1U, std::thread::hardware_concurrency());
+  core::set_num_threads(static_cast<int>(threads > 0 ? threads : cores));
+}
+
+void print_json(const nlohmann::ordered_json& value) { fmt::print("{}\n", value.dump(2)); }
+
+void print_text(const std::string& text) { fmt::print("{}", text); }
+
+int run_program(const std::vector<std::string>& arguments) {
+  CLI::App program(
+      "Reads a medical image with tabular and textual metadata, and predicts many labels at once.",
+      "medfusion");
+  Action action;
+  try {
+    add_commands(program, action);
+    if (const auto code = parse(program, arguments)) return *code;
+    action();
+    if (std::fflush(stdout) != 0) {
+      throw core::Error("standard output cannot be written: " + std::generic_category().message(errno));
+    }
+    return kSuccess;
+  } catch (const core::InputError& error) {
+    return report(kBadInput, error.what());
+  } catch (const std::bad_alloc&) {
+    return report(kFailure, "out of memory");
+  } catch (const std::exception& error) {
+    return report(kFailure, error.what());
+  }
+}
+
+}  // namespace medfusion::tools

@@ -1,0 +1,59 @@
+// What the commands share: options, loading the configuration, output.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tools/medfusion/config.h"
+
+namespace medfusion::tools {
+
+// On every command.
+struct CommonOptions {
+  std::optional<int64_t> threads;
+  std::string device = "auto";
+  std::optional<int64_t> seed;
+  bool quiet = false;
+  bool json = false;
+};
+
+// A configuration file and what changes it.
+struct ConfigOptions {
+  std::string file;
+  std::vector<std::string> assignments;
+};
+
+void add_common_options(CLI::App& command, CommonOptions& options);
+void add_config_options(CLI::App& command, ConfigOptions& options);
+
+// The file, then --set in order, then --seed and --threads.
+Config load(const ConfigOptions& options, const CommonOptions& common);
+
+// Sets the number of threads of the process: `threads`, or all cores where it is 0.
+void use_threads(int64_t threads);
+
+// Prints one JSON object (--json), or lines of text, to standard output.
+void print_json(const nlohmann::ordered_json& value);
+void print_text(const std::string& text);
+
+// What to run after the command line was parsed. A command's options live as long as its action.
+using Action = std::function<void()>;
+
+// Each adds its command to the program and sets `action` where the command line asks for it.
+void add_synth_command(CLI::App& program, Action& action);
+void add_train_command(CLI::App& program, Action& action);
+void add_eval_command(CLI::App& program, Action& action);
+void add_predict_command(CLI::App& program, Action& action);
+void add_cv_command(CLI::App& program, Action& action);
+void add_info_command(CLI::App& program, Action& action);
+
+// The program: returns its exit code. 0: done; 1: failed at run time; 2: bad input. Errors are one line on
+// standard error, "medfusion: ...".
+int run_program(const std::vector<std::string>& arguments);
+
+}  // namespace medfusion::tools
