@@ -1,5 +1,7 @@
 #include "data/open.h"
 
+#include <algorithm>
+
 #include "core/nearest.h"
 #include "data/csv_folder.h"
 #include "data/labels.h"
@@ -52,7 +54,9 @@ Dataset open_dataset(const DataOptions& options) {
   if (options.format != "nih" && options.format != "phantom") {
     reject_name("format", options.format, {"nih", "phantom", "csv", "medmnist"});
   }
-  Dataset dataset = read_nih({options.root, options.labels, options.min_positives, options.read_images});
+  const int64_t least =
+      options.format == "phantom" ? std::max<int64_t>(1, options.min_positives) : options.min_positives;
+  Dataset dataset = read_nih({options.root, options.labels, least, options.read_images});
   select_columns(dataset, options.table);
   return dataset;
 }

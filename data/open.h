@@ -12,7 +12,7 @@ namespace medfusion::data {
 
 // Paths are used as they are; the caller resolves relative ones.
 struct DataOptions {
-  std::string format = "nih";  // nih, phantom (the same layout), csv, medmnist
+  std::string format = "nih";  // nih, phantom (that layout, without labels it does not plant), csv, medmnist
   std::string root;            // nih: the folder
   std::string file;            // csv: the table; medmnist: the .npz file
   std::vector<std::string>

@@ -105,6 +105,20 @@ TEST(OpenDataset, UnknownNamesAreListed) {
             "labels: expected the columns of the labels, got none");
 }
 
+TEST(OpenDataset, PhantomDataHasTheLabelsThatWerePlanted) {
+  const TemporaryFolder folder;
+  folder.write("Data_Entry_2017.csv",
+               "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+               "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]\n"
+               "a.png,Mass|Edema,0,1,50,M,PA,64,64,1,1\n");
+  DataOptions options;
+  options.root = folder.path();
+  options.read_images = false;
+  EXPECT_EQ(open_dataset(options).labels.size(), 14U);
+  options.format = "phantom";
+  EXPECT_THAT(open_dataset(options).labels, ElementsAre("Mass", "Edema"));
+}
+
 TEST(OpenDataset, ReadsMedMnist) {
   DataOptions options;
   options.format = "medmnist";
