@@ -1,8 +1,7 @@
-// Tensors in files: the safetensors format (https://github.com/huggingface/safetensors), readable from
-// Python.
+// Tensors in files: the safetensors format, readable from Python.
 //   u64 length of the header, little endian | JSON header | data, without holes
-// Header: {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, "__metadata__": {"key":
-// "text"}}
+// Header: {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...,
+//          "__metadata__": {"key": "text"}}
 #pragma once
 
 #include <map>

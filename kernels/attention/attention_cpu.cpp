@@ -180,16 +180,18 @@ void pack(const Head& x, int64_t first, int64_t count, float factor, float* to) 
   }
 }
 
-// All rows, transposed: [width, stride], zeros from `count` on. Each tile of keys is then a block of columns.
-void pack_transposed(const Head& x, int64_t count, int64_t stride, float* to) {
-  constexpr int64_t kBlock = 16;  // rows whose cache lines stay near
-  for (int64_t t0 = 0; t0 < count; t0 += kBlock) {
-    const int64_t t1 = std::min(count, t0 + kBlock);
-    for (int64_t c = 0; c < x.width; ++c) {
-      for (int64_t t = t0; t < t1; ++t) to[c * stride + t] = x.row(t)[c];
+// All rows by tiles of keys, each transposed: tile n is [width, kKeyTile] at to + n * width * kKeyTile, with
+// zeros where there is no key.
+void pack_transposed(const Head& x, int64_t count, float* to) {
+  for (int64_t t0 = 0; t0 < count; t0 += kKeyTile, to += x.width * kKeyTile) {
+    const int64_t rows = std::min(kKeyTile, count - t0);
+    for (int64_t t = 0; t < rows; ++t) {
+      const float* from = x.row(t0 + t);
+      for (int64_t c = 0; c < x.width; ++c) to[c * kKeyTile + t] = from[c];
     }
+    if (rows == kKeyTile) continue;
+    for (int64_t c = 0; c < x.width; ++c) std::fill(to + c * kKeyTile + rows, to + (c + 1) * kKeyTile, 0.0F);
   }
-  for (int64_t c = 0; c < x.width; ++c) std::fill(to + c * stride + count, to + (c + 1) * stride, 0.0F);
 }
 
 void unpack(const float* from, int64_t count, float factor, const Head& x, int64_t first) {
@@ -241,19 +243,19 @@ float exp_row(float* row, int64_t count, float shift) {
 // The keys and values of one sample and head, packed.
 struct Keys {
   int64_t count;     // real keys
-  int64_t stride;    // columns of the transposed buffers: whole tiles
-  float* bias;       // [stride]
-  float* k_columns;  // [width, stride]
+  int64_t rounded;   // to whole tiles
+  float* bias;       // [rounded]
+  float* k_columns;  // packed transposed
   // Columns of the tile that begins at `first`, a multiple of the vector length.
   int64_t tile(int64_t first) const { return std::min(kKeyTile, padded(count - first)); }
 };
 
 Keys pack_keys(const Head& k, const Masks& masks, int64_t count, Arena& arena) {
   Keys keys{count, round_up(count, kKeyTile), nullptr, nullptr};
-  keys.bias = arena.take(keys.stride);
-  keys.k_columns = arena.take(keys.stride * k.width);
-  fill_key_bias(masks, count, keys.stride, keys.bias);
-  pack_transposed(k, count, keys.stride, keys.k_columns);
+  keys.bias = arena.take(keys.rounded);
+  keys.k_columns = arena.take(keys.rounded * k.width);
+  fill_key_bias(masks, count, keys.rounded, keys.bias);
+  pack_transposed(k, count, keys.k_columns);
   return keys;
 }
 
@@ -261,7 +263,7 @@ Keys pack_keys(const Head& k, const Masks& masks, int64_t count, Arena& arena) {
 void scores(const float* q, int64_t rows, int64_t width, const Keys& keys, const Masks& masks, int64_t query,
             int64_t first, float* s) {
   const int64_t columns = keys.tile(first);
-  product(rows, columns, width, {q, padded(width), 1}, keys.k_columns + first, keys.stride, s, kKeyTile,
+  product(rows, columns, width, {q, padded(width), 1}, keys.k_columns + first * width, kKeyTile, s, kKeyTile,
           false);
   for (int64_t i = 0; i < rows; ++i) {
     mask_row(masks, keys.bias, query + i, first, keys.count, columns, s + i * kKeyTile);
@@ -362,20 +364,20 @@ void backward_head(const BackwardHead& a, float* memory) {
   const int64_t width = a.q.width;
   const int64_t stride = padded(width);
   const Keys keys = pack_keys(a.k, a.masks, a.keys, arena);
-  float* v_columns = arena.take(keys.stride * width);
-  float* k_rows = arena.take(keys.stride * stride);
-  float* grad_k = arena.take(keys.stride * stride);
-  float* grad_v = arena.take(keys.stride * stride);
+  float* v_columns = arena.take(keys.rounded * width);
+  float* k_rows = arena.take(keys.rounded * stride);
+  float* grad_k = arena.take(keys.rounded * stride);
+  float* grad_v = arena.take(keys.rounded * stride);
   float* q_tile = arena.take(kQueryTile * stride);
   float* grad_y_tile = arena.take(kQueryTile * stride);
   float* grad_q_tile = arena.take(kQueryTile * stride);
   float* p = arena.take(kQueryTile * kKeyTile);
   float* ds = arena.take(kQueryTile * kKeyTile);
-  pack_transposed(a.v, a.keys, keys.stride, v_columns);
+  pack_transposed(a.v, a.keys, v_columns);
   pack(a.k, 0, a.keys, 1.0F, k_rows);
-  std::fill(k_rows + a.keys * stride, k_rows + keys.stride * stride, 0.0F);
-  std::fill_n(grad_k, keys.stride * stride, 0.0F);
-  std::fill_n(grad_v, keys.stride * stride, 0.0F);
+  std::fill(k_rows + a.keys * stride, k_rows + keys.rounded * stride, 0.0F);
+  std::fill_n(grad_k, keys.rounded * stride, 0.0F);
+  std::fill_n(grad_v, keys.rounded * stride, 0.0F);
   for (int64_t i0 = 0; i0 < a.queries; i0 += kQueryTile) {
     const int64_t rows = std::min(kQueryTile, a.queries - i0);
     pack(a.q, i0, rows, a.scale, q_tile);
@@ -389,7 +391,7 @@ void backward_head(const BackwardHead& a, float* memory) {
     for (int64_t j0 = 0; j0 < a.keys; j0 += kKeyTile) {
       const int64_t columns = keys.tile(j0);
       scores(q_tile, rows, width, keys, a.masks, i0, j0, p);
-      product(rows, columns, width, {grad_y_tile, stride, 1}, v_columns + j0, keys.stride, ds, kKeyTile,
+      product(rows, columns, width, {grad_y_tile, stride, 1}, v_columns + j0 * width, kKeyTile, ds, kKeyTile,
               false);
       for (int64_t i = 0; i < rows; ++i) {
         const float l = a.log_sum_exp[i0 + i];

@@ -11,8 +11,7 @@ namespace {
 
 constexpr int64_t kGrainBytes = 1 << 16;
 
-// Two views of one shape as a list of runs: dimensions that are contiguous in both are merged, size 1
-// dropped.
+// Two views of one shape as a list of runs: dimensions contiguous in both are merged, size 1 dropped.
 struct Runs {
   int rank = 0;  // of the outer dimensions
   int64_t sizes[core::kMaxRank] = {};

@@ -6,9 +6,8 @@
 namespace medfusion::kernels {
 
 // y_i = x_i / (1 - probability) where Philox(seed, stream).uniform(i) >= probability, else 0 (also where x_i
-// is not finite); i counts elements in row-major order, so that strides and threads do not matter. 0 <=
-// probability
-// <= 1. x, y: same shape, f32 or f64, rows of one stride (View::rows_uniform); y may be x.
+// is not finite); i counts elements in row-major order, so that strides and threads do not matter. 0 <= p <=
+// 1 for the probability p. x, y: same shape, f32 or f64, rows of one stride (View::rows_uniform); y may be x.
 struct DropoutForward {
   static constexpr const char* kOperation = "dropout";
   static constexpr const char* kDirection = "forward";

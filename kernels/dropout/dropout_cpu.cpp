@@ -1,6 +1,7 @@
 // Philox4x32-10 of core/random.h for many counters at once.
 #include <cmath>
 
+#include "core/random.h"
 #include "core/threads.h"
 #include "kernels/dropout/dropout.h"
 #include "kernels/registry.h"
@@ -14,61 +15,89 @@ namespace medfusion::kernels::HWY_NAMESPACE {
 namespace {
 namespace hn = hwy::HWY_NAMESPACE;
 
-constexpr int64_t kBlocks = 16;          // counters generated together
-constexpr int64_t kWords = 4 * kBlocks;  // one word per element
 constexpr uint32_t kMultiplier0 = 0xD2511F53U;
 constexpr uint32_t kMultiplier1 = 0xCD9E8D57U;
 constexpr uint32_t kWeyl0 = 0x9E3779B9U;
 constexpr uint32_t kWeyl1 = 0xBB67AE85U;
 
-// words[n] = Philox(seed, stream).word(4 first_block + n) for n in [0, kWords). Plain loops over the blocks:
-// every compiler turns them into the vectors of the instruction set this is compiled for.
-void generate(uint64_t seed, uint64_t stream, uint64_t first_block, uint32_t* HWY_RESTRICT words) {
-  uint32_t c0[kBlocks], c1[kBlocks], c2[kBlocks], c3[kBlocks];
-  for (int64_t i = 0; i < kBlocks; ++i) {
-    const uint64_t index = first_block + static_cast<uint64_t>(i);
-    c0[i] = static_cast<uint32_t>(index);
-    c1[i] = static_cast<uint32_t>(index >> 32);
-    c2[i] = static_cast<uint32_t>(stream);
-    c3[i] = static_cast<uint32_t>(stream >> 32);
-  }
-  auto key0 = static_cast<uint32_t>(seed);
-  auto key1 = static_cast<uint32_t>(seed >> 32);
-  for (int round = 0; round < 10; ++round) {
-    for (int64_t i = 0; i < kBlocks; ++i) {
-      const uint64_t product0 = uint64_t{kMultiplier0} * c0[i];
-      const uint64_t product1 = uint64_t{kMultiplier1} * c2[i];
-      c0[i] = static_cast<uint32_t>(product1 >> 32) ^ c1[i] ^ key0;
-      c1[i] = static_cast<uint32_t>(product1);
-      c2[i] = static_cast<uint32_t>(product0 >> 32) ^ c3[i] ^ key1;
-      c3[i] = static_cast<uint32_t>(product0);
-    }
-    key0 += kWeyl0;
-    key1 += kWeyl1;
-  }
-  for (int64_t i = 0; i < kBlocks; ++i) {
-    words[4 * i] = c0[i];
-    words[4 * i + 1] = c1[i];
-    words[4 * i + 2] = c2[i];
-    words[4 * i + 3] = c3[i];
-  }
+#if HWY_TARGET == HWY_SCALAR
+constexpr int64_t kWords = 4;
+
+void generate(uint64_t seed, uint64_t stream, uint64_t block, uint32_t* words) {
+  const auto drawn = core::Philox(seed, stream).block(block);
+  std::copy(drawn.begin(), drawn.end(), words);
+}
+#else
+using D32 = hn::ScalableTag<uint32_t>;
+using V32 = hn::Vec<D32>;
+constexpr int64_t kWords = 4 * static_cast<int64_t>(hn::MaxLanes(D32()));  // one counter per lane
+
+// high and low words of a * factor
+HWY_INLINE void multiply(V32 a, V32 factor, V32& high, V32& low) {
+  const D32 d;
+  const hn::RepartitionToWide<D32> wide;
+  const auto even = hn::MulEven(a, factor);
+  const auto odd = hn::MulEven(hn::BitCast(d, hn::ShiftRight<32>(hn::BitCast(wide, a))), factor);
+  high = hn::OddEven(hn::BitCast(d, odd), hn::BitCast(d, hn::ShiftRight<32>(even)));
+  low = hn::OddEven(hn::BitCast(d, hn::ShiftLeft<32>(odd)), hn::BitCast(d, even));
 }
 
-// Elements [first, first + count) of the row-major order, contiguous at `from` and `to`. Kept are those whose
-// 24 random bits are at least `threshold`.
+// words[n] = Philox(seed, stream).word(4 block + n) for n in [0, kWords).
+void generate(uint64_t seed, uint64_t stream, uint64_t block, uint32_t* words) {
+  const D32 d;
+  HWY_ALIGN uint32_t index[2][hn::MaxLanes(D32())];  // low and high words
+  for (size_t i = 0; i < hn::MaxLanes(d); ++i) {
+    index[0][i] = static_cast<uint32_t>(block + i);
+    index[1][i] = static_cast<uint32_t>((block + i) >> 32);
+  }
+  V32 c0 = hn::Load(d, index[0]);
+  V32 c1 = hn::Load(d, index[1]);
+  V32 c2 = hn::Set(d, static_cast<uint32_t>(stream));
+  V32 c3 = hn::Set(d, static_cast<uint32_t>(stream >> 32));
+  V32 key0 = hn::Set(d, static_cast<uint32_t>(seed));
+  V32 key1 = hn::Set(d, static_cast<uint32_t>(seed >> 32));
+  for (int round = 0; round < 10; ++round) {
+    V32 high0, low0, high1, low1;
+    multiply(c0, hn::Set(d, kMultiplier0), high0, low0);
+    multiply(c2, hn::Set(d, kMultiplier1), high1, low1);
+    c0 = hn::Xor(high1, hn::Xor(c1, key0));
+    c1 = low1;
+    c2 = hn::Xor(high0, hn::Xor(c3, key1));
+    c3 = low0;
+    key0 = hn::Add(key0, hn::Set(d, kWeyl0));
+    key1 = hn::Add(key1, hn::Set(d, kWeyl1));
+  }
+  hn::StoreInterleaved4(c0, c1, c2, c3, d, words);
+}
+#endif
+
+// to = from * scale where 24 random bits are at least `threshold`, else 0, for `count` <= kWords elements.
+HWY_INLINE void apply(const uint32_t* words, uint32_t threshold, float scale, int64_t count,
+                      const float* from, float* to) {
+  const hn::ScalableTag<float> d;
+  const hn::RebindToSigned<decltype(d)> bits;  // 24 bits: signed comparison serves
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const auto factor = hn::Set(d, scale);
+  const auto lowest = hn::Set(bits, static_cast<int32_t>(threshold) - 1);
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const auto drawn = hn::ShiftRight<8>(hn::LoadU(hn::RebindToUnsigned<decltype(d)>(), words + i));
+    const auto kept = hn::RebindMask(d, hn::Gt(hn::BitCast(bits, drawn), lowest));
+    hn::StoreU(hn::IfThenElseZero(kept, hn::Mul(hn::LoadU(d, from + i), factor)), d, to + i);
+  }
+  for (; i < count; ++i) to[i] = (words[i] >> 8) >= threshold ? from[i] * scale : 0.0F;
+}
+
+// Elements [first, first + count) of the row-major order, contiguous at `from` and `to`.
 void dropout_row(uint64_t seed, uint64_t stream, uint32_t threshold, float scale, int64_t first,
                  int64_t count, const float* from, float* to) {
   HWY_ALIGN uint32_t words[kWords];
-  int64_t i = first;
-  while (i < first + count) {
-    const int64_t block = i / 4;
-    generate(seed, stream, static_cast<uint64_t>(block), words);
-    const int64_t last = std::min(first + count, 4 * block + kWords);
-    const uint32_t* own = words - 4 * block;
-    for (; i < last; ++i) {
-      const float scaled = from[i - first] * scale;
-      to[i - first] = (own[i] >> 8) >= threshold ? scaled : 0.0F;
-    }
+  for (int64_t i = first; i < first + count;) {
+    generate(seed, stream, static_cast<uint64_t>(i / 4), words);
+    const int64_t skipped = i % 4;  // words of the first counter that belong to elements before this row
+    const int64_t length = std::min(first + count - i, kWords - skipped);
+    apply(words + skipped, threshold, scale, length, from + (i - first), to + (i - first));
+    i += length;
   }
 }
 

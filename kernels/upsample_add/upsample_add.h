@@ -26,8 +26,8 @@ struct UpsampleAddForward {
   core::View y;        // [B, H, W, C], overwritten
 };
 
-// grad_x: the transpose of resize; grad_bias: the sum of grad_y over all pixels. The gradient of lateral is
-// grad_y itself.
+// grad_x: the transpose of resize; grad_bias: the sum of grad_y over all pixels. The gradient of
+// lateral is grad_y itself.
 struct UpsampleAddBackward {
   static constexpr const char* kOperation = "upsample_add";
   static constexpr const char* kDirection = "backward";

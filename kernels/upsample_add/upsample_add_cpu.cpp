@@ -1,6 +1,5 @@
 // Resizing is separable: rows are blended first (into a row that stays in the cache), then columns, each over
-// whole runs of channels. Backward gathers with the transposed taps in the same two steps. A doubling reads
-// every pixel of x once per output row.
+// whole runs of channels. Backward gathers with the transposed taps in the same two steps.
 #include <vector>
 
 #include "core/threads.h"
@@ -170,8 +169,8 @@ Taps transposed(const Taps& outputs, int64_t in) {
   return result;
 }
 
-// For every row of `to`: the rows of `from` in its taps blended, then columns gathered, lateral and bias
-// added.
+// For every row of `to`: the rows of `from` in its taps blended, then columns gathered,
+// lateral and bias added.
 void resize_rows(const core::View& from, const Taps& rows, const Taps& columns, const core::View& lateral,
                  const float* bias, const core::View& to) {
   const int64_t height = to.shape[1];

@@ -1,5 +1,4 @@
-// Differentiable upsample-and-add of a feature pyramid; see kernels/upsample_add/upsample_add.h for the
-// formulas.
+// Differentiable upsample-and-add of a feature pyramid; formulas in kernels/upsample_add/upsample_add.h.
 #pragma once
 
 #include "core/autograd.h"
