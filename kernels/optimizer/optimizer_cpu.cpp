@@ -30,19 +30,8 @@ HWY_BEFORE_NAMESPACE();
 namespace medfusion::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Calls body(d, i) for [0, n): whole vectors, then single lanes.
-template <class Body>
-HWY_INLINE void for_lanes(int64_t n, const Body& body) {
-  const hn::ScalableTag<float> d;
-  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  int64_t i = 0;
-  for (; i + lanes <= n; i += lanes) body(d, i);
-  const hn::CappedTag<float, 1> one;
-  for (; i < n; ++i) body(one, i);
-}
-
 void adamw_chunk(const AdamWScalars& s, float* p, const float* g, float* m, float* v, int64_t n) {
-  for_lanes(n, [&](auto d, int64_t i) HWY_ATTR {
+  for_vectors(n, [&](auto d, int64_t i) HWY_ATTR {
     const auto gradient = hn::Mul(hn::Set(d, s.grad_scale), hn::LoadU(d, g + i));
     auto first = hn::LoadU(d, m + i);
     auto second = hn::LoadU(d, v + i);
@@ -60,7 +49,7 @@ void adamw_chunk(const AdamWScalars& s, float* p, const float* g, float* m, floa
 
 // u may be null: no momentum.
 void sgd_chunk(const SgdScalars& s, bool nesterov, float* p, const float* g, float* u, int64_t n) {
-  for_lanes(n, [&](auto d, int64_t i) HWY_ATTR {
+  for_vectors(n, [&](auto d, int64_t i) HWY_ATTR {
     const auto value = hn::LoadU(d, p + i);
     auto direction =
         hn::MulAdd(hn::Set(d, s.weight_decay), value, hn::Mul(hn::Set(d, s.grad_scale), hn::LoadU(d, g + i)));
@@ -99,7 +88,7 @@ double squared_norm_chunk(const float* x, int64_t n) {
 }
 
 void average_chunk(float rate, const float* value, float* average, int64_t n) {
-  for_lanes(n, [&](auto d, int64_t i) HWY_ATTR {
+  for_vectors(n, [&](auto d, int64_t i) HWY_ATTR {
     const auto mean = hn::LoadU(d, average + i);
     const auto step = hn::Sub(hn::LoadU(d, value + i), mean);
     hn::StoreU(hn::MulAdd(hn::Set(d, rate), step, mean), d, average + i);

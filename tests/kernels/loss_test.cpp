@@ -55,6 +55,16 @@ TEST(Loss, IsStableForLargeLogits) {
   }
 }
 
+// Where p is the clip exactly the margin is 0, and so are value and slope.
+TEST(Loss, IsFiniteAtTheClip) {
+  for (const core::DType dtype : {core::DType::f32, core::DType::f64}) {
+    const Result r =
+        run({.negative_gamma = 1, .clip = 0.5}, Tensor::zeros({1, 1}, dtype), Tensor::zeros({1, 1}, dtype));
+    EXPECT_EQ(r.loss, 0.0);
+    EXPECT_EQ(r.gradient.at(0), 0.0);
+  }
+}
+
 TEST(Loss, IgnoresTheLogitsOfUnknownLabels) {
   const Tensor targets = Tensor::from<float>({2, 3}, {1, kUnknown, -1, kUnknown, 0, kUnknown});
   const LossFormula formulas[] = {{.label_smoothing = 0.1},

@@ -110,6 +110,7 @@ TEST(GradientNorm, ShowsWhatIsNotFinite) {
   EXPECT_EQ(clip_factor(infinity, 1.0), 0.0);
   EXPECT_TRUE(std::isnan(clip_factor(std::nan(""), 1.0)));
   EXPECT_EQ(clip_factor(0.0, 1.0), 1.0);
+  EXPECT_DOUBLE_EQ(clip_factor(1e-6, 1e-6), 0.5);
   EXPECT_THROW(clip_factor(1.0, 0.0), core::Error);
 }
 
