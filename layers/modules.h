@@ -13,8 +13,6 @@ class Linear : public Module {
  public:
   Linear(int64_t in, int64_t out, Init init, core::DType dtype);
   core::Variable forward(const core::Variable& x) const;
-  // The first rows of the weight and bias only: x [..., in] -> [..., last - first].
-  core::Variable forward_rows(const core::Variable& x, int64_t first, int64_t last) const;
   const core::Tensor& bias() const { return bias_.value(); }
 
  private:

@@ -1,8 +1,13 @@
 // medfusion cv: cross-validation, grouped by patient.
+#include <fmt/format.h>
+
+#include <filesystem>
 #include <memory>
 
 #include "tools/medfusion/common.h"
+#include "tools/medfusion/cross_validation.h"
 #include "tools/medfusion/run_directory.h"
+#include "tools/medfusion/session.h"
 
 namespace medfusion::tools {
 namespace {
@@ -13,12 +18,37 @@ struct CvOptions {
   std::string folds;
   std::string out;
   bool force = false;
+  int64_t seeds = 1;
 };
 
 void cross_validate(const CvOptions& options) {
   const Config config = load(options.config, options.common);
   use_threads(config.threads);
-  throw core::Error("cv: not available in this build");
+  CrossValidation job;
+  job.config = config;
+  job.folds = options.folds.empty() ? config.data.folds : options.folds;
+  job.seeds = options.seeds;
+  job.out = options.out.empty() ? std::filesystem::path("runs") /
+                                      (std::filesystem::path(options.config.file).stem().string() + "-cv")
+                                : std::filesystem::path(options.out);
+  job.force = options.force;
+  job.quiet = options.common.quiet || options.common.json;
+  const auto json = medfusion::tools::cross_validate(job);
+  if (options.common.json) {
+    print_json(json);
+  } else if (!options.common.quiet) {
+    const auto& macro = json["macro_auroc"];
+    const auto spread = [](const nlohmann::ordered_json& value) {
+      return value.is_null() ? std::string("undefined") : fmt::format("{:.4f}", value.get<double>());
+    };
+    std::string text =
+        fmt::format("macro AUROC {:.4f}, deviation over {} folds {}", macro["mean"].get<double>(),
+                    macro["per_fold"].size(), spread(macro["std"]));
+    if (options.seeds > 1) {
+      text += fmt::format(", over {} seeds {}", options.seeds, spread(macro["seed_std"]));
+    }
+    print_text(text + fmt::format("\nwrote {}\n", (job.out / "cv.json").string()));
+  }
 }
 
 }  // namespace
@@ -38,6 +68,12 @@ void add_cv_command(CLI::App& program, Action& action) {
                    "Folder to write: cv.json and one run per fold (default: runs/ and the "
                    "configuration's name with -cv)")
       ->type_name("DIR");
+  command
+      ->add_option("--seeds", options->seeds,
+                   "Repeat with this many seeds: the configured one and those after it")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
   command->add_flag("--force", options->force, "Overwrite what is there");
   add_common_options(*command, options->common);
   command->footer(

@@ -1,8 +1,15 @@
 // medfusion eval: metrics of a run on a part of the data.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
 #include <memory>
 
+#include "core/file.h"
+#include "optim/progress.h"
 #include "tools/medfusion/common.h"
 #include "tools/medfusion/run_directory.h"
+#include "tools/medfusion/session.h"
 
 namespace medfusion::tools {
 namespace {
@@ -15,11 +22,73 @@ struct EvalOptions {
   std::string out;
 };
 
+// One line per label and the macro average.
+std::string table_of(const optim::Metrics& metrics) {
+  const auto cell = [](const optim::MetricValue& value) {
+    return value.defined() ? fmt::format("{:>9.4f}", *value.value) : fmt::format("{:>9}", "undefined");
+  };
+  size_t width = 5;
+  for (const auto& label : metrics.labels) width = std::max(width, label.name.size());
+  std::string text = fmt::format("{:<{}}  {:>9}", "label", width, "positives");
+  for (const auto metric : optim::kMetrics) text += fmt::format("  {:>11}", optim::name_of(metric));
+  text += "\n";
+  for (const auto& label : metrics.labels) {
+    text += fmt::format("{:<{}}  {:>9}", label.name, width, label.positives);
+    for (const auto metric : optim::kMetrics) text += "    " + cell(label[metric]);
+    text += "\n";
+  }
+  text += fmt::format("{:<{}}  {:>9}", "macro", width, "");
+  for (const auto metric : optim::kMetrics) text += "    " + cell(metrics[metric].mean);
+  text += "\n";
+  for (const auto& left_out : metrics[optim::Metric::auroc].left_out) {
+    text += fmt::format("left out of the macro AUROC: {} ({})\n", left_out.label, left_out.reason);
+  }
+  return text;
+}
+
 void evaluate(const EvalOptions& options) {
   const RunDirectory run = RunDirectory::open(options.run);
-  const Config config = run.read_config();
-  use_threads(options.common.threads.value_or(config.threads));
-  throw core::Error("eval: not available in this build");
+  TrainedRun trained = TrainedRun::open(run);
+  use_threads(options.common.threads.value_or(trained.config.threads));
+  if (!options.data.empty()) trained.config.data.root = options.data;
+  data::DataOptions data_options = to_data_options(trained.config);
+  // The labels of the run, whatever the data's counts say today.
+  data_options.labels = trained.labels;
+  data_options.min_positives = 0;
+  const data::Dataset dataset = data::open_dataset(data_options);
+  const data::Splits splits = data::make_splits(data_options, dataset);
+  const auto& rows = options.split == "train" ? splits.train
+                     : options.split == "val" ? splits.val
+                                              : splits.test;
+  if (rows.empty()) {
+    core::throw_input_error({options.run}, fmt::format("the {} part of the data has no rows", options.split));
+  }
+  const auto loader =
+      make_loader(trained.config, dataset, trained.preprocessing.encode(dataset), rows, false);
+  optim::ProgressOptions progress_options;
+  progress_options.quiet = options.common.quiet || options.common.json;
+  optim::Progress progress(progress_options);
+  progress.begin("evaluating", loader->batches());
+  int64_t seen = 0;
+  const auto predictions =
+      optim::predict(*trained.network, *loader, output_of(trained.config), [&](int64_t done) {
+        progress.advance(done - seen);
+        seen = done;
+      });
+  progress.end();
+  const auto metrics = metrics_of(predictions, trained);
+  const auto json = optim::to_json(metrics);
+  const std::filesystem::path folder =
+      options.out.empty() ? run.folder() : std::filesystem::path(options.out);
+  std::filesystem::create_directories(folder);
+  core::write_file((folder / "predictions.csv").string(),
+                   predictions_csv(predictions, dataset, trained.labels));
+  core::write_file((folder / "metrics.json").string(), json.dump(2) + "\n");
+  if (options.common.json) {
+    print_json(json);
+  } else if (!options.common.quiet) {
+    print_text(table_of(metrics));
+  }
 }
 
 }  // namespace

@@ -1,8 +1,15 @@
 // medfusion predict: probabilities of images.
-#include <memory>
+#include <fmt/format.h>
 
+#include <limits>
+#include <memory>
+#include <numeric>
+
+#include "core/file.h"
+#include "data/prediction.h"
 #include "tools/medfusion/common.h"
 #include "tools/medfusion/run_directory.h"
+#include "tools/medfusion/session.h"
 
 namespace medfusion::tools {
 namespace {
@@ -16,10 +23,55 @@ struct PredictOptions {
 };
 
 void predict(const PredictOptions& options) {
+  if (options.images.empty() && options.table.empty()) {
+    core::throw_input_error({}, "predict: expected --images, --table or both (see medfusion predict --help)");
+  }
   const RunDirectory run = RunDirectory::open(options.run);
-  const Config config = run.read_config();
-  use_threads(options.common.threads.value_or(config.threads));
-  throw core::Error("predict: not available in this build");
+  const TrainedRun trained = TrainedRun::open(run);
+  use_threads(options.common.threads.value_or(trained.config.threads));
+  data::Dataset dataset =
+      data::rows_to_predict(to_data_options(trained.config), options.images, options.table);
+  dataset.labels = trained.labels;
+  dataset.targets = core::Tensor::full({dataset.size(), static_cast<int64_t>(trained.labels.size())},
+                                       std::numeric_limits<double>::quiet_NaN());
+  data::EncodedRows encoded;
+  if (!options.table.empty()) {
+    encoded = trained.preprocessing.encode(dataset);
+  } else {  // everything that is not the image is missing
+    if (trained.preprocessing.table) {
+      const int64_t features = trained.preprocessing.table->features();
+      encoded.table = core::Tensor::zeros({dataset.size(), features});
+      encoded.table_missing = core::Tensor::full({dataset.size(), features}, 1.0, core::DType::boolean);
+    }
+    if (trained.preprocessing.text) {
+      encoded.tokens =
+          core::Tensor::zeros({dataset.size(), trained.preprocessing.text->max_length()}, core::DType::i64);
+    }
+  }
+  std::vector<int64_t> rows(static_cast<size_t>(dataset.size()));
+  std::iota(rows.begin(), rows.end(), int64_t{0});
+  const auto loader = make_loader(trained.config, dataset, encoded, rows, false);
+  auto predictions = optim::predict(*trained.network, *loader, output_of(trained.config));
+  predictions.targets = core::Tensor();
+  const std::string csv = predictions_csv(predictions, dataset, trained.labels);
+  if (!options.out.empty()) core::write_file(options.out, csv);
+  if (options.common.json) {
+    nlohmann::ordered_json json;
+    for (int64_t i = 0; i < dataset.size(); ++i) {
+      nlohmann::ordered_json probabilities;
+      for (size_t l = 0; l < trained.labels.size(); ++l) {
+        probabilities[trained.labels[l]] = predictions.probabilities.at(
+            i * static_cast<int64_t>(trained.labels.size()) + static_cast<int64_t>(l));
+      }
+      json["predictions"].push_back(
+          {{"id", dataset.ids[static_cast<size_t>(i)]}, {"probabilities", probabilities}});
+    }
+    print_json(json);
+  } else if (options.out.empty()) {
+    print_text(csv);
+  } else if (!options.common.quiet) {
+    print_text(fmt::format("wrote {} rows to {}\n", dataset.size(), options.out));
+  }
 }
 
 }  // namespace
@@ -28,9 +80,7 @@ void add_predict_command(CLI::App& program, Action& action) {
   CLI::App* command = program.add_subcommand("predict", "Predict the labels of images");
   const auto options = std::make_shared<PredictOptions>();
   command->add_option("run", options->run, "Run directory made by train")->type_name("RUN")->required();
-  command->add_option("--images", options->images, "Image files, or folders of them")
-      ->type_name("PATH")
-      ->required();
+  command->add_option("--images", options->images, "Image files, or folders of them")->type_name("PATH");
   command
       ->add_option("--table", options->table,
                    "Table of the images' metadata, with the columns of the training data")

@@ -1,8 +1,10 @@
 // medfusion train: a run directory from a configuration.
+#include <filesystem>
 #include <memory>
 
 #include "tools/medfusion/common.h"
 #include "tools/medfusion/run_directory.h"
+#include "tools/medfusion/session.h"
 
 namespace medfusion::tools {
 namespace {
@@ -18,7 +20,44 @@ struct TrainOptions {
 void train(const TrainOptions& options) {
   const Config config = load(options.config, options.common);
   use_threads(config.threads);
-  throw core::Error("train: not available in this build");
+  const std::filesystem::path folder =
+      options.out.empty() ? std::filesystem::path("runs") / std::filesystem::path(options.config.file).stem()
+                          : std::filesystem::path(options.out);
+  const data::DataOptions data_options = to_data_options(config);
+  data::Dataset dataset;
+  data::Splits splits;
+  const bool without_data = config.train.epochs == 0 && config.data.root.empty() && config.data.file.empty();
+  if (without_data) {
+    dataset.name = "none";
+    dataset.labels = configured_labels(config);
+    dataset.targets = core::Tensor::zeros({0, static_cast<int64_t>(dataset.labels.size())});
+  } else {
+    dataset = data::open_dataset(data_options);
+    splits = data::make_splits(data_options, dataset);
+  }
+  const RunDirectory run = RunDirectory::create(folder, options.force);
+  const auto result = train_run({config, options.init, options.common.quiet || options.common.json, ""},
+                                dataset, splits, run);
+  nlohmann::ordered_json report;
+  report["run"] = folder.string();
+  report["epochs"] = result.epochs_run;
+  report["train_loss"] = result.last_train_loss;
+  if (result.best_epoch > 0) {
+    report["best_epoch"] = result.best_epoch;
+    report["best_val_macro_auroc"] = result.best_auroc.defined()
+                                         ? nlohmann::ordered_json(*result.best_auroc.value)
+                                         : nlohmann::ordered_json();
+  }
+  if (options.common.json) {
+    print_json(report);
+  } else if (!options.common.quiet) {
+    std::string text = fmt::format("wrote {}", folder.string());
+    if (result.best_epoch > 0 && result.best_auroc.defined()) {
+      text += fmt::format(": validation macro AUROC {:.4f} in epoch {}", *result.best_auroc.value,
+                          result.best_epoch);
+    }
+    print_text(text + "\n");
+  }
 }
 
 }  // namespace

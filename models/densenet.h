@@ -1,0 +1,64 @@
+// DenseNet (Huang, Liu, van der Maaten, Weinberger, "Densely connected convolutional networks", CVPR 2017):
+// `densenet121` exactly as published, with torchvision's parameter names, and two smaller sizes for small
+// images.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "layers/modules.h"
+#include "models/network.h"
+
+namespace medfusion::models {
+
+struct DenseNetSize {
+  int64_t growth_rate;
+  int64_t initial_channels;
+  std::array<int64_t, 4> layers;  // dense layers per block
+  int64_t bottleneck;             // the 1x1 convolution gives bottleneck * growth_rate channels
+  bool published_stem;            // 7x7 stride 2 and a max pool; otherwise 3x3 stride 2
+
+  // Channels of C2, C3, C4, C5: what each block gives.
+  std::array<int64_t, 4> block_channels() const;
+};
+
+// "densenet121", "small" or "tiny"; throws core::InputError on another name.
+DenseNetSize densenet_size(const std::string& name);
+
+class DenseBlock;
+class Transition;
+
+// Everything before the classifier, named as torchvision's `features`.
+class DenseFeatures : public layers::Module {
+ public:
+  DenseFeatures(const DenseNetSize& size, int64_t in_channels, core::DType dtype);
+  ~DenseFeatures() override;
+
+  // images [B, H, W, in_channels] -> C2..C5, each [B, h, w, channels], normalized and rectified
+  // (docs/architecture.md, dense branch).
+  std::array<core::Variable, 4> forward(const core::Variable& images, const layers::Context& context) const;
+
+ private:
+  DenseNetSize size_;
+  layers::Convolution conv0_;
+  layers::BatchNorm norm0_;
+  std::vector<std::unique_ptr<DenseBlock>> blocks_;
+  std::vector<std::unique_ptr<Transition>> transitions_;
+  std::unique_ptr<layers::BatchNorm> norm5_;
+};
+
+// The plain classifier: global average of C5, then `classifier`.
+class DenseNet : public Network {
+ public:
+  explicit DenseNet(const NetworkOptions& options);
+  core::Variable forward(const Inputs& inputs, layers::Context& context) const override;
+  void set_prior(const core::Tensor& logits) const override;
+
+ private:
+  DenseFeatures features_;
+  layers::Linear classifier_;
+};
+
+}  // namespace medfusion::models

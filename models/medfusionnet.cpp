@@ -1,0 +1,204 @@
+#include "models/medfusionnet.h"
+
+#include <limits>
+
+#include "core/random.h"
+#include "layers/functional/concat.h"
+#include "layers/functional/elementwise.h"
+#include "layers/functional/pooling.h"
+#include "layers/functional/reduction.h"
+#include "layers/functional/softmax.h"
+#include "layers/functional/view.h"
+#include "models/medfusionnet_parts.h"
+
+namespace medfusion::models {
+
+using core::Shape;
+using core::Tensor;
+using core::Variable;
+using layers::Context;
+using layers::Init;
+
+MedFusionNet::MedFusionNet(const NetworkOptions& options) : options_(options) {
+  const DenseNetSize size = densenet_size(options.size);
+  const auto channels = size.block_channels();
+  const core::DType dtype = options.dtype;
+  const int64_t dim = options.dim;
+  const bool attention = options.attention_branch;
+  if (options.image) {
+    features_ = std::make_unique<DenseFeatures>(size, options.image_channels, dtype);
+    add_child("features", *features_);
+    if (options.pyramid_branch) {
+      pyramid_ = std::make_unique<Pyramid>(channels, options.pyramid_channels, options.bilinear,
+                                           options.align_corners, dtype);
+      add_child("pyramid", *pyramid_);
+    }
+  }
+  if (attention) {
+    label_queries_ = add_parameter("label_queries", {options.labels, dim}, Init::normal(0.02), dtype);
+    if (options.image) {
+      image_tokens_ = std::make_unique<ImageTokens>(options, channels);
+      add_child("image_tokens", *image_tokens_);
+    }
+    if (options.table_features > 0) {
+      table_tokens_ = std::make_unique<TableTokens>(options.table_features, dim, dtype);
+      add_child("table_tokens", *table_tokens_);
+    }
+    if (options.vocabulary > 0) {
+      text_tokens_ = std::make_unique<TextTokens>(options.vocabulary, options.text_length, dim, dtype);
+      add_child("text_tokens", *text_tokens_);
+    }
+    encoder_ = std::make_unique<Encoder>(options);
+    add_child("encoder", *encoder_);
+    attention_head_ = std::make_unique<LabelHead>(options.labels, dim, dtype);
+    add_child("attention_head", *attention_head_);
+  }
+  if (options.dense_branch) {
+    dense_head_ =
+        std::make_unique<layers::Linear>(channels.back(), options.labels, Init::normal(0.01), dtype);
+    add_child("dense_head", *dense_head_);
+  }
+  if (options.pyramid_branch) {
+    pyramid_head_ = std::make_unique<layers::Linear>(8 * options.pyramid_channels, options.labels,
+                                                     Init::normal(0.01), dtype);
+    add_child("pyramid_head", *pyramid_head_);
+  }
+  const int64_t branches =
+      int64_t{options.dense_branch} + int64_t{options.pyramid_branch} + int64_t{attention};
+  if (branches > 1) {
+    gate_ = std::make_unique<Gate>(branches, options.labels, attention ? dim : 0, dtype);
+    add_child("gate", *gate_);
+  }
+}
+
+MedFusionNet::~MedFusionNet() = default;
+
+void MedFusionNet::set_prior(const Tensor& logits) const {
+  if (attention_head_) attention_head_->bias.value().copy_from(logits);
+  if (dense_head_) dense_head_->bias().copy_from(logits);
+  if (pyramid_head_) pyramid_head_->bias().copy_from(logits);
+}
+
+MedFusionNet::Presence MedFusionNet::presence(const Inputs& inputs, Context& context) const {
+  const int64_t batch = inputs.images.defined()  ? inputs.images.size(0)
+                        : inputs.table.defined() ? inputs.table.size(0)
+                                                 : inputs.tokens.size(0);
+  Presence result{Tensor::full({batch}, 1.0, core::DType::boolean),
+                  Tensor::full({batch}, 1.0, core::DType::boolean),
+                  Tensor::full({batch}, 1.0, core::DType::boolean)};
+  if (inputs.image_present.defined()) result.image.copy_from(inputs.image_present);
+  if (inputs.table_present.defined()) result.table.copy_from(inputs.table_present);
+  if (!context.training || options_.modality_dropout <= 0.0) return result;
+  // Hide each modality of each sample with the given chance, but never the last one that is left.
+  const core::Philox philox(context.seed, context.next_stream());
+  struct Modality {
+    bool on;
+    const Tensor& present;
+  };
+  const Modality modalities[] = {{image_tokens_ != nullptr, result.image},
+                                 {table_tokens_ != nullptr, result.table},
+                                 {text_tokens_ != nullptr, result.text}};
+  for (int64_t b = 0; b < batch; ++b) {
+    int left = 0;
+    for (const auto& m : modalities) left += m.on && m.present.data<bool>()[b] ? 1 : 0;
+    for (uint64_t m = 0; m < 3; ++m) {
+      bool& present = modalities[m].present.data<bool>()[b];
+      if (!modalities[m].on || !present || left <= 1) continue;
+      if (static_cast<double>(philox.uniform(static_cast<uint64_t>(b) * 3 + m)) >= options_.modality_dropout)
+        continue;
+      present = false;
+      --left;
+    }
+  }
+  return result;
+}
+
+// [S, S] bool: a label and a table token see each other only where stage one selected the feature for the
+// label.
+Tensor MedFusionNet::pair_mask(int64_t tokens, int64_t table_begin) const {
+  if (!table_tokens_ || !options_.selection.defined()) return {};
+  Tensor mask = Tensor::full({tokens, tokens}, 1.0, core::DType::boolean);
+  for (int64_t label = 0; label < options_.labels; ++label) {
+    for (int64_t feature = 0; feature < options_.table_features; ++feature) {
+      const bool selected = options_.selection.at(label * options_.table_features + feature) != 0.0;
+      const int64_t token = table_begin + feature;
+      mask.data<bool>()[label * tokens + token] = selected;
+      mask.data<bool>()[token * tokens + label] = selected;
+    }
+  }
+  return mask;
+}
+
+// h [B, L, D]: what the label tokens are after the encoder.
+Variable MedFusionNet::attend(const Inputs& inputs, const Presence& present,
+                              const std::map<int64_t, Variable>& levels, Context& context) const {
+  const int64_t batch = present.image.size(0);
+  std::vector<Variable> sequence{layers::expand(label_queries_, {batch, options_.labels, options_.dim})};
+  std::vector<Tensor> keys{Tensor::full({batch, options_.labels}, 1.0, core::DType::boolean)};
+  const auto same_for_all = [&](const Tensor& sample, int64_t tokens) {
+    return sample.reshape({batch, 1}).expand({batch, tokens}).to_contiguous();
+  };
+  if (image_tokens_) {
+    sequence.push_back(image_tokens_->forward(levels));
+    keys.push_back(same_for_all(present.image, sequence.back().size(1)));
+  }
+  int64_t table_begin = 0;
+  for (const Variable& tokens : sequence) table_begin += tokens.size(1);
+  if (table_tokens_) {
+    sequence.push_back(table_tokens_->forward(inputs.table, inputs.table_missing));
+    keys.push_back(same_for_all(present.table, options_.table_features));
+  }
+  if (text_tokens_) {
+    sequence.push_back(text_tokens_->forward(inputs.tokens));
+    Tensor mask = same_for_all(present.text, options_.text_length);
+    for (int64_t i = 0; i < mask.numel(); ++i) mask.data<bool>()[i] &= inputs.tokens.at(i) != 0.0;
+    keys.push_back(mask);
+  }
+  const Variable tokens = layers::concat(sequence, 1);
+  layers::AttentionMasks masks{Tensor::empty({batch, tokens.size(1)}, core::DType::boolean),
+                               pair_mask(tokens.size(1), table_begin)};
+  int64_t first = 0;
+  for (const Tensor& part : keys) {
+    masks.keys.slice(1, first, first + part.size(1)).copy_from(part);
+    first += part.size(1);
+  }
+  return encoder_->forward(tokens, options_.labels, masks, context);
+}
+
+Variable MedFusionNet::forward(const Inputs& inputs, Context& context) const {
+  const Presence present = presence(inputs, context);
+  std::array<Variable, 4> backbone;
+  std::array<Variable, 4> pyramid;
+  std::map<int64_t, Variable> token_sources;
+  if (features_) {
+    backbone = features_->forward(Variable(inputs.images), context);
+    if (pyramid_) pyramid = pyramid_->forward(backbone);
+    for (const int64_t level : options_.token_levels) {
+      token_sources[level] = (pyramid_ ? pyramid : backbone)[static_cast<size_t>(level - 2)];
+    }
+  }
+  const auto drop = [&](const Variable& v) { return drop_out(v, options_.dropout, context); };
+  Variable h;
+  std::vector<Variable> branch_logits;  // each [B, L]
+  std::vector<bool> needs_image;
+  if (options_.attention_branch) {
+    h = attend(inputs, present, token_sources, context);
+    branch_logits.push_back(attention_head_->forward(h));
+    needs_image.push_back(false);
+  }
+  if (dense_head_) {
+    branch_logits.push_back(dense_head_->forward(drop(layers::global_average_pool(backbone.back()))));
+    needs_image.push_back(true);
+  }
+  if (pyramid_head_) {
+    std::vector<Variable> pooled;
+    for (const Variable& level : pyramid) pooled.push_back(layers::global_average_pool(level));
+    for (const Variable& level : pyramid) pooled.push_back(layers::global_max_pool(level));
+    branch_logits.push_back(pyramid_head_->forward(drop(layers::concat(pooled, 1))));
+    needs_image.push_back(true);
+  }
+  if (!gate_) return branch_logits.front();
+  return gate_->forward(h, branch_logits, needs_image, present.image);
+}
+
+}  // namespace medfusion::models

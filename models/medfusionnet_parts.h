@@ -1,0 +1,103 @@
+// The parts of MedFusionNet, for medfusionnet.cpp and its tests. docs/architecture.md says what each
+// computes.
+#pragma once
+
+#include <array>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "models/medfusionnet.h"
+
+namespace medfusion::models {
+
+// Dropout in training, with the next stream of the context.
+core::Variable drop_out(const core::Variable& x, double rate, layers::Context& context);
+
+// Which modalities each sample has: [B] bool each.
+struct MedFusionNet::Presence {
+  core::Tensor image, table, text;
+};
+
+// C2..C5 -> P2..P5, each [B, h, w, width].
+class MedFusionNet::Pyramid : public layers::Module {
+ public:
+  Pyramid(const std::array<int64_t, 4>& channels, int64_t width, bool bilinear, bool align_corners,
+          core::DType dtype);
+  std::array<core::Variable, 4> forward(const std::array<core::Variable, 4>& levels) const;
+
+ private:
+  bool bilinear_, align_corners_;
+  std::array<std::unique_ptr<layers::Convolution>, 4> lateral_, smooth_;
+};
+
+// Pixels of the listed levels as tokens, with level embedding and position code: [B, sum of pixels, D].
+class MedFusionNet::ImageTokens : public layers::Module {
+ public:
+  ImageTokens(const NetworkOptions& options, const std::array<int64_t, 4>& backbone_channels);
+  core::Variable forward(const std::map<int64_t, core::Variable>& levels) const;
+
+ private:
+  int64_t dim_;
+  std::vector<int64_t> levels_;
+  std::vector<std::unique_ptr<layers::Linear>> projections_;
+  core::Variable level_embedding_;
+};
+
+// The fixed position code of a height x width grid: [height * width, dim].
+core::Tensor position_code(int64_t height, int64_t width, int64_t dim, core::DType dtype);
+
+// values [B, T], missing [B, T] bool or undefined -> [B, T, D].
+class MedFusionNet::TableTokens : public layers::Module {
+ public:
+  TableTokens(int64_t features, int64_t dim, core::DType dtype);
+  core::Variable forward(const core::Tensor& values, const core::Tensor& missing) const;
+
+ private:
+  core::Variable weight_, bias_, missing_;
+};
+
+// ids [B, W] i64 -> [B, W, D].
+class MedFusionNet::TextTokens : public layers::Module {
+ public:
+  TextTokens(int64_t vocabulary, int64_t length, int64_t dim, core::DType dtype);
+  core::Variable forward(const core::Tensor& ids) const;
+
+ private:
+  core::Variable embedding_, position_;
+};
+
+class MedFusionNet::Encoder : public layers::Module {
+ public:
+  explicit Encoder(const NetworkOptions& options);
+  // tokens [B, S, D] -> the first `queries` tokens [B, queries, D], normalized.
+  core::Variable forward(const core::Variable& tokens, int64_t queries, const layers::AttentionMasks& masks,
+                         layers::Context& context) const;
+
+ private:
+  std::vector<std::unique_ptr<layers::EncoderLayer>> layers_;
+  layers::LayerNorm norm_;
+};
+
+// One linear unit per label: h [B, L, D] -> [B, L].
+class MedFusionNet::LabelHead : public layers::Module {
+ public:
+  LabelHead(int64_t labels, int64_t dim, core::DType dtype);
+  core::Variable forward(const core::Variable& h) const;
+  core::Variable weight, bias;
+};
+
+// Mixes the branches' logits per label. Without the attention branch (dim 0) the scores are the biases alone.
+class MedFusionNet::Gate : public layers::Module {
+ public:
+  Gate(int64_t branches, int64_t labels, int64_t dim, core::DType dtype);
+  // h [B, L, D] or undefined; logits [B, L] per branch -> [B, L].
+  core::Variable forward(const core::Variable& h, const std::vector<core::Variable>& logits,
+                         const std::vector<bool>& needs_image, const core::Tensor& image_present) const;
+
+ private:
+  int64_t branches_, labels_;
+  core::Variable weight_, bias_;
+};
+
+}  // namespace medfusion::models

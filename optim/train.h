@@ -1,0 +1,89 @@
+// The training loop.
+#pragma once
+
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "data/loader.h"
+#include "models/network.h"
+#include "optim/checkpoint.h"
+#include "optim/metrics.h"
+#include "optim/predict.h"
+
+namespace medfusion::optim {
+
+enum class LossKind : uint8_t { bce, focal, asymmetric };
+enum class PositiveWeight : uint8_t {
+  none,
+  balanced,
+  sqrt
+};  // of bce: 1, negatives / positives, or its square root
+
+struct TrainOptions {
+  int64_t epochs = 30;
+  std::string optimizer = "adamw";  // or "sgd"
+  double learning_rate = 1e-3;      // the peak, after the warm-up
+  double min_learning_rate = 1e-5;  // where the cosine ends
+  double warmup_epochs = 1.0;       // linear, from learning_rate / steps of the warm-up
+  bool cosine = true;               // otherwise constant after the warm-up
+  double weight_decay = 1e-2;       // not on one-dimensional parameters
+  double momentum = 0.9;            // sgd
+  double beta1 = 0.9, beta2 = 0.999;
+  double clip_norm = 1.0;  // 0: no clipping
+  double ema_decay = 0.0;  // 0: no weight averaging; otherwise evaluation and checkpoints use the average
+  LossKind loss = LossKind::bce;
+  PositiveWeight positive_weight = PositiveWeight::none;
+  double label_smoothing = 0.0;
+  double focal_gamma = 2.0;
+  double asymmetric_gamma_negative = 4.0, asymmetric_gamma_positive = 1.0, asymmetric_clip = 0.05;
+  bool prior_bias = true;      // start from the training part's prevalence
+  int64_t early_stopping = 0;  // evaluations without improvement before stopping; 0: never
+  int64_t eval_every = 1;      // epochs
+  uint64_t seed = 1;
+  Output output = Output::sigmoid;
+};
+
+struct BatchProgress {
+  int64_t epoch, epochs;   // from 1
+  int64_t batch, batches;  // from 1, of this epoch
+  int64_t samples;         // of this epoch so far
+  double loss;             // mean of the epoch so far
+  double learning_rate;
+};
+
+// What the caller does while training runs; any may be empty.
+struct TrainCallbacks {
+  std::function<void(const BatchProgress&)> on_batch;
+  // One line of metrics.jsonl per epoch: epoch, train_loss, learning_rate, gradient_norm, seconds,
+  // images_per_second, and, where the epoch was evaluated, val_loss and val.macro.auroc ...
+  std::function<void(const nlohmann::ordered_json&)> on_epoch;
+  // The weights to keep so far: called with is_best when the validation macro AUROC has risen, and with
+  // !is_best after every epoch (then with the optimizer's state as "optimizer.*").
+  std::function<void(const NamedTensors&, bool is_best, int64_t epoch)> on_checkpoint;
+};
+
+struct TrainResult {
+  int64_t epochs_run = 0;
+  int64_t best_epoch = 0;        // 0 where nothing was evaluated
+  MetricValue best_auroc;        // macro, on the validation part
+  double last_train_loss = 0.0;  // mean over the last epoch
+  bool stopped_early = false;
+};
+
+// Loss weights per label for bce: [labels] f32, from the targets [n, labels] of the training rows; at most
+// 100. Labels without positives or negatives get 1.
+core::Tensor positive_weights(const core::Tensor& targets, PositiveWeight kind);
+
+// Logits of the prevalence per label, with one positive and one negative added to each count.
+core::Tensor prior_logits(const core::Tensor& targets);
+
+// Trains `network`, initialized by the caller. `validation` may be null: then there is no best checkpoint,
+// and the last weights (or their average) count. Throws core::Error where the loss is no longer finite,
+// naming epoch and batch. Afterwards the network holds the last weights (the average where there is one).
+TrainResult train(const models::Network& network, data::Loader& training,
+                  const core::Tensor& training_targets, data::Loader* validation,
+                  const std::vector<std::string>& labels, const TrainOptions& options,
+                  const TrainCallbacks& callbacks = {});
+
+}  // namespace medfusion::optim

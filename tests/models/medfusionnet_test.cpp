@@ -1,0 +1,176 @@
+// A tiny MedFusionNet against the independent PyTorch version: every switch, and three AdamW steps.
+#include "models/medfusionnet.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <map>
+
+#include "layers/functional/loss.h"
+#include "optim/optimizer.h"
+#include "tests/layers/fixture.h"
+#include "tests/models/filler.h"
+
+namespace medfusion::models {
+namespace {
+
+using core::DType;
+using core::Tensor;
+using core::Variable;
+
+NetworkOptions tiny(DType dtype) {
+  NetworkOptions options;
+  options.size = "tiny";
+  options.labels = 5;
+  options.table_features = 6;
+  options.vocabulary = 20;
+  options.text_length = 8;
+  options.dtype = dtype;
+  return options;
+}
+
+Inputs inputs_of(const layers::Fixture& fixture, DType dtype) {
+  Inputs inputs;
+  inputs.images = fixture.get("input.image").to(dtype);
+  inputs.image_present = fixture.get("input.image_present");
+  inputs.table = fixture.get("input.table").to(dtype).clone();
+  inputs.table_missing = Tensor::zeros(inputs.table.shape(), DType::boolean);
+  for (int64_t i = 0; i < inputs.table.numel(); ++i) {
+    inputs.table_missing.data<bool>()[i] = std::isnan(inputs.table.at(i));
+  }
+  inputs.table_present = fixture.get("input.table_present");
+  inputs.tokens = fixture.get("input.text");
+  return inputs;
+}
+
+using Change = std::function<void(NetworkOptions&)>;
+
+std::map<std::string, Change> variants(const layers::Fixture& fixture) {
+  const auto no_image = [](NetworkOptions& o) { o.image = o.dense_branch = o.pyramid_branch = false; };
+  return {
+      {"full", [](NetworkOptions&) {}},
+      {"no_attention", [](NetworkOptions& o) { o.attention_branch = false; }},
+      {"no_pyramid", [](NetworkOptions& o) { o.pyramid_branch = false; }},
+      {"no_dense", [](NetworkOptions& o) { o.dense_branch = false; }},
+      {"only_attention", [](NetworkOptions& o) { o.dense_branch = o.pyramid_branch = false; }},
+      {"only_dense", [](NetworkOptions& o) { o.attention_branch = o.pyramid_branch = false; }},
+      {"only_pyramid", [](NetworkOptions& o) { o.attention_branch = o.dense_branch = false; }},
+      {"no_table", [](NetworkOptions& o) { o.table_features = 0; }},
+      {"no_text", [](NetworkOptions& o) { o.vocabulary = 0; }},
+      {"image_only", [](NetworkOptions& o) { o.table_features = o.vocabulary = 0; }},
+      {"table_only",
+       [=](NetworkOptions& o) {
+         no_image(o);
+         o.vocabulary = 0;
+       }},
+      {"table_and_text", no_image},
+      {"bilinear", [](NetworkOptions& o) { o.bilinear = true; }},
+      {"align_corners", [](NetworkOptions& o) { o.bilinear = o.align_corners = true; }},
+      {"three_levels",
+       [](NetworkOptions& o) {
+         o.token_levels = {3, 4, 5};
+         o.layers = 2;
+       }},
+      {"selection", [&](NetworkOptions& o) { o.selection = fixture.get("input.selection"); }},
+  };
+}
+
+void compare_variants(DType dtype, double tolerance) {
+  const layers::Fixture fixture("medfusionnet_tiny");
+  const auto changes = variants(fixture);
+  int compared = 0;
+  for (const auto& [key, expected] : fixture.tensors()) {
+    if (!key.starts_with("variant.")) continue;
+    const std::string name = key.substr(8, key.size() - 8 - std::string(".logits").size());
+    ASSERT_TRUE(changes.contains(name)) << "no such variant here: " << name;
+    NetworkOptions options = tiny(dtype);
+    changes.at(name)(options);
+    const auto network = make_network(options);
+    fill_module(*network);
+    layers::Context context;
+    layers::expect_close(network->forward(inputs_of(fixture, dtype), context).value(), expected, tolerance,
+                         name);
+    ++compared;
+  }
+  EXPECT_EQ(compared, static_cast<int>(changes.size()));
+}
+
+TEST(MedFusionNet, EverySwitchMatchesPyTorchInDouble) { compare_variants(DType::f64, 1e-6); }
+TEST(MedFusionNet, EverySwitchMatchesPyTorchInFloat) { compare_variants(DType::f32, 5e-6); }
+
+void compare_steps(DType dtype, double tolerance, double gradient_tolerance) {
+  const layers::Fixture fixture("medfusionnet_tiny");
+  const auto network = make_network(tiny(dtype));
+  fill_module(*network);
+  optim::AdamW optimizer(network->parameters(),
+                         {.eps = 1e-5, .weight_decay = 0.01, .decay_matrices_only = false});
+  layers::LossOptions loss_options;
+  loss_options.positive_weight = fixture.get("input.pos_weight").to(dtype);
+  const Inputs inputs = inputs_of(fixture, dtype);
+  for (int step = 1; step <= 3; ++step) {
+    layers::Context context{.training = true};
+    optimizer.zero_grad();
+    const Variable logits = network->forward(inputs, context);
+    const Variable loss =
+        layers::multilabel_loss(logits, fixture.get("input.target").to(dtype), loss_options);
+    const std::string prefix = "step" + std::to_string(step);
+    layers::expect_close(logits.value(), fixture.get(prefix + ".logits"), tolerance, prefix + ".logits");
+    layers::expect_close(loss.value(), fixture.get(prefix + ".loss"), tolerance, prefix + ".loss");
+    loss.backward();
+    if (step == 1) {
+      for (const auto& [name, parameter] : network->parameters()) {
+        const Tensor& expected = fixture.get("grad1." + name);
+        const Tensor actual = summary(name, parameter.gradient());
+        // A gradient that is zero but for rounding (the bias of the keys) has no direction to compare.
+        const double scale = std::max(expected.at(0), 1e-4);
+        EXPECT_LE(std::abs(actual.at(0) - expected.at(0)) / scale, gradient_tolerance)
+            << "norm of grad1." << name;
+        EXPECT_LE(std::abs(actual.at(1) - expected.at(1)) / scale, gradient_tolerance)
+            << "probe of grad1." << name;
+      }
+    }
+    optimizer.step(1e-3, 1.0);
+  }
+  size_t compared = 0;
+  const auto check = [&](const std::string& name, const Tensor& tensor) {
+    layers::expect_close(tensor, fixture.get("final." + name), tolerance, "final." + name);
+    ++compared;
+  };
+  for (const auto& [name, parameter] : network->parameters()) check(name, parameter.value());
+  for (const auto& [name, buffer] : network->buffers()) check(name, buffer);
+  const auto finals = std::count_if(fixture.tensors().begin(), fixture.tensors().end(),
+                                    [](const auto& entry) { return entry.first.starts_with("final."); });
+  EXPECT_EQ(compared, static_cast<size_t>(finals));
+}
+
+TEST(MedFusionNet, ThreeAdamWStepsMatchPyTorchInDouble) { compare_steps(DType::f64, 1e-6, 1e-6); }
+TEST(MedFusionNet, ThreeAdamWStepsMatchPyTorchInFloat) { compare_steps(DType::f32, 5e-5, 1e-3); }
+
+TEST(MedFusionNet, OptionsThatDoNotFitAreRefused) {
+  const auto refused = [](const Change& change) {
+    NetworkOptions options = tiny(DType::f32);
+    change(options);
+    EXPECT_THROW(make_network(options), core::InputError);
+  };
+  refused([](NetworkOptions& o) { o.image = false; });
+  refused([](NetworkOptions& o) { o.dense_branch = o.pyramid_branch = o.attention_branch = false; });
+  refused([](NetworkOptions& o) { o.token_levels = {6}; });
+  refused([](NetworkOptions& o) { o.dim = 30; });
+  refused([](NetworkOptions& o) { o.name = "resnet"; });
+}
+
+TEST(MedFusionNet, ModalityDropoutNeverHidesEverything) {
+  NetworkOptions options = tiny(DType::f32);
+  options.modality_dropout = 0.9;
+  const auto network = make_network(options);
+  network->initialize(1);
+  const layers::Fixture fixture("medfusionnet_tiny");
+  for (uint64_t stream = 0; stream < 20; ++stream) {
+    layers::Context context{true, 7, stream << 20};
+    const Tensor logits = network->forward(inputs_of(fixture, DType::f32), context).value();
+    for (int64_t i = 0; i < logits.numel(); ++i) EXPECT_TRUE(std::isfinite(logits.at(i)));
+  }
+}
+
+}  // namespace
+}  // namespace medfusion::models

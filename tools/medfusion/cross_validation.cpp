@@ -1,0 +1,141 @@
+#include "tools/medfusion/cross_validation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "core/file.h"
+
+namespace medfusion::tools {
+namespace {
+
+double mean(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
+// Sample standard deviation; null for fewer than two values.
+nlohmann::ordered_json deviation(const std::vector<double>& values) {
+  if (values.size() < 2) return nullptr;
+  const double centre = mean(values);
+  double squares = 0.0;
+  for (const double value : values) squares += (value - centre) * (value - centre);
+  return std::sqrt(squares / static_cast<double>(values.size() - 1));
+}
+
+bool is_number(const std::string& text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+}
+
+// Metrics of all folds of all seeds.
+class Results {
+ public:
+  Results(int64_t folds, std::vector<std::string> labels) : folds_(folds), labels_(std::move(labels)) {}
+
+  void add(int64_t seed, int64_t fold, const optim::Metrics& metrics) {
+    const auto& macro = metrics[optim::Metric::auroc];
+    MEDFUSION_CHECK(macro.mean.defined(), "cv: the macro AUROC of fold {} is undefined: {}", fold,
+                    macro.mean.reason);
+    macro_[{seed, fold}] = *macro.mean.value;
+    for (const auto& left_out : macro.left_out)
+      undefined_[fold].push_back(left_out.label + ": " + left_out.reason);
+    for (const auto& label : metrics.labels) {
+      const auto& value = label[optim::Metric::auroc];
+      if (value.defined()) per_label_[label.name].push_back(*value.value);
+    }
+  }
+
+  nlohmann::ordered_json to_json(const std::vector<int64_t>& seeds) const {
+    std::vector<double> per_fold, per_seed;
+    for (int64_t fold = 0; fold < folds_; ++fold) {
+      std::vector<double> values;
+      for (const int64_t seed : seeds) values.push_back(macro_.at({seed, fold}));
+      per_fold.push_back(mean(values));
+    }
+    for (const int64_t seed : seeds) {
+      std::vector<double> values;
+      for (int64_t fold = 0; fold < folds_; ++fold) values.push_back(macro_.at({seed, fold}));
+      per_seed.push_back(mean(values));
+    }
+    nlohmann::ordered_json json;
+    json["folds"] = folds_;
+    json["seeds"] = seeds;
+    json["macro_auroc"] = {{"mean", mean(per_fold)},
+                           {"std", deviation(per_fold)},
+                           {"per_fold", per_fold},
+                           {"per_seed", per_seed},
+                           {"seed_std", deviation(per_seed)}};
+    for (const std::string& label : labels_) {
+      const auto found = per_label_.find(label);
+      const auto count = found == per_label_.end() ? size_t{0} : found->second.size();
+      json["labels"][label]["auroc"] =
+          count == 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(mean(found->second));
+      json["labels"][label]["defined_in"] = count;
+    }
+    for (const auto& [fold, reasons] : undefined_) json["undefined"]["fold" + std::to_string(fold)] = reasons;
+    return json;
+  }
+
+ private:
+  int64_t folds_;
+  std::vector<std::string> labels_;
+  std::map<std::pair<int64_t, int64_t>, double> macro_;  // (seed, fold)
+  std::map<std::string, std::vector<double>> per_label_;
+  std::map<int64_t, std::vector<std::string>> undefined_;
+};
+
+}  // namespace
+
+nlohmann::ordered_json cross_validate(const CrossValidation& options) {
+  Config config = options.config;
+  data::DataOptions data_options = to_data_options(config);
+  if (is_number(options.folds)) {
+    data_options.fold_file.clear();
+    data_options.folds = std::stoll(options.folds);
+  } else {
+    data_options.fold_file = options.folds;
+  }
+  const data::Dataset dataset = data::open_dataset(data_options);
+  const std::vector<int64_t> folds = data::assign_folds(data_options, dataset);
+  const int64_t count = *std::max_element(folds.begin(), folds.end()) + 1;
+  if (std::filesystem::exists(options.out / "cv.json") && !options.force) {
+    core::throw_input_error({options.out.string()},
+                            "holds a cross-validation already; choose another folder with "
+                            "--out, or overwrite it with --force");
+  }
+  config.data.split = "folds";
+  Results results(count, dataset.labels);
+  std::vector<int64_t> seeds;
+  std::string predictions;
+  for (int64_t s = 0; s < options.seeds; ++s) {
+    const int64_t seed = options.config.seed + s;
+    seeds.push_back(seed);
+    for (int64_t fold = 0; fold < count; ++fold) {
+      config.seed = seed;
+      config.data.fold = fold;
+      const auto splits =
+          data::fold_splits(dataset, folds, fold, config.data.val_fraction, static_cast<uint64_t>(seed));
+      auto folder = options.seeds > 1 ? options.out / fmt::format("seed{}", seed) : options.out;
+      folder /= fmt::format("fold{}", fold);
+      const RunDirectory run = RunDirectory::create(folder, options.force);
+      const std::string title = options.seeds > 1 ? fmt::format("seed {} fold {}/{}", seed, fold + 1, count)
+                                                  : fmt::format("fold {}/{}", fold + 1, count);
+      train_run({config, "", options.quiet, title}, dataset, splits, run);
+      const TrainedRun trained = TrainedRun::open(run);
+      const auto loader =
+          make_loader(config, dataset, trained.preprocessing.encode(dataset), splits.test, false);
+      const auto predicted = optim::predict(*trained.network, *loader, output_of(config));
+      const auto metrics = metrics_of(predicted, trained);
+      run.write_json("metrics.json", optim::to_json(metrics));
+      results.add(seed, fold, metrics);
+      if (s > 0) continue;
+      const std::string csv = predictions_csv(predicted, dataset, dataset.labels);
+      predictions += fold == 0 ? csv : csv.substr(csv.find('\n') + 1);
+    }
+  }
+  const auto json = results.to_json(seeds);
+  core::write_file((options.out / "predictions.csv").string(), predictions);
+  core::write_file((options.out / "cv.json").string(), json.dump(2) + "\n");
+  return json;
+}
+
+}  // namespace medfusion::tools

@@ -1,0 +1,257 @@
+#include "tools/medfusion/session.h"
+
+#include "core/safetensors.h"
+
+#include <cmath>
+
+namespace medfusion::tools {
+
+using core::Tensor;
+
+data::DataOptions to_data_options(const Config& config) {
+  const DataConfig& d = config.data;
+  data::DataOptions options;
+  options.format = d.format;
+  options.root = data_root(config).string();
+  if (!d.file.empty()) options.file = data_path(config, d.file).string();
+  if (d.label_count == 0 || !d.labels.empty()) options.labels = d.labels;
+  options.min_positives = d.min_positives;
+  options.read_images = config.model.modalities.image;
+  options.table = d.table;
+  options.images = d.images.empty() ? std::string() : data_path(config, d.images).string();
+  options.id_column = d.id_column;
+  options.patient_column = d.patient_column;
+  options.image_column = d.image_column;
+  options.text_column = d.text_column;
+  options.part_column = d.part_column;
+  options.categorical_columns = d.categorical_columns;
+  options.split = d.split;
+  if (!d.split_file.empty()) options.split_file = data_path(config, d.split_file).string();
+  const bool a_number = d.folds.find_first_not_of("0123456789") == std::string::npos && !d.folds.empty();
+  if (a_number) {
+    options.folds = std::stoll(d.folds);
+  } else {
+    options.fold_file = data_path(config, d.folds).string();
+  }
+  options.fold = d.fold;
+  options.val_fraction = d.val_fraction;
+  options.test_fraction = d.test_fraction;
+  options.seed = static_cast<uint64_t>(config.seed);
+  return options;
+}
+
+optim::TrainOptions to_train_options(const Config& config) {
+  const TrainConfig& t = config.train;
+  optim::TrainOptions options;
+  options.epochs = t.epochs;
+  options.optimizer = t.optimizer;
+  options.learning_rate = t.learning_rate;
+  options.min_learning_rate = t.min_learning_rate;
+  options.warmup_epochs = t.warmup_epochs;
+  options.cosine = t.schedule == "cosine";
+  options.weight_decay = t.weight_decay;
+  options.momentum = t.momentum;
+  options.beta1 = t.beta1;
+  options.beta2 = t.beta2;
+  options.clip_norm = t.clip_norm;
+  options.ema_decay = t.ema_decay;
+  options.loss = t.loss == "focal"        ? optim::LossKind::focal
+                 : t.loss == "asymmetric" ? optim::LossKind::asymmetric
+                                          : optim::LossKind::bce;
+  options.positive_weight = t.pos_weight == "balanced" ? optim::PositiveWeight::balanced
+                            : t.pos_weight == "sqrt"   ? optim::PositiveWeight::sqrt
+                                                       : optim::PositiveWeight::none;
+  options.label_smoothing = t.label_smoothing;
+  options.focal_gamma = t.focal_gamma;
+  options.asymmetric_gamma_negative = t.asl_gamma_neg;
+  options.asymmetric_gamma_positive = t.asl_gamma_pos;
+  options.asymmetric_clip = t.asl_clip;
+  options.prior_bias = t.prior_bias;
+  options.early_stopping = t.early_stopping;
+  options.eval_every = t.eval_every;
+  options.seed = static_cast<uint64_t>(config.seed);
+  options.output = output_of(config);
+  return options;
+}
+
+optim::Output output_of(const Config& config) {
+  return config.model.output == "softmax" ? optim::Output::softmax : optim::Output::sigmoid;
+}
+
+Preprocessing Preprocessing::fit(const Config& config, const data::Dataset& dataset,
+                                 const std::vector<int64_t>& rows) {
+  Preprocessing result;
+  if (config.model.name != "medfusionnet") return result;
+  if (config.model.modalities.table && !dataset.columns.empty()) {
+    result.table = data::TableEncoder::fit(dataset.columns, rows);
+  }
+  if (config.model.modalities.text && !dataset.texts.empty()) {
+    result.text =
+        data::Tokenizer::fit(dataset.texts, rows, config.data.text_min_count, config.data.text_length);
+  }
+  return result;
+}
+
+data::EncodedRows Preprocessing::encode(const data::Dataset& dataset) const {
+  data::EncodedRows encoded;
+  if (table) {
+    const data::EncodedTable rows = table->encode(dataset.columns);
+    encoded.table = rows.values;
+    encoded.table_missing = rows.missing;
+  }
+  if (text) {
+    const bool present = !dataset.texts.empty();
+    encoded.tokens = text->encode(present ? dataset.texts : std::vector<std::string>(dataset.ids.size()));
+  }
+  return encoded;
+}
+
+nlohmann::ordered_json Preprocessing::to_json() const {
+  nlohmann::ordered_json json;
+  json["table"] = table ? nlohmann::ordered_json(table->to_json()) : nlohmann::ordered_json();
+  json["text"] = text ? nlohmann::ordered_json(text->to_json()) : nlohmann::ordered_json();
+  json["thresholds"] = nlohmann::ordered_json::array();
+  for (const auto& threshold : thresholds) {
+    nlohmann::ordered_json entry;
+    entry["value"] =
+        threshold.defined() ? nlohmann::ordered_json(*threshold.value) : nlohmann::ordered_json();
+    if (!threshold.defined()) entry["undefined"] = threshold.reason;
+    json["thresholds"].push_back(entry);
+  }
+  return json;
+}
+
+Preprocessing Preprocessing::from_json(const nlohmann::ordered_json& json, const std::string& file) {
+  Preprocessing result;
+  try {
+    if (!json.at("table").is_null()) {
+      result.table = data::TableEncoder::from_json(nlohmann::json::parse(json.at("table").dump()), file);
+    }
+    if (!json.at("text").is_null()) {
+      result.text = data::Tokenizer::from_json(nlohmann::json::parse(json.at("text").dump()), file);
+    }
+    for (const auto& entry : json.at("thresholds")) {
+      result.thresholds.push_back(
+          entry.at("value").is_null()
+              ? optim::MetricValue::undefined(entry.at("undefined").get<std::string>())
+              : optim::MetricValue::of(entry.at("value").get<double>()));
+    }
+  } catch (const nlohmann::json::exception&) {
+    core::throw_input_error({file}, "expected table, text and thresholds as train writes them");
+  }
+  return result;
+}
+
+std::unique_ptr<models::Network> make_network(const Config& config, const std::vector<std::string>& labels,
+                                              const Preprocessing& preprocessing) {
+  const ModelConfig& m = config.model;
+  models::NetworkOptions options;
+  options.name = m.name;
+  options.size = m.size;
+  options.labels = static_cast<int64_t>(labels.size());
+  options.image_channels = config.data.channels;
+  options.image = m.modalities.image;
+  options.table_features = preprocessing.table ? preprocessing.table->features() : 0;
+  options.vocabulary = preprocessing.text ? preprocessing.text->vocabulary_size() : 0;
+  options.text_length = preprocessing.text ? preprocessing.text->max_length() : 0;
+  options.dense_branch = m.branches.dense;
+  options.pyramid_branch = m.branches.pyramid;
+  options.attention_branch = m.branches.attention;
+  options.dim = m.dim;
+  options.heads = m.heads;
+  options.layers = m.layers;
+  options.mlp_ratio = m.mlp_ratio;
+  options.pyramid_channels = m.pyramid_channels;
+  options.token_levels = m.token_levels;
+  options.bilinear = m.upsample == "bilinear";
+  options.align_corners = m.align_corners;
+  options.dropout = m.dropout;
+  options.modality_dropout = m.modality_dropout;
+  return models::make_network(options);
+}
+
+std::unique_ptr<data::Loader> make_loader(const Config& config, const data::Dataset& dataset,
+                                          const data::EncodedRows& encoded, const std::vector<int64_t>& rows,
+                                          bool training) {
+  const auto floats = [](const std::vector<double>& values) {
+    return std::vector<float>(values.begin(), values.end());
+  };
+  data::LoaderOptions options;
+  options.use_images = config.model.modalities.image && dataset.images != nullptr;
+  options.format = {config.data.image_size, config.data.channels, floats(config.data.mean),
+                    floats(config.data.std)};
+  options.batch_size = config.train.batch_size;
+  options.shuffle = training;
+  options.seed = static_cast<uint64_t>(config.seed);
+  options.workers = static_cast<int>(config.train.workers);
+  options.cache_bytes = config.data.cache_megabytes << 20;
+  // A last batch of one row would have no batch statistics.
+  options.drop_last = training && static_cast<int64_t>(rows.size()) % config.train.batch_size == 1 &&
+                      static_cast<int64_t>(rows.size()) > 1;
+  const AugmentConfig& a = config.augment;
+  if (training) {
+    options.augment = data::AugmentOptions{a.shift,    a.scale, a.rotation,       a.brightness,
+                                           a.contrast, a.gamma, a.horizontal_flip};
+  }
+  return std::make_unique<data::Loader>(dataset, rows, encoded, options);
+}
+
+Tensor targets_of(const data::Dataset& dataset, const std::vector<int64_t>& rows) {
+  Tensor result = Tensor::empty({static_cast<int64_t>(rows.size()), dataset.targets.size(1)});
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto at = static_cast<int64_t>(i);
+    result.slice(0, at, at + 1).copy_from(dataset.targets.slice(0, rows[i], rows[i] + 1));
+  }
+  return result;
+}
+
+TrainedRun TrainedRun::open(const RunDirectory& run) {
+  TrainedRun result;
+  result.config = run.read_config();
+  result.labels = run.read_labels();
+  result.preprocessing =
+      Preprocessing::from_json(run.read_json("preprocessing.json"), run.file("preprocessing.json").string());
+  result.network = make_network(result.config, result.labels, result.preprocessing);
+  const bool best = result.config.train.select == "best" && std::filesystem::exists(run.checkpoint("best"));
+  const std::string path = run.existing_checkpoint(best ? "best" : "last").string();
+  optim::load_weights(*result.network, core::load_safetensors(path), path, true);
+  return result;
+}
+
+optim::Metrics metrics_of(const optim::Predictions& predictions, const TrainedRun& run) {
+  return optim::compute_metrics(predictions.probabilities, predictions.targets, run.labels,
+                                run.preprocessing.thresholds);
+}
+
+std::string predictions_csv(const optim::Predictions& predictions, const data::Dataset& dataset,
+                            const std::vector<std::string>& labels) {
+  const auto quoted = [](const std::string& text) {
+    if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+    std::string result(1, '"');
+    for (const char c : text) result.append(c == '"' ? 2 : 1, c);
+    result.push_back('"');
+    return result;
+  };
+  const bool with_targets = predictions.targets.defined();
+  std::string csv = "id";
+  for (const auto& label : labels) csv.append(",").append(quoted("probability_" + label));
+  if (with_targets) {
+    for (const auto& label : labels) csv.append(",").append(quoted("target_" + label));
+  }
+  csv += "\n";
+  const auto count = static_cast<int64_t>(labels.size());
+  for (size_t i = 0; i < predictions.rows.size(); ++i) {
+    csv += quoted(dataset.ids[static_cast<size_t>(predictions.rows[i])]);
+    const int64_t first = static_cast<int64_t>(i) * count;
+    for (int64_t l = 0; l < count; ++l)
+      csv += fmt::format(",{:.6f}", predictions.probabilities.at(first + l));
+    for (int64_t l = 0; with_targets && l < count; ++l) {
+      const double target = predictions.targets.at(first + l);
+      csv += std::isnan(target) ? std::string(",") : fmt::format(",{:g}", target);
+    }
+    csv += "\n";
+  }
+  return csv;
+}
+
+}  // namespace medfusion::tools

@@ -1,0 +1,82 @@
+// From a configuration to what train, eval, predict and cv work with.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/loader.h"
+#include "data/open.h"
+#include "data/table_encoder.h"
+#include "data/tokenizer.h"
+#include "models/network.h"
+#include "optim/metrics.h"
+#include "optim/predict.h"
+#include "optim/train.h"
+#include "tools/medfusion/config.h"
+#include "tools/medfusion/run_directory.h"
+
+namespace medfusion::tools {
+
+data::DataOptions to_data_options(const Config& config);
+optim::TrainOptions to_train_options(const Config& config);
+
+// What was fitted to the training part, and the thresholds chosen on the validation part.
+struct Preprocessing {
+  std::optional<data::TableEncoder> table;
+  std::optional<data::Tokenizer> text;
+  std::vector<optim::MetricValue> thresholds;  // one per label; empty before they are chosen
+
+  static Preprocessing fit(const Config& config, const data::Dataset& dataset,
+                           const std::vector<int64_t>& rows);
+  data::EncodedRows encode(const data::Dataset& dataset) const;
+  // The form of preprocessing.json; `file` is the name that errors carry.
+  nlohmann::ordered_json to_json() const;
+  static Preprocessing from_json(const nlohmann::ordered_json& json, const std::string& file);
+};
+
+std::unique_ptr<models::Network> make_network(const Config& config, const std::vector<std::string>& labels,
+                                              const Preprocessing& preprocessing);
+
+// A loader over `rows`: shuffled and augmented for training, in order and plain otherwise.
+std::unique_ptr<data::Loader> make_loader(const Config& config, const data::Dataset& dataset,
+                                          const data::EncodedRows& encoded, const std::vector<int64_t>& rows,
+                                          bool training);
+
+optim::Output output_of(const Config& config);
+
+// The targets of some rows: [rows, labels].
+core::Tensor targets_of(const data::Dataset& dataset, const std::vector<int64_t>& rows);
+
+// A trained network as a run directory holds it.
+struct TrainedRun {
+  Config config;
+  std::vector<std::string> labels;
+  Preprocessing preprocessing;
+  std::unique_ptr<models::Network> network;
+
+  // Loads the checkpoint that train.select names, the last one where there is no best.
+  static TrainedRun open(const RunDirectory& run);
+};
+
+// How a training run is to be made.
+struct TrainingJob {
+  Config config;
+  std::string init;  // weights to start from; empty: none
+  bool quiet = false;
+  std::string title;  // shown before the progress line, e.g. "fold 2"
+};
+
+// Trains on splits.train, validates on splits.val (may be empty), and writes everything into `run`. Returns
+// what train() does.
+optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& dataset, const data::Splits& splits,
+                             const RunDirectory& run);
+
+// Metrics of predictions at the run's thresholds, and predictions as CSV: id, one probability per label, one
+// target per label (empty where unknown).
+optim::Metrics metrics_of(const optim::Predictions& predictions, const TrainedRun& run);
+std::string predictions_csv(const optim::Predictions& predictions, const data::Dataset& dataset,
+                            const std::vector<std::string>& labels);
+
+}  // namespace medfusion::tools

@@ -1,0 +1,186 @@
+// One training run into one run directory: what train does once and cv once per fold.
+#include <xxhash.h>
+
+#include "core/safetensors.h"
+#include "core/threads.h"
+#include "optim/progress.h"
+#include "tools/medfusion/session.h"
+
+namespace medfusion::tools {
+namespace {
+
+using core::Tensor;
+
+std::string percent(const optim::MetricValue& value) {
+  return value.defined() ? fmt::format("{:.4f}", *value.value) : "undefined (" + value.reason + ")";
+}
+
+// data.json: what the run saw.
+nlohmann::ordered_json describe_data(const data::Dataset& dataset, const data::Splits& splits) {
+  const auto hash_rows = [&](const std::vector<int64_t>& rows) {
+    std::string ids;
+    for (const int64_t row : rows) ids += dataset.ids[static_cast<size_t>(row)] + "\n";
+    return fmt::format("{:016x}", XXH64(ids.data(), ids.size(), 0));
+  };
+  nlohmann::ordered_json json;
+  json["version"] = MEDFUSION_VERSION;
+  json["dataset"] = dataset.name;
+  json["data_hash"] = fmt::format("{:016x}", dataset.hash);
+  json["rows"] = dataset.size();
+  const std::pair<const char*, const std::vector<int64_t>*> parts[] = {
+      {"train", &splits.train}, {"val", &splits.val}, {"test", &splits.test}};
+  for (const auto& [name, rows] : parts) {
+    json["parts"][name]["rows"] = rows->size();
+    json["parts"][name]["ids_hash"] = hash_rows(*rows);
+  }
+  for (size_t label = 0; label < dataset.labels.size(); ++label) {
+    int64_t positives = 0;
+    for (const int64_t row : splits.train) {
+      const auto index = row * static_cast<int64_t>(dataset.labels.size()) + static_cast<int64_t>(label);
+      positives += dataset.targets.at(index) == 1.0 ? 1 : 0;
+    }
+    json["train_positives"][dataset.labels[label]] = positives;
+  }
+  return json;
+}
+
+void initialize(const models::Network& network, const TrainingJob& job, const RunDirectory& run) {
+  network.initialize(static_cast<uint64_t>(job.config.seed));
+  if (job.init.empty()) return;
+  // Foreign weights of a plain classifier must be complete; a MedFusionNet may start from a backbone alone.
+  const bool strict = job.config.model.name == "densenet";
+  const auto report = optim::load_weights(network, core::load_safetensors(job.init), job.init, strict);
+  run.log(fmt::format(
+      "initialized {} tensors from {}; {} of the network keep their random start, {} of the file are "
+      "not used",
+      report.loaded, job.init, report.missing.size(), report.unexpected.size()));
+}
+
+std::map<std::string, std::string> checkpoint_metadata(const TrainingJob& job, int64_t epoch) {
+  return {{"medfusion", MEDFUSION_VERSION},
+          {"epoch", std::to_string(epoch)},
+          {"seed", std::to_string(job.config.seed)}};
+}
+
+optim::ProgressOptions progress_options(bool quiet) {
+  optim::ProgressOptions options;
+  options.quiet = quiet;
+  return options;
+}
+
+// Progress line, log and files, from the callbacks of the training loop.
+class Recorder {
+ public:
+  Recorder(const TrainingJob& job, const RunDirectory& run, int64_t batches)
+      : job_(job), run_(run), progress_(progress_options(job.quiet), batches) {}
+
+  optim::TrainCallbacks callbacks() {
+    optim::TrainCallbacks result;
+    result.on_batch = [this](const optim::BatchProgress& p) { batch(p); };
+    result.on_epoch = [this](const nlohmann::ordered_json& line) { epoch(line); };
+    result.on_checkpoint = [this](const optim::NamedTensors& tensors, bool is_best, int64_t number) {
+      core::save_safetensors(run_.checkpoint(is_best ? "best" : "last").string(), tensors,
+                             checkpoint_metadata(job_, number));
+    };
+    return result;
+  }
+
+ private:
+  void batch(const optim::BatchProgress& p) {
+    if (p.batch == 1) {
+      const std::string prefix = job_.title.empty() ? "" : job_.title + "  ";
+      progress_.begin(fmt::format("{}epoch {}/{}", prefix, p.epoch, p.epochs), p.batches);
+      samples_ = 0;
+      loss_sum_ = 0.0;
+    }
+    const int64_t count = p.samples - samples_;
+    const double loss_sum = p.loss * static_cast<double>(p.samples);
+    progress_.advance(count, (loss_sum - loss_sum_) / static_cast<double>(count));
+    samples_ = p.samples;
+    loss_sum_ = loss_sum;
+  }
+
+  void epoch(const nlohmann::ordered_json& line) {
+    progress_.end();
+    run_.append_metrics(line);
+    std::string text = fmt::format("epoch {}  train loss {:.4f}", line["epoch"].get<int64_t>(),
+                                   line["train_loss"].get<double>());
+    if (line.contains("val_loss")) {
+      const auto& auroc = line["val"]["macro"]["auroc"];
+      text += fmt::format("  val loss {:.4f}  val macro AUROC {}", line["val_loss"].get<double>(),
+                          auroc.is_null() ? "undefined" : fmt::format("{:.4f}", auroc.get<double>()));
+    }
+    text += fmt::format("  {:.1f} s", line["seconds"].get<double>());
+    run_.log(text);
+    progress_.note((job_.title.empty() ? "" : job_.title + "  ") + text);
+  }
+
+  const TrainingJob& job_;
+  const RunDirectory& run_;
+  optim::Progress progress_;
+  int64_t samples_ = 0;
+  double loss_sum_ = 0.0;
+};
+
+optim::ThresholdRule threshold_rule(const Config& config) {
+  return config.train.threshold == "f1" ? optim::ThresholdRule::f1 : optim::ThresholdRule::youden;
+}
+
+// Thresholds of the weights that count, on the validation part.
+std::vector<optim::MetricValue> validation_thresholds(const RunDirectory& run, const TrainedRun& trained,
+                                                      data::Loader* validation) {
+  if (validation == nullptr) {
+    return std::vector<optim::MetricValue>(
+        trained.labels.size(), optim::MetricValue::undefined("no validation part to choose it on"));
+  }
+  const auto predictions = optim::predict(*trained.network, *validation, output_of(trained.config));
+  const auto metrics =
+      optim::compute_metrics(predictions.probabilities, predictions.targets, trained.labels,
+                             optim::choose_thresholds(predictions.probabilities, predictions.targets,
+                                                      threshold_rule(trained.config)));
+  run.log("validation macro AUROC of the chosen weights: " + percent(metrics[optim::Metric::auroc].mean));
+  return optim::choose_thresholds(predictions.probabilities, predictions.targets,
+                                  threshold_rule(trained.config));
+}
+
+}  // namespace
+
+optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& dataset, const data::Splits& splits,
+                             const RunDirectory& run) {
+  const Config& config = job.config;
+  Preprocessing preprocessing = Preprocessing::fit(config, dataset, splits.train);
+  const data::EncodedRows encoded = preprocessing.encode(dataset);
+  const auto network = make_network(config, dataset.labels, preprocessing);
+  run.write_config(config);
+  run.write_labels(dataset.labels);
+  run.write_json("data.json", describe_data(dataset, splits));
+  run.write_json("preprocessing.json", preprocessing.to_json());
+  run.log(fmt::format("medfusion {}  {} parameters, {} training rows, {} validation rows, {} threads",
+                      MEDFUSION_VERSION, network->parameter_count(), splits.train.size(), splits.val.size(),
+                      core::num_threads()));
+  initialize(*network, job, run);
+
+  const optim::TrainOptions options = to_train_options(config);
+  optim::TrainResult result;
+  const auto validation =
+      splits.val.empty() ? nullptr : make_loader(config, dataset, encoded, splits.val, false);
+  if (options.epochs == 0) {
+    core::save_safetensors(run.checkpoint("best").string(), optim::weights_of(*network),
+                           checkpoint_metadata(job, 0));
+    core::save_safetensors(run.checkpoint("last").string(), optim::weights_of(*network),
+                           checkpoint_metadata(job, 0));
+  } else {
+    const auto training = make_loader(config, dataset, encoded, splits.train, true);
+    Recorder recorder(job, run, options.epochs * training->batches());
+    result = optim::train(*network, *training, targets_of(dataset, splits.train), validation.get(),
+                          dataset.labels, options, recorder.callbacks());
+  }
+  const TrainedRun trained = TrainedRun::open(run);
+  preprocessing.thresholds = validation_thresholds(run, trained, validation.get());
+  run.write_json("preprocessing.json", preprocessing.to_json());
+  run.log(fmt::format("finished after {} epochs{}", result.epochs_run,
+                      result.stopped_early ? ", stopped early" : ""));
+  return result;
+}
+
+}  // namespace medfusion::tools

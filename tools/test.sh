@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Builds everything and runs every test; then the tests of core, kernels and data again under AddressSanitizer and
+# UndefinedBehaviorSanitizer.
+#   bash tools/test.sh              what continuous integration runs
+#   bash tools/test.sh --sanitize   every test under the sanitizers
+# BUILD_DIR (default: build) holds the build trees.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+all_sanitized=false
+for argument in "$@"; do
+  case "$argument" in
+    --sanitize) all_sanitized=true ;;
+    -h|--help) sed -n '2,6p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
+    *) echo "test.sh: unknown argument $argument; try --help" >&2; exit 2 ;;
+  esac
+done
+
+bash tools/packages.sh
+build=${BUILD_DIR:-build}
+jobs=$(nproc)
+
+# build_and_test DIRECTORY "CMAKE ARGUMENTS" "TARGETS" "TEST NAMES as a regular expression"
+build_and_test() {
+  # shellcheck disable=SC2086
+  cmake -S . -B "$1" -G Ninja $2 >"$1.configure.log" 2>&1 || { cat "$1.configure.log"; return 1; }
+  # shellcheck disable=SC2086
+  cmake --build "$1" -j "$jobs" --target $3
+  ctest --test-dir "$1" --output-on-failure --no-tests=error -R "$4"
+}
+
+mkdir -p "$build"
+sanitizers="-DCMAKE_BUILD_TYPE=Debug -DMEDFUSION_SANITIZE=address,undefined"
+export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1}
+if $all_sanitized; then
+  build_and_test "$build/sanitized" "$sanitizers" all '.'
+else
+  build_and_test "$build/release" "-DCMAKE_BUILD_TYPE=Release -DMEDFUSION_BENCH=ON" all '.'
+  build_and_test "$build/sanitized" "$sanitizers" "core_tests kernels_tests data_tests" '^(core|kernels|data)$'
+fi
