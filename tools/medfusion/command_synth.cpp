@@ -1,6 +1,9 @@
 // medfusion synth: phantom data in the NIH layout.
+#include <fmt/format.h>
+
 #include <memory>
 
+#include "data/phantom.h"
 #include "tools/medfusion/common.h"
 
 namespace medfusion::tools {
@@ -15,7 +18,20 @@ struct SynthOptions {
 
 void synth(const SynthOptions& options) {
   use_threads(options.common.threads.value_or(0));
-  throw core::Error("synth: not available in this build");
+  data::PhantomOptions phantom;
+  phantom.images = options.images;
+  phantom.size = options.size;
+  phantom.seed = static_cast<uint64_t>(options.common.seed.value_or(1));
+  data::write_phantom(options.out, phantom);
+  if (options.common.json) {
+    print_json({{"folder", options.out},
+                {"images", phantom.images},
+                {"size", phantom.size},
+                {"seed", phantom.seed}});
+  } else if (!options.common.quiet) {
+    print_text(fmt::format("wrote {} images of {}x{} to {}\n", phantom.images, phantom.size, phantom.size,
+                           options.out));
+  }
 }
 
 }  // namespace
@@ -29,11 +45,11 @@ void add_synth_command(CLI::App& program, Action& action) {
       ->required();
   command->add_option("--images", options->images, "Number of images")
       ->type_name("N")
-      ->check(CLI::Range(1, 1000000))
+      ->check(CLI::Range(8, 1000000))
       ->capture_default_str();
   command->add_option("--size", options->size, "Height and width in pixels")
       ->type_name("PIXELS")
-      ->check(CLI::Range(16, 1024))
+      ->check(CLI::Range(32, 2048))
       ->capture_default_str();
   add_common_options(*command, options->common);
   command->footer("Example:\n  medfusion synth --out phantom --images 2000 --size 64 --seed 1");
