@@ -160,13 +160,23 @@ class ForwardPass {
                                       .b_row = c,
                                       .c = z,
                                       .c_stride = middle,
-                                      .accumulate = c > 0});
+                                      .accumulate = c > 0,
+                                      .prefetch = {{next_slab(first, last, c + slab, slab, channels)}}});
       }
       if (block_.training) moments.add(first, last, z, middle);
     });
     if (!block_.training) return;
     const auto result = moments.finish(layer.z_mean.as<float>(), layer.z_inv_std.as<float>(), block_.eps);
     update(layer.norm2_mean, layer.norm2_var, result.mean, result.unbiased);
+  }
+
+  // What first_convolution reads next: the same pixels from `channel` on, or the pixels from `last` on.
+  gemm::Prefetch next_slab(int64_t first, int64_t last, int64_t channel, int64_t slab,
+                           int64_t channels) const {
+    if (channel < channels) {
+      return {buffer(first, channel), stride_, last - first, std::min(slab, channels - channel)};
+    }
+    return {buffer(last, 0), stride_, std::min(last - first, pixels_ - last), std::min(slab, channels)};
   }
 
   // New channels = conv2(max(norm2(z), 0)), written in place.
@@ -185,15 +195,19 @@ class ForwardPass {
     core::parallel_for(0, rows, grain, [&](int64_t first, int64_t last) {
       thread_local gemm::Strip strip;
       strip.load(image, window, first, last, 0, middle, middle);
+      const float* z = layer.z.as<float>();
       float* to = buffer(first * width_, channels);
-      gemm::multiply(gemm::Indirect{.a = strip.pointers(window, middle),
-                                    .a_stride = strip.pixels(),
-                                    .rows = strip.pixels(),
-                                    .taps = 3,
-                                    .channels = 3 * middle,
-                                    .b = &weight,
-                                    .c = to,
-                                    .c_stride = stride_});
+      gemm::multiply(
+          gemm::Indirect{.a = strip.pointers(window, middle),
+                         .a_stride = strip.pixels(),
+                         .rows = strip.pixels(),
+                         .taps = 3,
+                         .channels = 3 * middle,
+                         .b = &weight,
+                         .c = to,
+                         .c_stride = stride_,
+                         .prefetch = {{{z + (last + 1) * width_ * middle, middle,
+                                        (std::min(rows, last + 1 + grain) - last - 1) * width_, middle}}}});
       if (need_moments) moments.add(first, last, to, stride_);
     });
     if (need_moments) keep(moments, channels);

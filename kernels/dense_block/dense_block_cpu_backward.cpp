@@ -202,6 +202,7 @@ class BackwardPass {
     for (int64_t first = chunks.first(chunk); first < chunks.last(chunk); first += step) {
       const int64_t last = std::min(chunks.last(chunk), first + step);
       const int64_t count = (last - first) * width_;
+      const int64_t next_count = (std::min(chunks.last(chunk), last + step) - last) * width_;
       const float* z = layer.z.as<float>() + first * width_ * middle;
       float* masked = masked_.data<float>() + first * width_ * middle;
       strip.load(image, window, first, last, 0, growth, growth);
@@ -214,7 +215,8 @@ class BackwardPass {
                                     .channels = 3 * growth,
                                     .b = &weight,
                                     .c = masked,
-                                    .c_stride = middle});
+                                    .c_stride = middle,
+                                    .prefetch = {{{z + count * middle, middle, next_count, middle}}}});
       gemm::masked_gradient_rows({.grad = masked,
                                   .grad_stride = middle,
                                   .active = active.data<float>(),
@@ -313,9 +315,8 @@ class BackwardPass {
     const auto rows = dense_block::row_pointers(grad_z.data<float>(), step, z_stride);
     for (int64_t first = chunks.first(chunk); first < chunks.last(chunk); first += step) {
       const int64_t count = std::min(step, chunks.last(chunk) - first);
-      const int64_t rest = chunks.last(chunk) - first - count;
-      const gemm::Prefetch next{buffer(first + count, channel), buffer_stride_, std::min(step, rest),
-                                channels};
+      const int64_t next = first + count;  // the strip after this one
+      const int64_t next_count = std::min(step, chunks.last(chunk) - next);
       gemm::combine_rows({.a = masked_.data<float>() + first * middle,
                           .a_stride = middle,
                           .b = layer.z.as<float>() + first * middle,
@@ -337,7 +338,7 @@ class BackwardPass {
                          .columns = channels,
                          .c = grad_a.data<float>(),
                          .c_stride = channels,
-                         .prefetch = {gradient(first, channel), gradient_stride_, count, channels}});
+                         .prefetch = {{{gradient(first, channel), gradient_stride_, count, channels}}}});
       gemm::masked_gradient_rows({.grad = grad_a.data<float>(),
                                   .grad_stride = channels,
                                   .active = active.data<float>(),
@@ -350,20 +351,22 @@ class BackwardPass {
                                   .to = gradient(first, channel),
                                   .to_stride = gradient_stride_},
                                  count, channels, sums.d(chunk) + channel, sums.dx(chunk) + channel);
-      gemm::multiply(gemm::Transposed{.a = grad_z.data<float>(),
-                                      .a_segment = 0,
-                                      .a_step = z_stride,
-                                      .b = active.data<float>(),
-                                      .b_segment = 0,
-                                      .b_step = active_stride,
-                                      .segments = 1,
-                                      .steps = count,
-                                      .rows = middle,
-                                      .columns = channels,
-                                      .c = partial,
-                                      .c_stride = partial_stride,
-                                      .accumulate = true,
-                                      .prefetch = next});
+      gemm::multiply(gemm::Transposed{
+          .a = grad_z.data<float>(),
+          .a_segment = 0,
+          .a_step = z_stride,
+          .b = active.data<float>(),
+          .b_segment = 0,
+          .b_step = active_stride,
+          .segments = 1,
+          .steps = count,
+          .rows = middle,
+          .columns = channels,
+          .c = partial,
+          .c_stride = partial_stride,
+          .accumulate = true,
+          .prefetch = {{{buffer(next, channel), buffer_stride_, next_count, channels},
+                        {masked_.data<float>() + next * middle, middle, next_count, middle}}}});
     }
   }
 

@@ -149,19 +149,27 @@ using TileIndices = std::make_integer_sequence<int, kRows>;
 // The slice of b that stays in the first-level cache while the rows pass by.
 constexpr int64_t kPanelDepth = 256;
 
-// Spreads the lines of a Prefetch over the tiles of a product.
+// Spreads the lines of Prefetches over the tiles of a product.
 class Prefetcher {
  public:
-  Prefetcher(const Prefetch& wanted, int64_t tiles)
-      : wanted_(wanted), lines_per_row_((wanted.columns + 15) / 16) {
-    const int64_t lines = wanted.data == nullptr ? 0 : wanted.rows * lines_per_row_;
+  Prefetcher(const Prefetches& wanted, int64_t tiles) : wanted_(wanted) {
+    int64_t lines = 0;
+    for (const Prefetch& p : wanted) lines += std::max<int64_t>(0, p.rows) * lines_per_row(p);
     lines_per_tile_ = (lines + tiles - 1) / std::max<int64_t>(1, tiles);
   }
 
   void next_tile() {
-    for (int64_t i = 0; i < lines_per_tile_ && row_ < wanted_.rows; ++i) {
-      __builtin_prefetch(wanted_.data + row_ * wanted_.stride + line_ * 16, 0, 2);
-      if (++line_ == lines_per_row_) {
+    for (int64_t i = 0; i < lines_per_tile_; ++i) {
+      while (row_ >= wanted_[index_].rows) {
+        row_ = 0;
+        if (++index_ == wanted_.size()) {
+          lines_per_tile_ = index_ = 0;  // all done
+          return;
+        }
+      }
+      const Prefetch& p = wanted_[index_];
+      __builtin_prefetch(p.data + row_ * p.stride + line_ * kLineFloats, 0, 2);
+      if (++line_ == lines_per_row(p)) {
         line_ = 0;
         ++row_;
       }
@@ -169,8 +177,12 @@ class Prefetcher {
   }
 
  private:
-  Prefetch wanted_;
-  int64_t lines_per_row_, lines_per_tile_;
+  static constexpr int64_t kLineFloats = 16;
+  static int64_t lines_per_row(const Prefetch& p) { return (p.columns + kLineFloats - 1) / kLineFloats; }
+
+  Prefetches wanted_;
+  int64_t lines_per_tile_;
+  size_t index_ = 0;
   int64_t row_ = 0, line_ = 0;
 };
 

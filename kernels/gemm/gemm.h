@@ -3,6 +3,7 @@
 // operands of a call lie in the caches.
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 #include "core/tensor.h"
@@ -40,8 +41,9 @@ class Packed {
 // Rows of memory that will be read soon: brought into the second-level cache while a product computes.
 struct Prefetch {
   const float* data = nullptr;
-  int64_t stride = 0, rows = 0, columns = 0;  // floats
+  int64_t stride = 0, rows = 0, columns = 0;  // in floats; rows <= 0: nothing
 };
+using Prefetches = std::array<Prefetch, 2>;
 
 // c[i, j] (+)= bias[j] + sum over taps t and channels k of
 //   a[t * a_stride + i][k] * b[b_row + t * channels + k, b_column + j]
@@ -58,7 +60,7 @@ struct Indirect {
   float* c = nullptr;
   int64_t c_stride = 0;
   bool accumulate = false;
-  Prefetch prefetch = {};
+  Prefetches prefetch = {};
 };
 void multiply(const Indirect& product);
 
@@ -74,7 +76,7 @@ struct Transposed {
   float* c;
   int64_t c_stride;
   bool accumulate = false;
-  Prefetch prefetch = {};
+  Prefetches prefetch = {};
 };
 void multiply(const Transposed& product);
 
