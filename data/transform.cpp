@@ -49,6 +49,21 @@ std::vector<Taps> triangle_taps(int64_t in, int64_t out) {
   return taps;
 }
 
+struct Moments {
+  float mean = 0.0F;
+  float deviation = 1.0F;
+};
+
+Moments moments(const Tensor& image) {
+  const float* x = image.data<float>();
+  const auto count = static_cast<double>(image.numel());
+  double sum = 0.0, squares = 0.0;
+  for (int64_t i = 0; i < image.numel(); ++i) sum += x[i];
+  const double mean = sum / count;
+  for (int64_t i = 0; i < image.numel(); ++i) squares += (x[i] - mean) * (x[i] - mean);
+  return {static_cast<float>(mean), static_cast<float>(std::max(1e-3, std::sqrt(squares / count)))};
+}
+
 }  // namespace
 
 void check(const ImageFormat& format) {
@@ -120,9 +135,14 @@ void normalize(const Tensor& image, const ImageFormat& format, const Tensor& out
   MEDFUSION_CHECK((from == 1 || from == to) && out.numel() == count * to && out.contiguous(),
                   "normalize: cannot write {} as {}", image.shape().str(), out.shape().str());
   const Tensor dense = image.to_contiguous();
+  const Moments own = format.per_image ? moments(dense) : Moments{};
   for (int64_t c = 0; c < to; ++c) {
-    const float mean = format.mean.empty() ? 0.0F : format.mean[static_cast<size_t>(c)];
-    const float deviation = format.std.empty() ? 1.0F : format.std[static_cast<size_t>(c)];
+    float mean = format.mean.empty() ? 0.0F : format.mean[static_cast<size_t>(c)];
+    float deviation = format.std.empty() ? 1.0F : format.std[static_cast<size_t>(c)];
+    if (format.per_image) {
+      mean = own.mean;
+      deviation = own.deviation;
+    }
     const float* x = dense.data<float>() + (from == 1 ? 0 : c);
     float* y = out.data<float>() + c;
     for (int64_t i = 0; i < count; ++i) y[i * to] = (x[i * from] - mean) / deviation;

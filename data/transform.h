@@ -13,6 +13,9 @@ struct ImageFormat {
   int64_t channels = 1;     // 1 or 3
   std::vector<float> mean;  // one per channel, of values in [0, 1]; empty means 0
   std::vector<float> std;   // one per channel, positive; empty means 1
+  // Instead of mean and std: each image by its own, over all its pixels and channels (std of the population,
+  // at least 0.001).
+  bool per_image = false;
 };
 
 // Throws core::Error where a field is out of range.
@@ -27,8 +30,8 @@ core::Tensor to_unit_range(const core::Tensor& pixels, int64_t channels);
 // shrinks, the triangle filter is widened by that factor. The result is [new_height, new_width, channels].
 core::Tensor resize(const core::Tensor& image, int64_t new_height, int64_t new_width);
 
-// Writes (image - mean) / std of f32 [size, size, 1 or format.channels] to `out`, f32 [size, size,
-// format.channels] and contiguous; a single channel is repeated.
+// Writes (image - mean) / std, the format's or with per_image the image's own, of f32 [size, size, 1 or
+// format.channels] to `out`, f32 [size, size, format.channels] and contiguous; a single channel is repeated.
 void normalize(const core::Tensor& image, const ImageFormat& format, const core::Tensor& out);
 
 // All of it: to_unit_range, resize, normalize. The result is f32 [size, size, channels].

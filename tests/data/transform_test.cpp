@@ -165,6 +165,28 @@ TEST(DrawAugmentation, DependsOnSeedEpochAndRowOnly) {
   EXPECT_EQ(draw_augmentation(still, 7, 3, 11).shift_x, 0.0);
 }
 
+TEST(Normalize, PerImageGivesMeanZeroAndDeviationOne) {
+  core::Tensor image = core::Tensor::from<float>({2, 2, 1}, {0.1F, 0.2F, 0.3F, 0.8F});
+  ImageFormat format;
+  format.size = 2;
+  format.channels = 3;
+  format.mean = {0.9F, 0.9F, 0.9F};  // not used
+  format.per_image = true;
+  const core::Tensor out = core::Tensor::empty({2, 2, 3});
+  normalize(image, format, out);
+  double sum = 0.0, squares = 0.0;
+  for (int64_t i = 0; i < out.numel(); ++i) {
+    sum += out.at(i);
+    squares += out.at(i) * out.at(i);
+  }
+  EXPECT_NEAR(sum, 0.0, 1e-5);
+  EXPECT_NEAR(squares / 12.0, 1.0, 1e-5);
+  EXPECT_NEAR(out.at(9), (0.8 - 0.35) / std::sqrt(0.0725), 1e-5);
+  image.fill(0.5);  // no deviation: no division by zero
+  normalize(image, format, out);
+  EXPECT_EQ(out.at(0), 0.0);
+}
+
 TEST(Augment, RejectsBadRanges) {
   AugmentOptions options;
   options.scale = 1.0;

@@ -31,6 +31,7 @@ struct DataConfig {
 
   int64_t image_size = 64;
   int64_t channels = 1;
+  std::string normalize = "fixed";
   std::vector<double> mean{0.5};
   std::vector<double> std{0.25};
   int64_t cache_megabytes = 1024;

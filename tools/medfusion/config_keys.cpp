@@ -69,6 +69,10 @@ std::vector<ConfigKey> data_keys() {
       {KEY(data.image_size), between(8, 4096), "Height and width that images are resized to, in pixels."},
       {KEY(data.channels), between(1, 3),
        "Channels of the network's input, 1 or 3; gray images are repeated, colors averaged."},
+      {KEY(data.normalize), one_of({"fixed", "image"}),
+       "How pixels in [0, 1] are normalized: `fixed` by `data.mean` and `data.std`, `image` by each image's "
+       "own "
+       "mean and standard deviation."},
       {KEY(data.mean), any(),
        "Subtracted from pixels in [0, 1]; one value, or one per channel. Empty means 0."},
       {KEY(data.std), above(0),

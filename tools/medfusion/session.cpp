@@ -179,7 +179,7 @@ std::unique_ptr<data::Loader> make_loader(const Config& config, const data::Data
   data::LoaderOptions options;
   options.use_images = config.model.modalities.image && dataset.images != nullptr;
   options.format = {config.data.image_size, config.data.channels, floats(config.data.mean),
-                    floats(config.data.std)};
+                    floats(config.data.std), config.data.normalize == "image"};
   options.batch_size = config.train.batch_size;
   options.shuffle = training;
   options.seed = static_cast<uint64_t>(config.seed);
