@@ -315,7 +315,7 @@ class MedFusionNet(nn.Module):
 
 
 def initialize(module):
-    """The starting values of architecture.md."""
+    """The starting values of architecture.md; norms keep PyTorch's ones and zeros."""
     for m in module.modules():
         if isinstance(m, nn.Conv2d):
             nn.init.kaiming_normal_(m.weight)
@@ -324,9 +324,11 @@ def initialize(module):
         if isinstance(m, (nn.Conv2d, nn.Linear)) and m.bias is not None:
             nn.init.zeros_(m.bias)
     for name, p in module.named_parameters():
-        if name in ("label_queries", "image_tokens.level_embedding") or name.startswith(("table_tokens", "text_tokens")):
-            nn.init.normal_(p, std=0.02 if name != "label_queries" else 1.0)
-        elif name == "attention_head.weight":
-            nn.init.normal_(p, std=p.shape[-1] ** -0.5)
+        if name in ("dense_head.weight", "pyramid_head.weight"):
+            nn.init.normal_(p, std=0.01)
+        elif name == "table_tokens.weight":
+            nn.init.normal_(p, std=0.2)
+        elif name in ("label_queries", "attention_head.weight") or name.startswith(("image_tokens.level", "table_tokens", "text_tokens")):
+            nn.init.normal_(p, std=0.02)
         elif name == "attention_head.bias" or name.startswith("gate."):
             nn.init.zeros_(p)
