@@ -139,8 +139,8 @@ class VisitDraw {
       Planted& nodule = plant(Look::nodule, side(), {Finding::nodule});
       nodule.along = random_.uniform(0.15, 0.85);
       nodule.across = random_.uniform(-0.5, 0.75);
-      nodule.size = random_.uniform(0.016, 0.025);
-      nodule.contrast = random_.uniform(0.16, 0.3);
+      nodule.size = random_.uniform(0.017, 0.026);
+      nodule.contrast = random_.uniform(0.22, 0.36);
     }
   }
 
@@ -150,7 +150,7 @@ class VisitDraw {
     mass.along = random_.uniform(0.2, 0.75);
     mass.across = random_.uniform(-0.3, 0.6);
     mass.size = random_.uniform(0.045, 0.075);
-    mass.contrast = random_.uniform(0.13, 0.25);
+    mass.contrast = random_.uniform(0.15, 0.27);
     mass.angle = random_.uniform(0.0, 6.2);
   }
 
@@ -158,8 +158,8 @@ class VisitDraw {
     if (!chance(random_, sigmoid(-2.7 - 1.1 * age_ + 0.6 * sex_))) return;
     const int at = fluid_on(0) ? 1 : fluid_on(1) ? 0 : side();
     Planted& rim = plant(Look::rim, at, {Finding::pneumothorax});
-    rim.size = random_.uniform(0.03, 0.08);
-    rim.contrast = random_.uniform(0.06, 0.11);
+    rim.size = random_.uniform(0.04, 0.09);
+    rim.contrast = random_.uniform(0.08, 0.13);
   }
 
   Generator& random_;

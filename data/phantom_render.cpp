@@ -113,14 +113,14 @@ struct Point {
 class Renderer {
  public:
   Renderer(const Visit& visit, const Anatomy& anatomy) : visit_(visit), a_(anatomy) {
+    cosine_ = std::cos(a_.rotation), sine_ = std::sin(a_.rotation);
     for (size_t side = 0; side < 2; ++side) floor_[side] = a_.base[side] - visit.raised[side];
   }
 
   Point point(double u, double v) const {
     Point p;
     const double du = (u - 0.5 - a_.shift_x) / a_.zoom, dv = (v - 0.5 - a_.shift_y) / a_.zoom;
-    const double c = std::cos(a_.rotation), s = std::sin(a_.rotation);
-    p.x = 0.5 + c * du + s * dv, p.y = 0.5 + c * dv - s * du;
+    p.x = 0.5 + cosine_ * du + sine_ * dv, p.y = 0.5 + cosine_ * dv - sine_ * du;
     p.side = p.x < 0.5 ? 0 : 1;
     const double middle = lung_middle(p.side, p.y);
     p.wall = lung_half_width(p.y) - std::abs(p.x - middle);
@@ -183,7 +183,7 @@ class Renderer {
           added -= planted.contrast * w;
           texture *= 1.0 - w;
           if (planted.side == p.side && p.y < 0.55)
-            added += 0.06 * p.lung * ridge(rim_depth(p) - planted.size, 0.012);
+            added += 0.08 * p.lung * ridge(rim_depth(p) - planted.size, 0.012);
           break;
         case Look::heart:
           break;
@@ -194,7 +194,9 @@ class Renderer {
     }
     const double body = torso(p);
     double value = 0.02 + body * (0.44 + 0.1 * (1.0 - sqr((p.x - 0.5) / 0.5))) - 0.31 * air + added;
-    value += air * texture * (vessels(p) + 0.018 * a_.fine.at(p.x, p.y) + 0.02 * a_.coarse.at(p.x, p.y));
+    if (air * texture > 0.0) {
+      value += air * texture * (vessels(p) + 0.018 * a_.fine.at(p.x, p.y) + 0.02 * a_.coarse.at(p.x, p.y));
+    }
     value += body * (bones(p) + soft_tissue(p));
     return value;
   }
@@ -287,7 +289,8 @@ class Renderer {
 
   const Visit& visit_;
   const Anatomy& a_;
-  std::array<double, 2> floor_{};
+  std::array<double, 2> floor_{};  // height of the diaphragm's rim, per side
+  double cosine_ = 1.0, sine_ = 0.0;
 };
 
 void add_boxes(const Planted& planted, const Box& extent, std::vector<Box>& boxes) {
