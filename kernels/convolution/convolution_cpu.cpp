@@ -38,8 +38,8 @@ void convolve(const Image& image, const Window& w, const Packed& weight, const f
   const bool in_place = w.kernel_rows == 1 && w.kernel_columns == 1 && w.stride == 1 && w.dilation == 1 &&
                         w.top == 0 && w.left == 0;
   core::parallel_for(0, total, gemm::rows_per_strip(total, w.out_width), [&](int64_t first, int64_t last) {
-    thread_local Strip strip;
-    thread_local std::vector<const float*> pixels;
+    Strip strip;
+    std::vector<const float*> pixels;
     gemm::Indirect product{.taps = w.kernel_rows,
                            .channels = w.kernel_columns * image.channels,
                            .b = &weight,
@@ -106,7 +106,7 @@ struct WeightTask {
 };
 
 void partial_weight_gradient(const Image& x, const Window& w, const View& grad_y, const WeightTask& task) {
-  thread_local Strip strip;
+  Strip strip;
   const int64_t out = grad_y.size(3);
   const int64_t g_stride = gemm::padded_stride(out);
   const bool few = x.channels < kFewChannels;

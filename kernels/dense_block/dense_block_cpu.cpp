@@ -193,7 +193,7 @@ class ForwardPass {
     Moments moments(rows, grain, width_, layer.conv2.size(0));
     const bool need_moments = block_.training && !last_layer;  // the last layer's channels are not read again
     core::parallel_for(0, rows, grain, [&](int64_t first, int64_t last) {
-      thread_local gemm::Strip strip;
+      gemm::Strip strip;
       strip.load(image, window, first, last, 0, middle, middle);
       const float* z = layer.z.as<float>();
       float* to = buffer(first * width_, channels);

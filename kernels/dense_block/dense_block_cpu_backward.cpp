@@ -192,7 +192,7 @@ class BackwardPass {
   void second_convolution_chunk(const DenseBlockLayer& layer, const Norm& norm, const gemm::Image& image,
                                 const Packed& weight, const Chunks& chunks, int64_t chunk, Sums& sums,
                                 float* partial) {
-    thread_local gemm::Strip strip;
+    gemm::Strip strip;
     const int64_t growth = image.channels;
     const int64_t middle = layer.z.size(3);
     const gemm::Window window = dense_block::window3x3(layer.z);
