@@ -6,6 +6,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -58,6 +60,7 @@ struct Outcome {
 struct Surroundings {
   std::filesystem::path folder = MEDFUSION_SOURCE_DIR;  // the working directory
   std::string out;                                      // where standard output goes; empty: it is kept
+  int64_t file_size = -1;  // where not negative, a file that grows past it fails as on a full disk
 };
 
 inline Outcome run_medfusion(const std::vector<std::string>& arguments,
@@ -71,6 +74,11 @@ inline Outcome run_medfusion(const std::vector<std::string>& arguments,
   argv.push_back(nullptr);
   const pid_t child = ::fork();
   if (child == 0) {
+    if (surroundings.file_size >= 0) {
+      std::signal(SIGXFSZ, SIG_IGN);
+      const rlimit limit{static_cast<rlim_t>(surroundings.file_size), RLIM_INFINITY};
+      ::setrlimit(RLIMIT_FSIZE, &limit);
+    }
     const bool ready = ::chdir(surroundings.folder.c_str()) == 0 &&
                        ::dup2(::open(out.c_str(), O_WRONLY | O_CREAT, 0666), STDOUT_FILENO) >= 0 &&
                        ::dup2(::open(err.c_str(), O_WRONLY | O_CREAT, 0666), STDERR_FILENO) >= 0;

@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "tools/medfusion/common.h"
-#include "tools/medfusion/run_directory.h"
+#include "tools/medfusion/run_replacement.h"
 #include "tools/medfusion/session.h"
 
 namespace medfusion::tools {
@@ -35,9 +35,10 @@ void train(const TrainOptions& options) {
     dataset = data::open_dataset(data_options);
     splits = data::make_splits(data_options, dataset);
   }
-  const RunDirectory run = RunDirectory::create(folder, options.force);
-  const auto result = train_run({config, options.init, options.common.quiet || options.common.json, ""},
-                                dataset, splits, run);
+  RunReplacement replacement(folder, options.force);
+  const auto result = train_run(
+      {config, options.init, options.common.quiet || options.common.json, "", [&] { replacement.keep(); }},
+      dataset, splits, replacement.run());
   nlohmann::ordered_json report;
   report["run"] = folder.string();
   report["epochs"] = result.epochs_run;

@@ -52,6 +52,8 @@ RunDirectory RunDirectory::create(const fs::path& folder, bool overwrite) {
   return RunDirectory(folder);
 }
 
+std::vector<std::string> RunDirectory::file_names() { return {kFiles.begin(), kFiles.end()}; }
+
 RunDirectory RunDirectory::open(const fs::path& folder) {
   std::error_code failure;
   if (!fs::is_directory(folder, failure)) {

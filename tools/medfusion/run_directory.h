@@ -25,6 +25,9 @@ class RunDirectory {
   // cannot be made.
   static RunDirectory create(const std::filesystem::path& folder, bool overwrite);
 
+  // Every file that train, eval and cv may write there.
+  static std::vector<std::string> file_names();
+
   // Opens what train wrote. Throws core::InputError naming what is missing.
   static RunDirectory open(const std::filesystem::path& folder);
 

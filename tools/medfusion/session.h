@@ -1,6 +1,7 @@
 // From a configuration to what train, eval, predict and cv work with.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -65,7 +66,8 @@ struct TrainingJob {
   Config config;
   std::string init;  // weights to start from; empty: none
   bool quiet = false;
-  std::string title;  // shown before the progress line, e.g. "fold 2"
+  std::string title;                         // shown before the progress line, e.g. "fold 2"
+  std::function<void()> on_checkpoint = {};  // called when the run has weights, after each epoch
 };
 
 // Trains on splits.train, validates on splits.val (may be empty), and writes everything into `run`. Returns

@@ -81,6 +81,8 @@ class Recorder {
     result.on_checkpoint = [this](const optim::NamedTensors& tensors, bool is_best, int64_t number) {
       core::save_safetensors(run_.checkpoint(is_best ? "best" : "last").string(), tensors,
                              checkpoint_metadata(job_, number));
+      // The last weights are written after the best ones.
+      if (!is_best && job_.on_checkpoint) job_.on_checkpoint();
     };
     return result;
   }
@@ -169,6 +171,7 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
                            checkpoint_metadata(job, 0));
     core::save_safetensors(run.checkpoint("last").string(), optim::weights_of(*network),
                            checkpoint_metadata(job, 0));
+    if (job.on_checkpoint) job.on_checkpoint();
   } else {
     const auto training = make_loader(config, dataset, encoded, splits.train, true);
     Recorder recorder(job, run, options.epochs * training->batches());
