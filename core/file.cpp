@@ -1,5 +1,7 @@
 #include "core/file.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -8,10 +10,11 @@
 
 namespace medfusion::core {
 
-void write_file(const std::string& path, std::string_view bytes) {
+void write_file(const std::string& path, std::string_view bytes, bool flush) {
   const std::string partial = path + ".partial";
   std::FILE* file = std::fopen(partial.c_str(), "wb");
   bool good = file != nullptr && std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
+  if (good && flush) good = std::fflush(file) == 0 && ::fsync(::fileno(file)) == 0;
   int reason = good ? 0 : errno;
   if (file != nullptr && std::fclose(file) != 0 && good) {  // a full disk may show only here
     good = false;

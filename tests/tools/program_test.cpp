@@ -132,6 +132,58 @@ TEST(Program, BadConfigurationsNameThePlace) {
   }
 }
 
+TEST(Program, SynthWritesTheSameDataForTheSameSeed) {
+  const TemporaryFolder folder;
+  const std::string a = (folder / "a").string();
+  const Outcome outcome =
+      run_medfusion({"synth", "--out", a, "--images", "8", "--size", "32", "--seed", "3", "--json"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(nlohmann::json::parse(outcome.out).at("images"), 8);
+  const Outcome again = run_medfusion({"synth", "--out", (folder / "b").string(), "--images", "8", "--size",
+                                       "32", "--seed", "3", "--quiet", "--threads", "1"});
+  EXPECT_EQ(again.out + again.err, "");
+  const std::string table = contents(folder / "a" / "Data_Entry_2017.csv");
+  EXPECT_EQ(std::count(table.begin(), table.end(), '\n'), 9);
+  EXPECT_EQ(contents(folder / "b" / "Data_Entry_2017.csv"), table);
+  run_medfusion({"synth", "--out", (folder / "c").string(), "--images", "8", "--size", "32", "--seed", "4"});
+  EXPECT_NE(contents(folder / "c" / "Data_Entry_2017.csv"), table);
+}
+
+TEST(Program, SynthIntoAFileFails) {
+  const TemporaryFolder folder;
+  const Outcome outcome =
+      run_medfusion({"synth", "--out", write(folder / "file", "").string(), "--images", "8"});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, StartsWith("medfusion: " + (folder / "file").string() + ": "));
+}
+
+TEST(Program, TrainAndCvDoNotOverwriteARun) {
+  const TemporaryFolder folder;
+  write(folder / "a.toml", "[data]\nroot = \"x\"\n");
+  Surroundings surroundings;
+  surroundings.folder = folder.path();
+  std::filesystem::create_directories(folder / "runs/a");
+  std::filesystem::create_directories(folder / "runs/a-cv");
+  write(folder / "runs/a/config.toml", "mine");
+  write(folder / "runs/a-cv/cv.json", "mine");
+  expect_bad_input(run_medfusion({"train", "a.toml"}, surroundings),
+                   "runs/a: holds a run already (config.toml);");
+  expect_bad_input(run_medfusion({"cv", "a.toml"}, surroundings),
+                   "runs/a-cv: holds a run already (cv.json);");
+  EXPECT_EQ(contents(folder / "runs/a/config.toml"), "mine");
+}
+
+TEST(Program, CvTakesANumberOfFolds) {
+  const TemporaryFolder folder;
+  const std::string file = write(folder / "a.toml", "[data]\nroot = \"x\"\n").string();
+  expect_bad_input(run_medfusion({"cv", file, "--folds", "1"}),
+                   "--folds 1: data.folds: expected a file name or at least 2 folds, got 1\n");
+}
+
+TEST(Program, PredictNeedsSomethingToRead) {
+  expect_bad_input(run_medfusion({"predict", "run"}), "predict: expected --images, --table or both");
+}
+
 TEST(Program, CommandsThatNeedARunNameWhatIsMissing) {
   const TemporaryFolder folder;
   const std::string missing = (folder / "run").string();

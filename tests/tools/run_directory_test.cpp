@@ -6,8 +6,9 @@
 
 #include <csignal>
 
+#include "core/file.h"
 #include "tests/tools/program.h"
-#include "tools/medfusion/atomic_file.h"
+#include "tools/medfusion/text_file.h"
 
 namespace medfusion::tools {
 namespace {
@@ -73,56 +74,64 @@ RunDirectory make_run(const fs::path& folder) {
   return run;
 }
 
-TEST(AtomicFile, AFullDiskLeavesTheOldFileAndNothingElse) {
+TEST(Files, AFullDiskLeavesTheOldFileAndNothingElse) {
   const TemporaryFolder folder;
   const fs::path path = folder / "metrics.json";
-  write_file(path, "old");
+  core::write_file(path.string(), "old");
   {
     const FileSizeLimit limit(1000);
-    EXPECT_EQ(message_of<core::Error>([&] { write_file(path, std::string(5000, 'x')); }),
-              path.string() + ": cannot be written: File too large");
+    EXPECT_EQ(message_of<core::Error>([&] { core::write_file(path.string(), std::string(5000, 'x'), true); }),
+              path.string() + ": cannot write: File too large");
   }
   EXPECT_EQ(contents(path), "old");
   EXPECT_THAT(names_in(folder.path()), ElementsAre("metrics.json"));
-  write_file(path, std::string(5000, 'x'));
+  core::write_file(path.string(), std::string(5000, 'x'));
   EXPECT_EQ(contents(path).size(), 5000U);
 }
 
-TEST(AtomicFile, AnAppendThatFailsLeavesWholeLines) {
+TEST(Files, AnAppendThatFailsLeavesWholeLines) {
   const TemporaryFolder folder;
   const fs::path path = folder / "metrics.jsonl";
   append_to_file(path, std::string(900, 'a') + "\n");
   {
     const FileSizeLimit limit(1000);
     EXPECT_EQ(message_of<core::Error>([&] { append_to_file(path, std::string(900, 'b') + "\n"); }),
-              path.string() + ": cannot be written: File too large");
+              path.string() + ": cannot write: File too large");
   }
   EXPECT_EQ(contents(path), std::string(900, 'a') + "\n");
   append_to_file(path, "c\n");
   EXPECT_EQ(contents(path), std::string(900, 'a') + "\nc\n");
 }
 
-TEST(AtomicFile, ARealFullDiskIsReported) {
+TEST(Files, ARealFullDiskIsReported) {
   const TemporaryFolder folder;
   if (::mount("none", folder.path().c_str(), "tmpfs", 0, "size=64k") != 0) {
     GTEST_SKIP() << "mounting a small file system needs root";
   }
   const fs::path path = folder / "predictions.csv";
-  write_file(path, "old");
-  const std::string message = message_of<core::Error>([&] { write_file(path, std::string(200000, 'x')); });
+  core::write_file(path.string(), "old");
+  const std::string message =
+      message_of<core::Error>([&] { core::write_file(path.string(), std::string(200000, 'x'), true); });
   const std::string kept = contents(path);
   const auto names = names_in(folder.path());
   ::umount(folder.path().c_str());
-  EXPECT_EQ(message, path.string() + ": cannot be written: No space left on device");
+  EXPECT_EQ(message, path.string() + ": cannot write: No space left on device");
   EXPECT_EQ(kept, "old");
   EXPECT_THAT(names, ElementsAre("predictions.csv"));
 }
 
-TEST(AtomicFile, AFolderThatIsMissingIsNamed) {
+TEST(Files, AFolderThatIsMissingIsNamed) {
   const TemporaryFolder folder;
   const fs::path path = folder / "none" / "x";
-  EXPECT_EQ(message_of<core::Error>([&] { write_file(path, "x"); }),
-            path.string() + ": cannot be written: No such file or directory");
+  EXPECT_EQ(message_of<core::Error>([&] { core::write_file(path.string(), "x"); }),
+            path.string() + ": cannot write: No such file or directory");
+}
+
+TEST(Files, CsvCellsAreQuotedWhereTheyMustBe) {
+  EXPECT_EQ(csv_cell("plain text"), "plain text");
+  EXPECT_EQ(csv_cell("a,b"), "\"a,b\"");
+  EXPECT_EQ(csv_cell("say \"a\""), "\"say \"\"a\"\"\"");
+  EXPECT_EQ(csv_cell("a\nb"), "\"a\nb\"");
 }
 
 TEST(RunDirectory, KeepsWhatIsWritten) {
@@ -141,6 +150,29 @@ TEST(RunDirectory, KeepsWhatIsWritten) {
   EXPECT_THAT(names_in(run.folder()),
               UnorderedElementsAre("config.toml", "labels.txt", "data.json", "preprocessing.json",
                                    "best.safetensors", "metrics.jsonl", "train.log"));
+}
+
+TEST(RunDirectory, AFullDiskLosesNothing) {
+  const TemporaryFolder folder;
+  const RunDirectory run = make_run(folder / "run");
+  const std::string before = contents(run.file("labels.txt"));
+  {
+    const FileSizeLimit limit(100);
+    EXPECT_THAT(message_of<core::Error>([&] { run.write_config(complete_config()); }),
+                HasSubstr("config.toml: cannot write: File too large"));
+    EXPECT_THAT(message_of<core::Error>([&] { run.write_labels({std::string(200, 'a')}); }),
+                HasSubstr("labels.txt: cannot write: File too large"));
+  }
+  EXPECT_EQ(to_toml(run.read_config()), to_toml(complete_config()));
+  EXPECT_EQ(contents(run.file("labels.txt")), before);
+  EXPECT_EQ(names_in(run.folder()).size(), 5U);
+}
+
+TEST(RunDirectory, JsonHoldsBytesThatAreNotUtf8) {
+  const TemporaryFolder folder;
+  const RunDirectory run = make_run(folder / "run");
+  run.write_json("data.json", {{"folder", "caf\xE9"}});
+  EXPECT_EQ(run.read_json("data.json").at("folder"), "caf\xEF\xBF\xBD");
 }
 
 TEST(RunDirectory, IsNotOverwrittenUnlessTold) {

@@ -21,16 +21,24 @@ struct CvOptions {
   int64_t seeds = 1;
 };
 
+// The configuration with --folds, a file of which is relative to the working directory.
+Config read_cv_config(const CvOptions& options) {
+  ConfigBuilder builder = read_config(options.config, options.common);
+  builder.set("data.split", "folds", "cv");
+  if (options.folds.empty()) return builder.build();
+  const bool number = options.folds.find_first_not_of("0123456789") == std::string::npos;
+  const std::string folds = number ? options.folds : std::filesystem::absolute(options.folds).string();
+  builder.set("data.folds", folds, "--folds " + options.folds);
+  return builder.build();
+}
+
 void cross_validate(const CvOptions& options) {
-  const Config config = load(options.config, options.common);
-  use_threads(config.threads);
   CrossValidation job;
-  job.config = config;
-  job.folds = options.folds.empty() ? config.data.folds : options.folds;
+  job.config = read_cv_config(options);
+  use_threads(job.config.threads);
   job.seeds = options.seeds;
-  job.out = options.out.empty() ? std::filesystem::path("runs") /
-                                      (std::filesystem::path(options.config.file).stem().string() + "-cv")
-                                : std::filesystem::path(options.out);
+  job.out = output_folder(options.out, options.config.file, "-cv");
+  RunDirectory::check_free(job.out, options.force);
   job.force = options.force;
   job.quiet = options.common.quiet || options.common.json;
   const auto json = medfusion::tools::cross_validate(job);

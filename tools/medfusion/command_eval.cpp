@@ -10,6 +10,7 @@
 #include "tools/medfusion/common.h"
 #include "tools/medfusion/run_directory.h"
 #include "tools/medfusion/session.h"
+#include "tools/medfusion/text_file.h"
 
 namespace medfusion::tools {
 namespace {
@@ -83,7 +84,7 @@ void evaluate(const EvalOptions& options) {
   std::filesystem::create_directories(folder);
   core::write_file((folder / "predictions.csv").string(),
                    predictions_csv(predictions, dataset, trained.labels));
-  core::write_file((folder / "metrics.json").string(), json.dump(2) + "\n");
+  core::write_file((folder / "metrics.json").string(), to_text(json, 2) + "\n");
   if (options.common.json) {
     print_json(json);
   } else if (!options.common.quiet) {

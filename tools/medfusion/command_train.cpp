@@ -18,16 +18,14 @@ struct TrainOptions {
 };
 
 void train(const TrainOptions& options) {
-  const Config config = load(options.config, options.common);
+  const Config config = read_config(options.config, options.common).build();
   use_threads(config.threads);
-  const std::filesystem::path folder =
-      options.out.empty() ? std::filesystem::path("runs") / std::filesystem::path(options.config.file).stem()
-                          : std::filesystem::path(options.out);
+  const std::filesystem::path folder = output_folder(options.out, options.config.file);
+  RunDirectory::check_free(folder, options.force);
   const data::DataOptions data_options = to_data_options(config);
   data::Dataset dataset;
   data::Splits splits;
-  const bool without_data = config.train.epochs == 0 && config.data.root.empty() && config.data.file.empty();
-  if (without_data) {
+  if (config.data.format == "none") {
     dataset.name = "none";
     dataset.labels = configured_labels(config);
     dataset.targets = core::Tensor::zeros({0, static_cast<int64_t>(dataset.labels.size())});

@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "core/threads.h"
+#include "tools/medfusion/text_file.h"
 
 namespace medfusion::tools {
 namespace {
@@ -88,13 +89,19 @@ void add_config_options(CLI::App& command, ConfigOptions& options) {
       ->allow_extra_args(false);
 }
 
-Config load(const ConfigOptions& options, const CommonOptions& common) {
+ConfigBuilder read_config(const ConfigOptions& options, const CommonOptions& common) {
   ConfigBuilder builder;
   builder.read_file(options.file);
   for (const std::string& assignment : options.assignments) builder.set(assignment);
   if (common.seed) builder.set("seed", std::to_string(*common.seed), "--seed");
   if (common.threads) builder.set("threads", std::to_string(*common.threads), "--threads");
-  return builder.build();
+  return builder;
+}
+
+std::filesystem::path output_folder(const std::string& out, const std::string& config_file,
+                                    const std::string& suffix) {
+  if (!out.empty()) return out;
+  return std::filesystem::path("runs") / (std::filesystem::path(config_file).stem().string() + suffix);
 }
 
 void use_threads(int64_t threads) {
@@ -102,7 +109,7 @@ void use_threads(int64_t threads) {
   core::set_num_threads(static_cast<int>(threads > 0 ? threads : cores));
 }
 
-void print_json(const nlohmann::ordered_json& value) { fmt::print("{}\n", value.dump(2)); }
+void print_json(const nlohmann::ordered_json& value) { fmt::print("{}\n", to_text(value, 2)); }
 
 void print_text(const std::string& text) { fmt::print("{}", text); }
 

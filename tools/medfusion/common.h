@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -32,7 +33,12 @@ void add_common_options(CLI::App& command, CommonOptions& options);
 void add_config_options(CLI::App& command, ConfigOptions& options);
 
 // The file, then --set in order, then --seed and --threads.
-Config load(const ConfigOptions& options, const CommonOptions& common);
+ConfigBuilder read_config(const ConfigOptions& options, const CommonOptions& common);
+
+// Where a run goes: `out`, or runs/NAME where that is empty, NAME being the configuration's file name and
+// `suffix`.
+std::filesystem::path output_folder(const std::string& out, const std::string& config_file,
+                                    const std::string& suffix = "");
 
 // Sets the number of threads of the process: `threads`, or all cores where it is 0.
 void use_threads(int64_t threads);

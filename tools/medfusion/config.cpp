@@ -4,13 +4,14 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstdlib>
 #include <set>
 #include <sstream>
 
-#include "tools/medfusion/atomic_file.h"
 #include "tools/medfusion/config_keys.h"
+#include "tools/medfusion/text_file.h"
 
 namespace medfusion::tools {
 namespace {
@@ -260,6 +261,14 @@ std::filesystem::path data_root(const Config& config) {
 
 std::filesystem::path data_path(const Config& config, const std::string& name) {
   return data_root(config) / name;
+}
+
+std::optional<int64_t> fold_count(const Config& config) {
+  const std::string& text = config.data.folds;
+  int64_t count = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return count;
 }
 
 std::vector<std::string> configured_labels(const Config& config) {

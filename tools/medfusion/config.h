@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -167,6 +168,9 @@ std::filesystem::path data_root(const Config& config);
 
 // A file named by a data.* key: as it is where absolute, else below data_root().
 std::filesystem::path data_path(const Config& config, const std::string& name);
+
+// The number of folds to draw where data.folds is one; nothing where it names a file.
+std::optional<int64_t> fold_count(const Config& config);
 
 // Label names that do not need the data: data.labels_file (one per line) or class_0 .. of data.label_count,
 // else data.labels, which may be empty ("all that the data has").

@@ -60,6 +60,12 @@ void ConfigBuilder::check_data() const {
           "expected a file name, got nothing");
   require(data.split != "folds" || !data.folds.empty(), {"data.folds", "data.split"},
           "expected a file name or a number of folds, got nothing");
+  if (const auto count = fold_count(config_)) {
+    require(*count >= 2, {"data.folds"},
+            fmt::format("expected a file name or at least 2 folds, got {}", *count));
+    require(data.split != "folds" || data.fold < *count, {"data.fold", "data.folds"},
+            fmt::format("expected a fold below {}, got {}", *count, data.fold));
+  }
   require(data.split != "random" || data.val_fraction + data.test_fraction < 1.0,
           {"data.val_fraction", "data.test_fraction"},
           fmt::format("expected a sum with data.test_fraction below 1, got {}",

@@ -7,6 +7,8 @@
 #include <limits>
 #include <type_traits>
 
+#include "core/nearest.h"
+
 namespace medfusion::tools {
 namespace {
 
@@ -77,7 +79,7 @@ std::vector<ConfigKey> data_keys() {
        "Subtracted from pixels in [0, 1]; one value, or one per channel. Empty means 0."},
       {KEY(data.std), above(0),
        "Divides what the mean was subtracted from; one value, or one per channel. Empty means 1."},
-      {KEY(data.cache_megabytes), at_least(0), "Memory for decoded and resized images, in MiB."},
+      {KEY(data.cache_megabytes), between(0, 1 << 24), "Memory for decoded and resized images, in MiB."},
       {KEY(data.table), any(),
        "Columns that become table inputs; empty means all: `nih` age, sex, view and follow_up, `csv` every "
        "column without another role."},
@@ -192,26 +194,12 @@ std::vector<ConfigKey> train_keys() {
 
 #undef KEY
 
-size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row[b.size()];
-}
-
 std::string last_part(const std::string& name) { return name.substr(name.rfind('.') + 1); }
 
 // A key in the wrong section counts as one mistake.
 size_t name_distance(const std::string& name, const std::string& candidate) {
-  return std::min(edit_distance(name, candidate), 1 + edit_distance(last_part(name), last_part(candidate)));
+  return std::min(core::edit_distance(name, candidate),
+                  1 + core::edit_distance(last_part(name), last_part(candidate)));
 }
 
 std::string quoted(const std::string& text) {

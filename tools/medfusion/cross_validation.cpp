@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "core/file.h"
+#include "tools/medfusion/text_file.h"
 
 namespace medfusion::tools {
 namespace {
@@ -20,10 +21,6 @@ nlohmann::ordered_json deviation(const std::vector<double>& values) {
   double squares = 0.0;
   for (const double value : values) squares += (value - centre) * (value - centre);
   return std::sqrt(squares / static_cast<double>(values.size() - 1));
-}
-
-bool is_number(const std::string& text) {
-  return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
 }
 
 // Metrics of all folds of all seeds.
@@ -83,26 +80,28 @@ class Results {
   std::map<int64_t, std::vector<std::string>> undefined_;
 };
 
+// Keeps the folds beside the runs, and makes the configuration name that file.
+void write_folds(const std::filesystem::path& folder, const data::Dataset& dataset,
+                 const std::vector<int64_t>& folds, Config& config) {
+  std::string csv = "id,fold\n";
+  for (size_t row = 0; row < folds.size(); ++row) {
+    csv += fmt::format("{},{}\n", csv_cell(dataset.ids[row]), folds[row]);
+  }
+  std::filesystem::create_directories(folder);
+  const std::filesystem::path file = std::filesystem::absolute(folder / "folds.csv");
+  core::write_file(file.string(), csv);
+  config.data.folds = file.string();
+}
+
 }  // namespace
 
 nlohmann::ordered_json cross_validate(const CrossValidation& options) {
   Config config = options.config;
-  data::DataOptions data_options = to_data_options(config);
-  if (is_number(options.folds)) {
-    data_options.fold_file.clear();
-    data_options.folds = std::stoll(options.folds);
-  } else {
-    data_options.fold_file = options.folds;
-  }
+  const data::DataOptions data_options = to_data_options(config);
   const data::Dataset dataset = data::open_dataset(data_options);
   const std::vector<int64_t> folds = data::assign_folds(data_options, dataset);
   const int64_t count = *std::max_element(folds.begin(), folds.end()) + 1;
-  if (std::filesystem::exists(options.out / "cv.json") && !options.force) {
-    core::throw_input_error({options.out.string()},
-                            "holds a cross-validation already; choose another folder with "
-                            "--out, or overwrite it with --force");
-  }
-  config.data.split = "folds";
+  write_folds(options.out, dataset, folds, config);
   Results results(count, dataset.labels);
   std::vector<int64_t> seeds;
   std::string predictions;
@@ -134,7 +133,7 @@ nlohmann::ordered_json cross_validate(const CrossValidation& options) {
   }
   const auto json = results.to_json(seeds);
   core::write_file((options.out / "predictions.csv").string(), predictions);
-  core::write_file((options.out / "cv.json").string(), json.dump(2) + "\n");
+  core::write_file((options.out / "cv.json").string(), to_text(json, 2) + "\n");
   return json;
 }
 

@@ -10,11 +10,11 @@
 namespace medfusion::tools {
 
 struct CrossValidation {
-  Config config;              // its data.split, data.fold and data.folds are replaced
-  std::string folds;          // a CSV file, or a number of folds to draw by patient
+  Config config;              // data.split is "folds"; data.folds says which
   int64_t seeds = 1;          // repeats with config.seed, config.seed + 1, ...
-  std::filesystem::path out;  // receives fold0/, fold1/ ... (seed1/fold0/ ... with several seeds), cv.json
-                              // and predictions.csv (out of fold, of the first seed)
+  std::filesystem::path out;  // receives fold0/, fold1/ ... (seed1/fold0/ ... with several seeds), cv.json,
+                              // folds.csv (which fold each row is in, named by the runs' configurations, so
+                              // that eval finds the same parts) and predictions.csv (out of fold, first seed)
   bool force = false;
   bool quiet = false;
 };

@@ -10,16 +10,19 @@
 #include <sstream>
 #include <system_error>
 
-#include "tools/medfusion/atomic_file.h"
+#include "core/file.h"
+#include "tools/medfusion/text_file.h"
 
 namespace medfusion::tools {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array kFiles{"config.toml",      "labels.txt",      "data.json",    "preprocessing.json",
-                            "train.log",        "metrics.jsonl",   "metrics.json", "predictions.csv",
-                            "best.safetensors", "last.safetensors"};
+constexpr std::array kFiles{"config.toml", "labels.txt",    "data.json",        "preprocessing.json",
+                            "train.log",   "metrics.jsonl", "metrics.json",     "predictions.csv",
+                            "cv.json",     "folds.csv",     "best.safetensors", "last.safetensors"};
+
+constexpr bool kFlush = true;
 
 bool is_there(const fs::path& path) {
   std::error_code failure;
@@ -28,21 +31,26 @@ bool is_there(const fs::path& path) {
 
 }  // namespace
 
-RunDirectory RunDirectory::create(const fs::path& folder, bool overwrite) {
+void RunDirectory::check_free(const fs::path& folder, bool overwrite) {
   std::error_code failure;
   if (is_there(folder) && !fs::is_directory(folder, failure)) {
     core::throw_input_error({folder.string()}, "expected a folder for the run, got a file");
   }
   for (const char* name : kFiles) {
-    if (!is_there(folder / name)) continue;
-    if (!overwrite) {
-      core::throw_input_error({folder.string()},
-                              fmt::format("holds a run already ({}); choose another folder with --out, or "
-                                          "overwrite it with --force",
-                                          name));
-    }
-    fs::remove(folder / name, failure);
-    if (failure) {
+    if (overwrite || !is_there(folder / name)) continue;
+    core::throw_input_error({folder.string()},
+                            fmt::format("holds a run already ({}); choose another folder with --out, or "
+                                        "overwrite it with --force",
+                                        name));
+  }
+}
+
+RunDirectory RunDirectory::create(const fs::path& folder, bool overwrite) {
+  check_free(folder, overwrite);
+  std::error_code failure;
+  for (const char* name : kFiles) {
+    fs::remove(folder / name, failure);  // no failure where there is none
+    if (failure && is_there(folder / name)) {
       throw core::Error(
           fmt::format("{}: cannot be removed: {}", (folder / name).string(), failure.message()));
     }
@@ -70,8 +78,8 @@ RunDirectory RunDirectory::open(const fs::path& folder) {
 }
 
 void RunDirectory::write_config(const Config& config) const {
-  write_file(file("config.toml"),
-             "# Resolved configuration of medfusion " MEDFUSION_VERSION "\n" + to_toml(config));
+  core::write_file(file("config.toml").string(),
+                   "# Resolved configuration of medfusion " MEDFUSION_VERSION "\n" + to_toml(config), kFlush);
 }
 
 Config RunDirectory::read_config() const { return load_config(file("config.toml").string()); }
@@ -83,7 +91,7 @@ void RunDirectory::write_labels(const std::vector<std::string>& labels) const {
                     "labels.txt: label '{}' is empty or holds a line end", label);
     text += label + "\n";
   }
-  write_file(file("labels.txt"), text);
+  core::write_file(file("labels.txt").string(), text, kFlush);
 }
 
 std::vector<std::string> RunDirectory::read_labels() const {
@@ -103,7 +111,7 @@ std::vector<std::string> RunDirectory::read_labels() const {
 }
 
 void RunDirectory::write_json(const std::string& name, const nlohmann::ordered_json& value) const {
-  write_file(file(name), value.dump(2) + "\n");
+  core::write_file(file(name).string(), to_text(value, 2) + "\n", kFlush);
 }
 
 nlohmann::ordered_json RunDirectory::read_json(const std::string& name) const {
@@ -124,7 +132,7 @@ void RunDirectory::log(const std::string& line) const {
 }
 
 void RunDirectory::append_metrics(const nlohmann::ordered_json& value) const {
-  append_to_file(file("metrics.jsonl"), value.dump() + "\n");
+  append_to_file(file("metrics.jsonl"), to_text(value) + "\n");
 }
 
 fs::path RunDirectory::checkpoint(const std::string& which) const {

@@ -20,6 +20,9 @@ namespace medfusion::tools {
 
 class RunDirectory {
  public:
+  // Throws core::InputError where create() would refuse the folder: for finding that out before long work.
+  static void check_free(const std::filesystem::path& folder, bool overwrite);
+
   // Makes the folder, and those above it. Throws core::InputError where it holds a run already; with
   // `overwrite` the files of that run are removed first, others stay. Throws core::Error where the folder
   // cannot be made.

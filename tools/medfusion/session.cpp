@@ -1,44 +1,13 @@
 #include "tools/medfusion/session.h"
 
 #include "core/safetensors.h"
+#include "tools/medfusion/text_file.h"
 
 #include <cmath>
 
 namespace medfusion::tools {
 
 using core::Tensor;
-
-data::DataOptions to_data_options(const Config& config) {
-  const DataConfig& d = config.data;
-  data::DataOptions options;
-  options.format = d.format;
-  options.root = data_root(config).string();
-  if (!d.file.empty()) options.file = data_path(config, d.file).string();
-  if (d.label_count == 0 || !d.labels.empty()) options.labels = d.labels;
-  options.min_positives = d.min_positives;
-  options.read_images = config.model.modalities.image;
-  options.table = d.table;
-  options.images = d.images.empty() ? std::string() : data_path(config, d.images).string();
-  options.id_column = d.id_column;
-  options.patient_column = d.patient_column;
-  options.image_column = d.image_column;
-  options.text_column = d.text_column;
-  options.part_column = d.part_column;
-  options.categorical_columns = d.categorical_columns;
-  options.split = d.split;
-  if (!d.split_file.empty()) options.split_file = data_path(config, d.split_file).string();
-  const bool a_number = d.folds.find_first_not_of("0123456789") == std::string::npos && !d.folds.empty();
-  if (a_number) {
-    options.folds = std::stoll(d.folds);
-  } else {
-    options.fold_file = data_path(config, d.folds).string();
-  }
-  options.fold = d.fold;
-  options.val_fraction = d.val_fraction;
-  options.test_fraction = d.test_fraction;
-  options.seed = static_cast<uint64_t>(config.seed);
-  return options;
-}
 
 optim::TrainOptions to_train_options(const Config& config) {
   const TrainConfig& t = config.train;
@@ -173,26 +142,11 @@ std::unique_ptr<models::Network> make_network(const Config& config, const std::v
 std::unique_ptr<data::Loader> make_loader(const Config& config, const data::Dataset& dataset,
                                           const data::EncodedRows& encoded, const std::vector<int64_t>& rows,
                                           bool training) {
-  const auto floats = [](const std::vector<double>& values) {
-    return std::vector<float>(values.begin(), values.end());
-  };
-  data::LoaderOptions options;
-  options.use_images = config.model.modalities.image && dataset.images != nullptr;
-  options.format = {config.data.image_size, config.data.channels, floats(config.data.mean),
-                    floats(config.data.std), config.data.normalize == "image"};
-  options.batch_size = config.train.batch_size;
-  options.shuffle = training;
-  options.seed = static_cast<uint64_t>(config.seed);
-  options.workers = static_cast<int>(config.train.workers);
-  options.cache_bytes = config.data.cache_megabytes << 20;
+  data::LoaderOptions options = to_loader_options(config, training);
+  options.use_images = options.use_images && dataset.images != nullptr;
   // A last batch of one row would have no batch statistics.
   options.drop_last = training && static_cast<int64_t>(rows.size()) % config.train.batch_size == 1 &&
                       static_cast<int64_t>(rows.size()) > 1;
-  const AugmentConfig& a = config.augment;
-  if (training) {
-    options.augment = data::AugmentOptions{a.shift,    a.scale, a.rotation,       a.brightness,
-                                           a.contrast, a.gamma, a.horizontal_flip};
-  }
   return std::make_unique<data::Loader>(dataset, rows, encoded, options);
 }
 
@@ -225,23 +179,16 @@ optim::Metrics metrics_of(const optim::Predictions& predictions, const TrainedRu
 
 std::string predictions_csv(const optim::Predictions& predictions, const data::Dataset& dataset,
                             const std::vector<std::string>& labels) {
-  const auto quoted = [](const std::string& text) {
-    if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-    std::string result(1, '"');
-    for (const char c : text) result.append(c == '"' ? 2 : 1, c);
-    result.push_back('"');
-    return result;
-  };
   const bool with_targets = predictions.targets.defined();
   std::string csv = "id";
-  for (const auto& label : labels) csv.append(",").append(quoted("probability_" + label));
+  for (const auto& label : labels) csv.append(",").append(csv_cell("probability_" + label));
   if (with_targets) {
-    for (const auto& label : labels) csv.append(",").append(quoted("target_" + label));
+    for (const auto& label : labels) csv.append(",").append(csv_cell("target_" + label));
   }
   csv += "\n";
   const auto count = static_cast<int64_t>(labels.size());
   for (size_t i = 0; i < predictions.rows.size(); ++i) {
-    csv += quoted(dataset.ids[static_cast<size_t>(predictions.rows[i])]);
+    csv += csv_cell(dataset.ids[static_cast<size_t>(predictions.rows[i])]);
     const int64_t first = static_cast<int64_t>(i) * count;
     for (int64_t l = 0; l < count; ++l)
       csv += fmt::format(",{:.6f}", predictions.probabilities.at(first + l));

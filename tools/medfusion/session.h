@@ -15,12 +15,11 @@
 #include "optim/metrics.h"
 #include "optim/predict.h"
 #include "optim/train.h"
-#include "tools/medfusion/config.h"
+#include "tools/medfusion/options.h"
 #include "tools/medfusion/run_directory.h"
 
 namespace medfusion::tools {
 
-data::DataOptions to_data_options(const Config& config);
 optim::TrainOptions to_train_options(const Config& config);
 
 // What was fitted to the training part, and the thresholds chosen on the validation part.

@@ -1,4 +1,4 @@
-#include "tools/medfusion/atomic_file.h"
+#include "tools/medfusion/text_file.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -19,7 +19,7 @@ namespace {
 std::string reason_of(int error) { return std::generic_category().message(error); }
 
 [[noreturn]] void fail(const std::filesystem::path& path, int error) {
-  throw core::Error(fmt::format("{}: cannot be written: {}", path.string(), reason_of(error)));
+  throw core::Error(fmt::format("{}: cannot write: {}", path.string(), reason_of(error)));
 }
 
 class Descriptor {
@@ -51,23 +51,6 @@ bool write_all(int descriptor, std::string_view bytes) {
 
 }  // namespace
 
-void write_file(const std::filesystem::path& path, std::string_view contents) {
-  const std::filesystem::path temporary = path.string() + ".tmp";
-  Descriptor file(temporary, O_WRONLY | O_CREAT | O_TRUNC);
-  if (!file.is_open()) fail(path, errno);
-  const bool good = write_all(file.value(), contents) && ::fsync(file.value()) == 0 && file.close() &&
-                    ::rename(temporary.c_str(), path.c_str()) == 0;
-  if (!good) {
-    const int error = errno;
-    ::unlink(temporary.c_str());
-    fail(path, error);
-  }
-  // Makes the rename last; where the file system cannot, nothing is lost but this.
-  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
-  const Descriptor parent(folder, O_RDONLY | O_DIRECTORY);
-  if (parent.is_open()) ::fsync(parent.value());
-}
-
 void append_to_file(const std::filesystem::path& path, std::string_view text) {
   Descriptor file(path, O_WRONLY | O_CREAT | O_APPEND);
   if (!file.is_open()) fail(path, errno);
@@ -76,10 +59,22 @@ void append_to_file(const std::filesystem::path& path, std::string_view text) {
   if (write_all(file.value(), text) && file.close()) return;
   const int error = errno;
   if (file.is_open() && S_ISREG(before.st_mode) && ::ftruncate(file.value(), before.st_size) != 0) {
-    throw core::Error(fmt::format("{}: cannot be written: {}; its last line is cut short", path.string(),
-                                  reason_of(error)));
+    throw core::Error(
+        fmt::format("{}: cannot write: {}; its last line is cut short", path.string(), reason_of(error)));
   }
   fail(path, error);
+}
+
+std::string to_text(const nlohmann::ordered_json& value, int indent) {
+  return value.dump(indent, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+std::string csv_cell(const std::string& text) {
+  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  std::string result(1, '"');
+  for (const char c : text) result.append(c == '"' ? 2 : 1, c);
+  result.push_back('"');
+  return result;
 }
 
 std::string read_file(const std::filesystem::path& path) {

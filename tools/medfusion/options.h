@@ -1,0 +1,21 @@
+// From the configuration to the options of the parts it configures.
+#pragma once
+
+#include "data/loader.h"
+#include "data/open.h"
+#include "tools/medfusion/config.h"
+
+namespace medfusion::tools {
+
+// Paths are resolved as data_path() says. Throws core::InputError where data.labels_file cannot be read.
+data::DataOptions to_data_options(const Config& config);
+
+// One mean and deviation per channel.
+data::ImageFormat to_image_format(const Config& config);
+
+data::AugmentOptions to_augment_options(const Config& config);
+
+// training: shuffled and augmented; else in order and as they are.
+data::LoaderOptions to_loader_options(const Config& config, bool training);
+
+}  // namespace medfusion::tools
