@@ -104,6 +104,26 @@ TEST_F(BadInput, ATruncatedImage) {
   expect_refused((data_ / "images").string() + "/", ".png: ");
 }
 
+TEST_F(BadInput, ATruncatedImageLeavesTheOldCrossValidation) {
+  const fs::path out = folder_ / "cv";
+  const std::vector<std::string> arguments{"cv",    config_.string(), "--folds", "2",
+                                           "--out", out.string(),     "--quiet", "--force"};
+  succeed(arguments);
+  Files before = files_in(out);
+  ASSERT_TRUE(before.contains("cv.json") && before.contains("fold0/best.safetensors"));
+  for (const auto& entry : fs::directory_iterator(data_ / "images")) cut_in_half(entry.path());
+  expect_one_line(run_medfusion(arguments), 2, (data_ / "images").string() + "/", ".png: ");
+  EXPECT_TRUE(files_in(out) == before) << testing::PrintToString(names_of(files_in(out)));
+}
+
+TEST_F(BadInput, AFoldWithoutAnAuroc) {
+  const fs::path out = folder_ / "cv";
+  expect_one_line(run_medfusion({"cv", config_.string(), "--folds", "12", "--out", out.string(), "--quiet",
+                                 "--set", "data.labels=Mass"}),
+                  2, "cv: fold ", "has no AUROC");
+  EXPECT_FALSE(fs::exists(out));
+}
+
 TEST_F(BadInput, AMissingImage) {
   const fs::path image = first_image("test_list.txt");
   fs::remove(image);

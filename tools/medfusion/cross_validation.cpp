@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "core/file.h"
+#include "tools/medfusion/run_replacement.h"
 #include "tools/medfusion/text_file.h"
 
 namespace medfusion::tools {
@@ -21,6 +22,29 @@ nlohmann::ordered_json deviation(const std::vector<double>& values) {
   double squares = 0.0;
   for (const double value : values) squares += (value - centre) * (value - centre);
   return std::sqrt(squares / static_cast<double>(values.size() - 1));
+}
+
+// Every fold must have an AUROC: found out before hours of training rather than after.
+void check_folds(const data::Dataset& dataset, const std::vector<int64_t>& folds, int64_t count) {
+  const auto labels = static_cast<int64_t>(dataset.labels.size());
+  for (int64_t fold = 0; fold < count; ++fold) {
+    bool defined = false;
+    for (int64_t label = 0; label < labels && !defined; ++label) {
+      bool positive = false, negative = false;
+      for (int64_t row = 0; row < dataset.size(); ++row) {
+        if (folds[static_cast<size_t>(row)] != fold) continue;
+        const double target = dataset.targets.at(row * labels + label);
+        positive |= target == 1.0;
+        negative |= target == 0.0;
+      }
+      defined = positive && negative;
+    }
+    if (!defined) {
+      core::throw_input_error({}, fmt::format("cv: fold {} of 0..{} has no label with both a positive and a "
+                                              "negative row, so it has no AUROC; expected fewer folds",
+                                              fold, count - 1));
+    }
+  }
 }
 
 // Metrics of all folds of all seeds.
@@ -101,6 +125,7 @@ nlohmann::ordered_json cross_validate(const CrossValidation& options) {
   const data::Dataset dataset = data::open_dataset(data_options);
   const std::vector<int64_t> folds = data::assign_folds(data_options, dataset);
   const int64_t count = *std::max_element(folds.begin(), folds.end()) + 1;
+  check_folds(dataset, folds, count);
   write_folds(options.out, dataset, folds, config);
   Results results(count, dataset.labels);
   std::vector<int64_t> seeds;
@@ -115,10 +140,11 @@ nlohmann::ordered_json cross_validate(const CrossValidation& options) {
           data::fold_splits(dataset, folds, fold, config.data.val_fraction, static_cast<uint64_t>(seed));
       auto folder = options.seeds > 1 ? options.out / fmt::format("seed{}", seed) : options.out;
       folder /= fmt::format("fold{}", fold);
-      const RunDirectory run = RunDirectory::create(folder, options.force);
+      RunReplacement replacement(folder, options.force);
+      const RunDirectory& run = replacement.run();
       const std::string title = options.seeds > 1 ? fmt::format("seed {} fold {}/{}", seed, fold + 1, count)
                                                   : fmt::format("fold {}/{}", fold + 1, count);
-      train_run({config, "", options.quiet, title}, dataset, splits, run);
+      train_run({config, "", options.quiet, title, [&] { replacement.keep(); }}, dataset, splits, run);
       const TrainedRun trained = TrainedRun::open(run);
       const auto loader =
           make_loader(config, dataset, trained.preprocessing.encode(dataset), splits.test, false);
