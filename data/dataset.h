@@ -40,7 +40,7 @@ struct Dataset {
   std::vector<Column> columns;          // the table
   std::vector<std::string> texts;       // N, or empty where there is no text
   std::vector<std::string> parts;       // N: "train", "val" or "test" where the data itself says so; or empty
-  uint64_t hash = 0;                    // xxHash64 of what was read: tables, lists, names and sizes of image files
+  uint64_t hash = 0;  // xxHash64 of what was read: tables, lists, names and sizes of image files
 
   int64_t size() const { return static_cast<int64_t>(ids.size()); }
 };

@@ -62,6 +62,14 @@ TEST(TableEncoder, StandardizesNumbersAndSplitsCategories) {
                           near(kMissing), near(kMissing), 0, near(kMissing), 0));
 }
 
+TEST(TableEncoder, ConstantsEncodeToZeroHoweverTheirMeanRounds) {
+  const std::vector<double> constant(10, 0.1);  // ten tenths of 0.1 add up to less than 0.1
+  std::vector<Column> table = {{"flat", true, constant, {}}};
+  const TableEncoder encoder = TableEncoder::fit(table, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9});
+  table[0].numbers[9] = 7;
+  for (int64_t i = 0; i < 10; ++i) EXPECT_EQ(encoder.encode(table).values.at(i), 0.0) << i;
+}
+
 TEST(TableEncoder, LearnsFromTheTrainingRowsOnly) {
   std::vector<Column> changed = columns();
   changed[0].numbers[4] = -1e6;
