@@ -6,8 +6,8 @@
 
 #include "tools/medfusion/common.h"
 #include "tools/medfusion/cross_validation.h"
+#include "tools/medfusion/pipeline.h"
 #include "tools/medfusion/run_directory.h"
-#include "tools/medfusion/session.h"
 
 namespace medfusion::tools {
 namespace {

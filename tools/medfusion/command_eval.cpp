@@ -8,8 +8,8 @@
 #include "core/file.h"
 #include "optim/progress.h"
 #include "tools/medfusion/common.h"
+#include "tools/medfusion/pipeline.h"
 #include "tools/medfusion/run_directory.h"
-#include "tools/medfusion/session.h"
 #include "tools/medfusion/text_file.h"
 
 namespace medfusion::tools {

@@ -8,8 +8,8 @@
 #include "core/file.h"
 #include "data/prediction.h"
 #include "tools/medfusion/common.h"
+#include "tools/medfusion/pipeline.h"
 #include "tools/medfusion/run_directory.h"
-#include "tools/medfusion/session.h"
 
 namespace medfusion::tools {
 namespace {

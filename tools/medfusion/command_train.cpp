@@ -3,8 +3,8 @@
 #include <memory>
 
 #include "tools/medfusion/common.h"
+#include "tools/medfusion/pipeline.h"
 #include "tools/medfusion/run_replacement.h"
-#include "tools/medfusion/session.h"
 
 namespace medfusion::tools {
 namespace {

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "tools/medfusion/session.h"
+#include "tools/medfusion/pipeline.h"
 
 namespace medfusion::tools {
 

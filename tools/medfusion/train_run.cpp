@@ -4,7 +4,7 @@
 #include "core/safetensors.h"
 #include "core/threads.h"
 #include "optim/progress.h"
-#include "tools/medfusion/session.h"
+#include "tools/medfusion/pipeline.h"
 
 namespace medfusion::tools {
 namespace {

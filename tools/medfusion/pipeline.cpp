@@ -1,4 +1,4 @@
-#include "tools/medfusion/session.h"
+#include "tools/medfusion/pipeline.h"
 
 #include "core/safetensors.h"
 #include "tools/medfusion/text_file.h"
