@@ -199,6 +199,7 @@ void masked_gradient_rows(const MaskedGradient& source, int64_t pixels, int64_t 
 
 void copy_rows(const float* from, int64_t from_stride, int64_t pixels, int64_t channels, float* to,
                int64_t to_stride) {
+  if (pixels == 0 || channels == 0) return;  // pointers into nothing
   if (from_stride == channels && to_stride == channels) {
     std::memcpy(to, from, static_cast<size_t>(pixels * channels) * sizeof(float));
     return;
