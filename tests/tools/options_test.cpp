@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/tools/program.h"
+
 namespace medfusion::tools {
 namespace {
 
@@ -27,6 +29,15 @@ TEST(Options, DataPathsStartFromTheRoot) {
   EXPECT_THAT(options.labels, ElementsAre("Mass"));
   EXPECT_FALSE(options.read_images);
   EXPECT_EQ(options.seed, 9U);
+}
+
+TEST(Options, LabelsComeFromAFileToo) {
+  const TemporaryFolder folder;
+  write(folder / "labels.txt", "Edema\nMass\n");
+  Config config;
+  config.data.root = folder.path().string();
+  config.data.labels_file = "labels.txt";
+  EXPECT_THAT(to_data_options(config).labels, ElementsAre("Edema", "Mass"));
 }
 
 TEST(Options, FoldsAreAFileOrANumber) {
