@@ -62,6 +62,7 @@ struct Head {
   Head(const core::View& x, int64_t heads, int64_t b, int64_t h) {
     if (!x.defined()) return;
     width = x.size(2) / heads;
+    if (x.numel() == 0) return;  // no memory to point into
     data = x.as<float>() + b * x.stride(0) + h * width;
     row_stride = x.stride(1);
   }
@@ -77,6 +78,7 @@ struct Masks {
 
   template <class Args>
   Masks(const Args& a, int64_t b) {
+    if (a.key_mask.numel() == 0 || a.pair_mask.numel() == 0) return;  // no key or no query
     if (a.key_mask.defined()) keys = a.key_mask.template as<bool>() + b * a.key_mask.stride(0);
     if (!a.pair_mask.defined()) return;
     pairs = a.pair_mask.template as<bool>() + (a.pair_mask.rank() == 3 ? b * a.pair_mask.stride(0) : 0);

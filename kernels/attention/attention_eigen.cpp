@@ -17,10 +17,8 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 // [T, width] of one sample and head.
 Strided head_of(const core::View& x, int64_t heads, int64_t b, int64_t h) {
   const int64_t width = x.size(2) / heads;
-  return {x.as<float>() + b * x.stride(0) + h * width * x.stride(2),
-          x.size(1),
-          width,
-          {x.stride(1), x.stride(2)}};
+  const int64_t first = x.numel() == 0 ? 0 : b * x.stride(0) + h * width * x.stride(2);
+  return {x.as<float>() + first, x.size(1), width, {x.stride(1), x.stride(2)}};
 }
 
 template <class Args>

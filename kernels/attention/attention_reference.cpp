@@ -14,8 +14,8 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 class Head {
  public:
   Head(const core::View& x, int64_t heads, int64_t b, int64_t h)
-      : data_(x.defined() ? x.as<double>() + b * x.stride(0) + h * (x.size(2) / heads) * x.stride(2)
-                          : nullptr),
+      : data_(x.data != nullptr ? x.as<double>() + b * x.stride(0) + h * (x.size(2) / heads) * x.stride(2)
+                                : nullptr),
         row_(x.defined() ? x.stride(1) : 0),
         column_(x.defined() ? x.stride(2) : 0) {}
   bool defined() const { return data_ != nullptr; }

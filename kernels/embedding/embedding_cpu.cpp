@@ -74,6 +74,7 @@ void run_backward(const EmbeddingBackward& a) {
   const int64_t rows = a.grad_weight.size(0);
   const int64_t width = a.grad_weight.size(1);
   const int64_t count = a.ids.numel();
+  if (a.grad_weight.numel() == 0) return;
   const auto* ids = a.ids.as<int64_t>();
   // places[begin[v], begin[v + 1]): where id v stands
   std::vector<int64_t> begin(static_cast<size_t>(rows) + 1, 0);
