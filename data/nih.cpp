@@ -162,7 +162,24 @@ std::string nih_text(double age, std::string_view sex, std::string_view view, do
 
 namespace {
 
-Dataset read_rows(const CsvTable& table) {
+// The columns of the table as NihOptions::columns wants them, and the text made of them alone.
+void describe(Dataset& dataset, const std::vector<std::string>& wanted) {
+  select_columns(dataset, wanted);
+  const auto column = [&](const char* name) {
+    const auto found = std::find_if(dataset.columns.begin(), dataset.columns.end(),
+                                    [&](const Column& c) { return c.name == name; });
+    return found == dataset.columns.end() ? nullptr : &*found;
+  };
+  const Column *age = column("age"), *sex = column("sex"), *view = column("view"),
+               *follow_up = column("follow_up");
+  for (size_t row = 0; row < dataset.ids.size(); ++row) {
+    dataset.texts.push_back(nih_text(age ? age->numbers[row] : kUnknown, sex ? sex->categories[row] : "",
+                                     view ? view->categories[row] : "",
+                                     follow_up ? follow_up->numbers[row] : kUnknown));
+  }
+}
+
+Dataset read_rows(const CsvTable& table, const std::vector<std::string>& columns) {
   check_header(table);
   Dataset dataset;
   dataset.name = "nih";
@@ -183,21 +200,22 @@ Dataset read_rows(const CsvTable& table) {
     view.categories.push_back(one_of(table, row, kView, "PA", "AP"));
     const bool known = !is_missing(trim(table.cell(row, kFollowUp)));
     follow_up.numbers.push_back(known ? static_cast<double>(table.integer(row, kFollowUp, 0)) : kUnknown);
-    dataset.texts.push_back(nih_text(age.numbers.back(), sex.categories.back(), view.categories.back(),
-                                     follow_up.numbers.back()));
   }
   dataset.columns = {std::move(age), std::move(sex), std::move(view), std::move(follow_up)};
+  describe(dataset, columns);
   return dataset;
 }
 
 }  // namespace
 
-Dataset read_nih_table(const std::string& file) { return read_rows(CsvTable::read(file)); }
+Dataset read_nih_table(const std::string& file, const std::vector<std::string>& columns) {
+  return read_rows(CsvTable::read(file), columns);
+}
 
 Dataset read_nih(const NihOptions& options) {
   const fs::path root = options.root;
   const CsvTable table = read_table(root);
-  Dataset dataset = read_rows(table);
+  Dataset dataset = read_rows(table, options.columns);
   select_labels(dataset, options.labels, options.min_positives);
   Hasher hasher;
   hasher.add(table.text());

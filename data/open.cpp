@@ -56,9 +56,7 @@ Dataset open_dataset(const DataOptions& options) {
   }
   const int64_t least =
       options.format == "phantom" ? std::max<int64_t>(1, options.min_positives) : options.min_positives;
-  Dataset dataset = read_nih({options.root, options.labels, least, options.read_images});
-  select_columns(dataset, options.table);
-  return dataset;
+  return read_nih({options.root, options.labels, least, options.read_images, options.table});
 }
 
 std::vector<int64_t> assign_folds(const DataOptions& options, const Dataset& dataset) {

@@ -58,7 +58,7 @@ Dataset read_metadata(const DataOptions& options, const std::string& table) {
     csv.read_images = false;
     dataset = read_csv_folder(csv);
   } else if (options.format == "nih" || options.format == "phantom") {
-    dataset = read_nih_table(table);
+    dataset = read_nih_table(table, options.table);
   } else {
     core::throw_input_error({table}, fmt::format("data of format {} has no table", options.format));
   }

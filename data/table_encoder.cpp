@@ -13,13 +13,20 @@ int64_t rows_of(const Column& column) {
 
 }  // namespace
 
-TableEncoder::Source TableEncoder::fit_numeric(const Column& column, const std::vector<int64_t>& rows) {
+double TableEncoder::Source::transformed(double value) const {
+  return log ? std::copysign(std::log1p(std::abs(value)), value) : value;
+}
+
+TableEncoder::Source TableEncoder::fit_numeric(const Column& column, const std::vector<int64_t>& rows,
+                                               bool log) {
+  Source source;
+  source.name = column.name;
+  source.log = log;
   std::vector<double> known;
   for (const int64_t row : rows) {
     const double value = column.numbers[static_cast<size_t>(row)];
-    if (!std::isnan(value)) known.push_back(value);
+    if (!std::isnan(value)) known.push_back(source.transformed(value));
   }
-  Source source{column.name, true, 0.0, 0.0, {}};
   if (known.empty()) return source;
   const auto count = static_cast<double>(known.size());
   for (const double value : known) source.mean += value / count;
@@ -35,17 +42,30 @@ TableEncoder::Source TableEncoder::fit_categorical(const Column& column, const s
   std::set<std::string> categories;
   for (const int64_t row : rows) categories.insert(column.categories[static_cast<size_t>(row)]);
   categories.erase("");
-  return {column.name, false, 0.0, 0.0, {categories.begin(), categories.end()}};
+  Source source;
+  source.name = column.name;
+  source.numeric = false;
+  source.categories.assign(categories.begin(), categories.end());
+  return source;
 }
 
-TableEncoder TableEncoder::fit(const std::vector<Column>& columns, const std::vector<int64_t>& rows) {
+TableEncoder TableEncoder::fit(const std::vector<Column>& columns, const std::vector<int64_t>& rows,
+                               const std::vector<std::string>& log_columns) {
   TableEncoder encoder;
+  for (const std::string& name : log_columns) {
+    const bool numeric = std::any_of(columns.begin(), columns.end(),
+                                     [&](const Column& c) { return c.name == name && c.numeric; });
+    if (!numeric)
+      core::throw_input_error({}, fmt::format("log_columns: the table has no numeric column '{}'", name));
+  }
   for (const Column& column : columns) {
     for (const int64_t row : rows) {
       MEDFUSION_CHECK(row >= 0 && row < rows_of(column), "TableEncoder: row {} of column '{}' with {} rows",
                       row, column.name, rows_of(column));
     }
-    encoder.sources_.push_back(column.numeric ? fit_numeric(column, rows) : fit_categorical(column, rows));
+    const bool log = std::find(log_columns.begin(), log_columns.end(), column.name) != log_columns.end();
+    encoder.sources_.push_back(column.numeric ? fit_numeric(column, rows, log)
+                                              : fit_categorical(column, rows));
   }
   encoder.name_features();
   return encoder;
@@ -72,7 +92,8 @@ void TableEncoder::encode_cell(const Source& source, const Column& column, size_
   if (source.numeric) {
     const double value = column.numbers[row];
     *missing = std::isnan(value);
-    if (!*missing && source.scale > 0.0) *values = static_cast<float>((value - source.mean) / source.scale);
+    if (!*missing && source.scale > 0.0)
+      *values = static_cast<float>((source.transformed(value) - source.mean) / source.scale);
     return;
   }
   const auto& known = source.categories;
@@ -120,6 +141,7 @@ nlohmann::json TableEncoder::to_json() const {
   for (const Source& source : sources_) {
     if (source.numeric) {
       columns.push_back({{"name", source.name}, {"mean", source.mean}, {"scale", source.scale}});
+      if (source.log) columns.back()["log"] = true;
     } else {
       columns.push_back({{"name", source.name}, {"categories", source.categories}});
     }
@@ -137,6 +159,7 @@ TableEncoder TableEncoder::from_json(const nlohmann::json& json, const std::stri
       if (source.numeric) {
         source.mean = column.at("mean").get<double>();
         source.scale = column.at("scale").get<double>();
+        source.log = column.value("log", false);
       } else {
         source.categories = column.at("categories").get<std::vector<std::string>>();
         if (!std::is_sorted(source.categories.begin(), source.categories.end())) {

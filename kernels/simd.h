@@ -2,7 +2,8 @@
 // compiled, brings in Highway, and adds what every kernel needs. No include guard: the file is read once per
 // instruction set.
 #ifndef HWY_DISABLED_TARGETS
-// x86: SSE2 (the baseline), AVX2 and AVX-512; the steps between would only cost build time.
+// x86: AVX2, AVX-512, and what Highway has for the baseline (portable code before it had SSE2); the steps
+// between would only cost build time.
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
 #endif
 #include "hwy/foreach_target.h"  // IWYU pragma: keep

@@ -110,8 +110,7 @@ class Run {
       loss_sum += step.loss * static_cast<double>(batch.size());
       norm_sum += step.gradient_norm;
       if (callbacks_.on_batch) {
-        callbacks_.on_batch({epoch, options_.epochs, batches, training_.batches(), samples,
-                             loss_sum / static_cast<double>(samples), step.learning_rate});
+        callbacks_.on_batch({epoch, options_.epochs, batches, training_.batches(), batch.size(), step.loss});
       }
     }
     MEDFUSION_CHECK(samples > 0, "train: an epoch without a batch");
@@ -146,7 +145,7 @@ class Run {
 
  private:
   struct StepResult {
-    double loss, gradient_norm, learning_rate;
+    double loss, gradient_norm;
   };
 
   StepResult run_step(const data::Batch& batch) {
@@ -159,11 +158,10 @@ class Run {
     const double norm = gradient_norm(network_.parameters());
     const double scale =
         options_.clip_norm > 0.0 && norm > options_.clip_norm ? options_.clip_norm / norm : 1.0;
-    const double rate = schedule_.learning_rate(step_);
-    optimizer_->step(rate, scale);
+    optimizer_->step(schedule_.learning_rate(step_), scale);
     ++step_;
     if (average_) average_->update();
-    return {loss.value().item(), norm, rate};
+    return {loss.value().item(), norm};
   }
 
   const models::Network& network_;
@@ -223,7 +221,6 @@ TrainResult train(const models::Network& network, data::Loader& training, const 
                   data::Loader* validation, const std::vector<std::string>& labels,
                   const TrainOptions& options, const TrainCallbacks& callbacks) {
   TrainResult result;
-  if (options.prior_bias) network.set_prior(prior_logits(training_targets));
   Run run(network, training, training_targets, options, callbacks);
   int64_t without_gain = 0;
   for (int64_t epoch = 1; epoch <= options.epochs; ++epoch) {

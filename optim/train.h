@@ -37,7 +37,6 @@ struct TrainOptions {
   double label_smoothing = 0.0;
   double focal_gamma = 2.0;
   double asymmetric_gamma_negative = 4.0, asymmetric_gamma_positive = 1.0, asymmetric_clip = 0.05;
-  bool prior_bias = true;      // start from the training part's prevalence
   int64_t early_stopping = 0;  // evaluations without improvement before stopping; 0: never
   int64_t eval_every = 1;      // epochs
   uint64_t seed = 1;
@@ -47,9 +46,8 @@ struct TrainOptions {
 struct BatchProgress {
   int64_t epoch, epochs;   // from 1
   int64_t batch, batches;  // from 1, of this epoch
-  int64_t samples;         // of this epoch so far
-  double loss;             // mean of the epoch so far
-  double learning_rate;
+  int64_t samples;         // of this batch
+  double loss;             // of this batch
 };
 
 // What the caller does while training runs; any may be empty.
@@ -78,7 +76,7 @@ core::Tensor positive_weights(const core::Tensor& targets, PositiveWeight kind);
 // Logits of the prevalence per label, with one positive and one negative added to each count.
 core::Tensor prior_logits(const core::Tensor& targets);
 
-// Trains `network`, initialized by the caller. `validation` may be null: then there is no best checkpoint,
+// Trains `network` from the weights it has. `validation` may be null: then there is no best checkpoint,
 // and the last weights (or their average) count. Throws core::Error where the loss is no longer finite,
 // naming epoch and batch. Afterwards the network holds the last weights (the average where there is one).
 TrainResult train(const models::Network& network, data::Loader& training,

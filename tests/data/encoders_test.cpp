@@ -70,6 +70,21 @@ TEST(TableEncoder, ConstantsEncodeToZeroHoweverTheirMeanRounds) {
   for (int64_t i = 0; i < 10; ++i) EXPECT_EQ(encoder.encode(table).values.at(i), 0.0) << i;
 }
 
+TEST(TableEncoder, LogColumnsAreStandardizedLogarithms) {
+  const std::vector<Column> table = {{"visits", true, {0, 1, 3, -1, kMissing}, {}}};
+  const TableEncoder fitted = TableEncoder::fit(table, {0, 1, 2}, {"visits"});
+  const auto encoder = TableEncoder::from_json(nlohmann::json::parse(fitted.to_json().dump()), "table.json");
+  const double unit = std::log(2.0), scale = unit * std::sqrt(2.0 / 3);  // log(1 + x) is 0, 1 and 2 units
+  const EncodedTable encoded = encoder.encode(table);
+  EXPECT_NEAR(encoded.values.at(0), -unit / scale, 1e-6);
+  EXPECT_NEAR(encoded.values.at(1), 0.0, 1e-6);
+  EXPECT_NEAR(encoded.values.at(2), unit / scale, 1e-6);
+  EXPECT_NEAR(encoded.values.at(3), -2 * unit / scale, 1e-6);
+  EXPECT_TRUE(encoded.missing.data<bool>()[4]);
+  EXPECT_EQ(input_error([&] { TableEncoder::fit(table, {0}, {"visit"}); }),
+            "log_columns: the table has no numeric column 'visit'");
+}
+
 TEST(TableEncoder, LearnsFromTheTrainingRowsOnly) {
   std::vector<Column> changed = columns();
   changed[0].numbers[4] = -1e6;

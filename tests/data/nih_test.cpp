@@ -57,6 +57,18 @@ TEST(Nih, ReadsLabelsTableTextAndImages) {
   EXPECT_EQ(data.images->read(1).shape(), (core::Shape{2, 3, 1}));
 }
 
+TEST(Nih, TableAndTextHoldTheColumnsAskedFor) {
+  const TemporaryFolder folder;
+  write_data(folder, row("a.png", "Edema|Mass", "0,1,058Y,M,PA"), {});
+  NihOptions options{folder.path(), {}, 0, false, {"view", "follow_up"}};
+  const Dataset data = read_nih(options);
+  ASSERT_EQ(data.columns.size(), 2U);
+  EXPECT_EQ(data.columns[0].name, "view");
+  EXPECT_EQ(data.texts[0], "first image of a patient, posteroanterior view");
+  options.columns = {"height"};
+  EXPECT_THAT(input_error([&] { read_nih(options); }), HasSubstr("'height'"));
+}
+
 TEST(Nih, AgesInOldUnitsAndImpossibleOnes) {
   const TemporaryFolder folder;
   write_data(folder,

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "core/safetensors.h"
 #include "tests/tools/end_to_end.h"
 
 namespace medfusion::tools {
@@ -56,6 +57,33 @@ TEST(Pipeline, PredictAgreesWithEval) {
   arguments.insert(arguments.end(), {"--out", out.string(), "--quiet"});
   EXPECT_EQ(succeed(arguments), "");
   EXPECT_EQ(probabilities_in(contents(out)), without_table);
+}
+
+TEST(Pipeline, TrainingGoesOnFromTheBiasesOfInit) {
+  const TemporaryFolder folder;
+  make_phantom(folder);
+  const fs::path first = folder / "first";
+  const fs::path second = folder / "second";
+  succeed(train_command(folder / "tiny.toml", first, {"--set", "train.epochs=3"}));
+  const std::string weights = (first / "last.safetensors").string();
+  // So small a learning rate changes nothing that shows; the bias of the prevalence would.
+  succeed(train_command(folder / "tiny.toml", second,
+                        {"--init", weights, "--set", "train.learning_rate=1e-12", "--set",
+                         "train.min_learning_rate=0", "--set", "train.weight_decay=0"}));
+  const core::Tensor before = core::load_safetensors(weights).at("dense_head.bias");
+  const core::Tensor after =
+      core::load_safetensors((second / "last.safetensors").string()).at("dense_head.bias");
+  for (int64_t i = 0; i < before.numel(); ++i) EXPECT_NEAR(after.at(i), before.at(i), 1e-7);
+}
+
+TEST(Pipeline, SoftmaxIsNotTrained) {
+  const TemporaryFolder folder;
+  make_phantom(folder);
+  const Outcome outcome =
+      run_medfusion(train_command(folder / "tiny.toml", folder / "run", {"--set", "model.output=softmax"}));
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("model.output: expected \"sigmoid\" for training"));
+  EXPECT_FALSE(fs::exists(folder / "run"));
 }
 
 TEST(Pipeline, TrainDoesNotOverwriteUnlessTold) {

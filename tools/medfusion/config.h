@@ -38,6 +38,7 @@ struct DataConfig {
   int64_t cache_megabytes = 1024;
 
   std::vector<std::string> table;
+  std::vector<std::string> log_columns;
   int64_t text_length = 16;
   int64_t text_min_count = 2;
 

@@ -115,6 +115,9 @@ void ConfigBuilder::check_train() const {
   require(train.epochs == 0 || train.warmup_epochs <= static_cast<double>(train.epochs),
           {"train.warmup_epochs", "train.epochs"},
           fmt::format("expected at most train.epochs = {}, got {}", train.epochs, train.warmup_epochs));
+  require(train.epochs == 0 || config_.model.output == "sigmoid", {"model.output", "train.epochs"},
+          "expected \"sigmoid\" for training, whose losses take labels as independent; \"softmax\" is for "
+          "weights trained elsewhere (train.epochs = 0)");
   require(train.schedule != "cosine" || train.min_learning_rate <= train.learning_rate,
           {"train.min_learning_rate", "train.learning_rate"},
           fmt::format("expected at most train.learning_rate = {}, got {}", train.learning_rate,

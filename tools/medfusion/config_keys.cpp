@@ -81,8 +81,11 @@ std::vector<ConfigKey> data_keys() {
        "Divides what the mean was subtracted from; one value, or one per channel. Empty means 1."},
       {KEY(data.cache_megabytes), between(0, 1 << 24), "Memory for decoded and resized images, in MiB."},
       {KEY(data.table), any(),
-       "Columns that become table inputs; empty means all: `nih` age, sex, view and follow_up, `csv` every "
-       "column without another role."},
+       "Columns that become table inputs; empty means all: `nih` age, sex, view and follow_up (the text "
+       "speaks "
+       "of these alone), `csv` every column without another role."},
+      {KEY(data.log_columns), any(),
+       "Numeric table columns read as sign(x) log(1 + |x|), such as counts with a wide range."},
       {KEY(data.text_length), between(1, 4096), "Words of text that the network reads; the rest is cut."},
       {KEY(data.text_min_count), at_least(1),
        "A word is in the vocabulary where the training part has it at least this often."},
@@ -123,7 +126,9 @@ std::vector<ConfigKey> model_keys() {
       {KEY(model.size), one_of({"densenet121", "small", "tiny"}),
        "Size of the dense branch, and the defaults of the keys below that are 0."},
       {KEY(model.output), one_of({"sigmoid", "softmax"}),
-       "`sigmoid`: labels are independent; `softmax`: exactly one is true."},
+       "`sigmoid`: labels are independent; `softmax`: exactly one is true, for weights trained elsewhere: "
+       "only "
+       "`train.epochs = 0` can run."},
       {KEY(model.branches.dense), any(), "Switches the dense branch's vote on."},
       {KEY(model.branches.pyramid), any(), "Switches the pyramid branch on."},
       {KEY(model.branches.attention), any(),

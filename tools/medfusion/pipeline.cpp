@@ -1,9 +1,9 @@
 #include "tools/medfusion/pipeline.h"
 
+#include <cmath>
+
 #include "core/safetensors.h"
 #include "tools/medfusion/text_file.h"
-
-#include <cmath>
 
 namespace medfusion::tools {
 
@@ -35,7 +35,6 @@ optim::TrainOptions to_train_options(const Config& config) {
   options.asymmetric_gamma_negative = t.asl_gamma_neg;
   options.asymmetric_gamma_positive = t.asl_gamma_pos;
   options.asymmetric_clip = t.asl_clip;
-  options.prior_bias = t.prior_bias;
   options.early_stopping = t.early_stopping;
   options.eval_every = t.eval_every;
   options.seed = static_cast<uint64_t>(config.seed);
@@ -52,7 +51,7 @@ Preprocessing Preprocessing::fit(const Config& config, const data::Dataset& data
   Preprocessing result;
   if (config.model.name != "medfusionnet") return result;
   if (config.model.modalities.table && !dataset.columns.empty()) {
-    result.table = data::TableEncoder::fit(dataset.columns, rows);
+    result.table = data::TableEncoder::fit(dataset.columns, rows, config.data.log_columns);
   }
   if (config.model.modalities.text && !dataset.texts.empty()) {
     result.text =

@@ -11,7 +11,7 @@ namespace {
 
 using core::Tensor;
 
-std::string percent(const optim::MetricValue& value) {
+std::string text_of(const optim::MetricValue& value) {
   return value.defined() ? fmt::format("{:.4f}", *value.value) : "undefined (" + value.reason + ")";
 }
 
@@ -44,8 +44,11 @@ nlohmann::ordered_json describe_data(const data::Dataset& dataset, const data::S
   return json;
 }
 
-void initialize(const models::Network& network, const TrainingJob& job, const RunDirectory& run) {
+// Random weights, biases by the prevalence in `targets` (of the training rows), then what `init` holds.
+void initialize(const models::Network& network, const TrainingJob& job, const core::Tensor& targets,
+                const RunDirectory& run) {
   network.initialize(static_cast<uint64_t>(job.config.seed));
+  if (job.config.train.prior_bias) network.set_prior(optim::prior_logits(targets));
   if (job.init.empty()) return;
   // Foreign weights of a plain classifier must be complete; a MedFusionNet may start from a backbone alone.
   const bool strict = job.config.model.name == "densenet";
@@ -92,14 +95,8 @@ class Recorder {
     if (p.batch == 1) {
       const std::string prefix = job_.title.empty() ? "" : job_.title + "  ";
       progress_.begin(fmt::format("{}epoch {}/{}", prefix, p.epoch, p.epochs), p.batches);
-      samples_ = 0;
-      loss_sum_ = 0.0;
     }
-    const int64_t count = p.samples - samples_;
-    const double loss_sum = p.loss * static_cast<double>(p.samples);
-    progress_.advance(count, (loss_sum - loss_sum_) / static_cast<double>(count));
-    samples_ = p.samples;
-    loss_sum_ = loss_sum;
+    progress_.advance(p.samples, p.loss);
   }
 
   void epoch(const nlohmann::ordered_json& line) {
@@ -120,8 +117,6 @@ class Recorder {
   const TrainingJob& job_;
   const RunDirectory& run_;
   optim::Progress progress_;
-  int64_t samples_ = 0;
-  double loss_sum_ = 0.0;
 };
 
 optim::ThresholdRule threshold_rule(const Config& config) {
@@ -136,13 +131,12 @@ std::vector<optim::MetricValue> validation_thresholds(const RunDirectory& run, c
         trained.labels.size(), optim::MetricValue::undefined("no validation part to choose it on"));
   }
   const auto predictions = optim::predict(*trained.network, *validation, output_of(trained.config));
+  auto thresholds = optim::choose_thresholds(predictions.probabilities, predictions.targets,
+                                             threshold_rule(trained.config));
   const auto metrics =
-      optim::compute_metrics(predictions.probabilities, predictions.targets, trained.labels,
-                             optim::choose_thresholds(predictions.probabilities, predictions.targets,
-                                                      threshold_rule(trained.config)));
-  run.log("validation macro AUROC of the chosen weights: " + percent(metrics[optim::Metric::auroc].mean));
-  return optim::choose_thresholds(predictions.probabilities, predictions.targets,
-                                  threshold_rule(trained.config));
+      optim::compute_metrics(predictions.probabilities, predictions.targets, trained.labels, thresholds);
+  run.log("validation macro AUROC of the chosen weights: " + text_of(metrics[optim::Metric::auroc].mean));
+  return thresholds;
 }
 
 }  // namespace
@@ -160,7 +154,8 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
   run.log(fmt::format("medfusion {}  {} parameters, {} training rows, {} validation rows, {} threads",
                       MEDFUSION_VERSION, network->parameter_count(), splits.train.size(), splits.val.size(),
                       core::num_threads()));
-  initialize(*network, job, run);
+  const Tensor targets = targets_of(dataset, splits.train);
+  initialize(*network, job, targets, run);
 
   const optim::TrainOptions options = to_train_options(config);
   optim::TrainResult result;
@@ -175,8 +170,8 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
   } else {
     const auto training = make_loader(config, dataset, encoded, splits.train, true);
     Recorder recorder(job, run, options.epochs * training->batches());
-    result = optim::train(*network, *training, targets_of(dataset, splits.train), validation.get(),
-                          dataset.labels, options, recorder.callbacks());
+    result = optim::train(*network, *training, targets, validation.get(), dataset.labels, options,
+                          recorder.callbacks());
   }
   const TrainedRun trained = TrainedRun::open(run);
   preprocessing.thresholds = validation_thresholds(run, trained, validation.get());

@@ -1,0 +1,100 @@
+// The checks of kernels/check.h find what they are there for: each fault is committed once.
+#include "kernels/check.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <limits>
+
+namespace medfusion::kernels {
+namespace {
+
+using core::Tensor;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+// What a faulty kernel does differently; called with the tensor that was just computed in full.
+using Fault = std::function<void(const Tensor&)>;
+const Fault kNone = [](const Tensor&) {};
+
+void scale_by(const Tensor& from, double factor, const Tensor& to) {
+  for (int64_t i = 0; i < from.numel(); ++i) {
+    core::visit_dtype(to.dtype(), [&](auto type) {
+      using T = decltype(type);
+      if constexpr (std::is_floating_point_v<T>) {
+        core::element<T>(to.view(), i) = static_cast<T>(factor * from.at(i));
+      }
+    });
+  }
+}
+
+// y = 3 x. The faults are those of the variant "faulty"; `gradient` is what its and the reference's backward
+// use.
+OpCase triple(const Fault& forward_fault, const Fault& backward_fault, double gradient = 3.0) {
+  OpCase c;
+  c.operation = "triple";
+  c.name = "of eleven";
+  c.inputs = {{.name = "x", .shape = {11}, .fill = Fill::normal}};
+  c.outputs = {{.name = "y", .shape = {11}}};
+  c.forward = [=](CaseTensors& t, const std::string& variant) {
+    scale_by(t.in("x"), 3.0, t.out("y"));
+    if (variant == "faulty") forward_fault(t.out("y"));
+  };
+  c.backward = [=](CaseTensors& t, const std::string& variant) {
+    scale_by(t.grad_out("y"), gradient, t.grad_in("x"));
+    if (variant == "faulty") backward_fault(t.grad_in("x"));
+  };
+  return c;
+}
+
+TEST(Check, ARightOperationPasses) {
+  EXPECT_THAT(check_gradients(triple(kNone, kNone)), IsEmpty());
+  EXPECT_THAT(check_parity(triple(kNone, kNone), "faulty"), IsEmpty());
+}
+
+TEST(Check, AWrongDerivativeFailsTheGradientCheck) {
+  EXPECT_THAT(check_gradients(triple(kNone, kNone, 3.00001)),
+              ElementsAre(HasSubstr("gradient of x[")));
+}
+
+TEST(Check, ADifferentValueFailsParity) {
+  const auto off = [](const Tensor& t) { t.data<float>()[7] += 1e-3F; };
+  EXPECT_THAT(check_parity(triple(off, kNone), "faulty"), ElementsAre(HasSubstr("y[7]: expected")));
+  EXPECT_THAT(check_parity(triple(kNone, off), "faulty"),
+              ElementsAre(HasSubstr("gradient of x[7]: expected")));
+}
+
+TEST(Check, AnElementLeftUnwrittenFailsParity) {
+  const auto unwritten = [](const Tensor& t) {
+    t.data<float>()[10] = std::numeric_limits<float>::quiet_NaN();
+  };
+  EXPECT_THAT(check_parity(triple(unwritten, kNone), "faulty"), ElementsAre(HasSubstr("y[10]: expected")));
+}
+
+TEST(Check, AWritePastEitherEndIsFound) {
+  for (const int64_t place : {int64_t{-1}, int64_t{11}}) {
+    const auto outside = [place](const Tensor& t) { t.data<float>()[place] = 0.0F; };
+    EXPECT_THAT(check_parity(triple(outside, kNone), "faulty"),
+                ElementsAre(HasSubstr("wrote outside out:y")));
+    EXPECT_THAT(check_parity(triple(kNone, outside), "faulty"),
+                ElementsAre(HasSubstr("wrote outside grad_in:x")));
+  }
+}
+
+TEST(Check, AWriteBetweenTheRowsOfASliceIsFound) {
+  OpCase c = triple([](const Tensor& t) { t.data<float>()[3] = 0.0F; }, kNone);
+  c.inputs[0].shape = {4, 3};
+  c.outputs[0].shape = {4, 3};
+  c.outputs[0].layout = Layout::channel_slice;
+  EXPECT_THAT(check_parity(c, "faulty"), ElementsAre(HasSubstr("wrote outside out:y")));
+}
+
+TEST(Check, AnErrorIsAFailure) {
+  const auto thrown = [](const Tensor&) { throw core::Error("no such variant"); };
+  EXPECT_THAT(check_parity(triple(thrown, kNone), "faulty"), ElementsAre(HasSubstr("no such variant")));
+}
+
+}  // namespace
+}  // namespace medfusion::kernels
