@@ -55,8 +55,7 @@ TEST(Check, ARightOperationPasses) {
 }
 
 TEST(Check, AWrongDerivativeFailsTheGradientCheck) {
-  EXPECT_THAT(check_gradients(triple(kNone, kNone, 3.00001)),
-              ElementsAre(HasSubstr("gradient of x[")));
+  EXPECT_THAT(check_gradients(triple(kNone, kNone, 3.00001)), ElementsAre(HasSubstr("gradient of x[")));
 }
 
 TEST(Check, ADifferentValueFailsParity) {
