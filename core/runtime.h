@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "core/device.h"
 
@@ -23,14 +24,26 @@ struct Graph {
   uint64_t id = 0;
 };
 
+// Memory that queued work touches. `sim` finds missing waits and uses after a free by it; the others ignore
+// it.
+struct Access {
+  const void* data = nullptr;  // anywhere in a device allocation; null is ignored
+  bool written = false;
+};
+
 class Runtime {
  public:
   virtual ~Runtime() = default;
   virtual Device device() const = 0;
 
-  // Memory aligned to at least 64 bytes. Throws Error when there is none, saying how much was asked.
-  virtual void* allocate(int64_t bytes) = 0;
-  virtual void free(void* pointer, int64_t bytes) noexcept = 0;
+  // Stream-ordered memory, aligned to at least 64 bytes: valid for work queued on `stream` from now on, and
+  // for other streams once they wait for it; free() takes effect after the work queued on `stream` so far.
+  // Throws Error when there is none, saying how much was asked.
+  virtual void* allocate(int64_t bytes, Stream stream) = 0;
+  virtual void free(void* pointer, int64_t bytes, Stream stream) noexcept = 0;
+  // True where blocks should be neither rounded up nor kept for reuse, so that every byte past a tensor and
+  // every use after its end is found.
+  virtual bool exact_allocations() const { return false; }
 
   // Ordered within the stream. Host pointers must stay valid until the stream has run the copy.
   virtual void copy_to_device(void* device, const void* host, int64_t bytes, Stream stream) = 0;
@@ -38,8 +51,10 @@ class Runtime {
   virtual void copy_on_device(void* to, const void* from, int64_t bytes, Stream stream) = 0;
   virtual void fill_bytes(void* device, uint8_t value, int64_t bytes, Stream stream) = 0;
 
-  // Queues `work` (the launch of one kernel, named for errors) on the stream.
-  virtual void launch(Stream stream, const char* name, std::function<void()> work) = 0;
+  // Queues `work` (the launch of one kernel, named for errors) on the stream. It is called with the device's
+  // own stream handle (a cudaStream_t; null elsewhere), on cuda at once, on sim when the stream gets to it.
+  using Work = std::function<void(void* native_stream)>;
+  virtual void launch(Stream stream, const char* name, const std::vector<Access>& accesses, Work work) = 0;
 
   virtual Stream create_stream() = 0;
   virtual void destroy_stream(Stream stream) = 0;
@@ -60,6 +75,22 @@ class Runtime {
 // The runtime of a device; throws Error where this build or machine has none.
 Runtime& runtime(Device device);
 
+// The stream of a device that tensors and kernels of the calling thread use; the default stream unless set.
+Stream current_stream(Device device);
+// Sets it for the lifetime of the object.
+class StreamGuard {
+ public:
+  StreamGuard(Device device, Stream stream);
+  ~StreamGuard();
+  StreamGuard(const StreamGuard&) = delete;
+  StreamGuard& operator=(const StreamGuard&) = delete;
+
+ private:
+  Device device_;
+  Stream before_;
+};
+
 std::unique_ptr<Runtime> make_cpu_runtime();
+std::unique_ptr<Runtime> make_sim_runtime(int index);
 
 }  // namespace medfusion::core

@@ -1,0 +1,33 @@
+// What the simulated device knows of its memory: kernels check every access against it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+namespace medfusion::core {
+
+// One allocation of the `sim` device. Lives as long as queued work refers to it, also after its free.
+struct SimAllocation {
+  char* begin = nullptr;
+  int64_t bytes = 0;
+  uint64_t id = 0;     // in order of allocation, from 1
+  bool freed = false;  // the free has been run in stream order; `begin` must not be touched any more
+};
+
+// The live or stream-freed allocation that holds `pointer` (one past the end counts too, where no other
+// begins there); null where it is none of the sim device's.
+std::shared_ptr<const SimAllocation> find_sim_allocation(const void* pointer);
+
+// Seed of every random order of the simulator: MEDFUSION_SIM_SEED where set, otherwise 1, or what was set
+// last.
+uint64_t sim_seed();
+void set_sim_seed(uint64_t seed);
+
+// True while the calling thread runs queued work of the sim device.
+bool in_sim_work();
+
+// Checks that no copy to the host still under way will write [pointer, pointer + bytes); throws Error, naming
+// the copy, otherwise. Cheap while no such copy is queued. Tensors call it before the host reads them.
+void check_host_access(const void* pointer, int64_t bytes);
+
+}  // namespace medfusion::core
