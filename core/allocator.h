@@ -1,4 +1,6 @@
 // A caching allocator per device: freed blocks are kept and reused, with counters that benchmarks report.
+// A block belongs to the stream it was allocated for and is reused by that stream only, where order needs no
+// wait. Work of another stream that uses it must be waited for before it is freed.
 #pragma once
 
 #include <cstdint>
@@ -21,24 +23,32 @@ struct MemoryCounters {
 
 class CachingAllocator {
  public:
-  explicit CachingAllocator(Runtime& owner) : runtime_(owner) {}
+  // With a runtime of exact allocations (`sim`) nothing is rounded or kept, unless `always_cache`.
+  explicit CachingAllocator(Runtime& owner, bool always_cache = false)
+      : runtime_(owner), caching_(always_cache || !owner.exact_allocations()) {}
   ~CachingAllocator();
   CachingAllocator(const CachingAllocator&) = delete;
   CachingAllocator& operator=(const CachingAllocator&) = delete;
 
-  // At least `bytes`, aligned to 64. bytes = 0 gives nullptr. Sets *granted to the size to pass to free().
-  void* allocate(int64_t bytes, int64_t* granted);
-  void free(void* pointer, int64_t granted) noexcept;
+  // At least `bytes`, aligned to 64, for `stream`. bytes = 0 gives nullptr. Sets *granted to the size to pass
+  // to free(). Where the device has no memory left, cached blocks go back to it before OutOfMemory is thrown.
+  void* allocate(int64_t bytes, Stream stream, int64_t* granted);
+  // `stream` is the one of allocate().
+  void free(void* pointer, int64_t granted, Stream stream) noexcept;
 
-  // Gives cached blocks back to the device.
-  void release_cached();
+  // Gives cached blocks back to the device, each in the order of its stream.
+  void release_cached() noexcept;
   MemoryCounters counters() const;
   void reset_peak();
 
  private:
+  void* take_cached(int64_t wanted, Stream stream, int64_t* granted);
+
   Runtime& runtime_;
-  mutable std::mutex mutex_;
-  std::multimap<int64_t, void*> cached_;  // size -> block
+  const bool caching_;
+  mutable std::mutex mutex_;                                  // never held while the runtime is called
+  std::map<uint64_t, std::multimap<int64_t, void*>> cached_;  // stream -> size -> block
+  int64_t cached_bytes_ = 0;
   MemoryCounters counters_;
 };
 

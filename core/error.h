@@ -15,6 +15,12 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// A device has no memory left. What was cached may be given back and the call repeated.
+class OutOfMemory : public Error {
+ public:
+  using Error::Error;
+};
+
 // Bad input from the user: a file, a cell of a table, a configuration key. The program exits with code 2.
 class InputError : public Error {
  public:

@@ -2,9 +2,12 @@
 
 #include <sys/mman.h>
 
+#include <array>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -17,19 +20,19 @@ class CpuRuntime final : public Runtime {
  public:
   Device device() const override { return {}; }
 
-  void* allocate(int64_t bytes) override {
-    MEDFUSION_CHECK(captures_.empty(), "cpu: allocate is not allowed while a capture is under way");
+  void* allocate(int64_t bytes, Stream stream) override {
+    MEDFUSION_CHECK(!captures_.contains(stream.id), "cpu: allocate is not allowed during capture");
     constexpr int64_t kHugePage = int64_t{2} << 20;
     const int64_t alignment = bytes >= 2 * kHugePage ? kHugePage : 64;
     const int64_t rounded = (bytes + alignment - 1) / alignment * alignment;
     void* pointer = std::aligned_alloc(static_cast<size_t>(alignment), static_cast<size_t>(rounded));
-    MEDFUSION_CHECK(pointer != nullptr, "cpu: out of memory, {} bytes asked", bytes);
+    if (pointer == nullptr) throw OutOfMemory(fmt::format("cpu: out of memory, {} bytes asked", bytes));
     // Channel slices step through large buffers a page or so at a time: huge pages save most of the page
     // walks.
     if (alignment == kHugePage) madvise(pointer, static_cast<size_t>(bytes), MADV_HUGEPAGE);
     return pointer;
   }
-  void free(void* pointer, int64_t /*bytes*/) noexcept override { std::free(pointer); }
+  void free(void* pointer, int64_t /*bytes*/, Stream /*stream*/) noexcept override { std::free(pointer); }
 
   void copy_to_device(void* device, const void* host, int64_t bytes, Stream stream) override {
     MEDFUSION_CHECK(!captures_.contains(stream.id), "cpu: a host copy is not allowed during capture");
@@ -41,19 +44,20 @@ class CpuRuntime final : public Runtime {
   }
   void copy_on_device(void* to, const void* from, int64_t bytes, Stream stream) override {
     if (bytes > 0) {
-      launch(stream, "copy", [=] { std::memmove(to, from, static_cast<size_t>(bytes)); });
+      launch(stream, "copy", {}, [=](void*) { std::memmove(to, from, static_cast<size_t>(bytes)); });
     }
   }
   void fill_bytes(void* device, uint8_t value, int64_t bytes, Stream stream) override {
     if (bytes > 0) {
-      launch(stream, "fill", [=] { std::memset(device, value, static_cast<size_t>(bytes)); });
+      launch(stream, "fill", {}, [=](void*) { std::memset(device, value, static_cast<size_t>(bytes)); });
     }
   }
 
-  void launch(Stream stream, const char* /*name*/, std::function<void()> work) override {
+  void launch(Stream stream, const char* /*name*/, const std::vector<Access>& /*accesses*/,
+              Work work) override {
     const auto capture = captures_.find(stream.id);
     if (capture == captures_.end()) {
-      work();
+      work(nullptr);
     } else {
       capture->second.push_back(std::move(work));
     }
@@ -70,7 +74,7 @@ class CpuRuntime final : public Runtime {
   void wait(Stream /*stream*/, Event /*event*/) override {}
 
   void begin_capture(Stream stream) override {
-    MEDFUSION_CHECK(captures_.emplace(stream.id, Work{}).second, "cpu: stream {} is already captured",
+    MEDFUSION_CHECK(captures_.emplace(stream.id, Recorded{}).second, "cpu: stream {} is already captured",
                     stream.id);
   }
   Graph end_capture(Stream stream) override {
@@ -84,26 +88,72 @@ class CpuRuntime final : public Runtime {
   void replay(Graph graph, Stream stream) override {
     const auto found = graphs_.find(graph.id);
     MEDFUSION_CHECK(found != graphs_.end(), "cpu: graph {} does not exist", graph.id);
-    for (const auto& work : found->second) launch(stream, "replay", work);
+    for (const auto& work : found->second) launch(stream, "replay", {}, work);
   }
   void destroy_graph(Graph graph) override { graphs_.erase(graph.id); }
 
  private:
-  using Work = std::vector<std::function<void()>>;
-  std::map<uint64_t, Work> captures_;  // stream -> what it has recorded
-  std::map<uint64_t, Work> graphs_;
+  using Recorded = std::vector<Work>;
+  std::map<uint64_t, Recorded> captures_;  // stream -> what it has recorded
+  std::map<uint64_t, Recorded> graphs_;
   uint64_t last_id_ = 0;
 };
+
+constexpr size_t kTypes = 3;
+
+std::unique_ptr<Runtime> make_cpu(int index) {
+  MEDFUSION_CHECK(index == 0, "device cpu:{} does not exist, only cpu:0", index);
+  return make_cpu_runtime();
+}
+
+struct Runtimes {
+  std::mutex mutex;
+  std::array<RuntimeFactory, kTypes> factories{make_cpu, nullptr, make_sim_runtime};
+  // Made on first use and never destroyed: tensors in statics may outlive every other static.
+  std::array<std::array<std::atomic<Runtime*>, kMaxDevices>, kTypes> made{};
+};
+
+Runtimes& runtimes() {
+  static auto* const instance = new Runtimes;
+  return *instance;
+}
+
+uint64_t& current_stream_id(Device device) {
+  thread_local std::array<std::array<uint64_t, kMaxDevices>, kTypes> ids{};
+  MEDFUSION_CHECK(device.index >= 0 && device.index < kMaxDevices, "device {}:{} does not exist",
+                  name_of(device.type), device.index);
+  return ids[static_cast<size_t>(device.type)][static_cast<size_t>(device.index)];
+}
 
 }  // namespace
 
 std::unique_ptr<Runtime> make_cpu_runtime() { return std::make_unique<CpuRuntime>(); }
 
 Runtime& runtime(Device device) {
-  MEDFUSION_CHECK(device.type == DeviceType::cpu && device.index == 0,
-                  "device {}:{} is not available in this build", name_of(device.type), device.index);
-  static const auto cpu = make_cpu_runtime().release();  // lives as long as any tensor in a static
-  return *cpu;
+  MEDFUSION_CHECK(device.index >= 0 && device.index < kMaxDevices, "device {}:{} does not exist",
+                  name_of(device.type), device.index);
+  const auto type = static_cast<size_t>(device.type);
+  std::atomic<Runtime*>& slot = runtimes().made[type][static_cast<size_t>(device.index)];
+  if (Runtime* const made = slot.load(std::memory_order_acquire)) return *made;
+  const std::lock_guard lock(runtimes().mutex);
+  if (Runtime* const made = slot.load(std::memory_order_relaxed)) return *made;
+  const RuntimeFactory factory = runtimes().factories[type];
+  MEDFUSION_CHECK(factory != nullptr, "device {}:{} is not available in this build", name_of(device.type),
+                  device.index);
+  slot.store(factory(device.index).release(), std::memory_order_release);
+  return *slot.load(std::memory_order_relaxed);
 }
+
+void register_runtime(DeviceType type, RuntimeFactory factory) {
+  const std::lock_guard lock(runtimes().mutex);
+  runtimes().factories[static_cast<size_t>(type)] = factory;
+}
+
+Stream current_stream(Device device) { return {current_stream_id(device)}; }
+
+StreamGuard::StreamGuard(Device device, Stream stream) : device_(device), before_(current_stream(device)) {
+  current_stream_id(device) = stream.id;
+}
+StreamGuard::~StreamGuard() { current_stream_id(device_) = before_.id; }
 
 }  // namespace medfusion::core

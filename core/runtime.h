@@ -38,7 +38,7 @@ class Runtime {
 
   // Stream-ordered memory, aligned to at least 64 bytes: valid for work queued on `stream` from now on, and
   // for other streams once they wait for it; free() takes effect after the work queued on `stream` so far.
-  // Throws Error when there is none, saying how much was asked.
+  // Throws OutOfMemory when there is none, saying how much was asked.
   virtual void* allocate(int64_t bytes, Stream stream) = 0;
   virtual void free(void* pointer, int64_t bytes, Stream stream) noexcept = 0;
   // True where blocks should be neither rounded up nor kept for reuse, so that every byte past a tensor and
@@ -74,6 +74,11 @@ class Runtime {
 
 // The runtime of a device; throws Error where this build or machine has none.
 Runtime& runtime(Device device);
+// Says how the runtimes of a device type are made, before the first use of one; replaces an earlier factory.
+// A factory throws Error for an index that the machine does not have.
+using RuntimeFactory = std::unique_ptr<Runtime> (*)(int index);
+void register_runtime(DeviceType type, RuntimeFactory factory);
+inline constexpr int kMaxDevices = 16;  // of one type
 
 // The stream of a device that tensors and kernels of the calling thread use; the default stream unless set.
 Stream current_stream(Device device);

@@ -1,6 +1,7 @@
 // What the simulated device knows of its memory: kernels check every access against it.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 
@@ -26,8 +27,19 @@ void set_sim_seed(uint64_t seed);
 // True while the calling thread runs queued work of the sim device.
 bool in_sim_work();
 
+// Copies to the host whose destination the host may not touch yet.
+inline std::atomic<int64_t> sim_host_copies_pending{0};
+void check_host_access_slowly(const void* pointer, int64_t bytes);
+
 // Checks that no copy to the host still under way will write [pointer, pointer + bytes); throws Error, naming
 // the copy, otherwise. Cheap while no such copy is queued. Tensors call it before the host reads them.
-void check_host_access(const void* pointer, int64_t bytes);
+inline void check_host_access(const void* pointer, int64_t bytes) {
+  if (sim_host_copies_pending.load(std::memory_order_relaxed) != 0) [[unlikely]] {
+    check_host_access_slowly(pointer, bytes);
+  }
+}
+
+// The most that one simulated device may hold, in bytes; 0: what the host has. For tests of running out.
+void set_sim_memory_limit(int index, int64_t bytes);
 
 }  // namespace medfusion::core

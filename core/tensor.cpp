@@ -1,9 +1,7 @@
 #include "core/tensor.h"
 
-#include <cstring>
-
 #include "core/allocator.h"
-#include "core/threads.h"
+#include "core/runtime.h"
 
 namespace medfusion::core {
 
@@ -11,39 +9,27 @@ struct Tensor::Storage {
   void* data = nullptr;
   int64_t granted = 0;
   Device device;
+  Stream stream;  // that the memory was allocated for
   bool owned = true;
 
   Storage() = default;
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
   ~Storage() {
-    if (owned) allocator(device).free(data, granted);
+    if (owned) allocator(device).free(data, granted, stream);
   }
 };
 
 namespace {
 
-template <class To, class From>
-To convert(From value) {
-  if constexpr (std::is_same_v<From, BFloat16>) {
-    return convert<To>(static_cast<float>(value));
-  } else if constexpr (std::is_same_v<To, BFloat16>) {
-    return BFloat16(static_cast<float>(value));
-  } else if constexpr (std::is_same_v<To, bool>) {
-    return value != From{};
+// The value of an element as a double.
+template <class T>
+double to_double(T value) {
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    return static_cast<double>(static_cast<float>(value));
   } else {
-    return static_cast<To>(value);
+    return static_cast<double>(value);
   }
-}
-
-// The last dimensions that are contiguous in both views, merged: copies run over them in one loop.
-int64_t common_inner(const View& a, const View& b) {
-  int64_t inner = 1;
-  for (int i = a.rank() - 1; i >= 0; --i) {
-    if (a.shape[i] != 1 && (a.strides[i] != inner || b.strides[i] != inner)) break;
-    inner *= a.shape[i];
-  }
-  return inner;
 }
 
 }  // namespace
@@ -54,15 +40,16 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
   Tensor result;
   result.storage_ = std::make_shared<Storage>();
   result.storage_->device = device;
-  result.storage_->data =
-      allocator(device).allocate(shape.numel() * size_of(dtype), &result.storage_->granted);
+  result.storage_->stream = current_stream(device);
+  result.storage_->data = allocator(device).allocate(shape.numel() * size_of(dtype), result.storage_->stream,
+                                                     &result.storage_->granted);
   result.view_ = {result.storage_->data, dtype, device, shape, contiguous_strides(shape)};
   return result;
 }
 
 Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
   Tensor result = empty(shape, dtype, device);
-  runtime(device).fill_bytes(result.view_.data, 0, result.bytes(), {});
+  runtime(device).fill_bytes(result.view_.data, 0, result.bytes(), current_stream(device));
   return result;
 }
 
@@ -88,8 +75,19 @@ double Tensor::item() const {
 
 double Tensor::at(int64_t index) const {
   MEDFUSION_CHECK(index >= 0 && index < numel(), "at: index {} of {} elements", index, numel());
-  return visit_dtype(dtype(),
-                     [&](auto type) { return convert<double>(element<decltype(type)>(view_, index)); });
+  View view = view_;
+  int64_t element_data = 0;  // of any dtype
+  if (device().type != DeviceType::cpu) {
+    Runtime& owner = runtime(device());
+    const char* const from = static_cast<char*>(view.data) + view.offset(index) * size_of(dtype());
+    owner.copy_to_host(&element_data, from, size_of(dtype()), current_stream(device()));
+    owner.synchronize(current_stream(device()));
+    view = {&element_data, dtype(), {}, {}, {}};
+    index = 0;
+  } else {
+    check_host_data();
+  }
+  return visit_dtype(dtype(), [&](auto type) { return to_double(element<decltype(type)>(view, index)); });
 }
 
 Tensor Tensor::with(View view) const {
@@ -203,45 +201,6 @@ Tensor Tensor::to(DType target) const {
   Tensor result = empty(shape(), target, device());
   result.copy_from(*this);
   return result;
-}
-
-void Tensor::copy_from(const Tensor& source) const {
-  MEDFUSION_CHECK(shape() == source.shape(), "copy_from: shape {} from {}", shape().str(),
-                  source.shape().str());
-  MEDFUSION_CHECK(device().type == DeviceType::cpu && source.device().type == DeviceType::cpu,
-                  "copy_from: only between cpu tensors");
-  if (numel() == 0) return;
-  const int64_t inner = common_inner(view_, source.view_);
-  const int64_t grain = std::max<int64_t>(1, 65536 / inner);
-  visit_dtype(dtype(), [&](auto to_type) {
-    visit_dtype(source.dtype(), [&](auto from_type) {
-      using To = decltype(to_type);
-      using From = decltype(from_type);
-      parallel_for(0, numel() / inner, grain, [&](int64_t first, int64_t last) {
-        for (int64_t row = first; row < last; ++row) {
-          To* to = view_.as<To>() + view_.offset(row * inner);
-          const From* from = source.view_.as<From>() + source.view_.offset(row * inner);
-          if constexpr (std::is_same_v<To, From>) {
-            std::memcpy(static_cast<void*>(to), from, static_cast<size_t>(inner) * sizeof(To));
-          } else {
-            for (int64_t i = 0; i < inner; ++i) to[i] = convert<To>(from[i]);
-          }
-        }
-      });
-    });
-  });
-}
-
-void Tensor::fill(double value) const {
-  visit_dtype(dtype(), [&](auto type) {
-    using T = decltype(type);
-    const T typed = convert<T>(value);
-    if (contiguous()) {
-      std::fill_n(view_.as<T>(), numel(), typed);
-    } else {
-      for (int64_t i = 0; i < numel(); ++i) element<T>(view_, i) = typed;
-    }
-  });
 }
 
 }  // namespace medfusion::core

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "core/sim_memory.h"
 #include "core/view.h"
 
 namespace medfusion::core {
@@ -37,9 +38,14 @@ class Tensor {
   bool exclusive() const { return storage_.use_count() == 1; }
   bool shares_storage_with(const Tensor& other) const { return storage_ == other.storage_; }
 
-  // Typed pointer to the first element; throws on another dtype.
+  // Typed pointer to the first element, for the host; throws on another dtype, on a tensor that is not the
+  // host's, and while a copy to it is under way. Kernels take device pointers from view().
   template <class T>
   T* data() const {
+    if (device().type != DeviceType::cpu || sim_host_copies_pending.load(std::memory_order_relaxed) != 0)
+        [[unlikely]] {
+      check_host_data();
+    }
     return view_.as<T>();
   }
   // The only element of a tensor with one element, converted.
@@ -56,10 +62,13 @@ class Tensor {
   Tensor unsqueeze(int dimension) const;
   Tensor expand(const Shape& shape) const;  // broadcasting view with stride 0
 
-  Tensor to_contiguous() const;                // itself where it already is
-  Tensor clone() const;                        // contiguous copy
-  Tensor to(DType dtype) const;                // converted copy, or itself
-  void copy_from(const Tensor& source) const;  // same shape; converts dtype
+  Tensor to_contiguous() const;  // itself where it already is
+  Tensor clone() const;          // contiguous copy
+  Tensor to(DType dtype) const;  // converted copy, or itself
+  // Copy on another device, or itself. Like copy_from it uses the devices' current streams and returns once
+  // the host's memory was read or written.
+  Tensor to(Device device) const;
+  void copy_from(const Tensor& source) const;  // same shape; converts dtype; between any devices
   void fill(double value) const;
 
  private:
@@ -68,7 +77,15 @@ class Tensor {
   View view_;
 
   Tensor with(View view) const;
+  void check_host_data() const;
 };
+
+// How strided or converting copies and fills run on a device: queued on its current stream. Set by kernels;
+// until then `sim` queues a host loop, and other devices have none.
+using DeviceCopy = void (*)(const View& to, const View& from);
+using DeviceFill = void (*)(const View& to, double value);
+void set_device_copy(DeviceType type, DeviceCopy copy);
+void set_device_fill(DeviceType type, DeviceFill fill);
 
 template <class T>
 Tensor Tensor::from(const Shape& shape, const std::vector<T>& values) {

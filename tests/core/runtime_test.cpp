@@ -15,7 +15,7 @@ TEST(CpuRuntime, ACaptureRecordsWorkAndReplaysIt) {
   const Stream stream = cpu.create_stream();
   int runs = 0;
   cpu.begin_capture(stream);
-  cpu.launch(stream, "count", [&] { ++runs; });
+  cpu.launch(stream, "count", {}, [&](void*) { ++runs; });
   EXPECT_EQ(runs, 0);
   const Graph graph = cpu.end_capture(stream);
   cpu.replay(graph, stream);
@@ -33,7 +33,7 @@ TEST(CpuRuntime, WhatACaptureForbidsIsAnError) {
   std::vector<char> bytes(8);
   EXPECT_THROW(cpu.synchronize(stream), Error);
   EXPECT_THROW(cpu.copy_to_host(bytes.data(), bytes.data(), 8, stream), Error);
-  EXPECT_THROW(cpu.allocate(64), Error);
+  EXPECT_THROW(cpu.allocate(64, stream), Error);
   EXPECT_THROW(cpu.begin_capture(stream), Error);
   cpu.destroy_graph(cpu.end_capture(stream));
   EXPECT_THROW(cpu.end_capture(stream), Error);
@@ -48,21 +48,21 @@ TEST(CpuRuntime, OtherDevicesDoNotExistInThisBuild) {
 TEST(CachingAllocator, ReusesBlocksAndCounts) {
   CachingAllocator cache(runtime({}));
   int64_t granted = 0;
-  void* first = cache.allocate(1000, &granted);
+  void* first = cache.allocate(1000, {}, &granted);
   EXPECT_EQ(reinterpret_cast<uintptr_t>(first) % 64, 0U);
   EXPECT_GE(granted, 1000);
   EXPECT_EQ(cache.counters().live, granted);
-  cache.free(first, granted);
+  cache.free(first, granted, {});
   EXPECT_EQ(cache.counters().live, 0);
   EXPECT_EQ(cache.counters().reserved, granted);
   int64_t again = 0;
-  EXPECT_EQ(cache.allocate(900, &again), first);
+  EXPECT_EQ(cache.allocate(900, {}, &again), first);
   EXPECT_EQ(cache.counters().cache_hits, 1);
   int64_t other = 0;
-  void* large = cache.allocate(1 << 20, &other);  // a cached block of another size does not serve it
+  void* large = cache.allocate(1 << 20, {}, &other);  // a cached block of another size does not serve it
   EXPECT_EQ(cache.counters().peak, granted + other);
-  cache.free(first, again);
-  cache.free(large, other);
+  cache.free(first, again, {});
+  cache.free(large, other, {});
   cache.release_cached();
   EXPECT_EQ(cache.counters().reserved, 0);
   EXPECT_EQ(cache.counters().requests, 3);
@@ -73,9 +73,9 @@ TEST(CachingAllocator, ReusesBlocksAndCounts) {
 TEST(CachingAllocator, NothingIsNull) {
   CachingAllocator cache(runtime({}));
   int64_t granted = 1;
-  EXPECT_EQ(cache.allocate(0, &granted), nullptr);
+  EXPECT_EQ(cache.allocate(0, {}, &granted), nullptr);
   EXPECT_EQ(granted, 0);
-  cache.free(nullptr, 0);
+  cache.free(nullptr, 0, {});
 }
 
 }  // namespace

@@ -1,0 +1,170 @@
+// Memory and copies of the sim runtime.
+#include <algorithm>
+#include <cstring>
+
+#include "core/runtime_sim.h"
+
+namespace medfusion::core {
+
+void* SimRuntime::allocate(int64_t bytes, Stream stream) {
+  enter("allocate");
+  const auto make = [&]() -> std::shared_ptr<SimBlock> {
+    const std::lock_guard lock(mutex_);
+    SimQueue& queue = queue_of(stream);
+    forbid_in_capture(queue, "allocate");
+    const int64_t limit = sim_memory_limit(device_.index);
+    if (limit > 0 && held_ + bytes > limit) return nullptr;
+    auto block = make_sim_block(bytes, owner_);
+    if (!block) return nullptr;
+    held_ += bytes;
+    push(queue, {});
+    block->write = {fmt::format("'allocate' on {}", queue.label), queue.id, queue.clock.at(queue.id)};
+    return block;
+  };
+  auto block = make();
+  if (!block) {  // frees may be queued
+    {
+      const std::lock_guard running(run_mutex_);
+      run_until([&] { return pending_ == 0; });
+    }
+    block = make();
+  }
+  if (!block) {
+    const std::lock_guard lock(mutex_);
+    throw OutOfMemory(
+        fmt::format("sim:{}: out of memory, {} bytes asked, {} bytes held", device_.index, bytes, held_));
+  }
+  return block->begin;
+}
+
+void SimRuntime::free(void* pointer, int64_t bytes, Stream stream) noexcept {
+  if (pointer == nullptr) return;
+  try {
+    const std::lock_guard lock(mutex_);
+    const auto block = find_sim_block(pointer);
+    if (!block || block->begin != pointer || block->owner != owner_) {
+      fail("free of {}, which is not an allocation of the device", pointer);
+    }
+    if (block->free.tick != 0)
+      fail("free of allocation {}, already freed by {}", block->id, block->free.what);
+    if (block->bytes != bytes) {
+      fail("free of allocation {} with {} bytes as if it had {}", block->id, block->bytes, bytes);
+    }
+    const auto found = queues_.find(stream.id);
+    if (found == queues_.end()) fail("free: stream {} does not exist", stream.id);
+    SimQueue& queue = found->second;
+    const std::string what = fmt::format("'free' on {}", queue.label);
+    std::exception_ptr error;
+    try {
+      if (queue.destroyed) fail("free of allocation {}: {} was destroyed", block->id, queue.label);
+      forbid_in_capture(queue, "free");
+      SimClock clock = queue.clock;
+      clock.join(host_clock_);
+      check_order(what, clock, {block, true});
+    } catch (...) {
+      error = std::current_exception();
+    }
+    push(queue, {what,
+                 [this, block, what](void*) {
+                   std::exception_ptr damage;
+                   try {
+                     check_sim_guards(*block, what);
+                   } catch (...) {
+                     damage = std::current_exception();
+                   }
+                   retire_sim_block(block);
+                   {
+                     const std::lock_guard held(mutex_);
+                     held_ -= block->bytes;
+                   }
+                   if (damage) std::rethrow_exception(damage);
+                 },
+                 {},
+                 {},
+                 nullptr});
+    block->free = {what, queue.id, queue.clock.at(queue.id)};
+    if (error && !deferred_) deferred_ = error;
+  } catch (...) {
+    defer(std::current_exception());
+  }
+}
+
+void SimRuntime::copy_to_device(void* device, const void* host, int64_t bytes, Stream stream) {
+  enter("copy_to_device");
+  if (bytes <= 0) return;
+  const std::lock_guard lock(mutex_);
+  SimQueue& queue = queue_of(stream);
+  forbid_in_capture(queue, "copy_to_device");
+  const SimAccess to = resolve(queue, "copy_to_device", device, true);
+  check_range(queue, "copy_to_device", to, device, bytes);
+  if (find_sim_block(host)) fail("copy_to_device on {} reads device memory as the host's", queue.label);
+  check_host_order("'copy_to_device' on " + queue.label, queue, host, bytes);
+  // Copies to the host that come first in the stream have written the source by then.
+  const auto earlier = sim_host_copies(owner_, host, bytes);
+  const auto source = host_sources_.emplace(host_sources_.end(), static_cast<const char*>(host), bytes);
+  try {
+    submit(queue, "copy_to_device", {to}, [this, device, host, bytes, earlier, source](void*) {
+      for (const auto& copy : earlier) {
+        if (copy->arrived) std::memcpy(copy->host, copy->staged.data(), copy->staged.size());
+      }
+      std::memcpy(device, host, static_cast<size_t>(bytes));
+      const std::lock_guard done(mutex_);
+      host_sources_.erase(source);
+    });
+  } catch (...) {
+    host_sources_.erase(source);
+    throw;
+  }
+}
+
+void SimRuntime::copy_to_host(void* host, const void* device, int64_t bytes, Stream stream) {
+  enter("copy_to_host");
+  if (bytes <= 0) return;
+  const std::lock_guard lock(mutex_);
+  SimQueue& queue = queue_of(stream);
+  forbid_in_capture(queue, "copy_to_host");
+  const SimAccess from = resolve(queue, "copy_to_host", device, false);
+  check_range(queue, "copy_to_host", from, device, bytes);
+  if (find_sim_block(host)) fail("copy_to_host on {} writes device memory as the host's", queue.label);
+  check_host_order("'copy_to_host' on " + queue.label, queue, host, bytes);
+  const auto copy = std::make_shared<SimHostCopy>();
+  submit(queue, "copy_to_host", {from}, [copy, device, bytes](void*) {
+    const char* const begin = static_cast<const char*>(device);
+    copy->staged.assign(begin, begin + bytes);
+    copy->arrived = true;
+  });
+  copy->owner = owner_;
+  copy->host = static_cast<char*>(host);
+  copy->bytes = bytes;
+  copy->use = {"'copy_to_host' on " + queue.label, queue.id, queue.clock.at(queue.id)};
+  add_sim_host_copy(copy);
+  // Copies to the device that come first in the stream still need what is there.
+  const bool is_source = std::any_of(host_sources_.begin(), host_sources_.end(), [&](const auto& source) {
+    return source.first < copy->host + bytes && copy->host < source.first + source.second;
+  });
+  if (!is_source) std::memset(host, 0xFF, static_cast<size_t>(bytes));
+}
+
+void SimRuntime::copy_on_device(void* to, const void* from, int64_t bytes, Stream stream) {
+  enter("copy_on_device");
+  if (bytes <= 0) return;
+  const std::lock_guard lock(mutex_);
+  SimQueue& queue = queue_of(stream);
+  const SimAccess written = resolve(queue, "copy", to, true);
+  const SimAccess read = resolve(queue, "copy", from, false);
+  check_range(queue, "copy", written, to, bytes);
+  check_range(queue, "copy", read, from, bytes);
+  submit(queue, "copy", {written, read}, [=](void*) { std::memmove(to, from, static_cast<size_t>(bytes)); });
+}
+
+void SimRuntime::fill_bytes(void* device, uint8_t value, int64_t bytes, Stream stream) {
+  enter("fill_bytes");
+  if (bytes <= 0) return;
+  const std::lock_guard lock(mutex_);
+  SimQueue& queue = queue_of(stream);
+  const SimAccess written = resolve(queue, "fill", device, true);
+  check_range(queue, "fill", written, device, bytes);
+  submit(queue, "fill", {written}, [=](void*) { std::memset(device, value, static_cast<size_t>(bytes)); });
+}
+
+}  // namespace medfusion::core
