@@ -139,7 +139,12 @@ void SimRuntime::synchronize(Stream stream) {
   {
     const std::lock_guard lock(mutex_);
     host_clock_.join(clock);
-    deliver_sim_host_copies(owner_, host_clock_);
+    clock = host_clock_;
+  }
+  try {
+    deliver_sim_host_copies(owner_, clock);
+  } catch (...) {
+    defer(std::current_exception());
   }
   throw_deferred();
 }
@@ -215,18 +220,6 @@ void SimRuntime::check_order(const std::string& what, const SimClock& clock, con
   for (const SimUse& read : block.reads) {
     if (!read.known_to(clock)) {
       fail("{} writes allocation {} that {} reads, without a wait between them", what, block.id, read.what);
-    }
-  }
-}
-
-// Host memory that a queued copy to the host writes must not be touched by unordered copies either.
-void SimRuntime::check_host_order(const std::string& what, const SimQueue& queue, const void* host,
-                                  int64_t bytes) const {
-  SimClock clock = queue.clock;
-  clock.join(host_clock_);
-  for (const auto& copy : sim_host_copies(owner_, host, bytes)) {
-    if (!copy->use.known_to(clock)) {
-      fail("{} touches host memory that {} writes, without a wait between them", what, copy->use.what);
     }
   }
 }

@@ -18,7 +18,6 @@
 #include <deque>
 #include <exception>
 #include <functional>
-#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -128,8 +127,9 @@ class SimRuntime final : public Runtime {
   void check_range(const SimQueue& queue, const std::string& name, const SimAccess& access, const void* data,
                    int64_t bytes) const;
   void check_order(const std::string& what, const SimClock& clock, const SimAccess& access) const;
-  void check_host_order(const std::string& what, const SimQueue& queue, const void* host,
-                        int64_t bytes) const;
+  std::shared_ptr<SimHostCopy> plan_host_copy(SimQueue& queue, const char* name, const void* host,
+                                              int64_t bytes);
+  std::vector<std::shared_ptr<SimRecord>> records_of_all();
   void push(SimQueue& queue, SimItem item);
   void submit(SimQueue& queue, const std::string& name, std::vector<SimAccess> accesses, Work work,
               std::vector<std::shared_ptr<SimRecord>> after = {},
@@ -144,7 +144,6 @@ class SimRuntime final : public Runtime {
   std::map<uint64_t, SimEvent> events_;
   std::map<uint64_t, SimGraph> graphs_;
   std::map<uint64_t, std::shared_ptr<SimCapture>> captures_;  // under way
-  std::list<std::pair<const char*, int64_t>> host_sources_;   // of copies that have not run
   uint64_t last_event_ = 0;
   uint64_t last_graph_ = 0;  // also counts captures
   size_t pending_ = 0;

@@ -6,6 +6,16 @@
 
 namespace medfusion::core {
 
+// Points that all streams pass once they have run what is queued now.
+std::vector<std::shared_ptr<SimRecord>> SimRuntime::records_of_all() {
+  std::vector<std::shared_ptr<SimRecord>> records;
+  for (auto& [id, queue] : queues_) {
+    records.push_back(std::make_shared<SimRecord>());
+    push(queue, {"record on " + queue.label, nullptr, {}, {}, records.back()});
+  }
+  return records;
+}
+
 void* SimRuntime::allocate(int64_t bytes, Stream stream) {
   enter("allocate");
   const auto make = [&]() -> std::shared_ptr<SimBlock> {
@@ -64,6 +74,8 @@ void SimRuntime::free(void* pointer, int64_t bytes, Stream stream) noexcept {
     } catch (...) {
       error = std::current_exception();
     }
+    std::vector<std::shared_ptr<SimRecord>> after;
+    if (error) after = records_of_all();  // it is reported; what still uses the memory shall not crash
     push(queue, {what,
                  [this, block, what](void*) {
                    std::exception_ptr damage;
@@ -80,7 +92,7 @@ void SimRuntime::free(void* pointer, int64_t bytes, Stream stream) noexcept {
                    if (damage) std::rethrow_exception(damage);
                  },
                  {},
-                 {},
+                 std::move(after),
                  nullptr});
     block->free = {what, queue.id, queue.clock.at(queue.id)};
     if (error && !deferred_) deferred_ = error;
@@ -89,32 +101,47 @@ void SimRuntime::free(void* pointer, int64_t bytes, Stream stream) noexcept {
   }
 }
 
+std::shared_ptr<SimHostCopy> SimRuntime::plan_host_copy(SimQueue& queue, const char* name, const void* host,
+                                                        int64_t bytes) {
+  forbid_in_capture(queue, name);
+  const auto copy = std::make_shared<SimHostCopy>();
+  copy->owner = owner_;
+  copy->host = static_cast<char*>(const_cast<void*>(host));
+  copy->bytes = bytes;
+  copy->use.what = fmt::format("'{}' on {}", name, queue.label);
+  if (find_sim_block(host)) fail("{} takes device memory for the host's", copy->use.what);
+  // Memory that a queued copy to the host writes must not be touched by unordered copies.
+  SimClock clock = queue.clock;
+  clock.join(host_clock_);
+  for (const auto& other : sim_host_copies(owner_, host, bytes, true)) {
+    if (!other->use.known_to(clock)) {
+      fail("{} touches host memory that {} writes, without a wait between them", copy->use.what,
+           other->use.what);
+    }
+  }
+  return copy;
+}
+
 void SimRuntime::copy_to_device(void* device, const void* host, int64_t bytes, Stream stream) {
   enter("copy_to_device");
   if (bytes <= 0) return;
   const std::lock_guard lock(mutex_);
   SimQueue& queue = queue_of(stream);
-  forbid_in_capture(queue, "copy_to_device");
   const SimAccess to = resolve(queue, "copy_to_device", device, true);
   check_range(queue, "copy_to_device", to, device, bytes);
-  if (find_sim_block(host)) fail("copy_to_device on {} reads device memory as the host's", queue.label);
-  check_host_order("'copy_to_device' on " + queue.label, queue, host, bytes);
+  const auto copy = plan_host_copy(queue, "copy_to_device", host, bytes);
   // Copies to the host that come first in the stream have written the source by then.
-  const auto earlier = sim_host_copies(owner_, host, bytes);
-  const auto source = host_sources_.emplace(host_sources_.end(), static_cast<const char*>(host), bytes);
-  try {
-    submit(queue, "copy_to_device", {to}, [this, device, host, bytes, earlier, source](void*) {
-      for (const auto& copy : earlier) {
-        if (copy->arrived) std::memcpy(copy->host, copy->staged.data(), copy->staged.size());
+  const auto earlier = sim_host_copies(owner_, host, bytes, true);
+  submit(queue, "copy_to_device", {to}, [device, bytes, copy, earlier](void*) {
+    end_sim_host_copy(copy);
+    for (const auto& other : earlier) {
+      if (other->arrived && !other->lost) {
+        std::memcpy(other->host, other->staged.data(), other->staged.size());
       }
-      std::memcpy(device, host, static_cast<size_t>(bytes));
-      const std::lock_guard done(mutex_);
-      host_sources_.erase(source);
-    });
-  } catch (...) {
-    host_sources_.erase(source);
-    throw;
-  }
+    }
+    std::memcpy(device, copy->host, static_cast<size_t>(bytes));
+  });
+  add_sim_host_copy(copy);
 }
 
 void SimRuntime::copy_to_host(void* host, const void* device, int64_t bytes, Stream stream) {
@@ -122,27 +149,22 @@ void SimRuntime::copy_to_host(void* host, const void* device, int64_t bytes, Str
   if (bytes <= 0) return;
   const std::lock_guard lock(mutex_);
   SimQueue& queue = queue_of(stream);
-  forbid_in_capture(queue, "copy_to_host");
   const SimAccess from = resolve(queue, "copy_to_host", device, false);
   check_range(queue, "copy_to_host", from, device, bytes);
-  if (find_sim_block(host)) fail("copy_to_host on {} writes device memory as the host's", queue.label);
-  check_host_order("'copy_to_host' on " + queue.label, queue, host, bytes);
-  const auto copy = std::make_shared<SimHostCopy>();
+  const auto copy = plan_host_copy(queue, "copy_to_host", host, bytes);
+  copy->to_host = true;
   submit(queue, "copy_to_host", {from}, [copy, device, bytes](void*) {
     const char* const begin = static_cast<const char*>(device);
     copy->staged.assign(begin, begin + bytes);
     copy->arrived = true;
   });
-  copy->owner = owner_;
-  copy->host = static_cast<char*>(host);
-  copy->bytes = bytes;
-  copy->use = {"'copy_to_host' on " + queue.label, queue.id, queue.clock.at(queue.id)};
+  copy->use.stream = queue.id;
+  copy->use.tick = queue.clock.at(queue.id);
+  // Copies to the device that come first still need what is there.
+  if (sim_host_copies(owner_, host, bytes, false).empty()) {
+    std::memset(host, 0xFF, static_cast<size_t>(bytes));
+  }
   add_sim_host_copy(copy);
-  // Copies to the device that come first in the stream still need what is there.
-  const bool is_source = std::any_of(host_sources_.begin(), host_sources_.end(), [&](const auto& source) {
-    return source.first < copy->host + bytes && copy->host < source.first + source.second;
-  });
-  if (!is_source) std::memset(host, 0xFF, static_cast<size_t>(bytes));
 }
 
 void SimRuntime::copy_on_device(void* to, const void* from, int64_t bytes, Stream stream) {

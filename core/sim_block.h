@@ -62,20 +62,31 @@ int64_t sim_memory_limit(int index);
 // Changes with each set_sim_seed: random orders start again then.
 uint64_t sim_seed_version();
 
-// A copy to the host that has been queued and whose stream has not been synchronized since.
+// Host memory that a queued copy still needs: the destination of a copy to the host until the host waits for
+// its stream, the source of a copy to the device until the stream has run it.
 struct SimHostCopy {
   uint64_t owner = 0;
   char* host = nullptr;
   int64_t bytes = 0;
+  bool to_host = false;
   SimUse use;
-  std::vector<char> staged;  // what the stream has copied, held back until the host waits
+  std::vector<char> staged;  // what the stream has copied to the host, held back until the host waits
   bool arrived = false;
+  bool lost = false;  // the host has given the memory away
+
+  bool overlaps(const void* begin, int64_t size) const {
+    return static_cast<const char*>(begin) < host + bytes && host < static_cast<const char*>(begin) + size;
+  }
 };
 
 void add_sim_host_copy(const std::shared_ptr<SimHostCopy>& copy);
-// Those of `owner` that overlap the range, in the order they were queued.
-std::vector<std::shared_ptr<SimHostCopy>> sim_host_copies(uint64_t owner, const void* host, int64_t bytes);
-// Hands over and forgets the copies of `owner` that `clock` knows of.
+// Forgets one whose stream has run it; throws Error where its memory is lost.
+void end_sim_host_copy(const std::shared_ptr<SimHostCopy>& copy);
+// Those of `owner` in one direction that overlap the range, in the order they were queued.
+std::vector<std::shared_ptr<SimHostCopy>> sim_host_copies(uint64_t owner, const void* host, int64_t bytes,
+                                                          bool to_host);
+// Hands over and forgets the copies to the host that `clock` knows of; throws Error, after all the others,
+// where the memory of one is lost.
 void deliver_sim_host_copies(uint64_t owner, const SimClock& clock);
 // Forgets all of an owner that goes away.
 void forget_sim_host_copies(uint64_t owner);

@@ -70,9 +70,17 @@ bool is_guard_intact(const char* begin, int64_t bytes) {
                      [](char byte) { return static_cast<unsigned char>(byte) == kGuardByte; });
 }
 
-bool overlaps(const SimHostCopy& copy, const void* host, int64_t bytes) {
-  const char* const begin = static_cast<const char*>(host);
-  return begin < copy.host + copy.bytes && copy.host < begin + bytes;
+void count(const SimHostCopy& copy, int64_t by) {
+  if (copy.to_host) sim_host_copies_pending += by;
+  sim_host_memory_uses += by;
+}
+
+void check_not_lost(const SimHostCopy& copy) {
+  if (copy.lost) {
+    throw Error(fmt::format("sim: the host freed the {} of {} ({} bytes) before {}",
+                            copy.to_host ? "destination" : "source", copy.use.what, copy.bytes,
+                            copy.to_host ? "its stream was synchronized" : "its stream had run it"));
+  }
 }
 
 }  // namespace
@@ -165,7 +173,7 @@ void set_sim_memory_limit(int index, int64_t bytes) {
 void check_host_access_slowly(const void* pointer, int64_t bytes) {
   const std::lock_guard lock(memory().host_mutex);
   for (const auto& copy : memory().host_copies) {
-    if (overlaps(*copy, pointer, bytes)) {
+    if (copy->to_host && !copy->lost && copy->overlaps(pointer, bytes)) {
       throw Error(fmt::format(
           "sim: host access to the destination of {} ({} bytes) before its stream was synchronized",
           copy->use.what, copy->bytes));
@@ -173,41 +181,61 @@ void check_host_access_slowly(const void* pointer, int64_t bytes) {
   }
 }
 
+void note_host_free_slowly(const void* pointer, int64_t bytes) noexcept {
+  const std::lock_guard lock(memory().host_mutex);
+  for (const auto& copy : memory().host_copies) {
+    if (copy->overlaps(pointer, bytes)) copy->lost = true;
+  }
+}
+
 void add_sim_host_copy(const std::shared_ptr<SimHostCopy>& copy) {
   const std::lock_guard lock(memory().host_mutex);
   memory().host_copies.push_back(copy);
-  ++sim_host_copies_pending;
+  count(*copy, 1);
 }
 
-std::vector<std::shared_ptr<SimHostCopy>> sim_host_copies(uint64_t owner, const void* host, int64_t bytes) {
+void end_sim_host_copy(const std::shared_ptr<SimHostCopy>& copy) {
+  const std::lock_guard lock(memory().host_mutex);
+  if (std::erase(memory().host_copies, copy) > 0) count(*copy, -1);
+  check_not_lost(*copy);
+}
+
+std::vector<std::shared_ptr<SimHostCopy>> sim_host_copies(uint64_t owner, const void* host, int64_t bytes,
+                                                          bool to_host) {
   std::vector<std::shared_ptr<SimHostCopy>> found;
-  if (sim_host_copies_pending == 0) return found;
+  if (sim_host_memory_uses == 0) return found;
   const std::lock_guard lock(memory().host_mutex);
   for (const auto& copy : memory().host_copies) {
-    if (copy->owner == owner && overlaps(*copy, host, bytes)) found.push_back(copy);
+    if (copy->owner == owner && copy->to_host == to_host && !copy->lost && copy->overlaps(host, bytes)) {
+      found.push_back(copy);
+    }
   }
   return found;
 }
 
 void deliver_sim_host_copies(uint64_t owner, const SimClock& clock) {
   if (sim_host_copies_pending == 0) return;
+  std::list<std::shared_ptr<SimHostCopy>> done;
   const std::lock_guard lock(memory().host_mutex);
   auto& copies = memory().host_copies;
   for (auto copy = copies.begin(); copy != copies.end();) {
-    if ((*copy)->owner == owner && (*copy)->use.known_to(clock)) {
-      if ((*copy)->arrived) std::memcpy((*copy)->host, (*copy)->staged.data(), (*copy)->staged.size());
-      copy = copies.erase(copy);
-      --sim_host_copies_pending;
-    } else {
-      ++copy;
-    }
+    const auto here = copy++;
+    if ((*here)->owner != owner || !(*here)->to_host || !(*here)->use.known_to(clock)) continue;
+    done.splice(done.end(), copies, here);
+    count(*done.back(), -1);
   }
+  for (const auto& copy : done) {
+    if (copy->arrived && !copy->lost) std::memcpy(copy->host, copy->staged.data(), copy->staged.size());
+  }
+  for (const auto& copy : done) check_not_lost(*copy);
 }
 
 void forget_sim_host_copies(uint64_t owner) {
   const std::lock_guard lock(memory().host_mutex);
-  sim_host_copies_pending -= static_cast<int64_t>(
-      std::erase_if(memory().host_copies, [&](const auto& copy) { return copy->owner == owner; }));
+  std::erase_if(memory().host_copies, [&](const auto& copy) {
+    if (copy->owner == owner) count(*copy, -1);
+    return copy->owner == owner;
+  });
 }
 
 }  // namespace medfusion::core

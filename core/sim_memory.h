@@ -27,15 +27,26 @@ void set_sim_seed(uint64_t seed);
 // True while the calling thread runs queued work of the sim device.
 bool in_sim_work();
 
-// Copies to the host whose destination the host may not touch yet.
+// Copies to the host whose destination the host may not touch yet, and copies of either kind that still need
+// their host memory.
 inline std::atomic<int64_t> sim_host_copies_pending{0};
+inline std::atomic<int64_t> sim_host_memory_uses{0};
 void check_host_access_slowly(const void* pointer, int64_t bytes);
+void note_host_free_slowly(const void* pointer, int64_t bytes) noexcept;
 
 // Checks that no copy to the host still under way will write [pointer, pointer + bytes); throws Error, naming
 // the copy, otherwise. Cheap while no such copy is queued. Tensors call it before the host reads them.
 inline void check_host_access(const void* pointer, int64_t bytes) {
   if (sim_host_copies_pending.load(std::memory_order_relaxed) != 0) [[unlikely]] {
     check_host_access_slowly(pointer, bytes);
+  }
+}
+
+// Says that the host gives memory away. A queued copy that needs it leaves it alone, and fails with an Error
+// at the synchronize that would have ended it.
+inline void note_host_free(const void* pointer, int64_t bytes) noexcept {
+  if (sim_host_memory_uses.load(std::memory_order_relaxed) != 0) [[unlikely]] {
+    note_host_free_slowly(pointer, bytes);
   }
 }
 

@@ -16,7 +16,9 @@ struct Tensor::Storage {
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
   ~Storage() {
-    if (owned) allocator(device).free(data, granted, stream);
+    if (!owned) return;
+    if (device.type == DeviceType::cpu) note_host_free(data, granted);
+    allocator(device).free(data, granted, stream);
   }
 };
 

@@ -236,6 +236,26 @@ TEST(SimTensor, AHostReadBeforeSynchronizationIsReported) {
   EXPECT_EQ(host.at(3), 0.0);
 }
 
+TEST(SimTensor, HostMemoryFreedUnderACopyIsReported) {
+  Runtime& sim = runtime(kSim);
+  const Tensor device = Tensor::full({4}, 1, DType::f32, kSim);
+  Tensor host = Tensor::zeros({4});
+  sim.copy_to_host(host.data<float>(), device.view().data, 16, {});
+  host = {};
+  const Tensor next = Tensor::full({4}, 5);  // the same memory
+  EXPECT_THAT(error_of([&] { sim.synchronize({}); }),
+              HasSubstr("the host freed the destination of 'copy_to_host' on stream 0 (16 bytes)"));
+  EXPECT_EQ(next.at(0), 5.0);
+
+  host = Tensor::full({4}, 2);
+  sim.copy_to_device(device.view().data, host.data<float>(), 16, {});
+  host = {};
+  EXPECT_THAT(error_of([&] { device.at(0); }),
+              HasSubstr("the host freed the source of 'copy_to_device' on stream 0 (16 bytes)"));
+  host = Tensor::full({4}, 2);
+  EXPECT_EQ(device.at(0), 1.0);
+}
+
 TEST(SimTensor, MemoryGoesBackToItsStream) {
   Runtime& sim = runtime(kSim);
   const Stream stream = sim.create_stream();
