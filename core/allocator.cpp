@@ -20,15 +20,19 @@ int64_t round_up(int64_t bytes) {
 
 CachingAllocator::~CachingAllocator() { release_cached(); }
 
-// The smallest cached block that fits, unless it wastes more than an eighth of itself.
 void* CachingAllocator::take_cached(int64_t wanted, Stream stream, int64_t* granted) {
-  const auto pool = cached_.find(stream.id);
-  if (pool == cached_.end()) return nullptr;
-  const auto found = pool->second.lower_bound(wanted);
-  if (found == pool->second.end() || found->first - wanted > found->first / 8) return nullptr;
-  *granted = found->first;
+  const auto pool = active_pools_.find(stream.id);
+  const bool is_pool = pool != active_pools_.end();
+  if (!is_pool && !cached_.contains(stream.id)) return nullptr;
+  auto& blocks = is_pool ? pool->second->cached_ : cached_[stream.id];
+  // The smallest block that fits, unless it wastes more than an eighth of itself. In a pool sizes are equal,
+  // so that the same work finds the same number of blocks of each size again.
+  const auto found = blocks.lower_bound(wanted);
+  if (found == blocks.end() || found->first - wanted > (is_pool ? 0 : found->first / 8)) return nullptr;
   void* const pointer = found->second;
-  pool->second.erase(found);
+  if (is_pool) pool_blocks_.emplace(pointer, pool->second);
+  *granted = found->first;
+  blocks.erase(found);
   cached_bytes_ -= *granted;
   return pointer;
 }
@@ -64,6 +68,9 @@ void* CachingAllocator::allocate(int64_t bytes, Stream stream, int64_t* granted)
     }
   }
   const std::lock_guard lock(mutex_);
+  if (const auto pool = active_pools_.find(stream.id); pool != active_pools_.end()) {
+    pool_blocks_.emplace(pointer, pool->second);
+  }
   *granted = wanted;
   counters_.reserved += wanted;
   hand_out();
@@ -75,13 +82,17 @@ void CachingAllocator::free(void* pointer, int64_t granted, Stream stream) noexc
   {
     const std::lock_guard lock(mutex_);
     counters_.live -= granted;
-    if (caching_) {
+    const auto pool = pool_blocks_.find(pointer);
+    const bool is_pool = pool != pool_blocks_.end();
+    if (is_pool || caching_) {
       try {
-        cached_[stream.id].emplace(granted, pointer);
+        (is_pool ? pool->second->cached_ : cached_[stream.id]).emplace(granted, pointer);
         cached_bytes_ += granted;
+        if (is_pool) pool_blocks_.erase(pool);
         return;
       } catch (...) {  // no memory for the bookkeeping: give the block back
       }
+      if (is_pool) pool_blocks_.erase(pool);
     }
     counters_.reserved -= granted;
   }
@@ -93,12 +104,38 @@ void CachingAllocator::release_cached() noexcept {
   {
     const std::lock_guard lock(mutex_);
     blocks.swap(cached_);
-    counters_.reserved -= cached_bytes_;
-    cached_bytes_ = 0;
   }
-  for (const auto& [stream, pool] : blocks) {
-    for (const auto& [size, pointer] : pool) runtime_.free(pointer, size, Stream{stream});
+  for (const auto& [stream, pool] : blocks) give_back(pool, Stream{stream});
+}
+
+void CachingAllocator::give_back(const std::multimap<int64_t, void*>& blocks, Stream stream) noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [size, pointer] : blocks) {
+      counters_.reserved -= size;
+      cached_bytes_ -= size;
+    }
   }
+  for (const auto& [size, pointer] : blocks) runtime_.free(pointer, size, stream);
+}
+
+MemoryPool::~MemoryPool() {
+  {
+    const std::lock_guard lock(owner_.mutex_);
+    std::erase_if(owner_.pool_blocks_, [this](const auto& block) { return block.second == this; });
+  }
+  owner_.give_back(cached_, stream_);
+}
+
+MemoryPool::Use::Use(MemoryPool& pool) : pool_(pool) {
+  const std::lock_guard lock(pool.owner_.mutex_);
+  const bool is_first = pool.owner_.active_pools_.emplace(pool.stream_.id, &pool).second;
+  MEDFUSION_CHECK(is_first, "memory pool: stream {} has one in use", pool.stream_.id);
+}
+
+MemoryPool::Use::~Use() {
+  const std::lock_guard lock(pool_.owner_.mutex_);
+  pool_.owner_.active_pools_.erase(pool_.stream_.id);
 }
 
 MemoryCounters CachingAllocator::counters() const {

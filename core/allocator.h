@@ -21,6 +21,8 @@ struct MemoryCounters {
   int64_t cache_hits = 0;
 };
 
+class MemoryPool;
+
 class CachingAllocator {
  public:
   // With a runtime of exact allocations (`sim`) nothing is rounded or kept, unless `always_cache`.
@@ -42,14 +44,49 @@ class CachingAllocator {
   void reset_peak();
 
  private:
+  friend class MemoryPool;
+
   void* take_cached(int64_t wanted, Stream stream, int64_t* granted);
+  void give_back(const std::multimap<int64_t, void*>& blocks, Stream stream) noexcept;
 
   Runtime& runtime_;
   const bool caching_;
   mutable std::mutex mutex_;                                  // never held while the runtime is called
   std::map<uint64_t, std::multimap<int64_t, void*>> cached_;  // stream -> size -> block
+  std::map<uint64_t, MemoryPool*> active_pools_;              // by stream
+  std::map<void*, MemoryPool*> pool_blocks_;                  // blocks handed out by a pool
   int64_t cached_bytes_ = 0;
   MemoryCounters counters_;
+};
+
+// Memory for one captured graph, which nothing else may use between its replays. While a Use lives, what is
+// allocated for the pool's stream comes from the pool and goes back to it when freed, on `sim` too. A capture
+// cannot allocate: run the same work once before it in a Use, free the results, then capture in another.
+// Destroy the graph first and the pool after it; blocks that are still in use then go back when freed.
+class MemoryPool {
+ public:
+  MemoryPool(CachingAllocator& owner, Stream stream) : owner_(owner), stream_(stream) {}
+  ~MemoryPool();
+  MemoryPool(const MemoryPool&) = delete;
+  MemoryPool& operator=(const MemoryPool&) = delete;
+
+  class Use {
+   public:
+    explicit Use(MemoryPool& pool);  // throws Error where the stream has one in use
+    ~Use();
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+
+   private:
+    MemoryPool& pool_;
+  };
+
+ private:
+  friend class CachingAllocator;
+
+  CachingAllocator& owner_;
+  const Stream stream_;
+  std::multimap<int64_t, void*> cached_;  // size -> block; guarded by the mutex of the owner
 };
 
 // The allocator of a device.

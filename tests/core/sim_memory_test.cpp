@@ -162,6 +162,77 @@ TEST(CachingAllocatorOnSim, KeepsNothingByDefault) {
   exact.free(other, granted, {});
 }
 
+// A step of work with intermediate tensors: doubles `state` twice, by way of two temporaries.
+void step(const Tensor& state) {
+  for (int i = 0; i < 2; ++i) {
+    const Tensor doubled = Tensor::empty(state.shape(), DType::f32, state.device());
+    const float* from = state.view().as<float>();
+    float* to = doubled.view().as<float>();
+    runtime(state.device())
+        .launch(current_stream(state.device()), "double", {{from, false}, {to, true}},
+                [from, to](void*) { *to = 2 * *from; });
+    state.copy_from(doubled);
+  }
+}
+
+TEST(MemoryPoolOnSim, ACapturedStepUsesMemoryOfItsOwn) {
+  Runtime& sim = runtime(kSim);
+  const Stream stream = sim.create_stream();
+  const StreamGuard guard(kSim, stream);
+  const auto reserved = allocator(kSim).counters().reserved;
+  {
+    const Tensor state = Tensor::full({1}, 1, DType::f32, kSim);
+    sim.begin_capture(stream);
+    EXPECT_THAT(error_of([&] { step(state); }), HasSubstr("allocate is not allowed while"));
+    EXPECT_THROW(sim.end_capture(stream), Error);
+
+    MemoryPool pool(allocator(kSim), stream);
+    {
+      const MemoryPool::Use use(pool);
+      EXPECT_THROW(MemoryPool::Use{pool}, Error);
+      step(state);
+    }
+    Graph graph;
+    {
+      const MemoryPool::Use use(pool);
+      sim.begin_capture(stream);
+      step(state);
+      graph = sim.end_capture(stream);
+    }
+    EXPECT_EQ(state.item(), 4.0);
+    sim.replay(graph, stream);
+    const Tensor between = Tensor::full({1}, 7, DType::f32, kSim);  // not in the graph's memory
+    sim.replay(graph, stream);
+    EXPECT_EQ(between.item(), 7.0);
+    EXPECT_EQ(state.item(), 64.0);
+    sim.destroy_graph(graph);
+  }
+  EXPECT_EQ(allocator(kSim).counters().reserved, reserved);
+  sim.synchronize(stream);
+}
+
+TEST(MemoryPoolOnSim, ABlockThatOutlivesItsPoolGoesBackWhenFreed) {
+  const auto sim = make_sim_runtime(0);
+  CachingAllocator cache(*sim);
+  int64_t granted = 0;
+  void* data = nullptr;
+  {
+    MemoryPool pool(cache, {});
+    const MemoryPool::Use use(pool);
+    data = cache.allocate(100, {}, &granted);
+    void* other = cache.allocate(50, {}, &granted);
+    cache.free(other, 50, {});
+    EXPECT_EQ(cache.counters().reserved, 150);
+    EXPECT_EQ(cache.allocate(50, {}, &granted), other);
+    EXPECT_NE(cache.allocate(49, {}, &granted), other);  // another size
+    cache.free(other, 50, {});
+  }
+  EXPECT_EQ(cache.counters().reserved, 149);
+  cache.free(data, 100, {});
+  EXPECT_EQ(cache.counters().reserved, 49);
+  sim->synchronize({});
+}
+
 // ---- tensors ----
 
 TEST(SimTensor, GoesToTheDeviceAndBack) {

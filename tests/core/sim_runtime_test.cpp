@@ -1,8 +1,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
+#include <semaphore>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "core/error.h"
@@ -386,6 +389,57 @@ TEST_F(SimRuntimeTest, HostMemoryMayGoBothWaysInOneStream) {
   sim_->synchronize(first_);
   sim_->free(data, 8, first_);
   sim_->free(other, 4, second_);
+}
+
+// A thread that loads batches on a stream of its own, two buffers ahead of the work that uses them.
+TEST_F(SimRuntimeTest, AThreadThatPrefetchesOrdersItsCopiesByEvents) {
+  constexpr int kBatches = 50;
+  for (uint64_t seed = 1; seed <= 4; ++seed) {
+    set_sim_seed(seed);
+    struct Slot {
+      float* data = nullptr;
+      float staging = 0;
+      Event loaded, used;
+    };
+    std::array<Slot, 2> slots;
+    for (Slot& slot : slots) {
+      slot.data = floats(1, first_);
+      slot.loaded = sim_->create_event();
+      slot.used = sim_->create_event();
+      sim_->record(slot.used, first_);
+    }
+    float* sum = floats(1, first_);
+    sim_->fill_bytes(sum, 0, 4, first_);
+
+    std::counting_semaphore<2> empty(2);
+    std::counting_semaphore<2> full(0);
+    std::thread loader([&] {
+      for (int batch = 0; batch < kBatches; ++batch) {
+        Slot& slot = slots[static_cast<size_t>(batch % 2)];
+        empty.acquire();
+        sim_->synchronize(second_);  // the staging memory of two batches ago has been read
+        slot.staging = static_cast<float>(batch);
+        sim_->wait(second_, slot.used);
+        sim_->copy_to_device(slot.data, &slot.staging, 4, second_);
+        sim_->record(slot.loaded, second_);
+        full.release();
+      }
+    });
+    for (int batch = 0; batch < kBatches; ++batch) {
+      Slot& slot = slots[static_cast<size_t>(batch % 2)];
+      full.acquire();
+      sim_->wait(first_, slot.loaded);
+      sim_->launch(first_, "add", {{slot.data, false}, {sum, true}},
+                   [sum, data = slot.data](void*) { *sum += *data; });
+      sim_->record(slot.used, first_);
+      empty.release();
+    }
+    loader.join();
+    EXPECT_EQ(value_of(sum, first_), static_cast<float>(kBatches * (kBatches - 1) / 2));
+    for (const Slot& slot : slots) sim_->free(slot.data, 4, first_);
+    sim_->free(sum, 4, first_);
+    sim_->synchronize(first_);
+  }
 }
 
 // ---- capture ----
