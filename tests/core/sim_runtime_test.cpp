@@ -508,6 +508,21 @@ TEST_F(SimRuntimeTest, CapturedStreamsRunInAnyOrderTheirEventsAllow) {
   EXPECT_EQ(orders, (std::set<std::string>{"abcd", "acbd"}));
 }
 
+TEST_F(SimRuntimeTest, ReplaysOfOneGraphFollowEachOtherAcrossStreams) {
+  int runs = 0;
+  sim_->begin_capture(first_);
+  sim_->launch(first_, "count", {}, [&](void*) { ++runs; });
+  const Graph graph = sim_->end_capture(first_);
+  for (uint64_t seed = 1; seed <= 10; ++seed) {
+    set_sim_seed(seed);
+    runs = 0;
+    sim_->replay(graph, first_);
+    sim_->replay(graph, second_);
+    sim_->synchronize(second_);
+    EXPECT_EQ(runs, 2);
+  }
+}
+
 TEST_F(SimRuntimeTest, AReplayIsCheckedAgain) {
   float* data = floats(1, first_);
   sim_->begin_capture(first_);
