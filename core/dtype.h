@@ -15,15 +15,17 @@ enum class DType : uint8_t { f32, f64, bf16, i64, i32, u8, boolean };
 struct BFloat16 {
   uint16_t bits = 0;
 
-  BFloat16() = default;
+  constexpr BFloat16() = default;
   // Rounds to nearest, ties to even; NaN stays NaN.
-  explicit BFloat16(float value) {
+  constexpr explicit BFloat16(float value) {
     const auto word = std::bit_cast<uint32_t>(value);
     const bool is_nan = (word & 0x7FFFFFFFU) > 0x7F800000U;
     bits =
         static_cast<uint16_t>(is_nan ? (word >> 16) | 0x40U : (word + 0x7FFFU + ((word >> 16) & 1U)) >> 16);
   }
-  explicit operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+  constexpr explicit operator float() const {
+    return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+  }
 };
 
 // Bytes of one element.

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "core/random.h"
+#include "core/runtime.h"
 #include "kernels/registry.h"
 
 namespace medfusion::kernels {
@@ -25,11 +26,28 @@ constexpr int kGuardByte = 0xA5;
 
 // A tensor between guard zones, in the layout of its slot.
 struct Guarded {
-  Tensor whole;  // u8 bytes: the tensor and its guards
+  Tensor whole;  // u8 bytes on the host: the tensor and its guards
   Tensor tensor;
+  Tensor device_whole,
+      device_tensor;  // the same on the device of the run; those of the host where that is cpu
+
+  void upload() const {
+    if (device_whole.device() == core::Device{}) return;
+    core::Runtime& runtime = core::runtime(device_whole.device());
+    runtime.copy_to_device(device_whole.view().data, whole.view().data, whole.bytes(),
+                           core::current_stream(device_whole.device()));
+    runtime.synchronize(core::current_stream(device_whole.device()));
+  }
+  void download() const {
+    if (device_whole.device() == core::Device{}) return;
+    core::Runtime& runtime = core::runtime(device_whole.device());
+    runtime.copy_to_host(whole.view().data, device_whole.view().data, whole.bytes(),
+                         core::current_stream(device_whole.device()));
+    runtime.synchronize(core::current_stream(device_whole.device()));
+  }
 };
 
-Guarded make_guarded(const Slot& slot, DType dtype) {
+Guarded make_guarded(const Slot& slot, DType dtype, core::Device device) {
   const int64_t element = core::size_of(dtype);
   Shape outer = slot.shape;
   const int last = slot.shape.rank() - 1;
@@ -43,10 +61,17 @@ Guarded make_guarded(const Slot& slot, DType dtype) {
   Guarded result;
   result.whole = Tensor::empty({(outer.numel() + 2 * kGuard + shift) * element}, DType::u8);
   std::fill_n(result.whole.data<uint8_t>(), result.whole.numel(), static_cast<uint8_t>(kGuardByte));
-  result.tensor = Tensor::borrow(result.whole.data<uint8_t>() + (kGuard + shift) * element, outer, dtype);
-  if (slot.layout == Layout::channel_slice) {
-    result.tensor = result.tensor.slice(last, first_channel, first_channel + slot.shape[last]);
-  }
+  const auto inside = [&](const Tensor& whole) {
+    auto* first = static_cast<uint8_t*>(whole.view().data) + (kGuard + shift) * element;
+    const Tensor tensor = Tensor::borrow(first, outer, dtype, whole.device());
+    return slot.layout == Layout::channel_slice
+               ? tensor.slice(last, first_channel, first_channel + slot.shape[last])
+               : tensor;
+  };
+  result.tensor = inside(result.whole);
+  result.device_whole =
+      device == core::Device{} ? result.whole : Tensor::empty(result.whole.shape(), DType::u8, device);
+  result.device_tensor = inside(result.device_whole);
   return result;
 }
 
@@ -130,20 +155,25 @@ DType run_dtype(const Slot& slot, DType precision) {
 
 class Run {
  public:
-  Run(const OpCase& op_case, DType precision, uint64_t seed)
-      : case_(op_case), precision_(precision), seed_(seed) {
+  Run(const OpCase& op_case, DType precision, uint64_t seed, core::Device device = {})
+      : case_(op_case), precision_(precision), seed_(seed), device_(device) {
+    tensors_.set_device(device);
     uint64_t stream = 0;
     for (const Slot& slot : case_.inputs) {
-      const Tensor& tensor = add("in:" + slot.name, slot, precision);
-      fill_slot(slot, tensor, seed, stream++);
+      const Guarded& guarded = add("in:" + slot.name, slot, precision);
+      fill_slot(slot, guarded.tensor, seed, stream++);
+      guarded.upload();
     }
   }
 
   CaseTensors& tensors() { return tensors_; }
+  // On the host; of the last forward or backward.
+  const Tensor& host(const std::string& key) const { return guarded_.at(key).tensor; }
 
   void forward(const std::string& variant) {
     for (const Slot& slot : case_.outputs) poison(add("out:" + slot.name, slot, precision_));
     case_.forward(tensors_, variant);
+    download();
   }
 
   void backward(const std::string& variant) {
@@ -152,12 +182,15 @@ class Run {
       if (!slot.differentiable) continue;
       Slot upstream = slot;
       upstream.fill = Fill::normal;
-      fill_slot(upstream, add("grad_out:" + slot.name, upstream, precision_), seed_, stream++);
+      const Guarded& guarded = add("grad_out:" + slot.name, upstream, precision_);
+      fill_slot(upstream, guarded.tensor, seed_, stream++);
+      guarded.upload();
     }
     for (const Slot& slot : case_.inputs) {
       if (slot.differentiable) poison(add("grad_in:" + slot.name, slot, precision_));
     }
     case_.backward(tensors_, variant);
+    download();
   }
 
   // sum over outputs of dot(grad_out, out)
@@ -179,18 +212,24 @@ class Run {
   }
 
  private:
-  const Tensor& add(const std::string& key, const Slot& slot, DType precision) {
-    Guarded guarded = make_guarded(slot, run_dtype(slot, precision));
-    tensors_.set(key, guarded.tensor);
-    return (guarded_[key] = std::move(guarded)).tensor;
+  const Guarded& add(const std::string& key, const Slot& slot, DType precision) {
+    Guarded guarded = make_guarded(slot, run_dtype(slot, precision), device_);
+    tensors_.set(key, guarded.device_tensor);
+    return guarded_[key] = std::move(guarded);
   }
-  static void poison(const Tensor& tensor) {
+  static void poison(const Guarded& guarded) {
+    const Tensor& tensor = guarded.tensor;
     if (core::is_floating(tensor.dtype())) tensor.fill(std::numeric_limits<double>::quiet_NaN());
+    guarded.upload();
+  }
+  void download() const {
+    for (const auto& [key, guarded] : guarded_) guarded.download();
   }
 
   const OpCase& case_;
   DType precision_;
   uint64_t seed_;
+  core::Device device_;
   CaseTensors tensors_;
   std::map<std::string, Guarded> guarded_;
 };
@@ -226,11 +265,10 @@ std::string label(const OpCase& op_case, const std::string& variant) {
 
 }  // namespace
 
-std::vector<std::string> cpu_variants(const std::string& operation) {
+std::vector<std::string> variants_of(const std::string& operation, core::DeviceType device) {
   std::vector<std::string> names;
   for (const VariantInfo& info : all_variants()) {
-    const bool fits =
-        info.operation == operation && info.device == core::DeviceType::cpu && info.name != "reference";
+    const bool fits = info.operation == operation && info.device == device && info.name != "reference";
     if (fits && std::find(names.begin(), names.end(), info.name) == names.end()) names.push_back(info.name);
   }
   return names;
@@ -282,17 +320,18 @@ std::vector<std::string> check_gradients(const OpCase& op_case, const CheckOptio
 }
 
 std::vector<std::string> check_parity(const OpCase& op_case, const std::string& variant,
-                                      const CheckOptions& options) {
+                                      const CheckOptions& options, bool* supported) {
   std::vector<std::string> failures;
+  if (supported != nullptr) *supported = true;
   const std::string who = label(op_case, variant);
   const double tolerance = kParityTolerance * op_case.tolerance;
   try {
     Run expected(op_case, DType::f64, options.seed);
     expected.forward("reference");
-    Run actual(op_case, DType::f32, options.seed);
+    Run actual(op_case, DType::f32, options.seed, options.device);
     actual.forward(variant);
     for (const Slot& slot : op_case.outputs) {
-      compare(expected.tensors().out(slot.name), actual.tensors().out(slot.name), tolerance,
+      compare(expected.host("out:" + slot.name), actual.host("out:" + slot.name), tolerance,
               who + " " + slot.name, failures);
     }
     if (op_case.backward) {
@@ -300,11 +339,14 @@ std::vector<std::string> check_parity(const OpCase& op_case, const std::string& 
       actual.backward(variant);
       for (const Slot& slot : op_case.inputs) {
         if (!slot.differentiable) continue;
-        compare(expected.tensors().grad_in(slot.name), actual.tensors().grad_in(slot.name), tolerance,
+        compare(expected.host("grad_in:" + slot.name), actual.host("grad_in:" + slot.name), tolerance,
                 who + " gradient of " + slot.name, failures);
       }
     }
     actual.check_guards(failures, who);
+  } catch (const NoVariant& error) {
+    if (options.device == core::Device{}) failures.push_back(fmt::format("{}: {}", who, error.what()));
+    if (supported != nullptr) *supported = false;
   } catch (const std::exception& error) {
     failures.push_back(fmt::format("{}: {}", who, error.what()));
   }

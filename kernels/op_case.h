@@ -50,6 +50,9 @@ class CaseTensors {
   core::Tensor& grad_out(const std::string& name) { return find("grad_out:" + name); }
   core::Tensor& grad_in(const std::string& name) { return find("grad_in:" + name); }
   void set(const std::string& key, core::Tensor tensor) { tensors_[key] = std::move(tensor); }
+  // Where the tensors lie; all on one device.
+  core::DeviceType device() const { return device_.type; }
+  void set_device(core::Device device) { device_ = device; }
   const std::map<std::string, core::Tensor>& all() const { return tensors_; }
 
  private:
@@ -59,6 +62,7 @@ class CaseTensors {
     return found->second;
   }
   std::map<std::string, core::Tensor> tensors_;
+  core::Device device_;
 };
 
 struct OpCase {
@@ -66,9 +70,9 @@ struct OpCase {
   std::string name;       // "rows=33 width=7"
   std::vector<Slot> inputs;
   std::vector<Slot> outputs;  // also what forward saves for backward (differentiable = false)
-  // Build the argument struct from t.in, t.out (and t.grad_out, t.grad_in) and call dispatch(args, cpu,
-  // variant). A backward writes every grad_in of a differentiable input in full, or accumulates where its
-  // contract says so (then the case zeroes it first).
+  // Build the argument struct from t.in, t.out (and t.grad_out, t.grad_in) and call dispatch(args,
+  // t.device(), variant). A backward writes every grad_in of a differentiable input in full, or accumulates
+  // where its contract says so (then the case zeroes it first).
   std::function<void(CaseTensors& t, const std::string& variant)> forward;
   std::function<void(CaseTensors& t, const std::string& variant)> backward;  // may be empty
   double tolerance = 1.0;  // multiplies the table's tolerance; not 1 needs a reason in a comment

@@ -26,8 +26,8 @@ void add_info(VariantInfo info) { infos().push_back(std::move(info)); }
 
 void throw_no_variant(const char* operation, const char* direction, core::DeviceType device,
                       const std::string& wanted) {
-  throw core::Error(fmt::format("{} {}: no variant{} on {} supports these arguments", operation, direction,
-                                wanted.empty() ? "" : " '" + wanted + "'", core::name_of(device)));
+  throw NoVariant(fmt::format("{} {}: no variant{} on {} supports these arguments", operation, direction,
+                              wanted.empty() ? "" : " '" + wanted + "'", core::name_of(device)));
 }
 
 }  // namespace detail

@@ -35,6 +35,12 @@ struct VariantInfo {
   int priority;
 };
 
+// No variant takes the arguments. Checks skip a case for it; to everybody else it is a failure at run time.
+class NoVariant : public core::Error {
+ public:
+  using core::Error::Error;
+};
+
 // Every registered variant, sorted by operation, direction and falling priority.
 std::vector<VariantInfo> all_variants();
 
@@ -45,7 +51,7 @@ std::string kernel_override(const std::string& operation);
 
 namespace detail {
 void add_info(VariantInfo info);
-// An error for a dispatch that found nothing.
+// Throws NoVariant, for a dispatch that found nothing.
 [[noreturn]] void throw_no_variant(const char* operation, const char* direction, core::DeviceType device,
                                    const std::string& wanted);
 }  // namespace detail

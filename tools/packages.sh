@@ -5,7 +5,7 @@ set -euo pipefail
 packages=(
   g++ cmake ninja-build pkg-config git ccache mold
   libeigen3-dev libhwy-dev libstb-dev libcli11-dev libtomlplusplus-dev nlohmann-json3-dev libspdlog-dev libfmt-dev
-  libzip-dev zlib1g-dev libxxhash-dev libgtest-dev libgmock-dev libbenchmark-dev
+  libzip-dev zlib1g-dev libxxhash-dev libboost-context-dev libgtest-dev libgmock-dev libbenchmark-dev
 )
 missing=()
 for package in "${packages[@]}"; do

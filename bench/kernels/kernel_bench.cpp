@@ -66,7 +66,7 @@ void register_all() {
   for (const std::string& operation : operations_with_cases()) {
     for (const OpCase& op_case : cases_of(operation)) {
       if (!op_case.bench) continue;
-      for (const std::string& variant : cpu_variants(operation)) {
+      for (const std::string& variant : variants_of(operation, core::DeviceType::cpu)) {
         for (const bool backward : {false, true}) {
           if (backward && !op_case.backward) continue;
           const std::string name =

@@ -13,12 +13,11 @@ OpCase make(Activation function, const std::string& name, const core::Shape& sha
   c.inputs = {{.name = "x", .shape = shape, .fill = fill, .layout = layout}};
   c.outputs = {{.name = "y", .shape = shape, .layout = layout}};
   c.forward = [function](CaseTensors& t, const std::string& variant) {
-    dispatch<ActivationForward>({function, t.in("x").view(), t.out("y").view()}, core::DeviceType::cpu,
-                                variant);
+    dispatch<ActivationForward>({function, t.in("x").view(), t.out("y").view()}, t.device(), variant);
   };
   c.backward = [function](CaseTensors& t, const std::string& variant) {
     dispatch<ActivationBackward>({function, t.in("x").view(), t.grad_out("y").view(), t.grad_in("x").view()},
-                                 core::DeviceType::cpu, variant);
+                                 t.device(), variant);
   };
   c.bytes = 8.0 * static_cast<double>(shape.numel());
   c.flops = static_cast<double>(shape.numel());

@@ -66,7 +66,7 @@ OpCase make(const std::string& name, int64_t batch, int64_t heads, int64_t width
     if (key) a.key_mask = t.in("key_mask").view();
     if (pair) a.pair_mask = t.in("pair_mask").view();
     if (probabilities) a.probabilities = t.out("probabilities").view();
-    dispatch<AttentionForward>(a, core::DeviceType::cpu, variant);
+    dispatch<AttentionForward>(a, t.device(), variant);
   };
   c.backward = [=](CaseTensors& t, const std::string& variant) {
     AttentionBackward a{.heads = heads,
@@ -84,7 +84,7 @@ OpCase make(const std::string& name, int64_t batch, int64_t heads, int64_t width
                         .grad_v = t.grad_in("v").view()};
     if (key) a.key_mask = t.in("key_mask").view();
     if (pair) a.pair_mask = t.in("pair_mask").view();
-    dispatch<AttentionBackward>(a, core::DeviceType::cpu, variant);
+    dispatch<AttentionBackward>(a, t.device(), variant);
   };
   c.flops = 4.0 * static_cast<double>(q_shape.numel() * keys);
   c.bytes = 4.0 * static_cast<double>(2 * q_shape.numel() + 2 * k_shape.numel());

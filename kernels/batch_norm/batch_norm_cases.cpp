@@ -5,7 +5,6 @@
 namespace medfusion::kernels {
 namespace {
 
-using core::DeviceType;
 using core::Shape;
 
 OpCase make(const std::string& name, const Shape& shape, bool training, bool relu,
@@ -31,14 +30,14 @@ OpCase make(const std::string& name, const Shape& shape, bool training, bool rel
         {t.in("x").view(), t.in("weight").view(), t.in("bias").view(), t.out("new_running_mean").view(),
          t.out("new_running_var").view(), t.out("y").view(), t.out("mean").view(), t.out("inv_std").view(),
          training, relu},
-        DeviceType::cpu, variant);
+        t.device(), variant);
   };
   c.backward = [=](CaseTensors& t, const std::string& variant) {
     dispatch<BatchNormBackward>(
         {t.in("x").view(), t.in("weight").view(), t.in("bias").view(), t.out("mean").view(),
          t.out("inv_std").view(), t.grad_out("y").view(), t.grad_in("x").view(), t.grad_in("weight").view(),
          t.grad_in("bias").view(), training, relu},
-        DeviceType::cpu, variant);
+        t.device(), variant);
   };
   c.flops = (training ? 7.0 : 2.0) * static_cast<double>(shape.numel());
   c.bytes = (training ? 12.0 : 8.0) * static_cast<double>(shape.numel());  // training reads x twice
@@ -55,7 +54,7 @@ OpCase statistics(const Shape& shape, Layout layout) {
                {.name = "variance", .shape = channels, .differentiable = false}};
   c.forward = [](CaseTensors& t, const std::string& variant) {
     dispatch<BatchNormStatistics>({t.in("x").view(), t.out("mean").view(), t.out("variance").view()},
-                                  DeviceType::cpu, variant);
+                                  t.device(), variant);
   };
   c.flops = 5.0 * static_cast<double>(shape.numel());
   c.bytes = 4.0 * static_cast<double>(shape.numel());

@@ -24,12 +24,12 @@ OpCase make(const std::string& name, core::Shape shape, int dimension, const std
   c.forward = [=](CaseTensors& t, const std::string& variant) {
     ConcatForward a{dimension, {}, t.out("y").view()};
     for (size_t n = 0; n < count; ++n) a.inputs.push_back(t.in(fmt::format("x{}", n)).view());
-    dispatch<ConcatForward>(a, core::DeviceType::cpu, variant);
+    dispatch<ConcatForward>(a, t.device(), variant);
   };
   c.backward = [=](CaseTensors& t, const std::string& variant) {
     ConcatBackward a{dimension, t.grad_out("y").view(), {}};
     for (size_t n = 0; n < count; ++n) a.grads.push_back(t.grad_in(fmt::format("x{}", n)).view());
-    dispatch<ConcatBackward>(a, core::DeviceType::cpu, variant);
+    dispatch<ConcatBackward>(a, t.device(), variant);
   };
   c.bytes = 8.0 * static_cast<double>(shape.numel());
   return c;

@@ -40,7 +40,7 @@ OpCase make(const Setup& s) {
                             .stride = s.stride,
                             .padding = s.padding};
     if (s.bias) args.bias = t.in("bias").view();
-    dispatch(args, core::DeviceType::cpu, variant);
+    dispatch(args, t.device(), variant);
   };
   c.backward = [=](CaseTensors& t, const std::string& variant) {
     ConvolutionBackward args{.x = t.in("x").view(),
@@ -53,7 +53,7 @@ OpCase make(const Setup& s) {
                              .accumulate_x = s.accumulate};
     if (s.bias) args.grad_bias = t.grad_in("bias").view();
     if (s.accumulate) t.grad_in("x").fill(0.75);
-    dispatch(args, core::DeviceType::cpu, variant);
+    dispatch(args, t.device(), variant);
   };
   if (s.accumulate) c.gradcheck = false;  // the 0.75 it starts from is not part of the gradient
   const auto taps = static_cast<double>(weight.numel());

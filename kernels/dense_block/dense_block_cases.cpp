@@ -84,14 +84,14 @@ void forward(CaseTensors& t, const Setup& s, const std::string& variant) {
   const Tensor& y = t.out("y");
   y.slice(3, 0, s.x[3]).copy_from(t.in("x"));
   // Kept between the directions, but not compared: a variant need not write the last layer's.
-  t.set("saved mean", Tensor::empty({y.size(3)}, y.dtype()));
-  t.set("saved inv_std", Tensor::empty({y.size(3)}, y.dtype()));
+  t.set("saved mean", Tensor::empty({y.size(3)}, y.dtype(), y.device()));
+  t.set("saved inv_std", Tensor::empty({y.size(3)}, y.dtype(), y.device()));
   dispatch(DenseBlockForward{.buffer = y.view(),
                              .mean = t.all().at("saved mean").view(),
                              .inv_std = t.all().at("saved inv_std").view(),
                              .layers = layers_of(t, s),
                              .training = s.training},
-           core::DeviceType::cpu, variant);
+           t.device(), variant);
 }
 
 void backward(CaseTensors& t, const Setup& s, const std::string& variant) {
@@ -109,7 +109,7 @@ void backward(CaseTensors& t, const Setup& s, const std::string& variant) {
                               .gradient = gradient.view(),
                               .gradients = gradients,
                               .training = s.training},
-           core::DeviceType::cpu, variant);
+           t.device(), variant);
   t.grad_in("x").copy_from(gradient.slice(3, 0, s.x[3]));
 }
 

@@ -15,12 +15,12 @@ OpCase make(double probability, const core::Shape& shape, Layout layout = Layout
   constexpr uint64_t kSeed = (uint64_t{7} << 32) + 5;
   constexpr uint64_t kStream = (uint64_t{3} << 32) + 11;
   c.forward = [=](CaseTensors& t, const std::string& variant) {
-    dispatch<DropoutForward>({probability, kSeed, kStream, t.in("x").view(), t.out("y").view()},
-                             core::DeviceType::cpu, variant);
+    dispatch<DropoutForward>({probability, kSeed, kStream, t.in("x").view(), t.out("y").view()}, t.device(),
+                             variant);
   };
   c.backward = [=](CaseTensors& t, const std::string& variant) {
     dispatch<DropoutBackward>({probability, kSeed, kStream, t.grad_out("y").view(), t.grad_in("x").view()},
-                              core::DeviceType::cpu, variant);
+                              t.device(), variant);
   };
   c.bytes = 8.0 * static_cast<double>(shape.numel());
   c.flops = static_cast<double>(shape.numel());

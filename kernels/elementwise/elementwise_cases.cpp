@@ -5,7 +5,6 @@
 namespace medfusion::kernels {
 namespace {
 
-using core::DeviceType;
 using core::Shape;
 
 OpCase binary(Binary function, const std::string& name, const Shape& a, const Shape& b,
@@ -18,13 +17,13 @@ OpCase binary(Binary function, const std::string& name, const Shape& a, const Sh
               {.name = "b", .shape = b, .fill = Fill::positive, .layout = layout}};  // a divisor away from 0
   c.outputs = {{.name = "y", .shape = y, .layout = layout}};
   c.forward = [function](CaseTensors& t, const std::string& variant) {
-    dispatch<BinaryForward>({function, t.in("a").view(), t.in("b").view(), t.out("y").view()},
-                            DeviceType::cpu, variant);
+    dispatch<BinaryForward>({function, t.in("a").view(), t.in("b").view(), t.out("y").view()}, t.device(),
+                            variant);
   };
   c.backward = [function](CaseTensors& t, const std::string& variant) {
     dispatch<BinaryBackward>({function, t.in("a").view(), t.in("b").view(), t.grad_out("y").view(),
                               t.grad_in("a").view(), t.grad_in("b").view()},
-                             DeviceType::cpu, variant);
+                             t.device(), variant);
   };
   c.flops = static_cast<double>(y.numel());
   c.bytes = 4.0 * static_cast<double>(a.numel() + b.numel() + y.numel());
@@ -38,11 +37,10 @@ OpCase affine(const Shape& shape, Layout layout) {
   c.inputs = {{.name = "x", .shape = shape, .layout = layout}};
   c.outputs = {{.name = "y", .shape = shape, .layout = layout}};
   c.forward = [](CaseTensors& t, const std::string& variant) {
-    dispatch<AffineForward>({-1.5, 0.25, t.in("x").view(), t.out("y").view()}, DeviceType::cpu, variant);
+    dispatch<AffineForward>({-1.5, 0.25, t.in("x").view(), t.out("y").view()}, t.device(), variant);
   };
   c.backward = [](CaseTensors& t, const std::string& variant) {
-    dispatch<AffineForward>({-1.5, 0.0, t.grad_out("y").view(), t.grad_in("x").view()}, DeviceType::cpu,
-                            variant);
+    dispatch<AffineForward>({-1.5, 0.0, t.grad_out("y").view(), t.grad_in("x").view()}, t.device(), variant);
   };
   c.flops = 2.0 * static_cast<double>(shape.numel());
   c.bytes = 8.0 * static_cast<double>(shape.numel());
@@ -55,13 +53,13 @@ OpCase transposed() {
   c.forward = [](CaseTensors& t, const std::string& variant) {
     dispatch<BinaryForward>({Binary::mul, t.in("a").transpose(0, 1).view(), t.in("b").transpose(0, 1).view(),
                              t.out("y").transpose(0, 1).view()},
-                            DeviceType::cpu, variant);
+                            t.device(), variant);
   };
   c.backward = [](CaseTensors& t, const std::string& variant) {
     dispatch<BinaryBackward>({Binary::mul, t.in("a").transpose(0, 1).view(), t.in("b").transpose(0, 1).view(),
                               t.grad_out("y").transpose(0, 1).view(), t.grad_in("a").transpose(0, 1).view(),
                               t.grad_in("b").transpose(0, 1).view()},
-                             DeviceType::cpu, variant);
+                             t.device(), variant);
   };
   return c;
 }

@@ -19,12 +19,12 @@ OpCase make(const std::string& name, int64_t rows, int64_t width, int64_t count,
                .limit = rows}};
   c.outputs = {{.name = "y", .shape = {count, width}, .layout = layout}};
   c.forward = [](CaseTensors& t, const std::string& variant) {
-    dispatch<EmbeddingForward>({t.in("weight").view(), t.in("ids").view(), t.out("y").view()},
-                               core::DeviceType::cpu, variant);
+    dispatch<EmbeddingForward>({t.in("weight").view(), t.in("ids").view(), t.out("y").view()}, t.device(),
+                               variant);
   };
   c.backward = [](CaseTensors& t, const std::string& variant) {
     dispatch<EmbeddingBackward>({t.in("ids").view(), t.grad_out("y").view(), t.grad_in("weight").view()},
-                                core::DeviceType::cpu, variant);
+                                t.device(), variant);
   };
   c.bytes = 8.0 * static_cast<double>(count * width);
   return c;

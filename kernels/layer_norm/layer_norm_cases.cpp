@@ -5,7 +5,6 @@
 namespace medfusion::kernels {
 namespace {
 
-using core::DeviceType;
 using core::Shape;
 
 OpCase make(const std::string& name, const Shape& shape, Layout layout = Layout::contiguous) {
@@ -23,13 +22,13 @@ OpCase make(const std::string& name, const Shape& shape, Layout layout = Layout:
   c.forward = [](CaseTensors& t, const std::string& variant) {
     dispatch<LayerNormForward>({t.in("x").view(), t.in("weight").view(), t.in("bias").view(),
                                 t.out("y").view(), t.out("mean").view(), t.out("inv_std").view()},
-                               DeviceType::cpu, variant);
+                               t.device(), variant);
   };
   c.backward = [](CaseTensors& t, const std::string& variant) {
     dispatch<LayerNormBackward>(
         {t.in("x").view(), t.in("weight").view(), t.out("mean").view(), t.out("inv_std").view(),
          t.grad_out("y").view(), t.grad_in("x").view(), t.grad_in("weight").view(), t.grad_in("bias").view()},
-        DeviceType::cpu, variant);
+        t.device(), variant);
   };
   c.flops = 8.0 * static_cast<double>(shape.numel());
   c.bytes = 8.0 * static_cast<double>(shape.numel());

@@ -37,12 +37,12 @@ OpCase make(const LossFormula& formula, const std::string& name, const core::Sha
     if (options.all_unknown) t.in("targets").fill(std::numeric_limits<double>::quiet_NaN());
     dispatch<LossForward>({formula, t.in("logits").view(), t.in("targets").view(), weight(t),
                            t.out("loss").view(), t.out("known").view()},
-                          core::DeviceType::cpu, variant);
+                          t.device(), variant);
   };
   c.backward = [=](CaseTensors& t, const std::string& variant) {
     dispatch<LossBackward>({formula, t.in("logits").view(), t.in("targets").view(), weight(t),
                             t.out("known").view(), t.grad_out("loss").view(), t.grad_in("logits").view()},
-                           core::DeviceType::cpu, variant);
+                           t.device(), variant);
   };
   c.bytes = 8.0 * static_cast<double>(shape.numel());
   c.flops = 40.0 * static_cast<double>(shape.numel());

@@ -41,7 +41,7 @@ OpCase make(int64_t m, int64_t n, int64_t k, const Options& o = {}) {
                        .accumulate = o.accumulate};
     if (o.bias) args.bias = t.in("bias").view();
     if (o.accumulate) t.out("c").fill(0.75);
-    dispatch(args, core::DeviceType::cpu, variant);
+    dispatch(args, t.device(), variant);
   };
   c.backward = [=](CaseTensors& t, const std::string& variant) {
     MatmulBackward args{.a = operand(t.in("a").view(), o.transpose_a),
@@ -50,7 +50,7 @@ OpCase make(int64_t m, int64_t n, int64_t k, const Options& o = {}) {
                         .grad_a = operand(t.grad_in("a").view(), o.transpose_a),
                         .grad_b = operand(t.grad_in("b").view(), o.transpose_b)};
     if (o.bias) args.grad_bias = t.grad_in("bias").view();
-    dispatch(args, core::DeviceType::cpu, variant);
+    dispatch(args, t.device(), variant);
   };
   const auto matrices = static_cast<double>(std::max<int64_t>(1, o.batch));
   c.flops = 2.0 * matrices * static_cast<double>(m * n * k);

@@ -5,8 +5,6 @@
 namespace medfusion::kernels {
 namespace {
 
-constexpr auto kCpu = core::DeviceType::cpu;
-
 // Updates work in place, so a case copies its inputs to its outputs and updates those. None is a function to
 // differentiate: gradcheck is off.
 OpCase make(const std::string& name, const core::Shape& shape, Layout layout) {
@@ -45,7 +43,7 @@ OpCase adamw(const core::Shape& shape, Layout layout, int64_t step, double weigh
                          .gradient = t.in("g").view(),
                          .first_moment = t.out("m").view(),
                          .second_moment = t.out("v").view()},
-                        kCpu, variant);
+                        t.device(), variant);
   };
   c.bytes = 28.0 * static_cast<double>(shape.numel());
   c.flops = 15.0 * static_cast<double>(shape.numel());
@@ -71,7 +69,7 @@ OpCase sgd(const core::Shape& shape, Layout layout, double momentum, bool nester
                        .parameter = t.out("p").view(),
                        .gradient = t.in("g").view(),
                        .velocity = momentum != 0.0 ? t.out("u").view() : core::View{}},
-                      kCpu, variant);
+                      t.device(), variant);
   };
   c.bytes = (momentum != 0.0 ? 20.0 : 12.0) * static_cast<double>(shape.numel());
   c.flops = (momentum != 0.0 ? 7.0 : 5.0) * static_cast<double>(shape.numel());
@@ -83,7 +81,7 @@ OpCase squared_norm(const core::Shape& shape, Layout layout) {
   c.inputs = {slot("x", shape, layout)};
   c.outputs = {{.name = "sum", .shape = {1}, .dtype = core::DType::f64}};
   c.forward = [](CaseTensors& t, const std::string& variant) {
-    dispatch<SquaredNorm>({t.in("x").view(), t.out("sum").view()}, kCpu, variant);
+    dispatch<SquaredNorm>({t.in("x").view(), t.out("sum").view()}, t.device(), variant);
   };
   c.tolerance = 1e-8;  // both sum in double: only the order differs
   c.bytes = 4.0 * static_cast<double>(shape.numel());
@@ -97,7 +95,7 @@ OpCase average(const core::Shape& shape, Layout layout) {
   c.outputs = {slot("average", shape, layout)};
   c.forward = [](CaseTensors& t, const std::string& variant) {
     t.out("average").copy_from(t.in("average"));
-    dispatch<AverageStep>({0.7, t.in("value").view(), t.out("average").view()}, kCpu, variant);
+    dispatch<AverageStep>({0.7, t.in("value").view(), t.out("average").view()}, t.device(), variant);
   };
   c.bytes = 12.0 * static_cast<double>(shape.numel());
   c.flops = 3.0 * static_cast<double>(shape.numel());

@@ -5,7 +5,6 @@
 namespace medfusion::kernels {
 namespace {
 
-using core::DeviceType;
 using core::Shape;
 
 OpCase make(Pooling function, const PoolingWindow& window, const Shape& x,
@@ -24,12 +23,12 @@ OpCase make(Pooling function, const PoolingWindow& window, const Shape& x,
   c.forward = [=](CaseTensors& t, const std::string& variant) {
     dispatch<PoolingForward>(
         {function, window, t.in("x").view(), t.out("y").view(), max ? t.out("argmax").view() : core::View()},
-        DeviceType::cpu, variant);
+        t.device(), variant);
   };
   c.backward = [=](CaseTensors& t, const std::string& variant) {
     dispatch<PoolingBackward>({function, window, max ? t.out("argmax").view() : core::View(),
                                t.grad_out("y").view(), t.grad_in("x").view()},
-                              DeviceType::cpu, variant);
+                              t.device(), variant);
   };
   c.flops = static_cast<double>(y.numel() * window.kernel * window.kernel);
   c.bytes = 4.0 * static_cast<double>(x.numel() + y.numel());
@@ -50,12 +49,12 @@ OpCase global(Pooling function, const Shape& x, Layout layout = Layout::contiguo
   c.forward = [=](CaseTensors& t, const std::string& variant) {
     dispatch<GlobalPoolingForward>(
         {function, t.in("x").view(), t.out("y").view(), max ? t.out("argmax").view() : core::View()},
-        DeviceType::cpu, variant);
+        t.device(), variant);
   };
   c.backward = [=](CaseTensors& t, const std::string& variant) {
     dispatch<GlobalPoolingBackward>({function, max ? t.out("argmax").view() : core::View(),
                                      t.grad_out("y").view(), t.grad_in("x").view()},
-                                    DeviceType::cpu, variant);
+                                    t.device(), variant);
   };
   c.flops = static_cast<double>(x.numel());
   c.bytes = 4.0 * static_cast<double>(x.numel() + y.numel());

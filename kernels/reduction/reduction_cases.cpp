@@ -5,7 +5,6 @@
 namespace medfusion::kernels {
 namespace {
 
-using core::DeviceType;
 using core::Shape;
 
 OpCase make(Reduction function, const std::string& name, const Shape& x, const Shape& y,
@@ -21,12 +20,12 @@ OpCase make(Reduction function, const std::string& name, const Shape& x, const S
   c.forward = [=](CaseTensors& t, const std::string& variant) {
     dispatch<ReduceForward>(
         {function, t.in("x").view(), t.out("y").view(), max ? t.out("argmax").view() : core::View()},
-        DeviceType::cpu, variant);
+        t.device(), variant);
   };
   c.backward = [=](CaseTensors& t, const std::string& variant) {
     dispatch<ReduceBackward>({function, max ? t.out("argmax").view() : core::View(), t.grad_out("y").view(),
                               t.grad_in("x").view()},
-                             DeviceType::cpu, variant);
+                             t.device(), variant);
   };
   c.flops = static_cast<double>(x.numel());
   c.bytes = 4.0 * static_cast<double>(x.numel() + y.numel());
@@ -40,12 +39,12 @@ OpCase transposed(Reduction function, const std::string& name) {
   c.forward = [=](CaseTensors& t, const std::string& variant) {
     dispatch<ReduceForward>({function, t.in("x").transpose(0, 1).view(), t.out("y").transpose(0, 1).view(),
                              max ? t.out("argmax").transpose(0, 1).view() : core::View()},
-                            DeviceType::cpu, variant);
+                            t.device(), variant);
   };
   c.backward = [=](CaseTensors& t, const std::string& variant) {
     dispatch<ReduceBackward>({function, max ? t.out("argmax").transpose(0, 1).view() : core::View(),
                               t.grad_out("y").transpose(0, 1).view(), t.grad_in("x").transpose(0, 1).view()},
-                             DeviceType::cpu, variant);
+                             t.device(), variant);
   };
   return c;
 }

@@ -7,7 +7,6 @@
 namespace medfusion::kernels {
 namespace {
 
-using core::DeviceType;
 using core::Shape;
 
 OpCase make(const std::string& name, const Shape& shape, Layout layout = Layout::contiguous) {
@@ -17,11 +16,11 @@ OpCase make(const std::string& name, const Shape& shape, Layout layout = Layout:
   c.inputs = {{.name = "x", .shape = shape, .layout = layout}};
   c.outputs = {{.name = "y", .shape = shape, .layout = layout}};
   c.forward = [](CaseTensors& t, const std::string& variant) {
-    dispatch<SoftmaxForward>({t.in("x").view(), t.out("y").view()}, DeviceType::cpu, variant);
+    dispatch<SoftmaxForward>({t.in("x").view(), t.out("y").view()}, t.device(), variant);
   };
   c.backward = [](CaseTensors& t, const std::string& variant) {
-    dispatch<SoftmaxBackward>({t.out("y").view(), t.grad_out("y").view(), t.grad_in("x").view()},
-                              DeviceType::cpu, variant);
+    dispatch<SoftmaxBackward>({t.out("y").view(), t.grad_out("y").view(), t.grad_in("x").view()}, t.device(),
+                              variant);
   };
   c.flops = 5.0 * static_cast<double>(shape.numel());
   c.bytes = 8.0 * static_cast<double>(shape.numel());

@@ -25,12 +25,12 @@ OpCase make(Resize resize, const std::string& name, int64_t batch, Size in, Size
   c.forward = [=](CaseTensors& t, const std::string& variant) {
     UpsampleAddForward a{resize, t.in("x").view(), t.in("lateral").view(), {}, t.out("y").view()};
     if (bias) a.bias = t.in("bias").view();
-    dispatch<UpsampleAddForward>(a, core::DeviceType::cpu, variant);
+    dispatch<UpsampleAddForward>(a, t.device(), variant);
   };
   c.backward = [=](CaseTensors& t, const std::string& variant) {
     UpsampleAddBackward a{resize, t.grad_out("y").view(), t.grad_in("x").view(), {}};
     if (bias) a.grad_bias = t.grad_in("bias").view();
-    dispatch<UpsampleAddBackward>(a, core::DeviceType::cpu, variant);
+    dispatch<UpsampleAddBackward>(a, t.device(), variant);
     t.grad_in("lateral").copy_from(t.grad_out("y"));  // the contract: grad_y itself
   };
   c.bytes = 4.0 * static_cast<double>(x_shape.numel() + 2 * y_shape.numel());

@@ -1,0 +1,315 @@
+// Each detector of the simulator, shown a kernel that commits its fault, and the same kernel without it.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "core/tensor.h"
+#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/reduce.cuh"
+
+namespace medfusion::kernels {
+namespace {
+
+using core::Tensor;
+using cuda::Global;
+using cuda::load;
+using cuda::Shared;
+using cuda::SharedMemory;
+using testing::AllOf;
+using testing::AnyOf;
+using testing::HasSubstr;
+
+constexpr core::Device kSim{core::DeviceType::sim, 0};
+
+// Restores the seed of the simulator.
+class Simulator : public testing::Test {
+ protected:
+  void TearDown() override { core::set_sim_seed(before_); }
+  uint64_t before_ = core::sim_seed();
+};
+
+// Runs one block of `threads`; returns the error, or "" where there was none.
+template <class Kernel>
+std::string fault_of(int threads, int64_t shared_bytes, const Kernel& kernel) {
+  try {
+    simulator::run("faulty", {1}, {static_cast<unsigned>(threads)}, shared_bytes, kernel);
+  } catch (const core::Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+int thread() { return static_cast<int>(threadIdx.x); }
+
+TEST_F(Simulator, ARunReachesEveryThreadOfEveryBlockOnce) {
+  std::multiset<int> seen;
+  simulator::run("all", {3, 2, 2}, {4, 3, 2}, 0, [&] {
+    const dim3 b = blockIdx, t = threadIdx, g = gridDim, d = blockDim;
+    const auto block = (b.z * g.y + b.y) * g.x + b.x;
+    seen.insert(static_cast<int>(block * 24 + (t.z * d.y + t.y) * d.x + t.x));
+  });
+  ASSERT_EQ(seen.size(), 12U * 24U);
+  EXPECT_EQ(std::set<int>(seen.begin(), seen.end()).size(), seen.size());
+}
+
+TEST_F(Simulator, TheOrderOfThreadsFollowsTheSeed) {
+  const auto order = [](uint64_t seed) {
+    core::set_sim_seed(seed);
+    std::vector<int> result;
+    simulator::run("order", {4}, {64}, 0, [&] { result.push_back(thread()); });
+    return result;
+  };
+  EXPECT_EQ(order(1), order(1));
+  EXPECT_NE(order(1), order(2));
+}
+
+TEST_F(Simulator, BarriersMakeWritesVisible) {
+  std::vector<float> result(64);
+  EXPECT_EQ(fault_of(64, 256,
+                     [&] {
+                       SharedMemory memory;
+                       const auto tile = memory.take<float>(64);
+                       tile[thread()] = static_cast<float>(thread());
+                       __syncthreads();
+                       result[static_cast<size_t>(thread())] = tile[63 - thread()];
+                       __syncthreads();
+                       tile[63 - thread()] = 0.0F;
+                     }),
+            "");
+  for (int i = 0; i < 64; ++i) EXPECT_EQ(result[static_cast<size_t>(i)], static_cast<float>(63 - i));
+}
+
+TEST_F(Simulator, AMissingBarrierIsARace) {
+  const auto race = [](bool read_first) {
+    return fault_of(64, 256, [=] {
+      SharedMemory memory;
+      const auto tile = memory.take<float>(64);
+      tile[thread()] = 1.0F;
+      __syncthreads();
+      if (read_first) {
+        const float other = tile[63 - thread()];
+        tile[thread()] = other;  // somebody may not have read it yet
+      } else {
+        tile[thread()] = 2.0F;
+        const float other = tile[63 - thread()];
+        EXPECT_GT(other, 0.0F);
+      }
+    });
+  };
+  EXPECT_THAT(race(false), AllOf(HasSubstr("faulty: block (0,0,0) thread ("),
+                                 HasSubstr("simulator_test.cpp:"), HasSubstr("race: "),
+                                 HasSubstr("without a barrier between"), HasSubstr("[MEDFUSION_SIM_SEED=")));
+  EXPECT_THAT(race(true), HasSubstr("race: "));
+}
+
+TEST_F(Simulator, TwoThreadsThatWriteOneElementRace) {
+  EXPECT_THAT(fault_of(2, 4,
+                       [] {
+                         SharedMemory memory;
+                         const auto one = memory.take<float>(1);
+                         one[0] = 1.0F;
+                       }),
+              HasSubstr("race: write to shared memory that thread"));
+}
+
+TEST_F(Simulator, WarpSynchronizationOrdersItsWarpOnly) {
+  const auto exchange = [](int threads, int distance) {
+    return fault_of(threads, threads * 4, [=] {
+      SharedMemory memory;
+      const auto tile = memory.take<float>(threads);
+      tile[thread()] = 1.0F;
+      __syncwarp();
+      const float other = tile[(thread() + distance) % threads];
+      EXPECT_EQ(other, 1.0F);
+    });
+  };
+  EXPECT_EQ(exchange(32, 1), "");
+  EXPECT_THAT(exchange(64, 32), AnyOf(HasSubstr("race: "), HasSubstr("never written")));
+}
+
+TEST_F(Simulator, ReadsOfUnwrittenSharedMemoryAreFound) {
+  EXPECT_THAT(fault_of(1, 8,
+                       [] {
+                         SharedMemory memory;
+                         const auto tile = memory.take<float>(2);
+                         tile[0] = 1.0F;
+                         const float value = tile[1];
+                         EXPECT_EQ(value, value);
+                       }),
+              HasSubstr("read of shared memory never written"));
+}
+
+TEST_F(Simulator, SharedMemoryOfAnEarlierBlockIsNotWritten) {
+  bool first = true;
+  EXPECT_THROW(simulator::run("blocks", {2}, {1}, 4,
+                              [&] {
+                                SharedMemory memory;
+                                const auto tile = memory.take<float>(1);
+                                if (std::exchange(first, false)) tile[0] = 1.0F;
+                                const float value = tile[0];
+                                EXPECT_EQ(value, 1.0F);
+                              }),
+               core::Error);
+}
+
+TEST_F(Simulator, SharedAccessesOutOfBoundsAreFound) {
+  const auto at = [](int index) {
+    return fault_of(1, 64, [=] {
+      SharedMemory memory;
+      memory.take<float>(4);
+      const auto tile = memory.take<float>(4);
+      tile[index] = 1.0F;
+    });
+  };
+  EXPECT_EQ(at(3), "");
+  EXPECT_THAT(at(4), HasSubstr("out-of-bounds shared access: element 4"));
+  EXPECT_THAT(at(-1), HasSubstr("out-of-bounds shared access: element -1"));
+}
+
+TEST_F(Simulator, MoreSharedMemoryThanTheLaunchGaveIsFound) {
+  EXPECT_THAT(fault_of(1, 64,
+                       [] {
+                         SharedMemory memory;
+                         memory.take<float>(17);
+                       }),
+              HasSubstr("takes 68 bytes of shared memory, the launch gave 64"));
+}
+
+TEST_F(Simulator, GlobalAccessesOutOfBoundsAreFound) {
+  const Tensor tensor = Tensor::zeros({5}, core::DType::f32, kSim);
+  core::runtime(kSim).synchronize({});
+  const Global<float> x(tensor.view().as<float>());
+  const auto at = [&](int index) { return fault_of(1, 0, [=] { x[index] = 1.0F; }); };
+  EXPECT_EQ(at(4), "");
+  EXPECT_THAT(at(5),
+              AllOf(HasSubstr("out-of-bounds global access: index 5"), HasSubstr("of an allocation of 20")));
+  EXPECT_THAT(at(-1), HasSubstr("out-of-bounds global access: index -1"));
+  EXPECT_THAT(fault_of(1, 0, [=] { load<4>(x, 2); }), HasSubstr("out-of-bounds global access"));
+  EXPECT_THAT(fault_of(1, 0, [=] { load<2>(x, 1); }), HasSubstr("misaligned global access of 8 bytes"));
+  EXPECT_THAT(fault_of(1, 0, [] { Global<float>()[0] = 1.0F; }), HasSubstr("null pointer"));
+}
+
+TEST_F(Simulator, AHostPointerIsNoArgumentOfAKernel) {
+  float host = 0.0F;
+  EXPECT_THROW(Global<float>{&host}, core::Error);
+}
+
+TEST_F(Simulator, DivergentBarriersAreFound) {
+  EXPECT_THAT(fault_of(64, 0,
+                       [] {
+                         if (thread() < 40) __syncthreads();
+                       }),
+              AllOf(HasSubstr("divergent __syncthreads"), HasSubstr("has left the kernel")));
+  EXPECT_THAT(fault_of(64, 0,
+                       [] {
+                         if (thread() < 40) {
+                           __syncthreads();
+                         } else {
+                           __syncthreads();
+                         }
+                       }),
+              AllOf(HasSubstr("divergent __syncthreads"), HasSubstr("waits at another one")));
+}
+
+TEST_F(Simulator, WarpCollectivesExchangeValues) {
+  std::vector<int> result(70, -1);
+  EXPECT_EQ(fault_of(64, 0,
+                     [&] {
+                       int sum = cuda::warp_sum(thread());
+                       sum += __shfl_sync(0xffffffffU, thread(), 3) * 10000;
+                       if (thread() % 2 == 0)
+                         sum += static_cast<int>(__ballot_sync(0x55555555U, thread() < 4)) * 1000000;
+                       result[static_cast<size_t>(thread())] = sum;
+                     }),
+            "");
+  EXPECT_EQ(result[0], 31 * 16 + 3 * 10000 + 5 * 1000000);
+  EXPECT_EQ(result[33], (32 + 63) * 16 + 35 * 10000);
+}
+
+TEST_F(Simulator, MasksThatDisagreeAreFound) {
+  EXPECT_THAT(fault_of(32, 0, [] { __shfl_sync(thread() < 16 ? 0xffffffffU : 0xffff0000U, 1, 0); }),
+              AnyOf(HasSubstr("mask mismatch"), HasSubstr("which mask 0x")));
+  EXPECT_THAT(fault_of(32, 0,
+                       [] {
+                         if (thread() < 16) {
+                           __syncwarp();
+                         } else {
+                           __any_sync(0xffffffffU, 1);
+                         }
+                       }),
+              HasSubstr("mask mismatch"));
+  EXPECT_THAT(fault_of(32, 0, [] { __syncwarp(0x0000ffffU); }), HasSubstr("leaves out the calling lane"));
+  EXPECT_THAT(fault_of(32, 0,
+                       [] {
+                         if (thread() != 7) __syncwarp();
+                       }),
+              HasSubstr("left the kernel"));
+  EXPECT_THAT(fault_of(16, 0, [] { __syncwarp(); }), HasSubstr("names lane 16"));
+}
+
+TEST_F(Simulator, ADeadlockIsReported) {
+  EXPECT_THAT(fault_of(96, 0,
+                       [] {
+                         if (thread() < 64) {
+                           simulator::Block::current().sync_named(1, 96, simulator::Site::current());
+                         } else {
+                           simulator::Block::current().sync_named(2, 64, simulator::Site::current());
+                         }
+                       }),
+              HasSubstr("deadlock"));
+}
+
+TEST_F(Simulator, NamedBarriersOrderThoseWhoMeet) {
+  const auto meet = [](int readers_meet) {
+    return fault_of(96, 4, [=] {
+      SharedMemory memory;
+      const auto one = memory.take<float>(1);
+      const int warp = thread() / 32;
+      if (thread() == 0) one[0] = 7.0F;
+      if (warp <= readers_meet) {
+        simulator::Block::current().sync_named(1, 32 * (readers_meet + 1), simulator::Site::current());
+      }
+      if (thread() == 64) {
+        const float value = one[0];
+        EXPECT_EQ(value, 7.0F);
+      }
+    });
+  };
+  EXPECT_EQ(meet(2), "");
+  EXPECT_THAT(meet(1), AnyOf(HasSubstr("race"), HasSubstr("never written")));
+}
+
+TEST_F(Simulator, AsynchronousCopiesArriveAtTheirWait) {
+  const Tensor source = Tensor::zeros({4}, core::DType::f32, kSim);
+  core::runtime(kSim).synchronize({});
+  const float* global = source.view().as<float>();
+  const auto copy = [&](bool wait) {
+    return fault_of(1, 16, [=] {
+      SharedMemory memory;
+      const auto tile = memory.take<float>(4);
+      simulator::Block& block = simulator::Block::current();
+      block.copy_async(tile.pointer(), global, 16, simulator::Site::current());
+      block.copy_async_commit();
+      if (wait) block.copy_async_wait(0, simulator::Site::current());
+      const float value = tile[2];
+      EXPECT_EQ(value, 0.0F);
+    });
+  };
+  EXPECT_EQ(copy(true), "");
+  EXPECT_THAT(copy(false), HasSubstr("that an asynchronous copy of thread 0"));
+}
+
+TEST_F(Simulator, AnErrorOfTheKernelNamesItAndLeavesTheSimulatorUsable) {
+  EXPECT_THAT(fault_of(64, 0, [] { MEDFUSION_CHECK(thread() != 5, "five"); }), HasSubstr("five"));
+  EXPECT_EQ(fault_of(64, 0, [] { __syncthreads(); }), "");
+}
+
+TEST_F(Simulator, LaunchesOutsideTheLimitsAreRefused) {
+  EXPECT_THROW(simulator::run("large", {1}, {1025}, 0, [] {}), core::Error);
+  EXPECT_THROW(simulator::run("large", {1}, {1}, 228 * 1024, [] {}), core::Error);
+  EXPECT_THROW(simulator::run("large", {1, 65536}, {1}, 0, [] {}), core::Error);
+}
+
+}  // namespace
+}  // namespace medfusion::kernels
