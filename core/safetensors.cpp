@@ -355,7 +355,7 @@ std::vector<Item> in_file_order(const std::string& path, const std::map<std::str
   for (const auto& [name, tensor] : tensors) {
     MEDFUSION_CHECK(tensor.defined(), "{}: cannot save {}: it is undefined", path, printable(name));
     MEDFUSION_CHECK(name != kMetadata, "{}: a tensor cannot be named {}", path, kMetadata);
-    items.push_back({name, tensor.to_contiguous()});
+    items.push_back({name, tensor.to(Device{}).to_contiguous()});
   }
   std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) {
     return size_of(a.tensor.dtype()) > size_of(b.tensor.dtype());

@@ -9,7 +9,8 @@
 namespace medfusion::layers {
 namespace {
 
-void fill(const std::string& name, const core::Tensor& tensor, const Init& init, uint64_t seed) {
+void fill(const std::string& name, const core::Tensor& parameter, const Init& init, uint64_t seed) {
+  const core::Tensor tensor = core::Tensor::empty(parameter.shape(), parameter.dtype());  // on the host
   const core::Philox philox(seed, XXH64(name.data(), name.size(), 0));
   const int64_t fan_out = tensor.rank() > 0 ? tensor.size(0) : 1;
   const int64_t fan_in = tensor.rank() > 1 && fan_out > 0 ? tensor.numel() / fan_out : 1;
@@ -35,13 +36,19 @@ void fill(const std::string& name, const core::Tensor& tensor, const Init& init,
       tensor.data<float>()[i] = static_cast<float>(value);
     }
   }
+  parameter.copy_from(tensor);
 }
+
+thread_local core::Device creation_device;
 
 std::string join(const std::string& prefix, const std::string& name) {
   return prefix.empty() || name.empty() ? prefix + name : prefix + "." + name;
 }
 
 }  // namespace
+
+DeviceScope::DeviceScope(core::Device device) : before_(std::exchange(creation_device, device)) {}
+DeviceScope::~DeviceScope() { creation_device = before_; }
 
 template <class Visit>
 void Module::visit(const std::string& prefix, const Visit& visit_module) const {
@@ -79,14 +86,14 @@ void Module::initialize(uint64_t seed) const {
 
 core::Variable Module::add_parameter(const std::string& name, const core::Shape& shape, Init init,
                                      core::DType dtype) {
-  core::Variable variable(core::Tensor::zeros(shape, dtype), true);
+  core::Variable variable(core::Tensor::zeros(shape, dtype, creation_device), true);
   parameters_.push_back({name, variable, init});
   return variable;
 }
 
 core::Tensor Module::add_buffer(const std::string& name, const core::Shape& shape, double value,
                                 core::DType dtype) {
-  core::Tensor tensor = core::Tensor::full(shape, value, dtype);
+  core::Tensor tensor = core::Tensor::full(shape, value, dtype, creation_device);
   buffers_.emplace_back(name, tensor);
   return tensor;
 }

@@ -36,6 +36,19 @@ struct Init {
   static Init xavier_uniform() { return {Kind::xavier_uniform, 0.0}; }
 };
 
+// Parameters and buffers registered on this thread while one of these lives lie on `device`; on the cpu
+// otherwise.
+class DeviceScope {
+ public:
+  explicit DeviceScope(core::Device device);
+  ~DeviceScope();
+  DeviceScope(const DeviceScope&) = delete;
+  DeviceScope& operator=(const DeviceScope&) = delete;
+
+ private:
+  core::Device before_;
+};
+
 class Module {
  public:
   Module() = default;

@@ -133,7 +133,8 @@ std::array<Variable, 4> DenseFeatures::forward(const Variable& images, const Con
 }
 
 DenseNet::DenseNet(const NetworkOptions& options)
-    : features_(densenet_size(options.size), options.image_channels, options.dtype),
+    : device_(options.device),
+      features_(densenet_size(options.size), options.image_channels, options.dtype),
       classifier_(densenet_size(options.size).block_channels().back(), options.labels,
                   layers::Init::xavier_uniform(), options.dtype) {
   add_child("features", features_);
@@ -141,7 +142,7 @@ DenseNet::DenseNet(const NetworkOptions& options)
 }
 
 Variable DenseNet::forward(const Inputs& inputs, Context& context) const {
-  const auto levels = features_.forward(Variable(inputs.images), context);
+  const auto levels = features_.forward(Variable(inputs.images.to(device_)), context);
   return classifier_.forward(layers::global_average_pool(levels.back()));
 }
 

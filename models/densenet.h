@@ -57,6 +57,7 @@ class DenseNet : public Network {
   void set_prior(const core::Tensor& logits) const override;
 
  private:
+  core::Device device_;
   DenseFeatures features_;
   layers::Linear classifier_;
 };

@@ -162,6 +162,8 @@ Variable MedFusionNet::attend(const Inputs& inputs, const Presence& present,
     masks.keys.slice(1, first, first + part.size(1)).copy_from(part);
     first += part.size(1);
   }
+  masks.keys = masks.keys.to(options_.device);
+  if (masks.pairs.defined()) masks.pairs = masks.pairs.to(options_.device);
   return encoder_->forward(tokens, options_.labels, masks, context);
 }
 
@@ -171,7 +173,7 @@ Variable MedFusionNet::forward(const Inputs& inputs, Context& context) const {
   std::array<Variable, 4> pyramid;
   std::map<int64_t, Variable> token_sources;
   if (features_) {
-    backbone = features_->forward(Variable(inputs.images), context);
+    backbone = features_->forward(Variable(inputs.images.to(options_.device)), context);
     if (pyramid_) pyramid = pyramid_->forward(backbone);
     for (const int64_t level : options_.token_levels) {
       token_sources[level] = (pyramid_ ? pyramid : backbone)[static_cast<size_t>(level - 2)];

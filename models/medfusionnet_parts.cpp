@@ -24,7 +24,9 @@ using layers::Init;
 namespace {
 
 // A constant tensor of 0 and 1, for use in arithmetic.
-Variable indicator(const Tensor& mask, core::DType dtype) { return Variable(mask.to(dtype)); }
+Variable indicator(const Tensor& mask, core::DType dtype, core::Device device) {
+  return Variable(mask.to(dtype).to(device));
+}
 
 }  // namespace
 
@@ -100,8 +102,9 @@ Variable MedFusionNet::ImageTokens::forward(const std::map<int64_t, Variable>& l
     const int64_t batch = level.size(0), height = level.size(1), width = level.size(2);
     const Variable pixels = layers::reshape(level, {batch, height * width, level.size(3)});
     const auto row = static_cast<int64_t>(n);
-    const Variable place = layers::add(Variable(position_code(height, width, dim_, level.dtype())),
-                                       layers::slice(level_embedding_, 0, row, row + 1));
+    const Variable place =
+        layers::add(Variable(position_code(height, width, dim_, level.dtype()).to(level.value().device())),
+                    layers::slice(level_embedding_, 0, row, row + 1));
     parts.push_back(layers::add(projections_[n]->forward(pixels), place));
   }
   return parts.size() == 1 ? parts.front() : layers::concat(parts, 1);
@@ -115,15 +118,18 @@ MedFusionNet::TableTokens::TableTokens(int64_t features, int64_t dim, core::DTyp
 Variable MedFusionNet::TableTokens::forward(const Tensor& values, const Tensor& missing) const {
   const Shape column{values.size(0), values.size(1), 1};
   const core::DType dtype = weight_.dtype();
+  const core::Device device = weight_.value().device();
   Tensor known = values.to(dtype);
-  if (!missing.defined()) return layers::add(layers::mul(Variable(known.reshape(column)), weight_), bias_);
+  if (!missing.defined()) {
+    return layers::add(layers::mul(Variable(known.reshape(column).to(device)), weight_), bias_);
+  }
   known = known.clone();
   for (int64_t i = 0; i < known.numel(); ++i) {
     if (missing.data<bool>()[i])
       core::visit_dtype(dtype, [&](auto type) { known.data<decltype(type)>()[i] = decltype(type){}; });
   }
-  const Variable value_part = layers::mul(Variable(known.reshape(column)), weight_);
-  const Variable missing_part = layers::mul(indicator(missing.reshape(column), dtype), missing_);
+  const Variable value_part = layers::mul(Variable(known.reshape(column).to(device)), weight_);
+  const Variable missing_part = layers::mul(indicator(missing.reshape(column), dtype, device), missing_);
   return layers::add(layers::add(value_part, missing_part), bias_);
 }
 
@@ -190,7 +196,7 @@ Variable MedFusionNet::Gate::forward(const Variable& h, const std::vector<Variab
       }
     }
   }
-  scores = layers::transpose(layers::add(scores, Variable(hidden)), 1, 2);
+  scores = layers::transpose(layers::add(scores, Variable(hidden.to(bias_.value().device()))), 1, 2);
   const Variable weights = layers::softmax(scores);  // [B, L, n]
   std::vector<Variable> columns;
   columns.reserve(logits.size());

@@ -48,6 +48,7 @@ NetworkOptions with_defaults(NetworkOptions o) {
 std::unique_ptr<Network> make_network(const NetworkOptions& given) {
   densenet_size(given.size);  // throws on an unknown size
   if (given.labels < 1) refuse("at least one label");
+  const layers::DeviceScope scope(given.device);
   if (given.name == "densenet") return std::make_unique<DenseNet>(given);
   if (given.name != "medfusionnet")
     refuse(fmt::format("expected medfusionnet or densenet, got '{}'", given.name));

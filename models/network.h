@@ -26,6 +26,7 @@ struct NetworkOptions {
   int64_t labels = 1;
   int64_t image_channels = 1;
   core::DType dtype = core::DType::f32;
+  core::Device device;  // of the parameters; inputs are brought there
 
   // MedFusionNet only. Modalities: at least one.
   bool image = true;

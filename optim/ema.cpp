@@ -45,9 +45,9 @@ void WeightAverage::update() {
 
 void WeightAverage::swap() {
   for (const Entry& entry : entries_) {
-    auto* value = static_cast<unsigned char*>(entry.value.view().data);
-    std::swap_ranges(value, value + entry.value.bytes(),
-                     static_cast<unsigned char*>(entry.average.view().data));
+    const Tensor value = entry.value.clone();
+    entry.value.copy_from(entry.average);
+    entry.average.copy_from(value);
   }
   swapped_ = !swapped_;
 }

@@ -129,15 +129,21 @@ void SGD::update(const Update& u) const {
 }
 
 double gradient_norm(const Parameters& parameters) {
-  double sum = 0.0;
-  const Tensor squared = Tensor::zeros({1}, core::DType::f64);
-  for (const auto& [name, variable] : parameters) {
+  if (parameters.empty()) return 0.0;
+  const core::Device device = parameters.front().second.value().device();
+  const auto count = static_cast<int64_t>(parameters.size());
+  const Tensor squared = Tensor::zeros({count}, core::DType::f64, device);
+  for (int64_t i = 0; i < count; ++i) {
+    const auto& [name, variable] = parameters[static_cast<size_t>(i)];
     const Tensor gradient = variable.gradient();
     MEDFUSION_CHECK(gradient.defined() && gradient.contiguous(),
                     "gradient_norm: {} has no contiguous gradient", name);
-    kernels::dispatch<kernels::SquaredNorm>({gradient.view(), squared.view()}, gradient.device().type);
-    sum += squared.item();
+    kernels::dispatch<kernels::SquaredNorm>({gradient.view(), squared.slice(0, i, i + 1).view()},
+                                            device.type);
   }
+  const Tensor squares = squared.to(core::Device{});  // one transfer for all
+  double sum = 0.0;
+  for (int64_t i = 0; i < count; ++i) sum += squares.at(i);
   return std::sqrt(sum);
 }
 

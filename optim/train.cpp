@@ -153,7 +153,7 @@ class Run {
     layers::Context context{true, options_.seed, static_cast<uint64_t>(step_) << 20};
     optimizer_->zero_grad();
     const Variable logits = network_.forward(to_inputs(batch), context);
-    const Variable loss = layers::multilabel_loss(logits, batch.targets, loss_);
+    const Variable loss = layers::multilabel_loss(logits, batch.targets.to(logits.value().device()), loss_);
     if (loss.requires_grad()) loss.backward();
     const double norm = gradient_norm(network_.parameters());
     const double scale =

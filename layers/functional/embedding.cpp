@@ -19,13 +19,15 @@ Variable embedding(const Variable& weight, const Tensor& ids) {
   const int64_t width = weight.size(1);
   core::Shape shape = ids.shape();
   shape.push_back(width);
+  MEDFUSION_CHECK(ids.device() == core::Device{}, "embedding: expected ids in host memory");
   // A copy: the caller may fill the same tensor with the next batch before backward.
-  const Tensor places = ids.clone().reshape({ids.numel()});
-  for (int64_t n = 0; n < places.numel(); ++n) {
-    const int64_t id = places.data<int64_t>()[n];
+  const Tensor known = ids.clone().reshape({ids.numel()});
+  for (int64_t n = 0; n < known.numel(); ++n) {
+    const int64_t id = known.data<int64_t>()[n];
     MEDFUSION_CHECK(id >= 0 && id < rows, "embedding: id {} at place {} is outside the table of {} rows", id,
                     n, rows);
   }
+  const Tensor places = known.to(weight.value().device());
   const core::DeviceType device = weight.value().device().type;
   const Tensor y = Tensor::empty({places.numel(), width}, weight.dtype(), weight.value().device());
   kernels::dispatch<kernels::EmbeddingForward>({weight.value().view(), places.view(), y.view()}, device);

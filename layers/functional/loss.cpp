@@ -60,7 +60,7 @@ Variable multilabel_loss(const Variable& logits, const Tensor& targets, const Lo
     MEDFUSION_CHECK(options.positive_weight.shape() == expected,
                     "multilabel_loss: expected a positive weight {}, got {}", expected.str(),
                     options.positive_weight.shape().str());
-    weight = options.positive_weight.to(dtype).to_contiguous();
+    weight = options.positive_weight.to(dtype).to_contiguous().to(logits.value().device());
   }
   const auto weight_view = [](const Tensor& w) { return w.defined() ? w.view() : core::View{}; };
 

@@ -1,6 +1,8 @@
 #include "layers/functional/view.h"
 
 #include "core/threads.h"
+#include "kernels/reduction/reduction.h"
+#include "kernels/registry.h"
 
 namespace medfusion::layers {
 namespace {
@@ -74,7 +76,11 @@ Variable expand(const Variable& x, const Shape& shape) {
   return Variable::result("expand", x.value().expand(shape), {x},
                           [before = x.shape()](const Tensor& g, const InputGradients& inputs) {
                             const Tensor grad = Tensor::empty(before, g.dtype(), g.device());
-                            if (g.dtype() == core::DType::f64) {
+                            if (g.device().type != core::DeviceType::cpu) {
+                              const Tensor sum = grad.reshape(Expansion(before, g.shape()).kept);
+                              kernels::dispatch<kernels::ReduceForward>(
+                                  {kernels::Reduction::sum, g.view(), sum.view(), {}}, g.device().type);
+                            } else if (g.dtype() == core::DType::f64) {
                               sum_repeats<double>(g, grad);
                             } else {
                               sum_repeats<float>(g, grad);

@@ -36,6 +36,7 @@ void cross_validate(const CvOptions& options) {
   CrossValidation job;
   job.config = read_cv_config(options);
   use_threads(job.config.threads);
+  use_device(options.common.device);
   job.seeds = options.seeds;
   job.out = output_folder(options.out, options.config.file, "-cv");
   RunDirectory::check_free(job.out, options.force);

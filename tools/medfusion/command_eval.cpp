@@ -49,6 +49,7 @@ std::string table_of(const optim::Metrics& metrics) {
 
 void evaluate(const EvalOptions& options) {
   const RunDirectory run = RunDirectory::open(options.run);
+  use_device(options.common.device);
   TrainedRun trained = TrainedRun::open(run);
   use_threads(options.common.threads.value_or(trained.config.threads));
   if (!options.data.empty()) trained.config.data.root = options.data;

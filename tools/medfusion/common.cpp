@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -11,6 +12,7 @@
 #include <thread>
 
 #include "core/error.h"
+#include "core/runtime.h"
 #include "core/threads.h"
 #include "tools/medfusion/text_file.h"
 
@@ -68,9 +70,12 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
   command.add_option("--threads", options.threads, "Threads to compute with (default: all cores)")
       ->type_name("N")
       ->check(CLI::Range(1, 4096));
-  command.add_option("--device", options.device, "Device to compute on: cpu, or auto for the best there is")
+  command
+      .add_option("--device", options.device,
+                  "Device to compute on: cpu, cuda, sim (the CUDA kernels, simulated: slow), or auto for "
+                  "cuda where there is "
+                  "one; cuda:1 is the second")
       ->type_name("NAME")
-      ->check(CLI::IsMember({"cpu", "auto"}))
       ->capture_default_str();
   command.add_option("--seed", options.seed, "Seed of all random numbers")
       ->type_name("N")
@@ -103,6 +108,44 @@ std::filesystem::path output_folder(const std::string& out, const std::string& c
   if (!out.empty()) return out;
   return std::filesystem::path("runs") / (std::filesystem::path(config_file).stem().string() + suffix);
 }
+
+namespace {
+core::Device process_device;
+}
+
+void use_device(const std::string& name) {
+  const size_t colon = name.find(':');
+  const std::string type = name.substr(0, colon);
+  int index = 0;
+  const char* const end = name.data() + name.size();
+  const bool numbered =
+      colon == std::string::npos || std::from_chars(name.data() + colon + 1, end, index).ptr == end;
+  const bool known = type == "cpu" || type == "cuda" || type == "sim" || name == "auto";
+  if (!known || !numbered || index < 0) {
+    core::throw_input_error({}, fmt::format("--device: expected cpu, cuda, sim or auto, got '{}'", name));
+  }
+  if (name == "auto") {
+    process_device = {};
+    try {
+      core::runtime({core::DeviceType::cuda, 0});
+      process_device = {core::DeviceType::cuda, 0};
+    } catch (const core::Error&) {  // this build or machine has none
+    }
+    return;
+  }
+  const core::Device device{type == "cpu"    ? core::DeviceType::cpu
+                            : type == "cuda" ? core::DeviceType::cuda
+                                             : core::DeviceType::sim,
+                            index};
+  try {
+    core::runtime(device);
+  } catch (const core::Error& error) {
+    core::throw_input_error({}, fmt::format("--device {}: {}", name, error.what()));
+  }
+  process_device = device;
+}
+
+core::Device chosen_device() { return process_device; }
 
 void use_threads(int64_t threads) {
   const int64_t cores = std::max(1U, std::thread::hardware_concurrency());

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "core/device.h"
 #include "tools/medfusion/config.h"
 
 namespace medfusion::tools {
@@ -42,6 +43,12 @@ std::filesystem::path output_folder(const std::string& out, const std::string& c
 
 // Sets the number of threads of the process: `threads`, or all cores where it is 0.
 void use_threads(int64_t threads);
+
+// Sets the device of the process's networks: "cpu", "cuda", "sim" (the CUDA kernels, simulated on the cpu;
+// slow), or "auto" for cuda where there is one and the cpu otherwise; "cuda:1" is the second one. Throws
+// InputError where this build or machine has none.
+void use_device(const std::string& name);
+core::Device chosen_device();
 
 // Prints one JSON object (--json), or lines of text, to standard output.
 void print_json(const nlohmann::ordered_json& value);

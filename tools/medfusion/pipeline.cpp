@@ -115,6 +115,7 @@ std::unique_ptr<models::Network> make_network(const Config& config, const std::v
   const ModelConfig& m = config.model;
   models::NetworkOptions options;
   options.name = m.name;
+  options.device = chosen_device();
   options.size = m.size;
   options.labels = static_cast<int64_t>(labels.size());
   options.image_channels = config.data.channels;
