@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/safetensors.h"
+#include "tools/medfusion/common.h"
 #include "tools/medfusion/text_file.h"
 
 namespace medfusion::tools {
