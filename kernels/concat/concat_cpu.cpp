@@ -4,6 +4,7 @@
 
 #include "core/threads.h"
 #include "kernels/concat/concat.h"
+#include "kernels/concat/concat_runs.h"
 #include "kernels/registry.h"
 
 namespace medfusion::kernels {
@@ -11,30 +12,7 @@ namespace {
 
 constexpr int64_t kGrainBytes = 1 << 16;
 
-// Two views of one shape as a list of runs: dimensions contiguous in both are merged, size 1 dropped.
-struct Runs {
-  int rank = 0;  // of the outer dimensions
-  int64_t sizes[core::kMaxRank] = {};
-  int64_t from[core::kMaxRank] = {}, to[core::kMaxRank] = {};  // strides
-  int64_t count = 1;                                           // runs
-  int64_t length = 1;                                          // elements of one run
-
-  Runs(const core::View& a, const core::View& b) {
-    int inner = a.rank();
-    for (; inner > 0; --inner) {
-      const int i = inner - 1;
-      if (a.shape[i] != 1 && (a.strides[i] != length || b.strides[i] != length)) break;
-      length *= a.shape[i];
-    }
-    for (int i = 0; i < inner; ++i) {
-      if (a.shape[i] == 1) continue;
-      sizes[rank] = a.shape[i];
-      from[rank] = a.strides[i];
-      to[rank++] = b.strides[i];
-      count *= a.shape[i];
-    }
-  }
-};
+using concat::Runs;
 
 void copy_runs(const Runs& runs, int64_t first, int64_t last, const char* from, char* to, int64_t element) {
   int64_t index[core::kMaxRank] = {};

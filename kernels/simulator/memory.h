@@ -10,6 +10,7 @@
 #include <memory>
 #include <type_traits>
 
+#include "core/error.h"
 #include "core/sim_memory.h"
 #include "kernels/simulator/block.h"
 
