@@ -1,0 +1,144 @@
+// cuDNN on `cuda`, the CPU kernel in its place on `sim`. Images that are slices of wider ones go through
+// contiguous copies, weights through copies with their channels last (none is needed for 1x1).
+#include "kernels/convolution/convolution.h"
+#include "kernels/cuda/library_call.cuh"
+#include "kernels/reduction/reduction.h"
+#include "kernels/registry.h"
+#ifdef __CUDACC__
+#include "kernels/convolution/convolution_cudnn.cuh"
+#endif
+
+namespace medfusion::kernels {
+namespace {
+
+using namespace cuda;  // NOLINT(google-build-using-namespace): the vocabulary of device code
+using core::Tensor;
+using core::View;
+
+struct Geometry {
+  int64_t stride, padding;
+};
+
+#ifdef __CUDACC__
+
+// [out, in, rows, columns] seen as [out, rows, columns, in].
+View channels_last(const View& weight) {
+  View v = weight;
+  v.shape = {weight.size(0), weight.size(2), weight.size(3), weight.size(1)};
+  v.strides = {weight.stride(0), weight.stride(2), weight.stride(3), weight.stride(1)};
+  return v;
+}
+
+void convolve(const View& x, const View& weight, const View& y, const Geometry& g) {
+  const Packed filter(channels_last(weight));
+  convolution::run_cudnn({convolution::Direction::forward, x, filter.view(), y, g.stride, g.padding}, false);
+}
+void convolve_back_x(const View& grad_y, const View& weight, const View& grad_x, const Geometry& g,
+                     bool accumulate) {
+  const Packed filter(channels_last(weight));
+  convolution::run_cudnn({convolution::Direction::data, grad_x, filter.view(), grad_y, g.stride, g.padding},
+                         accumulate);
+}
+void convolve_back_weight(const View& x, const View& grad_y, const View& grad_weight, const Geometry& g) {
+  const Packed filter = Packed::room_for(channels_last(grad_weight));
+  convolution::run_cudnn({convolution::Direction::filter, x, filter.view(), grad_y, g.stride, g.padding},
+                         false);
+  filter.unpack();
+}
+
+#else
+
+void convolve(const View& x, const View& weight, const View& y, const Geometry& g) {
+  library_call("convolution", y.device, {&x, &weight}, {&y}, [=](void* /*native*/) {
+    dispatch(ConvolutionForward{.x = on_host(x),
+                                .weight = on_host(weight),
+                                .y = on_host(y),
+                                .stride = g.stride,
+                                .padding = g.padding},
+             core::DeviceType::cpu);
+  });
+}
+void convolve_back_x(const View& grad_y, const View& weight, const View& grad_x, const Geometry& g,
+                     bool accumulate) {
+  library_call("convolution_backward_x", grad_y.device, {&grad_y, &weight}, {&grad_x}, [=](void* /*native*/) {
+    dispatch(ConvolutionBackward{.x = {},
+                                 .weight = on_host(weight),
+                                 .grad_y = on_host(grad_y),
+                                 .grad_x = on_host(grad_x),
+                                 .stride = g.stride,
+                                 .padding = g.padding,
+                                 .accumulate_x = accumulate},
+             core::DeviceType::cpu);
+  });
+}
+void convolve_back_weight(const View& x, const View& grad_y, const View& grad_weight, const Geometry& g) {
+  library_call("convolution_backward_weight", grad_y.device, {&x, &grad_y}, {&grad_weight},
+               [=](void* /*native*/) {
+                 dispatch(ConvolutionBackward{.x = on_host(x),
+                                              .weight = on_host(grad_weight),  // its shape
+                                              .grad_y = on_host(grad_y),
+                                              .grad_weight = on_host(grad_weight),
+                                              .stride = g.stride,
+                                              .padding = g.padding},
+                          core::DeviceType::cpu);
+               });
+}
+
+#endif
+
+// A tensor without gaps as one row.
+View flat(const View& v) {
+  View row = v;
+  row.shape = {1, 1, 1, v.numel()};
+  row.strides = {1, 1, 1, 1};
+  return row;
+}
+
+bool fits(const View& v) {
+  return !v.defined() ||
+         (v.dtype == core::DType::f32 && channels_adjacent(v) && v.numel() < (int64_t{1} << 31));
+}
+
+bool supports_forward(const ConvolutionForward& c) { return fits(c.x) && fits(c.y); }
+void run_forward(const ConvolutionForward& c) {
+  if (c.y.numel() == 0) return;
+  if (c.weight.numel() == 0) {
+    set_bias(c.y, c.bias, false);
+    return;
+  }
+  const Packed x(c.x);
+  const Packed y = Packed::room_for(c.y);
+  convolve(x.view(), c.weight, y.view(), {c.stride, c.padding});
+  y.unpack();
+  set_bias(c.y, c.bias, true);
+}
+
+bool supports_backward(const ConvolutionBackward& c) { return fits(c.x) && fits(c.grad_y) && fits(c.grad_x); }
+void run_backward(const ConvolutionBackward& c) {
+  const Geometry geometry{c.stride, c.padding};
+  const bool nothing = c.grad_y.numel() == 0 || c.weight.shape.numel() == 0;
+  if (nothing) {
+    if (c.grad_weight.defined()) set_bias(flat(c.grad_weight), {}, false);
+    if (c.grad_x.defined() && !c.accumulate_x) set_bias(c.grad_x, {}, false);
+  } else {
+    const Packed grad_y(c.grad_y);
+    if (c.grad_weight.defined()) {
+      const Packed x(c.x);
+      convolve_back_weight(x.view(), grad_y.view(), c.grad_weight, geometry);
+    }
+    if (c.grad_x.defined()) {
+      const Packed grad_x = c.accumulate_x ? Packed(c.grad_x) : Packed::room_for(c.grad_x);
+      convolve_back_x(grad_y.view(), c.weight, grad_x.view(), geometry, c.accumulate_x);
+      grad_x.unpack();
+    }
+  }
+  if (c.grad_bias.defined()) {
+    dispatch<ReduceForward>({Reduction::sum, c.grad_y, flat(c.grad_bias), {}}, kDevice);
+  }
+}
+
+const Register<ConvolutionForward> forward({"cudnn", kDevice, 10, supports_forward, run_forward});
+const Register<ConvolutionBackward> backward({"cudnn", kDevice, 10, supports_backward, run_backward});
+
+}  // namespace
+}  // namespace medfusion::kernels

@@ -1,0 +1,206 @@
+// One convolution by cuDNN: descriptors, a deterministic algorithm, its workspace. Only for nvcc.
+#pragma once
+
+#include <array>
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "core/tensor.h"
+#include "kernels/cuda/cudnn.cuh"
+#include "kernels/cuda/library_call.cuh"
+#include "kernels/cuda/math_mode.h"
+
+namespace medfusion::kernels::convolution {
+
+enum class Direction : uint8_t { forward, data, filter };
+
+// Contiguous f32: x [batch, height, width, in], filter [out, rows, columns, in], y [batch, height, width,
+// out]. The direction says which of them is written: y, x or filter.
+struct Problem {
+  Direction direction;
+  core::View x, filter, y;
+  int64_t stride, padding;
+
+  using Key = std::array<int64_t, 16>;
+  Key key() const {
+    const core::Shape &i = x.shape, &f = filter.shape, &o = y.shape;
+    return {static_cast<int64_t>(direction),
+            x.device.index,
+            cuda::allow_tf32() ? 1 : 0,
+            stride,
+            padding,
+            i[0],
+            i[1],
+            i[2],
+            i[3],
+            f[0],
+            f[1],
+            f[2],
+            o[1],
+            o[2],
+            0,
+            0};
+  }
+};
+
+// How cuDNN solves problems of one key.
+class CudnnPlan {
+ public:
+  CudnnPlan(cudnnHandle_t handle, const Problem& p) {
+    set_image(x_, p.x.shape);
+    set_image(y_, p.y.shape);
+    const core::Shape& f = p.filter.shape;
+    cuda::check_cudnn(
+        cudnnSetFilter4dDescriptor(filter_, CUDNN_DATA_FLOAT, CUDNN_TENSOR_NHWC, static_cast<int>(f[0]),
+                                   static_cast<int>(f[3]), static_cast<int>(f[1]), static_cast<int>(f[2])),
+        "cudnnSetFilter4dDescriptor");
+    const auto padding = static_cast<int>(p.padding);
+    const auto stride = static_cast<int>(p.stride);
+    cuda::check_cudnn(cudnnSetConvolution2dDescriptor(convolution_, padding, padding, stride, stride, 1, 1,
+                                                      CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT),
+                      "cudnnSetConvolution2dDescriptor");
+    cuda::check_cudnn(
+        cudnnSetConvolutionMathType(convolution_, cuda::allow_tf32() ? CUDNN_DEFAULT_MATH : CUDNN_FMA_MATH),
+        "cudnnSetConvolutionMathType");
+    switch (p.direction) {
+      case Direction::forward:
+        choose_forward(handle);
+        break;
+      case Direction::data:
+        choose_data(handle);
+        break;
+      case Direction::filter:
+        choose_filter(handle);
+        break;
+    }
+  }
+
+  size_t workspace() const { return workspace_; }
+
+  void run(cudnnHandle_t handle, const Problem& p, void* workspace, bool accumulate) const {
+    const float alpha = 1.0F, beta = accumulate ? 1.0F : 0.0F;
+    switch (p.direction) {
+      case Direction::forward:
+        cuda::check_cudnn(
+            cudnnConvolutionForward(handle, &alpha, x_, p.x.data, filter_, p.filter.data, convolution_,
+                                    forward_, workspace, workspace_, &beta, y_, p.y.data),
+            "cudnnConvolutionForward");
+        break;
+      case Direction::data:
+        cuda::check_cudnn(
+            cudnnConvolutionBackwardData(handle, &alpha, filter_, p.filter.data, y_, p.y.data, convolution_,
+                                         data_, workspace, workspace_, &beta, x_, p.x.data),
+            "cudnnConvolutionBackwardData");
+        break;
+      case Direction::filter:
+        cuda::check_cudnn(cudnnConvolutionBackwardFilter(handle, &alpha, x_, p.x.data, y_, p.y.data,
+                                                         convolution_, filter_algorithm_, workspace,
+                                                         workspace_, &beta, filter_, p.filter.data),
+                          "cudnnConvolutionBackwardFilter");
+        break;
+    }
+  }
+
+ private:
+  static constexpr size_t kMostWorkspace = size_t{1} << 30;
+
+  static void set_image(cudnnTensorDescriptor_t descriptor, const core::Shape& s) {
+    cuda::check_cudnn(
+        cudnnSetTensor4dDescriptor(descriptor, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, static_cast<int>(s[0]),
+                                   static_cast<int>(s[3]), static_cast<int>(s[1]), static_cast<int>(s[2])),
+        "cudnnSetTensor4dDescriptor");
+  }
+
+  // The first deterministic algorithm of cuDNN's ranking, then of `others`, whose workspace is known and not
+  // too large.
+  template <class Performance, class Algorithm, class Rank, class Size>
+  void choose(const char* what, Algorithm& chosen, std::initializer_list<Algorithm> others, const Rank& rank,
+              const Size& size) {
+    Performance ranking[8];
+    int count = 0;
+    if (rank(8, &count, ranking) != CUDNN_STATUS_SUCCESS) count = 0;
+    const auto take = [&](Algorithm algorithm) {
+      chosen = algorithm;
+      return size(algorithm, &workspace_) == CUDNN_STATUS_SUCCESS && workspace_ <= kMostWorkspace;
+    };
+    for (int i = 0; i < count; ++i) {
+      const bool usable =
+          ranking[i].status == CUDNN_STATUS_SUCCESS && ranking[i].determinism == CUDNN_DETERMINISTIC;
+      if (usable && take(ranking[i].algo)) return;
+    }
+    for (const Algorithm algorithm : others) {
+      if (take(algorithm)) return;
+    }
+    MEDFUSION_CHECK(false, "convolution: cuDNN has no deterministic algorithm for {}", what);
+  }
+
+  void choose_forward(cudnnHandle_t handle) {
+    choose<cudnnConvolutionFwdAlgoPerf_t, cudnnConvolutionFwdAlgo_t>(
+        "the forward", forward_,
+        {CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM},
+        [&](int most, int* count, cudnnConvolutionFwdAlgoPerf_t* ranking) {
+          return cudnnGetConvolutionForwardAlgorithm_v7(handle, x_, filter_, convolution_, y_, most, count,
+                                                        ranking);
+        },
+        [&](cudnnConvolutionFwdAlgo_t algorithm, size_t* bytes) {
+          return cudnnGetConvolutionForwardWorkspaceSize(handle, x_, filter_, convolution_, y_, algorithm,
+                                                         bytes);
+        });
+  }
+  void choose_data(cudnnHandle_t handle) {
+    choose<cudnnConvolutionBwdDataAlgoPerf_t, cudnnConvolutionBwdDataAlgo_t>(
+        "the gradient of the image", data_, {CUDNN_CONVOLUTION_BWD_DATA_ALGO_1},
+        [&](int most, int* count, cudnnConvolutionBwdDataAlgoPerf_t* ranking) {
+          return cudnnGetConvolutionBackwardDataAlgorithm_v7(handle, filter_, y_, convolution_, x_, most,
+                                                             count, ranking);
+        },
+        [&](cudnnConvolutionBwdDataAlgo_t algorithm, size_t* bytes) {
+          return cudnnGetConvolutionBackwardDataWorkspaceSize(handle, filter_, y_, convolution_, x_,
+                                                              algorithm, bytes);
+        });
+  }
+  void choose_filter(cudnnHandle_t handle) {
+    choose<cudnnConvolutionBwdFilterAlgoPerf_t, cudnnConvolutionBwdFilterAlgo_t>(
+        "the gradient of the weights", filter_algorithm_, {CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1},
+        [&](int most, int* count, cudnnConvolutionBwdFilterAlgoPerf_t* ranking) {
+          return cudnnGetConvolutionBackwardFilterAlgorithm_v7(handle, x_, y_, convolution_, filter_, most,
+                                                               count, ranking);
+        },
+        [&](cudnnConvolutionBwdFilterAlgo_t algorithm, size_t* bytes) {
+          return cudnnGetConvolutionBackwardFilterWorkspaceSize(handle, x_, y_, convolution_, filter_,
+                                                                algorithm, bytes);
+        });
+  }
+
+  cuda::CudnnTensor x_, y_;
+  cuda::CudnnFilter filter_;
+  cuda::CudnnConvolution convolution_;
+  cudnnConvolutionFwdAlgo_t forward_ = CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
+  cudnnConvolutionBwdDataAlgo_t data_ = CUDNN_CONVOLUTION_BWD_DATA_ALGO_1;
+  cudnnConvolutionBwdFilterAlgo_t filter_algorithm_ = CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1;
+  size_t workspace_ = 0;
+};
+
+// Queues it on the current stream. Plans are kept to the end of the process.
+inline void run_cudnn(const Problem& p, bool accumulate) {
+  static std::mutex mutex;
+  static auto& plans = *new std::map<Problem::Key, std::unique_ptr<CudnnPlan>>;
+  const core::Device device = p.x.device;
+  const cudnnHandle_t handle = cuda::cudnn_handle(device, core::current_stream(device));
+  const CudnnPlan* plan = nullptr;
+  {
+    const std::lock_guard lock(mutex);
+    auto& entry = plans[p.key()];
+    if (entry == nullptr) entry = std::make_unique<CudnnPlan>(handle, p);
+    plan = entry.get();
+  }
+  const core::Tensor workspace =
+      core::Tensor::empty({static_cast<int64_t>(plan->workspace())}, core::DType::u8, device);
+  cuda::library_call("convolution", device, {&p.x, &p.filter, &p.y}, {}, [&](void* native) {
+    cuda::bind_cudnn(handle, native);
+    plan->run(handle, p, workspace.view().data, accumulate);
+  });
+}
+
+}  // namespace medfusion::kernels::convolution
