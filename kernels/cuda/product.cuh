@@ -1,0 +1,147 @@
+// Products of f32 matrices on the ordinary cores: a block makes a tile of kTileRows x kTileColumns, a thread
+// 8 x 4 of it, from slices of both operands in shared memory. An operand is a source of N adjacent elements,
+// which may compute what it hands out.
+#pragma once
+
+#include "kernels/cuda/device.cuh"
+
+namespace medfusion::cuda {
+inline namespace MEDFUSION_GPU {
+
+constexpr int kTileRows = 64;
+constexpr int kTileColumns = 64;
+constexpr int kTileDepth = 16;
+constexpr int kTileThreads = 128;
+constexpr int kTileStride = 68;  // of a slice's rows: 64, and 4 against bank conflicts
+constexpr int64_t kTileShared = int64_t{2} * kTileDepth * kTileStride * 4;  // bytes
+
+// A matrix by rows; 0 outside.
+struct PlainSource {
+  Global<const float> data;
+  int64_t stride, rows;
+  int columns;
+
+  template <int N>
+  __device__ __forceinline__ Vector<float, N> get(int64_t i, int64_t j) const {
+    if (i >= rows || j >= columns) return {};
+    return load<N>(data, i * stride + j);
+  }
+  template <class F>
+  void for_each_global(const F& f) const {
+    f(data);
+  }
+};
+
+// max(scale x + shift, 0), scale and shift per column; 0 outside.
+struct NormalizedSource {
+  PlainSource x;
+  Global<const float> scale, shift;
+
+  template <int N>
+  __device__ __forceinline__ Vector<float, N> get(int64_t i, int64_t j) const {
+    if (i >= x.rows || j >= x.columns) return {};
+    auto v = load<N>(x.data, i * x.stride + j);
+    const auto a = load<N>(scale, j);
+    const auto b = load<N>(shift, j);
+#pragma unroll
+    for (int k = 0; k < N; ++k) {
+      const float y = fmaf(v[k], a[k], b[k]);
+      v[k] = y < 0.0F ? 0.0F : y;
+    }
+    return v;
+  }
+  template <class F>
+  void for_each_global(const F& f) const {
+    f(x.data), f(scale), f(shift);
+  }
+};
+
+// Which way the depth of the product runs in an operand's memory.
+enum class Along { depth, side };
+
+// One slice of an operand, kTileDepth deep and 64 wide, on its way to shared memory.
+template <int N, Along along>
+struct TileSlice {
+  static constexpr int kUnits = kTileDepth * 64 / kTileThreads / N;  // of one thread
+  Vector<float, N> v[kUnits];
+
+  static __device__ __forceinline__ int depth_of(int unit) {
+    return along == Along::depth ? unit % (kTileDepth / N) * N : unit / (64 / N);
+  }
+  static __device__ __forceinline__ int side_of(int unit) {
+    return along == Along::depth ? unit / (kTileDepth / N) : unit % (64 / N) * N;
+  }
+
+  template <class Source>
+  __device__ __forceinline__ void fetch(const Source& source, int64_t side, int64_t depth) {
+#pragma unroll
+    for (int u = 0; u < kUnits; ++u) {
+      const int unit = static_cast<int>(threadIdx.x) + u * kTileThreads;
+      const int64_t s = side + side_of(unit), d = depth + depth_of(unit);
+      v[u] = along == Along::depth ? source.template get<N>(s, d) : source.template get<N>(d, s);
+    }
+  }
+  __device__ __forceinline__ void put(const Shared<float>& slice) const {
+#pragma unroll
+    for (int u = 0; u < kUnits; ++u) {
+      const int unit = static_cast<int>(threadIdx.x) + u * kTileThreads;
+      const int at = depth_of(unit) * kTileStride + side_of(unit);
+      if constexpr (along == Along::side) {
+        store<N>(slice, at, v[u]);
+      } else {
+#pragma unroll
+        for (int k = 0; k < N; ++k) slice[at + k * kTileStride] = v[u][k];
+      }
+    }
+  }
+};
+
+// The 8 x 4 elements of a thread: rows row(0) .. row(0) + 7 and columns column() .. column() + 3 of the tile.
+struct TileProduct {
+  float sum[8][4] = {};
+
+  static __device__ __forceinline__ int row() { return static_cast<int>(threadIdx.x) / 16 * 8; }
+  static __device__ __forceinline__ int column() { return static_cast<int>(threadIdx.x) % 16 * 4; }
+
+  // sum += a b over depth [first, last): rows of the product from `row0` on, columns from `column0` on.
+  // Between multiples of kTileDepth, `last` may be cut off by the sources alone.
+  template <int N, Along a_along, Along b_along, class A, class B>
+  __device__ __forceinline__ void multiply(const A& a, int64_t row0, const B& b, int64_t column0,
+                                           int64_t first, int64_t last, SharedMemory& memory) {
+    const Shared<float> a_slice = memory.take<float>(int64_t{kTileDepth} * kTileStride);
+    const Shared<float> b_slice = memory.take<float>(int64_t{kTileDepth} * kTileStride);
+    TileSlice<N, a_along> next_a;
+    TileSlice<N, b_along> next_b;
+    if (first < last) {
+      next_a.fetch(a, row0, first);
+      next_b.fetch(b, column0, first);
+    }
+    for (int64_t depth = first; depth < last; depth += kTileDepth) {
+      next_a.put(a_slice);
+      next_b.put(b_slice);
+      __syncthreads();
+      if (depth + kTileDepth < last) {
+        next_a.fetch(a, row0, depth + kTileDepth);
+        next_b.fetch(b, column0, depth + kTileDepth);
+      }
+#pragma unroll
+      for (int d = 0; d < kTileDepth; ++d) {
+        const auto upper = load<4>(a_slice, d * kTileStride + row());
+        const auto lower = load<4>(a_slice, d * kTileStride + row() + 4);
+        const auto right = load<4>(b_slice, d * kTileStride + column());
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+#pragma unroll
+          for (int j = 0; j < 4; ++j) {
+            sum[i][j] += upper[i] * right[j];
+            sum[i + 4][j] += lower[i] * right[j];
+          }
+        }
+      }
+      __syncthreads();
+    }
+  }
+};
+
+}  // namespace MEDFUSION_GPU
+}  // namespace medfusion::cuda

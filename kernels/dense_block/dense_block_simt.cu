@@ -1,0 +1,404 @@
+// The block in its one buffer. Statistics of a channel are taken once, when it is made. The 1x1 convolutions
+// normalize what they read; the 3x3 ones go to the device's convolution, with their normalized input in one
+// tensor that all layers share. Backward as in dense_block_cpu_backward.cpp: the corrections of batch norm
+// wait as two sums per channel until the channel's gradient is consumed.
+#include "kernels/dense_block/dense_block_simt.cuh"
+
+#include <algorithm>
+
+#include "core/tensor.h"
+#include "kernels/batch_norm/batch_norm_simt.h"
+#include "kernels/convolution/convolution.h"
+#include "kernels/cuda/columns.cuh"
+#include "kernels/cuda/library_call.cuh"
+#include "kernels/dense_block/dense_block.h"
+#include "kernels/registry.h"
+
+namespace medfusion::kernels {
+namespace {
+
+using namespace cuda;  // NOLINT(google-build-using-namespace): the vocabulary of device code
+using core::DType;
+using core::Tensor;
+using core::View;
+using dense_block::Norm;
+
+constexpr int kThreads = 128;
+constexpr int64_t kBlocks = 528;  // about: four for every multiprocessor of a large GPU
+constexpr int kRows = 4;          // of a thread in flight where two matrices are read
+
+// Each of weight, bias, mean, inv_std or var, and of the four rows of `norm`: [channels]. `statistic` is
+// inv_std, or the variance where `variance` says so.
+__global__ void __launch_bounds__(kThreads)
+    dense_block_norm(Global<const float> weight, Global<const float> bias, Global<const float> mean,
+                     Global<const float> statistic, bool variance, double eps, int channels,
+                     Global<float> norm) {
+  const int c = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
+  if (c >= channels) return;
+  float inv_std = statistic[c];
+  if (variance) inv_std = static_cast<float>(1.0 / sqrt(static_cast<double>(inv_std) + eps));
+  const double scale = static_cast<double>(weight[c]) * static_cast<double>(inv_std);
+  const auto m = static_cast<double>(mean[c]);
+  norm[c] = static_cast<float>(scale);
+  norm[channels + c] = static_cast<float>(static_cast<double>(bias[c]) - m * scale);
+  norm[2 * channels + c] = inv_std;
+  norm[3 * channels + c] = static_cast<float>(-m * static_cast<double>(inv_std));
+}
+
+// running = (1 - momentum) running + momentum batch, where `variance` is biased.
+__global__ void __launch_bounds__(kThreads)
+    dense_block_update_running(Global<const float> mean, Global<const float> variance,
+                               Global<float> running_mean, Global<float> running_var, double momentum,
+                               double unbiased, int channels) {
+  const int c = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
+  if (c >= channels) return;
+  const auto blend = [&](float running, double value) {
+    return static_cast<float>((1.0 - momentum) * static_cast<double>(running) + momentum * value);
+  };
+  running_mean[c] = blend(running_mean[c], static_cast<double>(mean[c]));
+  running_var[c] = blend(running_var[c], static_cast<double>(variance[c]) * unbiased);
+}
+
+// The channels' corrections that still wait: the gradient lacks -inv_std (d + xhat dx).
+struct Pending {
+  Global<double> d, dx;
+  Global<const float> mean, inv_std;
+  template <class F>
+  void for_each_global(const F& f) const {
+    f(d), f(dx), f(mean), f(inv_std);
+  }
+};
+
+// to = from and what waits for its channels; pending.d is null where nothing does.
+template <int N>
+__global__ void __launch_bounds__(kColumnThreads)
+    dense_block_correct(Global<const float> from, int64_t from_stride, Global<const float> buffer,
+                        int64_t buffer_stride, Pending pending, Global<float> to, int64_t to_stride,
+                        Columns columns) {
+  const ColumnPart part(columns, N);
+  if (!part.active) return;
+  float slope[N] = {}, offset[N] = {};
+#pragma unroll
+  for (int k = 0; k < N; ++k) {
+    if (pending.d == nullptr) break;
+    const int c = part.channel + k;
+    const double d = pending.d[c], dx = pending.dx[c];
+    if (d == 0.0 && dx == 0.0) continue;  // the last channels have no statistics
+    const auto inverse = static_cast<double>(pending.inv_std[c]);
+    const double second = -inverse * inverse * dx;
+    slope[k] = static_cast<float>(second);
+    offset[k] = static_cast<float>(-inverse * d - second * static_cast<double>(pending.mean[c]));
+  }
+  for_column_rows<kRows>(part, [&](int count, int64_t row) {
+    Vector<float, N> g[kRows], x[kRows];
+    load_rows(g, from, from_stride, part, count, row);
+    if (pending.d != nullptr) {
+      load_rows(x, buffer, buffer_stride, part, count, row);
+#pragma unroll
+      for (int k = 0; k < kRows; ++k) {
+#pragma unroll
+        for (int c = 0; c < N; ++c) g[k][c] += fmaf(slope[c], x[k][c], offset[c]);
+      }
+    }
+#pragma unroll
+    for (int k = 0; k < kRows; ++k) {
+      if (k < count) store<N>(to, (row + int64_t{k} * part.groups) * to_stride + part.channel, g[k]);
+    }
+  });
+}
+
+// A warp per channel adds up its partial sums of d and d xhat (see dense_block_conv1_grad_x).
+__global__ void __launch_bounds__(kThreads)
+    dense_block_finish_norm1(Global<const float> partial, int64_t parts, Global<const float> weight,
+                             Global<float> grad_weight, Global<float> grad_bias, Pending pending,
+                             int channels, int64_t pixels) {
+  const int c = static_cast<int>(blockIdx.x * (kThreads / kWarp) + threadIdx.x / kWarp);
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  if (c >= channels) return;
+  double d = 0.0, dx = 0.0;
+  for (int64_t i = lane; i < parts; i += kWarp) {
+    d += static_cast<double>(partial[i * 2 * channels + c]);
+    dx += static_cast<double>(partial[(i * 2 + 1) * channels + c]);
+  }
+  d = warp_sum(d);
+  dx = warp_sum(dx);
+  if (lane != 0) return;
+  grad_weight[c] = static_cast<float>(dx);
+  grad_bias[c] = static_cast<float>(d);
+  if (pending.d == nullptr) return;
+  const double share = static_cast<double>(weight[c]) / static_cast<double>(pixels);
+  pending.d[c] += share * d;
+  pending.dx[c] += share * dx;
+}
+
+// total = the sum of `parts` arrays, in order.
+__global__ void __launch_bounds__(kThreads)
+    dense_block_add_parts(Global<const float> partial, int64_t parts, int64_t count, Global<float> total) {
+  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i >= count) return;
+  double sum = 0.0;
+  for (int64_t part = 0; part < parts; ++part) sum += static_cast<double>(partial[part * count + i]);
+  total[i] = static_cast<float>(sum);
+}
+
+dim3 threads_grid(int64_t count) { return grid_of(ceil_div(count, kThreads)); }
+
+// Channels [first, last) of a view whose last dimension they are.
+View channels_of(View view, int64_t first, int64_t last) {
+  view.data = static_cast<char*>(view.data) + first * core::size_of(view.dtype);
+  view.shape[view.rank() - 1] = last - first;
+  return view;
+}
+
+bool by_fours(const View& v) { return v.size(-1) % 4 == 0 && aligned_rows<16>(v); }
+
+// What forward and backward of one call share.
+struct Block {
+  View buffer;
+  View mean, inv_std;  // undefined outside training
+  bool training;
+  double eps;
+
+  int64_t pixels() const { return buffer.rows(); }
+  core::Device device() const { return buffer.device; }
+  Tensor scratch(const core::Shape& shape, DType dtype = DType::f32) const {
+    return Tensor::empty(shape, dtype, device());
+  }
+
+  // [4, c]: the rows of dense_block::Norm.
+  Tensor norm1(const DenseBlockLayer& l) const {
+    const int64_t c = l.norm1_weight.numel();
+    Tensor norm = scratch({4, c});
+    const View& m = training ? mean : l.norm1_mean;
+    const View& statistic = training ? inv_std : l.norm1_var;
+    launch({"dense_block_norm", device(), threads_grid(c), dim3(kThreads)}, dense_block_norm,
+           l.norm1_weight.as<float>(), l.norm1_bias.as<float>(), m.as<float>(), statistic.as<float>(),
+           !training, eps, static_cast<int>(c), norm.view().as<float>());
+    return norm;
+  }
+  // Mean and inv_std of the norm before the 3x3 convolution; `own` keeps what is made for it.
+  std::pair<View, View> statistics2(const DenseBlockLayer& l, Tensor& own) const {
+    if (training) return {l.z_mean, l.z_inv_std};
+    own = scratch({l.norm2_var.numel()});
+    batch_norm::from_running({}, l.norm2_var, eps, {}, own.view());
+    return {l.norm2_mean, own.view()};
+  }
+  PlainSource source(const View& v) const {
+    return {v.as<float>(), v.row_stride(), v.rows(), static_cast<int>(v.size(-1))};
+  }
+  static PlainSource weight_source(const View& conv1) {  // [m, c, 1, 1]
+    return {conv1.as<float>(), conv1.size(1), conv1.size(0), static_cast<int>(conv1.size(1))};
+  }
+  static NormalizedSource normalized(const PlainSource& x, const Tensor& norm) {
+    float* const first = norm.view().as<float>();
+    return {x, first, first + x.columns};
+  }
+};
+
+int64_t input_channels(const View& buffer, const std::vector<DenseBlockLayer>& layers) {
+  int64_t channels = buffer.size(3);
+  for (const DenseBlockLayer& l : layers) channels -= l.conv2.size(0);
+  return channels;
+}
+
+bool fits(const View& v) {
+  return v.dtype == DType::f32 && v.rows_uniform() && (v.size(3) <= 1 || v.stride(3) == 1) &&
+         v.size(3) < (1 << 30);
+}
+
+bool supports_forward(const DenseBlockForward& b) { return fits(b.buffer); }
+
+void conv1_forward(const Block& block, const DenseBlockLayer& l, const View& prefix, const Tensor& norm) {
+  const bool wide = by_fours(prefix) && l.conv1.size(0) % 4 == 0 && aligned_rows<16>(l.z) &&
+                    reinterpret_cast<uintptr_t>(l.conv1.data) % 16 == 0;
+  const dim3 grid = grid_of(ceil_div(block.pixels(), kTileRows), ceil_div(l.conv1.size(0), kTileColumns));
+  launch({"dense_block_conv1", block.device(), grid, dim3(kTileThreads), kTileShared},
+         wide ? dense_block::dense_block_conv1<4> : dense_block::dense_block_conv1<1>,
+         Block::normalized(block.source(prefix), norm), Block::weight_source(l.conv1), l.z.as<float>());
+}
+
+void run_forward(const DenseBlockForward& b) {
+  if (b.buffer.numel() == 0) return;
+  const Block block{b.buffer, b.mean, b.inv_std, b.training, b.eps};
+  int64_t channels = input_channels(b.buffer, b.layers);
+  Tensor variance;  // of the buffer's channels
+  if (b.training) variance = block.scratch({b.buffer.size(3)});
+  const auto statistics = [&](int64_t first, int64_t last) {
+    batch_norm::statistics(channels_of(b.buffer, first, last),
+                           {.mean = channels_of(b.mean, first, last),
+                            .variance = channels_of(variance.view(), first, last),
+                            .inv_std = channels_of(b.inv_std, first, last),
+                            .eps = b.eps});
+  };
+  if (b.training) statistics(0, channels);
+  const auto pixels = static_cast<double>(block.pixels());
+  Tensor active;  // max(norm2(z), 0)
+  for (size_t i = 0; i < b.layers.size(); ++i) {
+    const DenseBlockLayer& l = b.layers[i];
+    const int64_t growth = l.conv2.size(0);
+    if (b.training) {
+      launch({"dense_block_update_running", block.device(), threads_grid(channels), dim3(kThreads)},
+             dense_block_update_running, b.mean.as<float>(), variance.view().as<float>(),
+             l.norm1_mean.as<float>(), l.norm1_var.as<float>(), b.momentum,
+             pixels / std::max(1.0, pixels - 1.0), static_cast<int>(channels));
+    }
+    conv1_forward(block, l, channels_of(b.buffer, 0, channels), block.norm1(l));
+    if (b.training) {
+      batch_norm::statistics(l.z, {.mean = l.z_mean,
+                                   .variance = {},
+                                   .inv_std = l.z_inv_std,
+                                   .running_mean = l.norm2_mean,
+                                   .running_var = l.norm2_var,
+                                   .momentum = b.momentum,
+                                   .eps = b.eps});
+    }
+    if (!active.defined() || active.shape() != l.z.shape) active = block.scratch(l.z.shape);
+    Tensor own;
+    const auto [mean, inv_std] = block.statistics2(l, own);
+    batch_norm::normalize({l.z, mean, inv_std, l.norm2_weight, l.norm2_bias, active.view(), true});
+    dispatch(ConvolutionForward{.x = active.view(),
+                                .weight = l.conv2,
+                                .y = channels_of(b.buffer, channels, channels + growth),
+                                .padding = 1},
+             kDevice);
+    // The last layer's channels are not read again.
+    if (b.training && i + 1 < b.layers.size()) statistics(channels, channels + growth);
+    channels += growth;
+  }
+}
+
+class BackwardPass {
+ public:
+  explicit BackwardPass(const DenseBlockBackward& b)
+      : b_(b), block_{b.buffer, b.mean, b.inv_std, b.training, b.eps} {
+    if (!b.training) return;  // running statistics are constants
+    sums_ = Tensor::zeros({2, b.buffer.size(3)}, DType::f64, block_.device());
+  }
+
+  void run() {
+    int64_t channels = b_.buffer.size(3);
+    for (size_t i = b_.layers.size(); i-- > 0;) {
+      const DenseBlockLayer& l = b_.layers[i];
+      channels -= l.conv2.size(0);
+      if (!grad_z_.defined() || grad_z_.shape() != l.z.shape) {
+        grad_z_ = block_.scratch(l.z.shape);
+        active_ = block_.scratch(l.z.shape);
+      }
+      second_half(l, b_.gradients[i], channels);
+      first_half(l, b_.gradients[i], channels);
+    }
+    if (b_.training) correct(0, channels, channels_of(b_.gradient, 0, channels));
+  }
+
+ private:
+  Pending pending(int64_t channel) const {
+    if (!b_.training) return {nullptr, nullptr, nullptr, nullptr};
+    double* const first = sums_.view().as<double>();
+    return {first + channel, first + b_.buffer.size(3) + channel, b_.mean.as<float>() + channel,
+            b_.inv_std.as<float>() + channel};
+  }
+
+  // to = the gradient of channels [first, last), complete.
+  void correct(int64_t first, int64_t last, const View& to) const {
+    const View from = channels_of(b_.gradient, first, last);
+    const View buffer = channels_of(b_.buffer, first, last);
+    const bool wide = by_fours(from) && by_fours(buffer) && by_fours(to);
+    const Columns columns(block_.pixels(), last - first, wide ? 4 : 1, kBlocks);
+    launch({"dense_block_correct", block_.device(), columns.grid, dim3(kColumnThreads)},
+           wide ? dense_block_correct<4> : dense_block_correct<1>, from.as<float>(), from.row_stride(),
+           buffer.as<float>(), buffer.row_stride(), pending(first), to.as<float>(), to.row_stride(), columns);
+  }
+
+  // From the layer's new channels, at `channel`, to the gradient of z, in grad_z_.
+  void second_half(const DenseBlockLayer& l, const DenseBlockLayerGradient& g, int64_t channel) const {
+    const int64_t growth = l.conv2.size(0);
+    core::Shape shape = b_.buffer.shape;
+    shape[3] = growth;
+    const Tensor grad_new = block_.scratch(shape);
+    correct(channel, channel + growth, grad_new.view());
+    Tensor own;
+    const auto [mean, inv_std] = block_.statistics2(l, own);
+    batch_norm::normalize({l.z, mean, inv_std, l.norm2_weight, l.norm2_bias, active_.view(), true});
+    dispatch(ConvolutionBackward{.x = active_.view(),
+                                 .weight = l.conv2,
+                                 .grad_y = grad_new.view(),
+                                 .grad_x = grad_z_.view(),
+                                 .grad_weight = g.conv2,
+                                 .padding = 1},
+             kDevice);
+    dispatch(BatchNormBackward{.x = l.z,
+                               .weight = l.norm2_weight,
+                               .bias = l.norm2_bias,
+                               .mean = mean,
+                               .inv_std = inv_std,
+                               .grad_y = grad_z_.view(),
+                               .grad_x = grad_z_.view(),
+                               .grad_weight = g.norm2_weight,
+                               .grad_bias = g.norm2_bias,
+                               .training = b_.training,
+                               .relu = true},
+             kDevice);
+  }
+
+  // From grad_z_ to the gradient of the prefix [0, channels), which is added to.
+  void first_half(const DenseBlockLayer& l, const DenseBlockLayerGradient& g, int64_t channels) const {
+    const Tensor norm = block_.norm1(l);
+    const View prefix = channels_of(b_.buffer, 0, channels);
+    const View gradient = channels_of(b_.gradient, 0, channels);
+    const int64_t middle = l.z.size(3);
+    const bool wide = by_fours(prefix) && by_fours(gradient) && middle % 4 == 0 &&
+                      reinterpret_cast<uintptr_t>(l.conv1.data) % 16 == 0;
+    const PlainSource grad_z = block_.source(grad_z_.view());
+    const PlainSource x = block_.source(prefix);
+    weight_gradient(grad_z, Block::normalized(x, norm), wide, g.conv1);
+    const int64_t tiles = ceil_div(block_.pixels(), kTileRows);
+    const Tensor partial = block_.scratch({tiles * 2 * channels});
+    float* const n = norm.view().as<float>();
+    launch({"dense_block_conv1_grad_x", block_.device(), grid_of(tiles, ceil_div(channels, kTileColumns)),
+            dim3(kTileThreads), kTileShared},
+           wide ? dense_block::dense_block_conv1_grad_x<4> : dense_block::dense_block_conv1_grad_x<1>, grad_z,
+           Block::weight_source(l.conv1), x, Norm{n, n + channels, n + 2 * channels, n + 3 * channels},
+           gradient.as<float>(), gradient.row_stride(), partial.view().as<float>());
+    launch({"dense_block_finish_norm1", block_.device(), grid_of(ceil_div(channels, kThreads / kWarp)),
+            dim3(kThreads)},
+           dense_block_finish_norm1, partial.view().as<float>(), tiles, l.norm1_weight.as<float>(),
+           g.norm1_weight.as<float>(), g.norm1_bias.as<float>(), pending(0), static_cast<int>(channels),
+           block_.pixels());
+  }
+
+  void weight_gradient(const PlainSource& grad_z, const NormalizedSource& prefix, bool wide,
+                       const View& grad_weight) const {
+    const int64_t count = grad_weight.numel();
+    const int64_t across = ceil_div(prefix.x.columns, kTileColumns);
+    const int64_t down = ceil_div(grad_z.columns, kTileRows);
+    const int64_t wanted = std::clamp<int64_t>(kBlocks / (across * down), 1, ceil_div(grad_z.rows, kLeast));
+    const int64_t chunk = ceil_div(ceil_div(grad_z.rows, wanted), kTileDepth) * kTileDepth;
+    const int64_t chunks = ceil_div(grad_z.rows, chunk);
+    const Tensor partial = block_.scratch({chunks * count});
+    launch(
+        {"dense_block_conv1_grad_weight", block_.device(), grid_of(across, down, chunks), dim3(kTileThreads),
+         kTileShared},
+        wide ? dense_block::dense_block_conv1_grad_weight<4> : dense_block::dense_block_conv1_grad_weight<1>,
+        grad_z, prefix, partial.view().as<float>(), chunk);
+    launch({"dense_block_add_parts", block_.device(), threads_grid(count), dim3(kThreads)},
+           dense_block_add_parts, partial.view().as<float>(), chunks, count, grad_weight.as<float>());
+  }
+
+  static constexpr int64_t kLeast = 128;  // pixels of a partial weight gradient
+
+  const DenseBlockBackward& b_;
+  Block block_;
+  Tensor sums_;             // [2, C]: what waits for the buffer's channels
+  Tensor grad_z_, active_;  // of the layer at hand
+};
+
+bool supports_backward(const DenseBlockBackward& b) {
+  return fits(b.buffer) && fits(b.gradient) && b.buffer.numel() > 0;
+}
+void run_backward(const DenseBlockBackward& b) { BackwardPass(b).run(); }
+
+const Register<DenseBlockForward> forward({"simt", kDevice, 10, supports_forward, run_forward});
+const Register<DenseBlockBackward> backward({"simt", kDevice, 10, supports_backward, run_backward});
+
+}  // namespace
+}  // namespace medfusion::kernels
