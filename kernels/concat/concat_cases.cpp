@@ -50,6 +50,8 @@ const RegisterCases cases([] {
   list.push_back(
       make("slices of channels", {2, 3, 0}, 2, {4, 7, 1}, {slice, Layout::contiguous, misaligned}));
   list.push_back(make("slices of tokens", {2, 0, 5}, 1, {4, 3}, {slice}, slice));
+  list.push_back(make("whole vectors", {2, 3, 0}, 2, {4, 12, 8}));
+  list.push_back(make("many inputs", {3, 0}, 1, {1, 2, 3, 1, 2, 3, 1, 2, 3, 4}));
   list.push_back(make("rank 6", {2, 1, 3, 0, 2, 2}, 3, {2, 1}, {slice}));
   list.push_back(make("large", {16, 56, 56, 0}, 3, {64, 32, 32, 32}));
   list.back().bench = true;
