@@ -4,10 +4,12 @@
 #include "kernels/cuda/library_call.cuh"
 #include "kernels/reduction/reduction.h"
 #include "kernels/registry.h"
-#ifdef __CUDACC__
+#if defined(__CUDACC__) && __has_include(<cudnn.h>)
 #include "kernels/convolution/convolution_cudnn.cuh"
 #endif
 
+#if !defined(__CUDACC__) || \
+    __has_include(<cudnn.h>)  // built without it, convolution_simt.cu is what there is
 namespace medfusion::kernels {
 namespace {
 
@@ -86,12 +88,20 @@ void convolve_back_weight(const View& x, const View& grad_y, const View& grad_we
 
 #endif
 
-// A tensor without gaps as one row.
-View flat(const View& v) {
-  View row = v;
-  row.shape = {1, 1, 1, v.numel()};
-  row.strides = {1, 1, 1, 1};
-  return row;
+// Whether cuDNN can be loaded.
+bool available() {
+#ifdef __CUDACC__
+  static const bool loaded = [] {
+    try {
+      return cudnnGetErrorString(CUDNN_STATUS_SUCCESS) != nullptr;
+    } catch (const core::Error&) {
+      return false;
+    }
+  }();
+  return loaded;
+#else
+  return true;
+#endif
 }
 
 bool fits(const View& v) {
@@ -99,7 +109,7 @@ bool fits(const View& v) {
          (v.dtype == core::DType::f32 && channels_adjacent(v) && v.numel() < (int64_t{1} << 31));
 }
 
-bool supports_forward(const ConvolutionForward& c) { return fits(c.x) && fits(c.y); }
+bool supports_forward(const ConvolutionForward& c) { return fits(c.x) && fits(c.y) && available(); }
 void run_forward(const ConvolutionForward& c) {
   if (c.y.numel() == 0) return;
   if (c.weight.numel() == 0) {
@@ -113,7 +123,9 @@ void run_forward(const ConvolutionForward& c) {
   set_bias(c.y, c.bias, true);
 }
 
-bool supports_backward(const ConvolutionBackward& c) { return fits(c.x) && fits(c.grad_y) && fits(c.grad_x); }
+bool supports_backward(const ConvolutionBackward& c) {
+  return fits(c.x) && fits(c.grad_y) && fits(c.grad_x) && available();
+}
 void run_backward(const ConvolutionBackward& c) {
   const Geometry geometry{c.stride, c.padding};
   const bool nothing = c.grad_y.numel() == 0 || c.weight.shape.numel() == 0;
@@ -142,3 +154,4 @@ const Register<ConvolutionBackward> backward({"cudnn", kDevice, 10, supports_bac
 
 }  // namespace
 }  // namespace medfusion::kernels
+#endif

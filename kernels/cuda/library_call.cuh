@@ -58,6 +58,14 @@ class Packed {
   core::Tensor copy_;
 };
 
+// A tensor without gaps as one row: [1, 1, 1, n].
+inline core::View flat(const core::View& v) {
+  core::View row = v;
+  row.shape = {1, 1, 1, v.numel()};
+  row.strides = {1, 1, 1, 1};
+  return row;
+}
+
 // y = bias (+ y), for every pixel; a null bias is 0.
 template <int N>
 __global__ void __launch_bounds__(128)

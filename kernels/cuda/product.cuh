@@ -3,6 +3,9 @@
 // which may compute what it hands out.
 #pragma once
 
+#include <algorithm>
+
+#include "core/tensor.h"
 #include "kernels/cuda/device.cuh"
 
 namespace medfusion::cuda {
@@ -142,6 +145,92 @@ struct TileProduct {
     }
   }
 };
+
+// Where a product goes: rows x columns, or one such matrix without gaps per chunk of the depth (the grid's
+// z).
+struct ProductTarget {
+  Global<float> data;
+  int64_t stride, rows;
+  int columns;
+  bool accumulate = false;
+  template <class F>
+  void for_each_global(const F& f) const {
+    f(data);
+  }
+};
+
+// to = a b over the whole depth, or to[z] = a b over chunk z of it; `chunk` is a multiple of kTileDepth. N
+// divides the columns, and the stride, of all three.
+template <int N, Along a_along, Along b_along, class A, class B>
+__global__ void __launch_bounds__(kTileThreads)
+    tile_product(A a, B b, ProductTarget to, int64_t depth, int64_t chunk) {
+  SharedMemory memory;
+  const int64_t row0 = int64_t{blockIdx.x} * kTileRows;
+  const int64_t column0 = int64_t{blockIdx.y} * kTileColumns;
+  const int64_t first = int64_t{blockIdx.z} * chunk;
+  const int64_t last = first + chunk < depth ? first + chunk : depth;
+  TileProduct product;
+  product.multiply<N, a_along, b_along>(a, row0, b, column0, first, last, memory);
+  const int64_t base = int64_t{blockIdx.z} * to.rows * to.columns;
+  const int64_t column = column0 + TileProduct::column();
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    const int64_t row = row0 + TileProduct::row() + i;
+    if (row >= to.rows) break;
+#pragma unroll
+    for (int j = 0; j < 4; j += N) {
+      if (column + j >= to.columns) break;
+      const int64_t at = base + row * to.stride + column + j;
+      Vector<float, N> v{};
+      if (to.accumulate) v = load<N>(to.data, at);
+#pragma unroll
+      for (int k = 0; k < N; ++k) v[k] += product.sum[i][j + k];
+      store<N>(to.data, at, v);
+    }
+  }
+}
+
+// total = the sum of `parts` arrays of `count`, in order.
+template <int kThreads>
+__global__ void __launch_bounds__(kThreads)
+    add_parts(Global<const float> partial, int64_t parts, int64_t count, Global<float> total) {
+  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i >= count) return;
+  double sum = 0.0;
+  for (int64_t part = 0; part < parts; ++part) sum += static_cast<double>(partial[part * count + i]);
+  total[i] = static_cast<float>(sum);
+}
+
+// to = a b, N elements at a time.
+template <int N, Along a_along, Along b_along, class A, class B>
+void launch_product(const char* name, core::Device device, const A& a, const B& b, const ProductTarget& to,
+                    int64_t depth) {
+  launch({name, device, grid_of(ceil_div(to.rows, kTileRows), ceil_div(to.columns, kTileColumns)),
+          dim3(kTileThreads), kTileShared},
+         tile_product<N, a_along, b_along, A, B>, a, b, to, depth, ceil_div(depth, kTileDepth) * kTileDepth);
+}
+
+// The same where the depth is long and the product small: chunks of the depth, as many as fill a large
+// device, make partial products that are added in order. `to` has no gaps.
+template <int N, Along a_along, Along b_along, class A, class B>
+void launch_deep_product(const char* name, core::Device device, const A& a, const B& b,
+                         const ProductTarget& to, int64_t depth) {
+  constexpr int64_t kBlocks = 528, kLeast = 128;
+  const int64_t count = to.rows * to.columns;
+  const dim3 tiles = grid_of(ceil_div(to.rows, kTileRows), ceil_div(to.columns, kTileColumns));
+  const int64_t most = std::max<int64_t>(1, ceil_div(depth, kLeast));
+  const int64_t wanted = std::clamp<int64_t>(kBlocks / (int64_t{tiles.x} * tiles.y), 1, most);
+  const int64_t chunk = std::max<int64_t>(1, ceil_div(ceil_div(depth, wanted), kTileDepth)) * kTileDepth;
+  const int64_t chunks = std::max<int64_t>(1, ceil_div(depth, chunk));
+  const core::Tensor partial = core::Tensor::empty({chunks * count}, core::DType::f32, device);
+  ProductTarget part = to;
+  part.data = partial.view().as<float>();
+  part.stride = to.columns;
+  launch({name, device, grid_of(tiles.x, tiles.y, chunks), dim3(kTileThreads), kTileShared},
+         tile_product<N, a_along, b_along, A, B>, a, b, part, depth, chunk);
+  launch({"add_parts", device, grid_of(ceil_div(count, kTileThreads)), dim3(kTileThreads)},
+         add_parts<kTileThreads>, partial.view().as<float>(), chunks, count, to.data);
+}
 
 }  // namespace MEDFUSION_GPU
 }  // namespace medfusion::cuda

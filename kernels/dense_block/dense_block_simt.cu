@@ -131,16 +131,6 @@ __global__ void __launch_bounds__(kThreads)
   pending.dx[c] += share * dx;
 }
 
-// total = the sum of `parts` arrays, in order.
-__global__ void __launch_bounds__(kThreads)
-    dense_block_add_parts(Global<const float> partial, int64_t parts, int64_t count, Global<float> total) {
-  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i >= count) return;
-  double sum = 0.0;
-  for (int64_t part = 0; part < parts; ++part) sum += static_cast<double>(partial[part * count + i]);
-  total[i] = static_cast<float>(sum);
-}
-
 dim3 threads_grid(int64_t count) { return grid_of(ceil_div(count, kThreads)); }
 
 // Channels [first, last) of a view whose last dimension they are.
@@ -211,10 +201,12 @@ bool supports_forward(const DenseBlockForward& b) { return fits(b.buffer); }
 void conv1_forward(const Block& block, const DenseBlockLayer& l, const View& prefix, const Tensor& norm) {
   const bool wide = by_fours(prefix) && l.conv1.size(0) % 4 == 0 && aligned_rows<16>(l.z) &&
                     reinterpret_cast<uintptr_t>(l.conv1.data) % 16 == 0;
-  const dim3 grid = grid_of(ceil_div(block.pixels(), kTileRows), ceil_div(l.conv1.size(0), kTileColumns));
-  launch({"dense_block_conv1", block.device(), grid, dim3(kTileThreads), kTileShared},
-         wide ? dense_block::dense_block_conv1<4> : dense_block::dense_block_conv1<1>,
-         Block::normalized(block.source(prefix), norm), Block::weight_source(l.conv1), l.z.as<float>());
+  const auto run = wide ? launch_product<4, Along::depth, Along::depth, NormalizedSource, PlainSource>
+                        : launch_product<1, Along::depth, Along::depth, NormalizedSource, PlainSource>;
+  const int64_t middle = l.conv1.size(0);
+  run("dense_block_conv1", block.device(), Block::normalized(block.source(prefix), norm),
+      Block::weight_source(l.conv1), {l.z.as<float>(), middle, block.pixels(), static_cast<int>(middle)},
+      prefix.size(3));
 }
 
 void run_forward(const DenseBlockForward& b) {
@@ -350,7 +342,11 @@ class BackwardPass {
                       reinterpret_cast<uintptr_t>(l.conv1.data) % 16 == 0;
     const PlainSource grad_z = block_.source(grad_z_.view());
     const PlainSource x = block_.source(prefix);
-    weight_gradient(grad_z, Block::normalized(x, norm), wide, g.conv1);
+    const auto product =
+        wide ? launch_deep_product<4, Along::side, Along::side, PlainSource, NormalizedSource>
+             : launch_deep_product<1, Along::side, Along::side, PlainSource, NormalizedSource>;
+    product("dense_block_conv1_grad_weight", block_.device(), grad_z, Block::normalized(x, norm),
+            {g.conv1.as<float>(), channels, middle, static_cast<int>(channels)}, block_.pixels());
     const int64_t tiles = ceil_div(block_.pixels(), kTileRows);
     const Tensor partial = block_.scratch({tiles * 2 * channels});
     float* const n = norm.view().as<float>();
@@ -365,26 +361,6 @@ class BackwardPass {
            g.norm1_weight.as<float>(), g.norm1_bias.as<float>(), pending(0), static_cast<int>(channels),
            block_.pixels());
   }
-
-  void weight_gradient(const PlainSource& grad_z, const NormalizedSource& prefix, bool wide,
-                       const View& grad_weight) const {
-    const int64_t count = grad_weight.numel();
-    const int64_t across = ceil_div(prefix.x.columns, kTileColumns);
-    const int64_t down = ceil_div(grad_z.columns, kTileRows);
-    const int64_t wanted = std::clamp<int64_t>(kBlocks / (across * down), 1, ceil_div(grad_z.rows, kLeast));
-    const int64_t chunk = ceil_div(ceil_div(grad_z.rows, wanted), kTileDepth) * kTileDepth;
-    const int64_t chunks = ceil_div(grad_z.rows, chunk);
-    const Tensor partial = block_.scratch({chunks * count});
-    launch(
-        {"dense_block_conv1_grad_weight", block_.device(), grid_of(across, down, chunks), dim3(kTileThreads),
-         kTileShared},
-        wide ? dense_block::dense_block_conv1_grad_weight<4> : dense_block::dense_block_conv1_grad_weight<1>,
-        grad_z, prefix, partial.view().as<float>(), chunk);
-    launch({"dense_block_add_parts", block_.device(), threads_grid(count), dim3(kThreads)},
-           dense_block_add_parts, partial.view().as<float>(), chunks, count, grad_weight.as<float>());
-  }
-
-  static constexpr int64_t kLeast = 128;  // pixels of a partial weight gradient
 
   const DenseBlockBackward& b_;
   Block block_;

@@ -1,5 +1,5 @@
-// The 1x1 convolution of a dense layer and its gradients, with the batch norm and ReLU before it folded into
-// the reads: no normalized tensor exists. P pixels, c channels of the prefix, m channels of z.
+// The gradient of a dense layer's 1x1 convolution by its input, with the batch norm and ReLU between them
+// folded into the writes: no normalized tensor exists. P pixels, c channels of the prefix, m channels of z.
 #pragma once
 
 #include "kernels/cuda/product.cuh"
@@ -18,32 +18,6 @@ struct Norm {
     f(scale), f(shift), f(inv_std), f(centre);
   }
 };
-
-// z [P, m] = max(norm(prefix), 0) [P, c] weight^T, weight [m, c].
-template <int N>
-__global__ void __launch_bounds__(kTileThreads)
-    dense_block_conv1(NormalizedSource prefix, PlainSource weight, Global<float> z) {
-  SharedMemory memory;
-  const int64_t row0 = int64_t{blockIdx.x} * kTileRows;
-  const int64_t column0 = int64_t{blockIdx.y} * kTileColumns;
-  TileProduct product;
-  product.multiply<N, Along::depth, Along::depth>(prefix, row0, weight, column0, 0, prefix.x.columns, memory);
-  const int64_t middle = weight.rows;
-  const int64_t column = column0 + TileProduct::column();
-#pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    const int64_t row = row0 + TileProduct::row() + i;
-    if (row >= prefix.x.rows) break;
-#pragma unroll
-    for (int j = 0; j < 4; j += N) {
-      if (column + j >= middle) break;
-      Vector<float, N> v;
-#pragma unroll
-      for (int k = 0; k < N; ++k) v[k] = product.sum[i][j + k];
-      store<N>(z, row * middle + column + j, v);
-    }
-  }
-}
 
 // With d = grad_z weight [P, c] where norm(prefix) > 0, otherwise 0: gradient += scale d, and
 // partial[tile of pixels] = the sums of d, then of d times the normalized prefix, of every channel.
@@ -96,36 +70,6 @@ __global__ void __launch_bounds__(kTileThreads)
   float total = 0.0F;
   for (int g = 0; g < 8; ++g) total += static_cast<float>(sums[(g * 2 + which) * kTileColumns + side]);
   partial[(int64_t{blockIdx.x} * 2 + which) * prefix.columns + column0 + side] = total;
-}
-
-// partial[chunk] [m, c] = grad_z^T max(norm(prefix), 0) over the pixels of a chunk (the grid's z), whose size
-// is a multiple of kTileDepth.
-template <int N>
-__global__ void __launch_bounds__(kTileThreads)
-    dense_block_conv1_grad_weight(PlainSource grad_z, NormalizedSource prefix, Global<float> partial,
-                                  int64_t chunk) {
-  SharedMemory memory;
-  const int64_t row0 = int64_t{blockIdx.y} * kTileRows;
-  const int64_t column0 = int64_t{blockIdx.x} * kTileColumns;
-  const int64_t first = int64_t{blockIdx.z} * chunk;
-  const int64_t last = first + chunk < grad_z.rows ? first + chunk : grad_z.rows;
-  TileProduct product;
-  product.multiply<N, Along::side, Along::side>(grad_z, row0, prefix, column0, first, last, memory);
-  partial += int64_t{blockIdx.z} * grad_z.columns * prefix.x.columns;
-  const int64_t column = column0 + TileProduct::column();
-#pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    const int64_t row = row0 + TileProduct::row() + i;
-    if (row >= grad_z.columns) break;
-#pragma unroll
-    for (int j = 0; j < 4; j += N) {
-      if (column + j >= prefix.x.columns) break;
-      Vector<float, N> v;
-#pragma unroll
-      for (int k = 0; k < N; ++k) v[k] = product.sum[i][j + k];
-      store<N>(partial, row * prefix.x.columns + column + j, v);
-    }
-  }
 }
 
 }  // namespace MEDFUSION_GPU
