@@ -1,0 +1,389 @@
+// The vocabulary of kernels on tensor cores. A SharedTile is a matrix in shared memory that a block fills; a
+// register tile is a matrix that one warp holds in its lanes, in the layout of its role in a product:
+//   Accumulators  f32 sums            LeftTile  bf16, the left factor
+// Right factors are read from shared tiles inside of the products. Operations on register tiles are
+// collective over the warp, those on whole SharedTiles over the block.
+#pragma once
+
+#include "kernels/cuda/intrinsics.cuh"
+
+namespace medfusion::cuda {
+inline namespace MEDFUSION_GPU {
+
+__device__ __forceinline__ int lane_index() { return static_cast<int>(threadIdx.x) % kWarp; }
+__device__ __forceinline__ int warp_index() { return static_cast<int>(threadIdx.x) / kWarp; }
+
+// A matrix in shared memory, row after row, in pieces of 16 bytes. The pieces of a row change places with the
+// row, so that the same piece of eight rows in a row (what ldmatrix reads) lies in all 32 banks.
+template <class T, int kRows_, int kColumns_>
+struct SharedTile {
+  static constexpr int kRows = kRows_, kColumns = kColumns_;
+  static constexpr int kPiece = 16 / static_cast<int>(sizeof(T));  // elements
+  static constexpr int kPieces = kColumns / kPiece;                // of a row
+  static_assert(kColumns % kPiece == 0 && (kPieces & (kPieces - 1)) == 0, "a power of two of pieces");
+  static constexpr int kSize = kRows * kColumns;
+  static constexpr int64_t kBytes = int64_t{kSize} * static_cast<int64_t>(sizeof(T));
+
+  Shared<T> data;
+
+  // `count` tiles, one after another
+  static __device__ __forceinline__ SharedTile take(SharedMemory& memory, int count = 1) {
+    return {memory.take<T>(int64_t{kSize} * count, 128)};
+  }
+  __device__ __forceinline__ SharedTile operator[](int n) const { return {data + n * kSize}; }
+
+  // Where element (row, column) lies in data.
+  static __device__ __forceinline__ int offset(int row, int column) {
+    constexpr int kRowsPerLine = kPieces >= 8 ? 1 : 8 / kPieces;  // of 128 bytes
+    constexpr int kMask = (kPieces >= 8 ? 8 : kPieces) - 1;
+    const int piece = column / kPiece ^ (row / kRowsPerLine & kMask);
+    return row * kColumns + piece * kPiece + column % kPiece;
+  }
+};
+
+// Block of kThreads: starts the copy of a matrix of `rows` rows and `columns` columns into the tile, zeros
+// around it. `wide`: rows are aligned to 16 bytes and `columns` is whole pieces; otherwise elements are
+// copied one by one, at once. A group of copies ends with copy_async_commit().
+template <int kThreads, class Tile, class T>
+__device__ __forceinline__ void copy_async(const Tile& tile, Global<const T> x, int64_t stride, int64_t rows,
+                                           int columns, bool wide) {
+  constexpr int kSteps = (Tile::kRows * Tile::kPieces + kThreads - 1) / kThreads;
+#pragma unroll
+  for (int step = 0; step < kSteps; ++step) {
+    const int n = step * kThreads + static_cast<int>(threadIdx.x);
+    const int row = n / Tile::kPieces, column = n % Tile::kPieces * Tile::kPiece;
+    if (Tile::kRows * Tile::kPieces % kThreads != 0 && row >= Tile::kRows) break;
+    const int to = Tile::offset(row, column);
+    if (wide) {
+      copy_async_16(tile.data, to, x, row * stride + column, row < rows && column < columns);
+      continue;
+    }
+    Vector<T, Tile::kPiece> piece{};
+#pragma unroll 1
+    for (int i = 0; i < Tile::kPiece; ++i) {
+      if (row < rows && column + i < columns) piece[i] = x[row * stride + column + i];
+    }
+    store<Tile::kPiece>(tile.data, to, piece);
+  }
+}
+
+// Block of kThreads: writes the first `rows` rows and `columns` columns of the tile.
+template <int kThreads, class Tile, class T>
+__device__ __forceinline__ void copy_out(Global<T> y, int64_t stride, int64_t rows, int columns, bool wide,
+                                         const Tile& tile) {
+  constexpr int kSteps = (Tile::kRows * Tile::kPieces + kThreads - 1) / kThreads;
+#pragma unroll
+  for (int step = 0; step < kSteps; ++step) {
+    const int n = step * kThreads + static_cast<int>(threadIdx.x);
+    const int row = n / Tile::kPieces, column = n % Tile::kPieces * Tile::kPiece;
+    if (row >= Tile::kRows || row >= rows || column >= columns) continue;
+    const auto piece = load<Tile::kPiece>(tile.data, Tile::offset(row, column));
+    if (wide) {
+      store<Tile::kPiece>(y, row * stride + column, piece);
+      continue;
+    }
+#pragma unroll 1
+    for (int i = 0; i < Tile::kPiece && column + i < columns; ++i) y[row * stride + column + i] = piece[i];
+  }
+}
+
+// Items go by through a ring of stages in shared memory: produce(n, stage) starts the copies of item n, and
+// consume(n, stage) works on it, while kStages - 1 later ones are under way. All threads of the block do
+// both.
+template <int kStages, class Produce, class Consume>
+__device__ __forceinline__ void pipeline(int64_t count, const Produce& produce, const Consume& consume) {
+  static_assert(kStages >= 2, "with one stage nothing overlaps");
+#pragma unroll
+  for (int n = 0; n < kStages - 1; ++n) {
+    if (n < count) produce(int64_t{n}, n);
+    copy_async_commit();
+  }
+  int stage = 0, next = kStages - 1;
+  for (int64_t n = 0; n < count; ++n) {
+    copy_async_wait<kStages - 2>();
+    __syncthreads();  // item n is there for all, and all are done with the one before
+    if (n + kStages - 1 < count) produce(n + kStages - 1, next);
+    copy_async_commit();
+    consume(n, stage);
+    stage = stage + 1 == kStages ? 0 : stage + 1;
+    next = next + 1 == kStages ? 0 : next + 1;
+  }
+}
+
+// f32 [kRows, kColumns]; lane: v[i][j][e] is element (16 i + row_of(e), 8 j + column_of(e)).
+template <int kRows_, int kColumns_>
+struct Accumulators {
+  static constexpr int kRows = kRows_, kColumns = kColumns_;
+  static constexpr int kI = kRows / 16, kJ = kColumns / 8;
+  static_assert(kRows % 16 == 0 && kColumns % 16 == 0);
+  float v[kI][kJ][4];
+
+  static __device__ __forceinline__ int row_of(int e) { return lane_index() / 4 + e / 2 * 8; }
+  static __device__ __forceinline__ int column_of(int e) { return lane_index() % 4 * 2 + e % 2; }
+};
+
+// f(value, row, column) on every element: the map of one tile.
+template <int kRows, int kColumns, class F>
+__device__ __forceinline__ void for_each(Accumulators<kRows, kColumns>& x, const F& f) {
+  using X = Accumulators<kRows, kColumns>;
+#pragma unroll
+  for (int i = 0; i < X::kI; ++i) {
+#pragma unroll
+    for (int j = 0; j < X::kJ; ++j) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) f(x.v[i][j][e], 16 * i + X::row_of(e), 8 * j + X::column_of(e));
+    }
+  }
+}
+template <int kRows, int kColumns>
+__device__ __forceinline__ void fill(Accumulators<kRows, kColumns>& x, float value) {
+  for_each(x, [&](float& element, int, int) { element = value; });
+}
+
+// One value per row (column) of Accumulators, in the lanes that hold elements of it.
+template <int kRows>
+struct RowValues {
+  float v[kRows / 16][2];
+};
+template <int kColumns>
+struct ColumnValues {
+  float v[kColumns / 8][2];
+};
+
+// f(value, its row's value)
+template <int kRows, int kColumns, class F>
+__device__ __forceinline__ void map_rows(Accumulators<kRows, kColumns>& x, const RowValues<kRows>& rows,
+                                         const F& f) {
+#pragma unroll
+  for (int i = 0; i < kRows / 16; ++i) {
+#pragma unroll
+    for (int j = 0; j < kColumns / 8; ++j) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) x.v[i][j][e] = f(x.v[i][j][e], rows.v[i][e / 2]);
+    }
+  }
+}
+// f(value, its column's value)
+template <int kRows, int kColumns, class F>
+__device__ __forceinline__ void map_columns(Accumulators<kRows, kColumns>& x,
+                                            const ColumnValues<kColumns>& columns, const F& f) {
+#pragma unroll
+  for (int i = 0; i < kRows / 16; ++i) {
+#pragma unroll
+    for (int j = 0; j < kColumns / 8; ++j) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) x.v[i][j][e] = f(x.v[i][j][e], columns.v[j][e % 2]);
+    }
+  }
+}
+// f(value of x, value of y at the same place)
+template <int kRows, int kColumns, class F>
+__device__ __forceinline__ void map(Accumulators<kRows, kColumns>& x, const Accumulators<kRows, kColumns>& y,
+                                    const F& f) {
+#pragma unroll
+  for (int i = 0; i < kRows / 16; ++i) {
+#pragma unroll
+    for (int j = 0; j < kColumns / 8; ++j) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) x.v[i][j][e] = f(x.v[i][j][e], y.v[i][j][e]);
+    }
+  }
+}
+// f(value, row) on each of the row's lanes
+template <int kRows, class F>
+__device__ __forceinline__ void for_each(RowValues<kRows>& x, const F& f) {
+#pragma unroll
+  for (int i = 0; i < kRows / 16; ++i) {
+#pragma unroll
+    for (int e = 0; e < 2; ++e) f(x.v[i][e], 16 * i + lane_index() / 4 + 8 * e);
+  }
+}
+// f(value, column)
+template <int kColumns, class F>
+__device__ __forceinline__ void for_each(ColumnValues<kColumns>& x, const F& f) {
+#pragma unroll
+  for (int j = 0; j < kColumns / 8; ++j) {
+#pragma unroll
+    for (int e = 0; e < 2; ++e) f(x.v[j][e], 8 * j + lane_index() % 4 * 2 + e);
+  }
+}
+
+// rows = op(rows, op over this lane's elements of the row): still to be combined over lanes.
+template <int kRows, int kColumns, class Op>
+__device__ __forceinline__ void reduce_lane_rows(RowValues<kRows>& rows,
+                                                 const Accumulators<kRows, kColumns>& x, const Op& op) {
+#pragma unroll
+  for (int i = 0; i < kRows / 16; ++i) {
+#pragma unroll
+    for (int j = 0; j < kColumns / 8; ++j) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) rows.v[i][e / 2] = op(rows.v[i][e / 2], x.v[i][j][e]);
+    }
+  }
+}
+// Combines what the lanes of a row hold; all of them get it.
+template <int kRows, class Op>
+__device__ __forceinline__ void combine_rows(RowValues<kRows>& rows, const Op& op) {
+#pragma unroll
+  for (int lanes = 1; lanes <= 2; lanes *= 2) {
+    for_each(rows, [&](float& value, int) { value = op(value, __shfl_xor_sync(kFullWarp, value, lanes)); });
+  }
+}
+// columns = op(columns, op over this lane's elements of the column), and the combination over lanes.
+template <int kRows, int kColumns, class Op>
+__device__ __forceinline__ void reduce_lane_columns(ColumnValues<kColumns>& columns,
+                                                    const Accumulators<kRows, kColumns>& x, const Op& op) {
+#pragma unroll
+  for (int i = 0; i < kRows / 16; ++i) {
+#pragma unroll
+    for (int j = 0; j < kColumns / 8; ++j) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) columns.v[j][e % 2] = op(columns.v[j][e % 2], x.v[i][j][e]);
+    }
+  }
+}
+template <int kColumns, class Op>
+__device__ __forceinline__ void combine_columns(ColumnValues<kColumns>& columns, const Op& op) {
+#pragma unroll
+  for (int lanes = 4; lanes <= 16; lanes *= 2) {
+    for_each(columns,
+             [&](float& value, int) { value = op(value, __shfl_xor_sync(kFullWarp, value, lanes)); });
+  }
+}
+
+// bf16 [kRows, kDepth], the left factor of a product: 16 x 16 blocks.
+template <int kRows_, int kDepth_>
+struct LeftTile {
+  static constexpr int kRows = kRows_, kDepth = kDepth_;
+  static_assert(kRows % 16 == 0 && kDepth % 16 == 0);
+  uint32_t v[kRows / 16][kDepth / 16][4];
+};
+
+// Block [row, row + 16) x [column, column + 16) of a shared tile as a left factor.
+template <class Tile>
+__device__ __forceinline__ void load_left(uint32_t (&block)[4], const Tile& x, int row, int column) {
+  load_matrices(block, x.data, Tile::offset(row + lane_index() % 16, column + lane_index() / 16 * 8));
+}
+// Rows [row, row + kRows) of a shared tile.
+template <int kRows, int kDepth, class Tile>
+__device__ __forceinline__ void load(LeftTile<kRows, kDepth>& a, const Tile& x, int row) {
+#pragma unroll
+  for (int i = 0; i < kRows / 16; ++i) {
+#pragma unroll
+    for (int k = 0; k < kDepth / 16; ++k) load_left(a.v[i][k], x, row + 16 * i, 16 * k);
+  }
+}
+
+// Sums rounded to bf16 as the left factor of the next product, without leaving the registers.
+template <int kRows, int kColumns>
+__device__ __forceinline__ void round_to(LeftTile<kRows, kColumns>& a,
+                                         const Accumulators<kRows, kColumns>& x) {
+#pragma unroll
+  for (int i = 0; i < kRows / 16; ++i) {
+#pragma unroll
+    for (int j = 0; j < kColumns / 8; ++j) {
+      a.v[i][j / 2][j % 2 * 2] = pack_bf16(x.v[i][j][0], x.v[i][j][1]);
+      a.v[i][j / 2][j % 2 * 2 + 1] = pack_bf16(x.v[i][j][2], x.v[i][j][3]);
+    }
+  }
+}
+
+// Rounded to bf16, into rows [row, row + kRows) of a shared tile.
+template <int kRows, int kColumns, class Tile>
+__device__ __forceinline__ void store(const Tile& tile, int row, const Accumulators<kRows, kColumns>& x) {
+  using X = Accumulators<kRows, kColumns>;
+#pragma unroll
+  for (int i = 0; i < X::kI; ++i) {
+#pragma unroll
+    for (int j = 0; j < X::kJ; ++j) {
+#pragma unroll
+      for (int e = 0; e < 4; e += 2) {
+        const uint32_t pair = pack_bf16(x.v[i][j][e], x.v[i][j][e + 1]);
+        Vector<BFloat16, 2> value;
+        value[0].bits = static_cast<uint16_t>(pair & 0xffffU);
+        value[1].bits = static_cast<uint16_t>(pair >> 16);
+        store<2>(tile.data, Tile::offset(row + 16 * i + X::row_of(e), 8 * j + X::column_of(e)), value);
+      }
+    }
+  }
+}
+
+// One step of depth 16 of a product: d += a[.][kRows, 16] b, for 16 columns at a time.
+template <int kRows, int kColumns>
+__device__ __forceinline__ void multiply_step(Accumulators<kRows, kColumns>& d, int j,
+                                              const uint32_t (&a)[kRows / 16][4], const uint32_t (&b)[4]) {
+#pragma unroll
+  for (int i = 0; i < kRows / 16; ++i) {
+    mma_16x8x16(d.v[i][2 * j], a[i], b[0], b[1]);
+    mma_16x8x16(d.v[i][2 * j + 1], a[i], b[2], b[3]);
+  }
+}
+// d += a_k b_k^T, b_k = columns [16 k, 16 k + 16) of b, whose rows are d's columns
+template <int kRows, int kColumns, class Tile>
+__device__ __forceinline__ void multiply_step_transposed(Accumulators<kRows, kColumns>& d,
+                                                         const uint32_t (&a)[kRows / 16][4], const Tile& b,
+                                                         int k) {
+  const int row = lane_index() / 16 * 8 + lane_index() % 8, column = 16 * k + lane_index() / 8 % 2 * 8;
+#pragma unroll
+  for (int j = 0; j < kColumns / 16; ++j) {
+    uint32_t words[4];
+    load_matrices(words, b.data, Tile::offset(16 * j + row, column));
+    multiply_step(d, j, a, words);
+  }
+}
+
+// d[kRows, kColumns] += a[kRows, kDepth] b[kColumns, kDepth]^T
+template <int kRows, int kColumns, int kDepth, class Tile>
+__device__ __forceinline__ void multiply_transposed(Accumulators<kRows, kColumns>& d,
+                                                    const LeftTile<kRows, kDepth>& a, const Tile& b) {
+  static_assert(Tile::kRows == kColumns && Tile::kColumns == kDepth);
+#pragma unroll
+  for (int k = 0; k < kDepth / 16; ++k) {
+    uint32_t left[kRows / 16][4];
+#pragma unroll
+    for (int i = 0; i < kRows / 16; ++i) {
+#pragma unroll
+      for (int n = 0; n < 4; ++n) left[i][n] = a.v[i][k][n];
+    }
+    multiply_step_transposed(d, left, b, k);
+  }
+}
+// The same with rows [row, row + kRows) of a shared tile on the left: fewer registers, more loads.
+template <int kRows, int kColumns, class Left, class Tile>
+__device__ __forceinline__ void multiply_transposed(Accumulators<kRows, kColumns>& d, const Left& a, int row,
+                                                    const Tile& b) {
+  static_assert(Tile::kRows == kColumns && Tile::kColumns == Left::kColumns);
+#pragma unroll
+  for (int k = 0; k < Tile::kColumns / 16; ++k) {
+    uint32_t left[kRows / 16][4];
+#pragma unroll
+    for (int i = 0; i < kRows / 16; ++i) load_left(left[i], a, row + 16 * i, 16 * k);
+    multiply_step_transposed(d, left, b, k);
+  }
+}
+
+// d[kRows, kColumns] += a[kRows, kDepth] b[kDepth, kColumns]
+template <int kRows, int kColumns, int kDepth, class Tile>
+__device__ __forceinline__ void multiply(Accumulators<kRows, kColumns>& d, const LeftTile<kRows, kDepth>& a,
+                                         const Tile& b) {
+  static_assert(Tile::kRows == kDepth && Tile::kColumns == kColumns);
+  const int row = lane_index() % 16, column = lane_index() / 16 * 8;
+#pragma unroll
+  for (int k = 0; k < kDepth / 16; ++k) {
+    uint32_t left[kRows / 16][4];
+#pragma unroll
+    for (int i = 0; i < kRows / 16; ++i) {
+#pragma unroll
+      for (int n = 0; n < 4; ++n) left[i][n] = a.v[i][k][n];
+    }
+#pragma unroll
+    for (int j = 0; j < kColumns / 16; ++j) {
+      uint32_t words[4];
+      load_matrices_transposed(words, b.data, Tile::offset(16 * k + row, 16 * j + column));
+      multiply_step(d, j, left, words);
+    }
+  }
+}
+
+}  // namespace MEDFUSION_GPU
+}  // namespace medfusion::cuda

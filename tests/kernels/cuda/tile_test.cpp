@@ -1,0 +1,398 @@
+// Each operation of the tile vocabulary alone, on the simulator, against plain loops; for every shape that a
+// kernel instantiates.
+#include "kernels/cuda/tile.cuh"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "core/random.h"
+#include "core/tensor.h"
+
+namespace medfusion::kernels {
+namespace {
+
+using namespace cuda;  // NOLINT(google-build-using-namespace): the vocabulary of device code
+using core::Tensor;
+
+constexpr core::Device kSim{core::DeviceType::sim, 0};
+constexpr int kThreads = 64;  // two warps where an operation belongs to the block
+
+template <class Kernel>
+void run(int threads, int64_t shared_bytes, const Kernel& kernel) {
+  simulator::run("tile_test", {1}, {static_cast<unsigned>(threads)}, shared_bytes, kernel);
+}
+
+// A matrix of the host, row after row; values are exact in bf16.
+struct Matrix {
+  int rows, columns;
+  std::vector<float> v;
+  Matrix(int r, int c, uint64_t seed = 0) : rows(r), columns(c), v(static_cast<size_t>(r * c), 0.0F) {
+    if (seed == 0) return;
+    const core::Philox philox(seed, 0);
+    for (size_t i = 0; i < v.size(); ++i)
+      v[i] = static_cast<float>(core::BFloat16(static_cast<float>(philox.normal(i))));
+  }
+  float& operator()(int r, int c) { return v[static_cast<size_t>(r * columns + c)]; }
+  float operator()(int r, int c) const { return v[static_cast<size_t>(r * columns + c)]; }
+};
+
+float rounded(float x) { return static_cast<float>(core::BFloat16(x)); }
+
+// A device tensor of bf16 with the matrix in it.
+Tensor upload(const Matrix& m) {
+  Tensor host = Tensor::empty({m.rows, m.columns}, core::DType::bf16);
+  for (int64_t i = 0; i < host.numel(); ++i)
+    host.data<core::BFloat16>()[i] = core::BFloat16(m.v[static_cast<size_t>(i)]);
+  const Tensor device = Tensor::empty(host.shape(), core::DType::bf16, kSim);
+  core::Runtime& runtime = core::runtime(kSim);
+  runtime.copy_to_device(device.view().data, host.view().data, host.bytes(), {});
+  runtime.synchronize({});
+  return device;
+}
+
+// By one thread, element for element; with a barrier.
+template <class Tile>
+void fill_tile(const Tile& tile, const Matrix& m) {
+  if (threadIdx.x == 0) {
+    for (int r = 0; r < m.rows; ++r) {
+      for (int c = 0; c < m.columns; ++c) tile.data[Tile::offset(r, c)] = core::BFloat16(m(r, c));
+    }
+  }
+  __syncthreads();
+}
+
+template <int kRows, int kColumns>
+void set(Accumulators<kRows, kColumns>& x, const Matrix& m) {
+  for_each(x, [&](float& value, int row, int column) { value = m(row, column); });
+}
+// Every element once: lanes hold different ones.
+template <int kRows, int kColumns>
+void get(Accumulators<kRows, kColumns>& x, Matrix& m) {
+  for_each(x, [&](float& value, int row, int column) { m(row, column) += value; });
+}
+
+template <int kRows_, int kColumns_, int kDepth_ = 16>
+struct Shape {
+  static constexpr int kRows = kRows_, kColumns = kColumns_, kDepth = kDepth_;
+};
+
+// ---- shared tiles
+
+template <class S>
+class SharedTiles : public testing::Test {};
+using SharedShapes =
+    testing::Types<Shape<64, 16>, Shape<64, 32>, Shape<64, 64>, Shape<64, 128>, Shape<32, 128>,
+                   Shape<128, 16>, Shape<128, 32>, Shape<128, 64>, Shape<128, 128>>;
+TYPED_TEST_SUITE(SharedTiles, SharedShapes);
+
+TYPED_TEST(SharedTiles, EveryElementHasItsPlaceAndEightRowsLieInAllBanks) {
+  using Tile = SharedTile<BFloat16, TypeParam::kRows, TypeParam::kColumns>;
+  std::vector<int> places;
+  for (int r = 0; r < Tile::kRows; ++r) {
+    for (int c = 0; c < Tile::kColumns; ++c) places.push_back(Tile::offset(r, c));
+  }
+  std::sort(places.begin(), places.end());
+  for (int i = 0; i < Tile::kSize; ++i) ASSERT_EQ(places[static_cast<size_t>(i)], i);
+  for (int r = 0; r < Tile::kRows; r += 8) {
+    for (int c = 0; c < Tile::kColumns; c += 8) {
+      unsigned pieces_of_line = 0;
+      for (int i = 0; i < 8; ++i) pieces_of_line |= 1U << (Tile::offset(r + i, c) * 2 / 16 % 8);
+      EXPECT_EQ(pieces_of_line, 0xffU) << "rows from " << r << ", column " << c;
+    }
+  }
+}
+
+TYPED_TEST(SharedTiles, CopiesInAndOutKeepTheMatrixAndItsEdges) {
+  using Tile = SharedTile<BFloat16, TypeParam::kRows, TypeParam::kColumns>;
+  struct Part {
+    int rows, columns, stride;
+    bool wide;
+  };
+  const int whole = Tile::kColumns;
+  for (const Part part : {Part{Tile::kRows, whole, whole + 8, true},
+                          Part{Tile::kRows - 3, whole - 8, whole, true}, Part{1, whole - 3, whole + 1, false},
+                          Part{Tile::kRows, 1, whole, false}, Part{0, whole, whole, true}}) {
+    const Matrix source(Tile::kRows, part.stride, 3);
+    const Tensor from = upload(source), to = upload(Matrix(Tile::kRows, part.stride));
+    const Global<const BFloat16> x(from.view().as<BFloat16>());
+    const Global<BFloat16> y(to.view().as<BFloat16>());
+    Matrix seen(Tile::kRows, whole);
+    run(kThreads, Tile::kBytes, [&] {
+      SharedMemory memory;
+      const Tile tile = Tile::take(memory);
+      copy_async<kThreads>(tile, x, part.stride, part.rows, part.columns, part.wide);
+      copy_async_commit();
+      copy_async_wait<0>();
+      __syncthreads();
+      if (threadIdx.x == 0) {
+        for (int r = 0; r < seen.rows; ++r) {
+          for (int c = 0; c < seen.columns; ++c) {
+            const BFloat16 value = tile.data[Tile::offset(r, c)];
+            seen(r, c) = static_cast<float>(value);
+          }
+        }
+      }
+      copy_out<kThreads>(y, part.stride, part.rows, part.columns, part.wide, tile);
+    });
+    for (int r = 0; r < Tile::kRows; ++r) {
+      for (int c = 0; c < whole; ++c) {
+        const bool inside = r < part.rows && c < part.columns;
+        ASSERT_EQ(seen(r, c), inside ? source(r, c) : 0.0F) << r << " " << c;
+        const int64_t at = int64_t{r} * part.stride + c;
+        ASSERT_EQ(static_cast<float>(to.view().as<BFloat16>()[at]), inside ? source(r, c) : 0.0F)
+            << r << " " << c;
+      }
+    }
+  }
+}
+
+// ---- register tiles
+
+template <class S>
+class RegisterTiles : public testing::Test {};
+using RegisterShapes = testing::Types<Shape<16, 16>, Shape<16, 32>, Shape<16, 64>, Shape<16, 128>,
+                                      Shape<32, 16>, Shape<32, 32>, Shape<32, 64>, Shape<32, 128>>;
+TYPED_TEST_SUITE(RegisterTiles, RegisterShapes);
+
+TYPED_TEST(RegisterTiles, LanesHoldEveryElementOnce) {
+  Matrix count(TypeParam::kRows, TypeParam::kColumns);
+  run(32, 0, [&] {
+    Accumulators<TypeParam::kRows, TypeParam::kColumns> x;
+    fill(x, 1.0F);
+    get(x, count);
+  });
+  EXPECT_THAT(count.v, testing::Each(1.0F));
+}
+
+TYPED_TEST(RegisterTiles, Maps) {
+  const Matrix a(TypeParam::kRows, TypeParam::kColumns, 1), b(TypeParam::kRows, TypeParam::kColumns, 2);
+  Matrix result(TypeParam::kRows, TypeParam::kColumns);
+  run(32, 0, [&] {
+    Accumulators<TypeParam::kRows, TypeParam::kColumns> x, y;
+    set(x, a);
+    set(y, b);
+    RowValues<TypeParam::kRows> rows;
+    for_each(rows, [](float& value, int row) { value = static_cast<float>(row); });
+    ColumnValues<TypeParam::kColumns> columns;
+    for_each(columns, [](float& value, int column) { value = static_cast<float>(3 * column); });
+    map(x, y, [](float p, float q) { return p - 2.0F * q; });
+    map_rows(x, rows, [](float p, float row) { return p * row; });
+    map_columns(x, columns, [](float p, float column) { return p + column; });
+    get(x, result);
+  });
+  for (int r = 0; r < a.rows; ++r) {
+    for (int c = 0; c < a.columns; ++c) {
+      ASSERT_EQ(result(r, c), (a(r, c) - 2.0F * b(r, c)) * static_cast<float>(r) + static_cast<float>(3 * c));
+    }
+  }
+}
+
+TYPED_TEST(RegisterTiles, RowAndColumnReductions) {
+  const Matrix a(TypeParam::kRows, TypeParam::kColumns, 4);
+  std::vector<float> most(TypeParam::kRows), sum(TypeParam::kColumns);
+  run(32, 0, [&] {
+    Accumulators<TypeParam::kRows, TypeParam::kColumns> x;
+    set(x, a);
+    RowValues<TypeParam::kRows> rows;
+    for_each(rows, [](float& value, int) { value = -INFINITY; });
+    const auto larger = [](float p, float q) { return fmaxf(p, q); };
+    reduce_lane_rows(rows, x, larger);
+    combine_rows(rows, larger);
+    ColumnValues<TypeParam::kColumns> columns;
+    for_each(columns, [](float& value, int) { value = 0.0F; });
+    const auto plus = [](float p, float q) { return p + q; };
+    reduce_lane_columns(columns, x, plus);
+    combine_columns(columns, plus);
+    for_each(rows, [&](float& value, int row) {  // every lane of a row has its value
+      if (lane_index() % 4 == row % 4) most[static_cast<size_t>(row)] = value;
+    });
+    for_each(columns, [&](float& value, int column) {
+      if (lane_index() / 4 == column % 8) sum[static_cast<size_t>(column)] = value;
+    });
+  });
+  for (int r = 0; r < a.rows; ++r) {
+    float expected = -INFINITY;
+    for (int c = 0; c < a.columns; ++c) expected = std::max(expected, a(r, c));
+    EXPECT_EQ(most[static_cast<size_t>(r)], expected);
+  }
+  for (int c = 0; c < a.columns; ++c) {
+    double expected = 0.0;
+    for (int r = 0; r < a.rows; ++r) expected += a(r, c);
+    EXPECT_NEAR(sum[static_cast<size_t>(c)], expected, 1e-5);
+  }
+}
+
+TYPED_TEST(RegisterTiles, StoreRoundsIntoItsRowsOfASharedTile) {
+  using Tile = SharedTile<BFloat16, 2 * TypeParam::kRows, TypeParam::kColumns>;
+  Matrix a(TypeParam::kRows, TypeParam::kColumns, 5);
+  for (float& value : a.v) value *= 1.0000001F + 1.0F / 300.0F;
+  Matrix result(2 * TypeParam::kRows, TypeParam::kColumns);
+  run(kThreads, Tile::kBytes, [&] {
+    SharedMemory memory;
+    const Tile tile = Tile::take(memory);
+    Accumulators<TypeParam::kRows, TypeParam::kColumns> x;
+    set(x, a);
+    store(tile, warp_index() * TypeParam::kRows, x);
+    __syncthreads();
+    if (threadIdx.x != 0) return;
+    for (int r = 0; r < result.rows; ++r) {
+      for (int c = 0; c < result.columns; ++c) {
+        const BFloat16 value = tile.data[Tile::offset(r, c)];
+        result(r, c) = static_cast<float>(value);
+      }
+    }
+  });
+  for (int r = 0; r < result.rows; ++r) {
+    for (int c = 0; c < result.columns; ++c) ASSERT_EQ(result(r, c), rounded(a(r % TypeParam::kRows, c)));
+  }
+}
+
+// ---- products: rows, columns and depth of those of attention
+
+template <class S>
+class Products : public testing::Test {
+ public:
+  static constexpr int kRows = S::kRows, kColumns = S::kColumns, kDepth = S::kDepth;
+  const Matrix start{kRows, kColumns, 6}, a{kRows, kDepth, 7};
+
+  // start + a b, b(k, c)
+  template <class B>
+  void expect_product(const Matrix& result, const B& b) const {
+    for (int r = 0; r < kRows; ++r) {
+      for (int c = 0; c < kColumns; ++c) {
+        double expected = start(r, c), size = 1.0;
+        for (int k = 0; k < kDepth; ++k) {
+          expected += static_cast<double>(a(r, k)) * b(k, c);
+          size += std::abs(static_cast<double>(a(r, k)) * b(k, c));
+        }
+        ASSERT_NEAR(result(r, c), expected, 2e-6 * size) << r << " " << c;
+      }
+    }
+  }
+};
+using ProductShapes =
+    testing::Types<Shape<16, 64, 16>, Shape<16, 64, 32>, Shape<16, 64, 64>, Shape<16, 64, 128>,
+                   Shape<32, 64, 16>, Shape<32, 64, 32>, Shape<32, 64, 64>, Shape<32, 32, 128>,
+                   Shape<16, 16, 64>, Shape<16, 32, 64>, Shape<16, 128, 64>, Shape<32, 16, 64>,
+                   Shape<32, 32, 64>, Shape<32, 128, 32>, Shape<16, 32, 128>, Shape<16, 128, 32>>;
+TYPED_TEST_SUITE(Products, ProductShapes);
+
+TYPED_TEST(Products, WithTheTransposeOfASharedTile) {
+  using This = TestFixture;
+  using A = SharedTile<BFloat16, 2 * This::kRows, This::kDepth>;
+  using B = SharedTile<BFloat16, This::kColumns, This::kDepth>;
+  const Matrix b(This::kColumns, This::kDepth, 8);
+  Matrix by_registers(This::kRows, This::kColumns), by_rows(This::kRows, This::kColumns);
+  run(32, A::kBytes + B::kBytes, [&] {
+    SharedMemory memory;
+    const A left = A::take(memory);
+    const B right = B::take(memory);
+    Matrix twice(2 * This::kRows, This::kDepth);
+    for (int r = 0; r < twice.rows; ++r) {
+      for (int k = 0; k < twice.columns; ++k)
+        twice(r, k) = r < This::kRows ? 100.0F : this->a(r - This::kRows, k);
+    }
+    fill_tile(left, twice);
+    fill_tile(right, b);
+    Accumulators<This::kRows, This::kColumns> d;
+    set(d, this->start);
+    LeftTile<This::kRows, This::kDepth> registers;
+    load(registers, left, This::kRows);
+    multiply_transposed(d, registers, right);
+    get(d, by_registers);
+    set(d, this->start);
+    multiply_transposed(d, left, This::kRows, right);
+    get(d, by_rows);
+  });
+  this->expect_product(by_registers, [&](int k, int c) { return b(c, k); });
+  EXPECT_EQ(by_registers.v, by_rows.v);
+}
+
+TYPED_TEST(Products, WithASharedTileAndRoundedSumsOnTheLeft) {
+  using This = TestFixture;
+  using B = SharedTile<BFloat16, This::kDepth, This::kColumns>;
+  const Matrix b(This::kDepth, This::kColumns, 8);
+  Matrix result(This::kRows, This::kColumns);
+  run(32, B::kBytes, [&] {
+    SharedMemory memory;
+    const B right = B::take(memory);
+    fill_tile(right, b);
+    Accumulators<This::kRows, This::kDepth> sums;
+    for_each(sums, [&](float& value, int row, int k) { value = this->a(row, k) * (1.0F + 1e-4F); });
+    LeftTile<This::kRows, This::kDepth> left;
+    round_to(left, sums);
+    Accumulators<This::kRows, This::kColumns> d;
+    set(d, this->start);
+    multiply(d, left, right);
+    get(d, result);
+  });
+  this->expect_product(result, [&](int k, int c) { return b(k, c); });
+}
+
+// ---- the rest of the vocabulary
+
+TEST(Pipeline, EveryItemIsConsumedOnceAndAfterItsCopy) {
+  for (const int64_t count : {0, 1, 2, 3, 7}) {
+    const Tensor tensor = upload(Matrix(8, 64, 9));
+    const Global<const BFloat16> x(tensor.view().as<BFloat16>());
+    using Tile = SharedTile<BFloat16, 1, 64>;
+    std::vector<int> consumed;
+    const auto items = [&]<int kStages>(std::integral_constant<int, kStages>) {
+      consumed.clear();
+      run(kThreads, kStages * Tile::kBytes, [&] {
+        SharedMemory memory;
+        const Tile tiles = Tile::take(memory, kStages);
+        pipeline<kStages>(
+            count,
+            [&](int64_t n, int stage) { copy_async<kThreads>(tiles[stage], x + n * 64, 64, 1, 64, true); },
+            [&](int64_t n, int stage) {
+              const int i = static_cast<int>(threadIdx.x);
+              const BFloat16 value = tiles[stage].data[Tile::offset(0, i)];
+              EXPECT_EQ(value.bits, tensor.view().as<BFloat16>()[n * 64 + i].bits);
+              if (i == 5) consumed.push_back(static_cast<int>(n));
+            });
+      });
+      std::vector<int> all(static_cast<size_t>(count));
+      std::iota(all.begin(), all.end(), 0);
+      EXPECT_EQ(consumed, all);
+    };
+    items(std::integral_constant<int, 2>{});
+    items(std::integral_constant<int, 3>{});
+    items(std::integral_constant<int, 4>{});
+  }
+}
+
+TEST(Intrinsics, WordsOfTwoRoundToNearestEven) {
+  for (const float x : {0.0F, -1.0F, 1.0F + 1.0F / 256, 1.0F + 3.0F / 256, 1e-40F, 3e38F, -INFINITY}) {
+    const uint32_t word = pack_bf16(x, -2.5F * x);
+    EXPECT_EQ(low_bf16(word), rounded(x));
+    EXPECT_EQ(high_bf16(word), rounded(-2.5F * x));
+  }
+}
+
+TEST(Intrinsics, PowersOfTwo) {
+  EXPECT_EQ(exp2_fast(-INFINITY), 0.0F);
+  EXPECT_EQ(exp2_fast(-127.0F), 0.0F);
+  EXPECT_EQ(exp2_fast(-3.0F), 0.125F);
+  EXPECT_TRUE(std::isnan(exp2_fast(NAN)));
+}
+
+TEST(Intrinsics, ANamedBarrierOrdersItsWarps) {
+  float seen = 0.0F;
+  run(96, 4, [&] {
+    SharedMemory memory;
+    const auto one = memory.take<float>(1);
+    if (warp_index() == 2) return;  // not of the party
+    if (threadIdx.x == 0) one[0] = 7.0F;
+    sync_named(3, 64);
+    if (threadIdx.x == 40) seen = one[0];
+  });
+  EXPECT_EQ(seen, 7.0F);
+}
+
+}  // namespace
+}  // namespace medfusion::kernels
