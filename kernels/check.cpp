@@ -19,9 +19,12 @@ using core::Tensor;
 
 constexpr double kStep = 1e-5;
 constexpr double kGradientTolerance =
-    2e-7;                                  // of central differences in f64, relative to the largest gradient
-constexpr double kParityTolerance = 2e-5;  // f32 against f64, relative to the largest magnitude of the output
-constexpr int64_t kGuard = 64;             // elements on either side of every tensor
+    2e-7;  // of central differences in f64, relative to the largest gradient
+// Of parity with f64 on the same inputs, relative to the largest magnitude of the output. f32: rounding of
+// sums. bf16: eight roundings of 2^-9: of factors, of saved results and of the output, which may be a
+// difference of larger values.
+double parity_tolerance(DType precision) { return precision == DType::bf16 ? 8.0 / 512.0 : 2e-5; }
+constexpr int64_t kGuard = 64;  // elements on either side of every tensor
 constexpr int kGuardByte = 0xA5;
 
 // A tensor between guard zones, in the layout of its slot.
@@ -138,11 +141,9 @@ void fill_slot(const Slot& slot, const Tensor& tensor, uint64_t seed, uint64_t s
   }
   core::visit_dtype(tensor.dtype(), [&](auto type) {
     using T = decltype(type);
-    if constexpr (!std::is_same_v<T, core::BFloat16>) {
-      for (int64_t i = 0; i < tensor.numel(); ++i) {
-        const auto value = static_cast<float>(draw(slot, philox, i, order));  // the same in f32 and f64
-        core::element<T>(tensor.view(), i) = static_cast<T>(value);
-      }
+    for (int64_t i = 0; i < tensor.numel(); ++i) {
+      const auto value = static_cast<float>(draw(slot, philox, i, order));  // the same in f32 and f64
+      core::element<T>(tensor.view(), i) = static_cast<T>(value);
     }
   });
 }
@@ -150,19 +151,30 @@ void fill_slot(const Slot& slot, const Tensor& tensor, uint64_t seed, uint64_t s
 namespace {
 
 DType run_dtype(const Slot& slot, DType precision) {
-  return slot.dtype == DType::f32 ? precision : slot.dtype;
+  if (slot.dtype != DType::f32 || (slot.statistic && precision == DType::bf16)) return slot.dtype;
+  return precision;
+}
+
+// Values of an f64 tensor as a run in `precision` gets them.
+void round_values(const Tensor& tensor, DType precision) {
+  if (precision != DType::bf16) return;
+  for (int64_t i = 0; i < tensor.numel(); ++i) {
+    auto& value = core::element<double>(tensor.view(), i);
+    value = static_cast<float>(core::BFloat16(static_cast<float>(value)));
+  }
 }
 
 class Run {
  public:
-  Run(const OpCase& op_case, DType precision, uint64_t seed, core::Device device = {})
-      : case_(op_case), precision_(precision), seed_(seed), device_(device) {
+  // `inputs`: what an f64 run rounds its inputs to.
+  Run(const OpCase& op_case, DType precision, uint64_t seed, core::Device device = {},
+      DType inputs = DType::f32)
+      : case_(op_case), precision_(precision), inputs_(inputs), seed_(seed), device_(device) {
     tensors_.set_device(device);
     uint64_t stream = 0;
     for (const Slot& slot : case_.inputs) {
       const Guarded& guarded = add("in:" + slot.name, slot, precision);
-      fill_slot(slot, guarded.tensor, seed, stream++);
-      guarded.upload();
+      fill(slot, guarded, stream++);
     }
   }
 
@@ -183,8 +195,7 @@ class Run {
       Slot upstream = slot;
       upstream.fill = Fill::normal;
       const Guarded& guarded = add("grad_out:" + slot.name, upstream, precision_);
-      fill_slot(upstream, guarded.tensor, seed_, stream++);
-      guarded.upload();
+      fill(upstream, guarded, stream++);
     }
     for (const Slot& slot : case_.inputs) {
       if (slot.differentiable) poison(add("grad_in:" + slot.name, slot, precision_));
@@ -217,6 +228,11 @@ class Run {
     tensors_.set(key, guarded.device_tensor);
     return guarded_[key] = std::move(guarded);
   }
+  void fill(const Slot& slot, const Guarded& guarded, uint64_t stream) const {
+    fill_slot(slot, guarded.tensor, seed_, stream);
+    if (guarded.tensor.dtype() == DType::f64) round_values(guarded.tensor, run_dtype(slot, inputs_));
+    guarded.upload();
+  }
   static void poison(const Guarded& guarded) {
     const Tensor& tensor = guarded.tensor;
     if (core::is_floating(tensor.dtype())) tensor.fill(std::numeric_limits<double>::quiet_NaN());
@@ -227,7 +243,7 @@ class Run {
   }
 
   const OpCase& case_;
-  DType precision_;
+  DType precision_, inputs_;
   uint64_t seed_;
   core::Device device_;
   CaseTensors tensors_;
@@ -324,14 +340,16 @@ std::vector<std::string> check_parity(const OpCase& op_case, const std::string& 
   std::vector<std::string> failures;
   if (supported != nullptr) *supported = true;
   const std::string who = label(op_case, variant);
-  const double tolerance = kParityTolerance * op_case.tolerance;
+  const auto tolerance = [&](const Slot& slot) {
+    return parity_tolerance(run_dtype(slot, options.precision)) * op_case.tolerance;
+  };
   try {
-    Run expected(op_case, DType::f64, options.seed);
-    expected.forward("reference");
-    Run actual(op_case, DType::f32, options.seed, options.device);
+    Run actual(op_case, options.precision, options.seed, options.device);
     actual.forward(variant);
+    Run expected(op_case, DType::f64, options.seed, {}, options.precision);
+    expected.forward("reference");
     for (const Slot& slot : op_case.outputs) {
-      compare(expected.host("out:" + slot.name), actual.host("out:" + slot.name), tolerance,
+      compare(expected.host("out:" + slot.name), actual.host("out:" + slot.name), tolerance(slot),
               who + " " + slot.name, failures);
     }
     if (op_case.backward) {
@@ -339,7 +357,7 @@ std::vector<std::string> check_parity(const OpCase& op_case, const std::string& 
       actual.backward(variant);
       for (const Slot& slot : op_case.inputs) {
         if (!slot.differentiable) continue;
-        compare(expected.host("grad_in:" + slot.name), actual.host("grad_in:" + slot.name), tolerance,
+        compare(expected.host("grad_in:" + slot.name), actual.host("grad_in:" + slot.name), tolerance(slot),
                 who + " gradient of " + slot.name, failures);
       }
     }

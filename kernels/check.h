@@ -12,8 +12,9 @@ namespace medfusion::kernels {
 
 struct CheckOptions {
   uint64_t seed = 20;
-  int gradient_samples = 24;  // elements of each input whose derivative is taken numerically
-  core::Device device;        // that parity runs the variant on
+  int gradient_samples = 24;                 // elements of each input whose derivative is taken numerically
+  core::Device device{};                     // that parity runs the variant on
+  core::DType precision = core::DType::f32;  // that parity runs the variant in: f32 or bf16
 };
 
 // Fills a tensor as the slot says, by draws of Philox(seed, stream).
@@ -22,9 +23,9 @@ void fill_slot(const Slot& slot, const core::Tensor& tensor, uint64_t seed, uint
 // Each returns the failures, one line each: empty means passed. A thrown error is a failure too.
 // The reference's backward against central differences in f64 (fixed step 1e-5).
 std::vector<std::string> check_gradients(const OpCase& op_case, const CheckOptions& options = {});
-// Forward and backward of `variant` in f32 against the reference in f64 on the same (rounded) inputs. Both
-// read NaN-filled outputs and guard zones are verified afterwards. A case that the variant does not support
-// passes; `supported` tells.
+// Forward and backward of `variant` in f32 (or bf16) against the reference in f64 on the same (rounded)
+// inputs. Both read NaN-filled outputs and guard zones are verified afterwards. A case that the variant does
+// not support passes; `supported` tells.
 std::vector<std::string> check_parity(const OpCase& op_case, const std::string& variant,
                                       const CheckOptions& options = {}, bool* supported = nullptr);
 // The names of the variants registered for the operation on a device, without the reference.

@@ -37,9 +37,10 @@ struct Slot {
   core::Shape shape;
   Fill fill = Fill::normal;              // of inputs
   bool differentiable = true;            // inputs: has a gradient; outputs: receives one
-  core::DType dtype = core::DType::f32;  // f32 means "the precision of the run": f32 or f64
+  core::DType dtype = core::DType::f32;  // f32 means "the precision of the run": f32, f64 or bf16
   Layout layout = Layout::contiguous;
-  int64_t limit = 2;  // of Fill::index
+  int64_t limit = 2;       // of Fill::index
+  bool statistic = false;  // f32 where the precision of the run is bf16
 };
 
 // The tensors of one run of a case. Outputs and gradients start NaN-filled, between guard zones.

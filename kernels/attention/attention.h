@@ -12,8 +12,9 @@
 
 namespace medfusion::kernels {
 
-// B samples, Tq queries, Tk keys, H heads, C = H W channels. All f32 or all f64; rows may be strided (slices
-// of one q|k|v tensor). Masks: bool, true = attend; undefined = all is seen. Nothing may overlap an output.
+// B samples, Tq queries, Tk keys, H heads, C = H W channels. All f32, all f64, or all bf16 but for
+// log_sum_exp and probabilities, which are f32 then; rows may be strided (slices of one q|k|v tensor). Masks:
+// bool, true = attend; undefined = all is seen. Nothing may overlap an output.
 struct AttentionForward {
   static constexpr const char* kOperation = "attention";
   static constexpr const char* kDirection = "forward";

@@ -43,13 +43,15 @@ OpCase make(const std::string& name, int64_t batch, int64_t heads, int64_t width
   const core::Shape pair_shape =
       o.pair_per_sample ? core::Shape{batch, queries, keys} : core::Shape{queries, keys};
   if (pair) c.inputs.push_back(mask_slot("pair_mask", pair_shape, o.pair_mask));
-  c.outputs = {{.name = "y", .shape = q_shape, .layout = o.layout},
-               {.name = "log_sum_exp", .shape = {batch, heads, queries}, .differentiable = false}};
+  c.outputs = {
+      {.name = "y", .shape = q_shape, .layout = o.layout},
+      {.name = "log_sum_exp", .shape = {batch, heads, queries}, .differentiable = false, .statistic = true}};
   const bool probabilities = o.probabilities_rank > 0;
   const core::Shape p_shape = o.probabilities_rank == 4 ? core::Shape{batch, heads, queries, keys}
                                                         : core::Shape{batch, queries, keys};
   if (probabilities)
-    c.outputs.push_back({.name = "probabilities", .shape = p_shape, .differentiable = false});
+    c.outputs.push_back(
+        {.name = "probabilities", .shape = p_shape, .differentiable = false, .statistic = true});
 
   const double scale = o.scale;
   c.forward = [=](CaseTensors& t, const std::string& variant) {

@@ -70,10 +70,16 @@ struct Masks {
   Global<const bool> pairs;  // null: all
   int64_t key_sample, key_token, pair_sample, pair_query, pair_key;
 
+  // Not to be asked where the mask is null.
+  __device__ bool key(int64_t b, int64_t j) const { return keys[b * key_sample + j * key_token]; }
+  // False where there is no such query or key.
+  __device__ bool pair(int64_t b, int64_t i, int64_t queries, int64_t j, int64_t key_count) const {
+    return i < queries && j < key_count && pairs[b * pair_sample + i * pair_query + j * pair_key];
+  }
   // Whether query i of `queries` sees key j of `key_count`; not where there is no such query or key.
   __device__ bool see(int64_t b, int64_t i, int64_t queries, int64_t j, int64_t key_count) const {
-    return i < queries && j < key_count && (keys == nullptr || keys[b * key_sample + j * key_token]) &&
-           (pairs == nullptr || pairs[b * pair_sample + i * pair_query + j * pair_key]);
+    return i < queries && j < key_count && (keys == nullptr || key(b, j)) &&
+           (pairs == nullptr || pair(b, i, queries, j, key_count));
   }
   template <class F>
   void for_each_global(const F& f) const {

@@ -41,50 +41,69 @@ struct SharedTile {
   }
 };
 
+namespace detail {
+// f(row, column) for the pieces of a tile that fall to the calling thread of a block of kThreads.
+template <int kThreads, class Tile, class Step>
+__device__ __forceinline__ void piece_of_tile(int step, const Step& f) {
+  constexpr int kCount = Tile::kRows * Tile::kPieces;
+  const int n = step * kThreads + static_cast<int>(threadIdx.x);
+  if (kCount % kThreads == 0 || n < kCount) f(n / Tile::kPieces, n % Tile::kPieces * Tile::kPiece);
+}
+template <int kThreads, class Tile, class Step>
+__device__ __forceinline__ void pieces_at_once(const Step& f) {
+#pragma unroll
+  for (int step = 0; step < (Tile::kRows * Tile::kPieces + kThreads - 1) / kThreads; ++step)
+    piece_of_tile<kThreads, Tile>(step, f);
+}
+template <int kThreads, class Tile, class Step>
+__device__ __forceinline__ void pieces_in_turn(const Step& f) {
+#pragma unroll 1
+  for (int step = 0; step < (Tile::kRows * Tile::kPieces + kThreads - 1) / kThreads; ++step)
+    piece_of_tile<kThreads, Tile>(step, f);
+}
+}  // namespace detail
+
 // Block of kThreads: starts the copy of a matrix of `rows` rows and `columns` columns into the tile, zeros
 // around it. `wide`: rows are aligned to 16 bytes and `columns` is whole pieces; otherwise elements are
 // copied one by one, at once. A group of copies ends with copy_async_commit().
 template <int kThreads, class Tile, class T>
 __device__ __forceinline__ void copy_async(const Tile& tile, Global<const T> x, int64_t stride, int64_t rows,
                                            int columns, bool wide) {
-  constexpr int kSteps = (Tile::kRows * Tile::kPieces + kThreads - 1) / kThreads;
-#pragma unroll
-  for (int step = 0; step < kSteps; ++step) {
-    const int n = step * kThreads + static_cast<int>(threadIdx.x);
-    const int row = n / Tile::kPieces, column = n % Tile::kPieces * Tile::kPiece;
-    if (Tile::kRows * Tile::kPieces % kThreads != 0 && row >= Tile::kRows) break;
-    const int to = Tile::offset(row, column);
-    if (wide) {
-      copy_async_16(tile.data, to, x, row * stride + column, row < rows && column < columns);
-      continue;
-    }
+  if (wide) {
+    detail::pieces_at_once<kThreads, Tile>([&](int row, int column) {
+      copy_async_16(tile.data, Tile::offset(row, column), x, row * stride + column,
+                    row < rows && column < columns);
+    });
+    return;
+  }
+  detail::pieces_in_turn<kThreads, Tile>([&](int row, int column) {
     Vector<T, Tile::kPiece> piece{};
-#pragma unroll 1
+#pragma unroll
     for (int i = 0; i < Tile::kPiece; ++i) {
       if (row < rows && column + i < columns) piece[i] = x[row * stride + column + i];
     }
-    store<Tile::kPiece>(tile.data, to, piece);
-  }
+    store<Tile::kPiece>(tile.data, Tile::offset(row, column), piece);
+  });
 }
 
 // Block of kThreads: writes the first `rows` rows and `columns` columns of the tile.
 template <int kThreads, class Tile, class T>
 __device__ __forceinline__ void copy_out(Global<T> y, int64_t stride, int64_t rows, int columns, bool wide,
                                          const Tile& tile) {
-  constexpr int kSteps = (Tile::kRows * Tile::kPieces + kThreads - 1) / kThreads;
-#pragma unroll
-  for (int step = 0; step < kSteps; ++step) {
-    const int n = step * kThreads + static_cast<int>(threadIdx.x);
-    const int row = n / Tile::kPieces, column = n % Tile::kPieces * Tile::kPiece;
-    if (row >= Tile::kRows || row >= rows || column >= columns) continue;
-    const auto piece = load<Tile::kPiece>(tile.data, Tile::offset(row, column));
-    if (wide) {
-      store<Tile::kPiece>(y, row * stride + column, piece);
-      continue;
-    }
-#pragma unroll 1
-    for (int i = 0; i < Tile::kPiece && column + i < columns; ++i) y[row * stride + column + i] = piece[i];
+  if (wide) {
+    detail::pieces_at_once<kThreads, Tile>([&](int row, int column) {
+      if (row >= rows || column >= columns) return;
+      store<Tile::kPiece>(y, row * stride + column, load<Tile::kPiece>(tile.data, Tile::offset(row, column)));
+    });
+    return;
   }
+  detail::pieces_in_turn<kThreads, Tile>([&](int row, int column) {
+    const auto piece = load<Tile::kPiece>(tile.data, Tile::offset(row, column));
+#pragma unroll
+    for (int i = 0; i < Tile::kPiece; ++i) {
+      if (row < rows && column + i < columns) y[row * stride + column + i] = piece[i];
+    }
+  });
 }
 
 // Items go by through a ring of stages in shared memory: produce(n, stage) starts the copies of item n, and
@@ -353,7 +372,7 @@ template <int kRows, int kColumns, class Left, class Tile>
 __device__ __forceinline__ void multiply_transposed(Accumulators<kRows, kColumns>& d, const Left& a, int row,
                                                     const Tile& b) {
   static_assert(Tile::kRows == kColumns && Tile::kColumns == Left::kColumns);
-#pragma unroll
+#pragma unroll 4
   for (int k = 0; k < Tile::kColumns / 16; ++k) {
     uint32_t left[kRows / 16][4];
 #pragma unroll

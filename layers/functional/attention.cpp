@@ -22,8 +22,8 @@ void check_mask(const Tensor& mask, const core::Shape& expected, const char* nam
 
 void check(const Tensor& q, const Tensor& k, const Tensor& v, int64_t heads,
            const AttentionOptions& options) {
-  MEDFUSION_CHECK(q.dtype() == core::DType::f32 || q.dtype() == core::DType::f64,
-                  "attention: expected f32 or f64, got {}", core::name_of(q.dtype()));
+  MEDFUSION_CHECK(core::is_floating(q.dtype()), "attention: expected f32, f64 or bf16, got {}",
+                  core::name_of(q.dtype()));
   MEDFUSION_CHECK(k.dtype() == q.dtype() && v.dtype() == q.dtype(),
                   "attention: q, k and v must have one dtype, got {}, {} and {}", core::name_of(q.dtype()),
                   core::name_of(k.dtype()), core::name_of(v.dtype()));
@@ -71,20 +71,21 @@ Saved forward(const Tensor& q, const Tensor& k, const Tensor& v, int64_t heads,
               const AttentionOptions& options) {
   check(q, k, v, heads, options);
   const int64_t batch = q.size(0);
+  const core::DType statistics = q.dtype() == core::DType::bf16 ? core::DType::f32 : q.dtype();
   Saved saved{q,
               k,
               v,
               options.key_mask,
               options.pair_mask,
               Tensor::empty(q.shape(), q.dtype(), q.device()),
-              Tensor::empty({batch, heads, q.size(1)}, q.dtype(), q.device())};
+              Tensor::empty({batch, heads, q.size(1)}, statistics, q.device())};
   saved.heads = heads;
   saved.scale = options.scale.value_or(1.0 / std::sqrt(static_cast<double>(q.size(2) / heads)));
   Tensor probabilities;
   if (options.probabilities != nullptr) {
     const core::Shape shape = options.mean_over_heads ? core::Shape{batch, q.size(1), k.size(1)}
                                                       : core::Shape{batch, heads, q.size(1), k.size(1)};
-    probabilities = *options.probabilities = Tensor::empty(shape, q.dtype(), q.device());
+    probabilities = *options.probabilities = Tensor::empty(shape, statistics, q.device());
   }
   kernels::dispatch<AttentionForward>({.heads = heads,
                                        .scale = saved.scale,

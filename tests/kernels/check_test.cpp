@@ -25,6 +25,8 @@ void scale_by(const Tensor& from, double factor, const Tensor& to) {
       using T = decltype(type);
       if constexpr (std::is_floating_point_v<T>) {
         core::element<T>(to.view(), i) = static_cast<T>(factor * from.at(i));
+      } else if constexpr (std::is_same_v<T, core::BFloat16>) {
+        core::element<T>(to.view(), i) = T(static_cast<float>(factor * from.at(i)));
       }
     });
   }
@@ -88,6 +90,47 @@ TEST(Check, AWriteBetweenTheRowsOfASliceIsFound) {
   c.outputs[0].shape = {4, 3};
   c.outputs[0].layout = Layout::channel_slice;
   EXPECT_THAT(check_parity(c, "faulty"), ElementsAre(HasSubstr("wrote outside out:y")));
+}
+
+TEST(Check, ARunInBFloat16IsHeldToItsRounding) {
+  const CheckOptions bf16{.precision = core::DType::bf16};
+  EXPECT_THAT(check_parity(triple(kNone, kNone), "faulty", bf16), IsEmpty());
+  const auto off = [](const Tensor& t) {
+    EXPECT_EQ(t.dtype(), core::DType::bf16);
+    auto& value = t.data<core::BFloat16>()[7];
+    value = core::BFloat16(static_cast<float>(value) + 0.25F);
+  };
+  EXPECT_THAT(check_parity(triple(off, kNone), "faulty", bf16), ElementsAre(HasSubstr("y[7]: expected")));
+  EXPECT_THAT(check_parity(triple(kNone, off), "faulty", bf16),
+              ElementsAre(HasSubstr("gradient of x[7]: expected")));
+}
+
+TEST(Check, BothRunsReadTheRoundedInput) {
+  std::vector<double> seen;
+  OpCase c = triple(kNone, kNone);
+  c.backward = nullptr;
+  c.forward = [&](CaseTensors& t, const std::string&) {
+    scale_by(t.in("x"), 3.0, t.out("y"));
+    seen.push_back(t.in("x").at(3));
+  };
+  EXPECT_THAT(check_parity(c, "faulty", {.precision = core::DType::bf16}), IsEmpty());
+  ASSERT_EQ(seen.size(), 2U);
+  EXPECT_EQ(seen[0], seen[1]);
+  seen.clear();
+  EXPECT_THAT(check_parity(c, "faulty"), IsEmpty());
+  EXPECT_NE(static_cast<float>(core::BFloat16(static_cast<float>(seen[0]))), seen[0]);
+}
+
+TEST(Check, AStatisticStaysF32AndIsHeldToIt) {
+  const CheckOptions bf16{.precision = core::DType::bf16};
+  const auto with_fault = [](double factor) {
+    OpCase c = triple([=](const Tensor& t) { scale_by(t, factor, t); }, kNone);
+    c.backward = nullptr;
+    c.outputs[0].statistic = true;
+    return c;
+  };
+  EXPECT_THAT(check_parity(with_fault(1.0), "faulty", bf16), IsEmpty());
+  EXPECT_THAT(check_parity(with_fault(1.001), "faulty", bf16), ElementsAre(HasSubstr("y[0]: expected")));
 }
 
 TEST(Check, AnErrorIsAFailure) {

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "kernels/check.h"
 
 namespace medfusion::kernels {
@@ -14,6 +16,7 @@ inline void expect_all_cases_pass(const std::string& operation) {
   const auto variants = variants_of(operation, core::DeviceType::cpu);
   ASSERT_FALSE(variants.empty()) << "no f32 variant for " << operation;
   const auto simulated = variants_of(operation, core::DeviceType::sim);
+  std::set<std::string> checked;
   for (const OpCase& op_case : cases) {
     if (op_case.bench) continue;
     for (const auto& failure : check_gradients(op_case)) ADD_FAILURE() << failure;
@@ -21,10 +24,18 @@ inline void expect_all_cases_pass(const std::string& operation) {
       for (const auto& failure : check_parity(op_case, variant)) ADD_FAILURE() << failure;
     }
     for (const auto& variant : simulated) {
-      const CheckOptions on_sim{.device = {core::DeviceType::sim, 0}};
-      for (const auto& failure : check_parity(op_case, variant, on_sim)) ADD_FAILURE() << failure;
+      bool supported = false;
+      for (const auto precision : {core::DType::f32, core::DType::bf16}) {
+        if (supported) break;  // bf16 is for variants that take no f32
+        const CheckOptions on_sim{.device = {core::DeviceType::sim, 0}, .precision = precision};
+        for (const auto& failure : check_parity(op_case, variant, on_sim, &supported))
+          ADD_FAILURE() << failure;
+      }
+      if (supported) checked.insert(variant);
     }
   }
+  for (const auto& variant : simulated)
+    EXPECT_EQ(checked.count(variant), 1U) << operation << "/" << variant << " supports no case";
 }
 
 }  // namespace medfusion::kernels
