@@ -1,6 +1,8 @@
 #include "core/autograd.h"
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <queue>
 #include <unordered_set>
 #include <utility>
@@ -58,8 +60,10 @@ namespace {
 thread_local bool enabled = true;
 thread_local uint64_t next_order = 0;
 
+std::array<std::atomic<DeviceAdd>, 3> device_adds{};
+
 template <class T>
-void add_in_place(const View& to, const View& from) {
+void add_on_host(const View& to, const View& from) {
   const bool flat = to.contiguous() && from.contiguous();
   parallel_for(0, to.numel(), 1 << 15, [&](int64_t first, int64_t last) {
     if (flat) {
@@ -70,6 +74,19 @@ void add_in_place(const View& to, const View& from) {
       for (int64_t i = first; i < last; ++i) element<T>(to, i) += element<T>(from, i);
     }
   });
+}
+
+void add_in_place(const View& to, const View& from) {
+  if (to.device.type != DeviceType::cpu) {
+    const DeviceAdd add = device_adds[static_cast<size_t>(to.device.type)];
+    MEDFUSION_CHECK(add != nullptr, "gradient accumulation: no kernel for device {}",
+                    name_of(to.device.type));
+    add(to, from);
+  } else if (to.dtype == DType::f64) {
+    add_on_host<double>(to, from);
+  } else {
+    add_on_host<float>(to, from);
+  }
 }
 
 void accumulate_into(GradientState& state, const Tensor& gradient) {
@@ -83,11 +100,11 @@ void accumulate_into(GradientState& state, const Tensor& gradient) {
   // A first gradient may be shared with another input of the same operation: adding must not change that one
   // too.
   if (state.producer && !state.gradient.exclusive()) state.gradient = state.gradient.clone();
-  if (state.dtype == DType::f64) {
-    add_in_place<double>(state.gradient.view(), gradient.view());
-  } else {
-    add_in_place<float>(state.gradient.view(), gradient.view());
-  }
+  MEDFUSION_CHECK(gradient.device() == state.gradient.device(),
+                  "gradient accumulation: expected device {}:{}, got {}:{}",
+                  name_of(state.gradient.device().type), state.gradient.device().index,
+                  name_of(gradient.device().type), gradient.device().index);
+  add_in_place(state.gradient.view(), gradient.view());
 }
 
 }  // namespace
@@ -166,6 +183,8 @@ void Variable::backward(const Tensor& grad_output) const {
     }
   }
 }
+
+void set_device_add(DeviceType type, DeviceAdd add) { device_adds[static_cast<size_t>(type)] = add; }
 
 NoGradGuard::NoGradGuard() : previous_(std::exchange(enabled, false)) {}
 NoGradGuard::~NoGradGuard() { enabled = previous_; }
