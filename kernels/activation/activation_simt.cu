@@ -1,0 +1,73 @@
+// Element-wise maps: bound by memory.
+#include "kernels/activation/activation.h"
+#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/map.cuh"
+#include "kernels/registry.h"
+
+namespace medfusion::kernels {
+namespace {
+
+using namespace cuda;  // NOLINT(google-build-using-namespace): the vocabulary of device code
+
+struct Relu {
+  __device__ float operator()(float x) const { return x < 0.0F ? 0.0F : x; }
+};
+struct ReluBackward {
+  __device__ float operator()(float x, float g) const { return x > 0.0F ? g : g * 0.0F; }
+};
+
+__device__ __forceinline__ float normal_probability(float x) { return 0.5F * erfcf(-0.70710678F * x); }
+struct Gelu {
+  __device__ float operator()(float x) const { return x * normal_probability(x); }
+};
+struct GeluBackward {
+  __device__ float operator()(float x, float g) const {
+    const float density = 0.39894228F * expf(-0.5F * x * x);
+    return g * (normal_probability(x) + x * density);
+  }
+};
+
+__device__ __forceinline__ float sigmoid(float x) { return 1.0F / (1.0F + expf(-x)); }
+struct Sigmoid {
+  __device__ float operator()(float x) const { return sigmoid(x); }
+};
+struct SigmoidBackward {
+  __device__ float operator()(float x, float g) const {
+    const float s = sigmoid(x);
+    return g * (s * (1.0F - s));
+  }
+};
+
+bool supports_forward(const ActivationForward& a) { return a.x.dtype == core::DType::f32; }
+void run_forward(const ActivationForward& a) {
+  const auto run = [&](const auto& f) { map<float, float>("activation_forward", f, a.y, {&a.x}); };
+  switch (a.function) {
+    case Activation::relu:
+      return run(Relu());
+    case Activation::gelu:
+      return run(Gelu());
+    case Activation::sigmoid:
+      return run(Sigmoid());
+  }
+}
+
+bool supports_backward(const ActivationBackward& a) { return a.x.dtype == core::DType::f32; }
+void run_backward(const ActivationBackward& a) {
+  const auto run = [&](const auto& f) {
+    map<float, float, float>("activation_backward", f, a.grad_x, {&a.x, &a.grad_y});
+  };
+  switch (a.function) {
+    case Activation::relu:
+      return run(ReluBackward());
+    case Activation::gelu:
+      return run(GeluBackward());
+    case Activation::sigmoid:
+      return run(SigmoidBackward());
+  }
+}
+
+const Register<ActivationForward> forward({"simt", kDevice, 10, supports_forward, run_forward});
+const Register<ActivationBackward> backward({"simt", kDevice, 10, supports_backward, run_backward});
+
+}  // namespace
+}  // namespace medfusion::kernels
