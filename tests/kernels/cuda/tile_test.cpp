@@ -85,8 +85,9 @@ struct Shape {
 template <class S>
 class SharedTiles : public testing::Test {};
 using SharedShapes =
-    testing::Types<Shape<64, 16>, Shape<64, 32>, Shape<64, 64>, Shape<64, 128>, Shape<32, 128>,
-                   Shape<128, 16>, Shape<128, 32>, Shape<128, 64>, Shape<128, 128>>;
+    testing::Types<Shape<64, 16>, Shape<64, 32>, Shape<64, 64>, Shape<64, 128>, Shape<32, 16>, Shape<32, 32>,
+                   Shape<32, 64>, Shape<32, 128>, Shape<16, 16>, Shape<16, 32>, Shape<16, 64>, Shape<16, 128>,
+                   Shape<128, 16>, Shape<128, 32>, Shape<128, 64>>;
 TYPED_TEST_SUITE(SharedTiles, SharedShapes);
 
 TYPED_TEST(SharedTiles, EveryElementHasItsPlaceAndEightRowsLieInAllBanks) {
@@ -275,10 +276,11 @@ class Products : public testing::Test {
   }
 };
 using ProductShapes =
-    testing::Types<Shape<16, 64, 16>, Shape<16, 64, 32>, Shape<16, 64, 64>, Shape<16, 64, 128>,
-                   Shape<32, 64, 16>, Shape<32, 64, 32>, Shape<32, 64, 64>, Shape<32, 32, 128>,
-                   Shape<16, 16, 64>, Shape<16, 32, 64>, Shape<16, 128, 64>, Shape<32, 16, 64>,
-                   Shape<32, 32, 64>, Shape<32, 128, 32>, Shape<16, 32, 128>, Shape<16, 128, 32>>;
+    testing::Types<Shape<32, 64, 16>, Shape<32, 64, 32>, Shape<32, 64, 64>, Shape<32, 16, 64>,
+                   Shape<32, 32, 64>, Shape<16, 64, 16>, Shape<16, 64, 32>, Shape<16, 64, 64>,
+                   Shape<16, 16, 64>, Shape<16, 32, 64>, Shape<16, 32, 128>, Shape<16, 128, 32>,
+                   Shape<16, 32, 16>, Shape<16, 32, 32>, Shape<16, 16, 32>, Shape<16, 16, 128>,
+                   Shape<16, 128, 16>, Shape<16, 16, 16>>;
 TYPED_TEST_SUITE(Products, ProductShapes);
 
 TYPED_TEST(Products, WithTheTransposeOfASharedTile) {

@@ -1,0 +1,298 @@
+// What the bf16 variants of attention share: tiles of tokens, masks on scores in registers, the online
+// softmax, and the kernels that more than one of them starts.
+#pragma once
+
+#include "kernels/attention/attention_device.cuh"
+#include "kernels/cuda/tile.cuh"
+
+namespace medfusion::kernels {
+namespace {
+
+constexpr int kWarps = kThreads / kWarp;
+constexpr int kStages = 2;
+
+// kWarpRows rows per warp stay, kColumns of the other side go by, of heads of up to kWidth channels.
+template <int kWidth_, int kWarpRows_, int kColumns_ = (kWidth_ <= 64 ? 64 : 32)>
+struct Tiles {
+  static constexpr int kWidth = kWidth_, kWarpRows = kWarpRows_;
+  static constexpr int kRows = kWarps * kWarpRows;
+  static constexpr int kColumns = kColumns_;
+  using Rows = SharedTile<BFloat16, kRows, kWidth>;
+  using Columns = SharedTile<BFloat16, kColumns, kWidth>;
+  using Scores = Accumulators<kWarpRows, kColumns>;
+  using Left = LeftTile<kWarpRows, kColumns>;
+  using Result = Accumulators<kWarpRows, kWidth>;
+  static constexpr int64_t bytes(int rows, int columns) {
+    return rows * Rows::kBytes + kStages * columns * Columns::kBytes;
+  }
+};
+
+// Starts the copy of the tile of tokens from `first` on.
+template <class Tile>
+__device__ __forceinline__ void copy_tokens(const Tile& tile, const Tokens<const BFloat16>& x, int64_t b,
+                                            int64_t h, int64_t first, int64_t count, int width) {
+  copy_async<kThreads>(tile, x.head(b, h, width) + first * x.token, x.token, count - first, width, x.wide);
+}
+
+// Rounds a warp's rows of the result to the tile, and the block writes them out.
+template <class T>
+__device__ __forceinline__ void write_tokens(const Tokens<BFloat16>& y, int64_t b, int64_t h, int64_t first,
+                                             int64_t count, int width, const typename T::Rows& tile,
+                                             const typename T::Result& result) {
+  __syncthreads();  // nobody reads the tile any more
+  store(tile, warp_index() * T::kWarpRows, result);
+  __syncthreads();
+  copy_out<kThreads>(y.head(b, h, width) + first * y.token, y.token, count - first, width, y.wide, tile);
+}
+
+// -inf in the scores of keys past the last or masked, where the columns are the keys from `key` on.
+template <class T>
+__device__ __forceinline__ void hide_keys(typename T::Scores& s, const Masks& masks, int64_t b, int64_t key,
+                                          int64_t keys) {
+  uint64_t seen = 0;
+  bool all = true;
+#pragma unroll
+  for (int n = 0; n < T::kColumns; n += kWarp) {
+    const int64_t j = key + n + lane_index();
+    const bool is_column = T::kColumns % kWarp == 0 || n + lane_index() < T::kColumns;
+    const bool sees = !is_column || (j < keys && (masks.keys == nullptr || masks.key(b, j)));
+    const unsigned bits = __ballot_sync(kFullWarp, sees);
+    seen |= uint64_t{bits} << n;
+    all = all && bits == kFullWarp;
+  }
+  if (all) return;
+  seen >>= T::Scores::column_of(0);
+#pragma unroll
+  for (int i = 0; i < T::Scores::kI; ++i) {
+#pragma unroll
+    for (int j = 0; j < T::Scores::kJ; ++j) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        if ((seen >> (8 * j + e % 2) & 1U) == 0) s.v[i][j][e] = -INFINITY;
+      }
+    }
+  }
+}
+
+// -inf in the scores of pairs for which sees(row, column) does not hold. The bits of a lane first, in a loop
+// that is not unrolled: it needs many addresses.
+template <class Scores, class Sees>
+__device__ __forceinline__ void hide_pairs(Scores& s, const Sees& sees) {
+  uint64_t seen = 0;
+#pragma unroll 1
+  for (int n = 0; n < Scores::kI * Scores::kJ * 4; ++n) {
+    const int row = n / (4 * Scores::kJ) * 16 + Scores::row_of(n % 4);
+    const int column = n / 4 % Scores::kJ * 8 + Scores::column_of(n % 4);
+    if (sees(row, column)) seen |= uint64_t{1} << n;
+  }
+#pragma unroll
+  for (int n = 0; n < Scores::kI * Scores::kJ * 4; ++n) {
+    if ((seen >> n & 1U) == 0) s.v[n / (4 * Scores::kJ)][n / 4 % Scores::kJ][n % 4] = -INFINITY;
+  }
+}
+
+__device__ __forceinline__ float larger(float x, float y) { return fmaxf(x, y); }
+__device__ __forceinline__ float plus(float x, float y) { return x + y; }
+__device__ __forceinline__ float times(float x, float y) { return x * y; }
+
+// The softmax of scores that come tile by tile: the largest and the sum so far of each row.
+template <class T>
+struct OnlineSoftmax {
+  RowValues<T::kWarpRows> largest, sum;  // of raw scores; of this lane's elements
+
+  __device__ __forceinline__ OnlineSoftmax() {
+    for_each(largest, [](float& value, int) { value = -INFINITY; });
+    for_each(sum, [](float& value, int) { value = 0.0F; });
+  }
+  // Scores become exp(score - largest); sum and result so far shrink to the same base.
+  __device__ __forceinline__ void add(typename T::Scores& s, float scale, typename T::Result& result) {
+    RowValues<T::kWarpRows> shrink = largest, base;
+    reduce_lane_rows(largest, s, larger);
+    combine_rows(largest, larger);
+#pragma unroll
+    for (int i = 0; i < T::kWarpRows / 16; ++i) {
+#pragma unroll
+      for (int e = 0; e < 2; ++e) {  // nothing seen yet: exp2(-inf - 0) = 0
+        base.v[i][e] = largest.v[i][e] == -INFINITY ? 0.0F : largest.v[i][e] * scale;
+        shrink.v[i][e] = exp2_fast(shrink.v[i][e] * scale - base.v[i][e]);
+        sum.v[i][e] *= shrink.v[i][e];
+      }
+    }
+    map_rows(s, base, [scale](float x, float b) { return exp2_fast(x * scale - b); });
+    map_rows(result, shrink, times);
+    reduce_lane_rows(sum, s, plus);
+  }
+};
+
+// The probabilities again from the scores and their log-sum-exp: one block per tile of the result.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 2)
+    attention_probabilities(Forward<BFloat16> a, Probabilities p, Sizes size) {
+  SharedMemory memory;
+  const auto q_tile = T::Rows::take(memory);
+  const auto k_tile = T::Columns::take(memory);
+  const ProbabilityPlace at(p, size, T::kRows, T::kColumns);
+  const int row = warp_index() * T::kWarpRows;
+  typename T::Scores result;
+  fill(result, 0.0F);
+#pragma unroll 1
+  for (int64_t h = at.first_head; h < at.first_head + p.averaged; ++h) {
+    __syncthreads();  // the tiles before have been read
+    copy_tokens(q_tile, a.q, at.b, h, at.first, size.queries, size.width);
+    copy_tokens(k_tile, a.k, at.b, h, at.key, size.keys, size.width);
+    copy_async_commit();
+    copy_async_wait<0>();
+    __syncthreads();
+    typename T::Scores s;
+    fill(s, 0.0F);
+    multiply_transposed(s, q_tile, row, k_tile);
+    hide_keys<T>(s, a.masks, at.b, at.key, size.keys);
+    if (a.masks.pairs != nullptr) {
+      hide_pairs(s, [&](int i, int j) {
+        return a.masks.pair(at.b, at.first + row + i, size.queries, at.key + j, size.keys);
+      });
+    }
+    RowValues<T::kWarpRows> l;
+    for_each(l, [&](float& value, int i) {
+      const int64_t query = at.first + row + i;
+      value = query < size.queries ? a.log_sum_exp[(at.b * size.heads + h) * size.queries + query] : 0.0F;
+      value = value == -INFINITY ? INFINITY : value * kLog2E;  // exp2(s - inf) = 0: it sees nothing
+    });
+    map_rows(s, l, [&](float x, float base) { return exp2_fast(x * size.scale - base); });
+    map(result, s, plus);
+  }
+  const auto averaged = static_cast<float>(p.averaged);
+  const auto to = p.data + (at.b * p.sample + at.first_head * p.head);
+  for_each(result, [&](float& value, int i, int j) {
+    const int64_t query = at.first + row + i, key = at.key + j;
+    if (query < size.queries && key < size.keys) to[query * p.query + key * p.key] = value / averaged;
+  });
+}
+
+// Log-sum-exp, to base 2, and delta of the queries from `first` on, for the rows or columns that they are.
+// exp2(s - inf) = 0: where there is no query, or it sees nothing.
+template <class Values>
+__device__ __forceinline__ void load_statistics(Values& l, Values& delta, const Backward<BFloat16>& a,
+                                                int64_t head, int64_t first, const Sizes& size) {
+  for_each(l, [&](float& value, int i) {
+    const bool there = first + i < size.queries;
+    value = there ? a.log_sum_exp[head * size.queries + first + i] * kLog2E : -INFINITY;
+    if (value == -INFINITY) value = INFINITY;
+  });
+  for_each(delta, [&](float& value, int i) {
+    value = first + i < size.queries ? a.delta[head * size.queries + first + i] : 0.0F;
+  });
+}
+
+// With kOfKeys the rows of a block are keys and queries go by: grad_k and grad_v. Otherwise the rows are
+// queries: grad_q. Scores are those of (row, column) either way.
+template <class T, bool kOfKeys>
+__global__ void __launch_bounds__(kThreads, 2) attention_backward(Backward<BFloat16> a, Sizes size) {
+  SharedMemory memory;
+  const auto row_tile = T::Rows::take(memory), row_value = T::Rows::take(memory);  // k and v, or q and grad_y
+  const auto column_tiles = T::Columns::take(memory, kStages);                     // q or k
+  const auto column_values = T::Columns::take(memory, kStages);                    // grad_y or v
+  const int64_t rows = kOfKeys ? size.keys : size.queries, columns = kOfKeys ? size.queries : size.keys;
+  const Place at(size, rows, T::kRows);
+  const int row = warp_index() * T::kWarpRows;
+  copy_tokens(row_tile, kOfKeys ? a.k : a.q, at.b, at.h, at.first, rows, size.width);
+  copy_tokens(row_value, kOfKeys ? a.v : a.grad_y, at.b, at.h, at.first, rows, size.width);
+
+  using Values = std::conditional_t<kOfKeys, ColumnValues<T::kColumns>, RowValues<T::kWarpRows>>;
+  Values l, delta;
+  if constexpr (!kOfKeys) load_statistics(l, delta, a, at.head, at.first + row, size);
+  const auto combine = [](typename T::Scores& x, const Values& values, const auto& f) {
+    if constexpr (kOfKeys) {
+      map_columns(x, values, f);
+    } else {
+      map_rows(x, values, f);
+    }
+  };
+
+  typename T::Result grad, grad_value;
+  fill(grad, 0.0F);
+  if constexpr (kOfKeys) fill(grad_value, 0.0F);
+  pipeline<kStages>(
+      ceil_div(columns, T::kColumns),
+      [&](int64_t n, int stage) {
+        const int64_t first = n * T::kColumns;
+        copy_tokens(column_tiles[stage], kOfKeys ? a.q : a.k, at.b, at.h, first, columns, size.width);
+        copy_tokens(column_values[stage], kOfKeys ? a.grad_y : a.v, at.b, at.h, first, columns, size.width);
+      },
+      [&](int64_t n, int stage) {
+        const int64_t first = n * T::kColumns;
+        if constexpr (kOfKeys) load_statistics(l, delta, a, at.head, first, size);
+        typename T::Scores p, grad_s;
+        fill(p, 0.0F);
+        multiply_transposed(p, row_tile, row, column_tiles[stage]);
+        fill(grad_s, 0.0F);
+        multiply_transposed(grad_s, row_value, row, column_values[stage]);
+        if constexpr (!kOfKeys) hide_keys<T>(p, a.masks, at.b, first, size.keys);
+        if (a.masks.pairs != nullptr) {
+          hide_pairs(p, [&](int i, int j) {
+            const int64_t x = at.first + row + i, y = first + j;
+            return kOfKeys ? a.masks.pair(at.b, y, size.queries, x, size.keys)
+                           : a.masks.pair(at.b, x, size.queries, y, size.keys);
+          });
+        }
+        combine(p, l, [&](float x, float base) { return exp2_fast(x * size.scale - base); });
+        combine(grad_s, delta, [](float x, float d) { return x - d; });
+        map(grad_s, p, times);
+        typename T::Left left;
+        if constexpr (kOfKeys) {
+          round_to(left, p);
+          multiply(grad_value, left, column_values[stage]);
+        }
+        round_to(left, grad_s);
+        multiply(grad, left, column_tiles[stage]);
+      });
+
+  RowValues<T::kWarpRows> factor;  // 0 for a masked key: its rows hold what it would be unmasked
+  for_each(factor, [&](float& value, int i) {
+    const int64_t x = at.first + row + i;
+    value = !kOfKeys || a.masks.keys == nullptr || (x < rows && a.masks.key(at.b, x)) ? 1.0F : 0.0F;
+  });
+  const auto times_or_zero = [](float x, float f) { return f == 0.0F ? 0.0F : x * f; };
+  if constexpr (kOfKeys) map_rows(grad_value, factor, times_or_zero);
+  for_each(factor, [&](float& value, int) { value *= size.scale * kLn2; });
+  map_rows(grad, factor, times_or_zero);
+  copy_async_wait<0>();
+  const Tokens<BFloat16>& to = kOfKeys ? a.grad_k : a.grad_q;
+  if (to.data != nullptr) write_tokens<T>(to, at.b, at.h, at.first, rows, size.width, row_tile, grad);
+  if constexpr (kOfKeys) {
+    if (a.grad_v.data != nullptr)
+      write_tokens<T>(a.grad_v, at.b, at.h, at.first, rows, size.width, row_value, grad_value);
+  }
+}
+
+// Calls body with the Tiles that hold heads of `width` channels.
+template <int kWarpRows, class Body>
+void with_tiles(int64_t width, const Body& body) {
+  if (width <= 16) return body(Tiles<16, kWarpRows>{});
+  if (width <= 32) return body(Tiles<32, kWarpRows>{});
+  if (width <= 64) return body(Tiles<64, kWarpRows>{});
+  body(Tiles<128, 16>{});  // sums of 32 rows of 128 channels would spill
+}
+
+// What all bf16 variants take. A scale above 0 keeps the order of the scores.
+bool supports_bf16(const AttentionForward& a) {
+  return a.q.size(2) / a.heads <= 128 && a.scale > 0.0 &&
+         dense_channels(core::DType::bf16, {&a.q, &a.k, &a.v, &a.y});
+}
+bool supports_bf16(const AttentionBackward& a) {
+  return a.q.size(2) / a.heads <= 128 && a.scale > 0.0 &&
+         dense_channels(core::DType::bf16,
+                        {&a.q, &a.k, &a.v, &a.y, &a.grad_y, &a.grad_q, &a.grad_k, &a.grad_v});
+}
+
+void run_probabilities(const AttentionForward& a, const Forward<BFloat16>& arguments, const Sizes& size) {
+  if (!a.probabilities.defined()) return;
+  with_tiles<16>(size.width, [&]<class T>(T) {
+    launch({"attention_probabilities", a.q.device, probability_grid(a, T::kRows, T::kColumns), dim3(kThreads),
+            T::Rows::kBytes + T::Columns::kBytes},
+           attention_probabilities<T>, arguments, probabilities_of(a), size);
+  });
+}
+
+}  // namespace
+}  // namespace medfusion::kernels
