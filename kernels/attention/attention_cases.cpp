@@ -107,8 +107,8 @@ const RegisterCases cases([] {
   // Widths in whole pieces of 16 bytes, more than one tile of queries and of keys.
   list.push_back(make("head 16", 1, 1, 16, 3, 200));
   list.push_back(make("head 24", 2, 2, 24, 5, 40, {.key_mask = Mask::some}));
-  list.push_back(make("head 64", 1, 2, 64, 33, 65, {.scale = 0.125, .pair_mask = Mask::some}));
-  list.push_back(make("labels", 1, 2, 32, 14, 300, {.scale = 0.2, .key_mask = Mask::some}));
+  list.push_back(make("head 64", 1, 1, 64, 33, 65, {.scale = 0.125, .pair_mask = Mask::some}));
+  list.push_back(make("labels", 1, 1, 32, 14, 150, {.scale = 0.2, .key_mask = Mask::some}));
   list.push_back(make("head 128", 1, 1, 128, 66, 40, {.scale = 0.1, .key_mask = Mask::some}));
   list.push_back(make("steep", 1, 2, 8, 9, 70, {.scale = 1.5}));
   list.push_back(make("very steep", 1, 2, 8, 9, 70, {.scale = 30.0}));
