@@ -132,7 +132,7 @@ __global__ void __launch_bounds__(kThreads)
       for (int column = columns.first; column < columns.last; ++column) {
         const Range held = pixels_of(w, column, grad_x.width);
         const auto count = static_cast<float>((held_rows.last - held_rows.first) * (held.last - held.first));
-        const float share = 1.0F / count;
+        const float share = __fdividef(1.0F, count);
         const auto g = load<N>(grad_y.data, grad_y.at(b, row, column) + c);
 #pragma unroll
         for (int k = 0; k < N; ++k) sum[k] += g[k] * share;

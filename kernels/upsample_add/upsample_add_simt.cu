@@ -44,7 +44,8 @@ struct Axis {
     place = place < 0 ? 0 : place > last ? last : place;
     const int first = place / over;
     const int rest = place - first * over;
-    return {first, first + 1 < in ? first + 1 : first, static_cast<float>(rest) / static_cast<float>(over)};
+    return {first, first + 1 < in ? first + 1 : first,
+            __fdividef(static_cast<float>(rest), static_cast<float>(over))};
   }
 
   // What output i gives to the gradient of input n.
@@ -53,7 +54,7 @@ struct Axis {
     return (t.first == n ? 1.0F - t.weight : 0.0F) + (t.second == n ? t.weight : 0.0F);
   }
 
-  // [begin, end): outputs that may read input n, at most one too many on either side.
+  // [begin, end): outputs that may read input n, and a few around them.
   __device__ __forceinline__ int begin(int n) const {
     if (n == 0) return 0;
     int i = 0;
