@@ -149,7 +149,8 @@ void schedule(Plan& plan, bool may_cut) {
   const bool along_outputs =
       outputs > 1 && (plan.reduced.rank == 0 || plan.kept.strides[kX][0] < plan.reduced.strides[kX][0]);
   if (along_outputs) {
-    plan.lane_step = std::min(kWarp, width(outputs));
+    // The few terms that chunks left over are read once, from cache: rather more lanes than long rows.
+    plan.lane_step = std::min(may_cut ? kWarp : kWarp / 4, width(outputs));
     // Few terms: rather more outputs than idle lanes.
     while (plan.lane_step < kThreads && terms <= kLeastTerms * (kThreads / plan.lane_step) / 2 &&
            plan.lane_step < width(outputs)) {
