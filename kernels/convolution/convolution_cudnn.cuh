@@ -187,14 +187,17 @@ inline void run_cudnn(const Problem& p, bool accumulate) {
   static std::mutex mutex;
   static auto& plans = *new std::map<Problem::Key, std::unique_ptr<CudnnPlan>>;
   const core::Device device = p.x.device;
-  const cudnnHandle_t handle = cuda::cudnn_handle(device, core::current_stream(device));
+  const core::Stream stream = core::current_stream(device);
+  cudnnHandle_t handle = nullptr;
   const CudnnPlan* plan = nullptr;
-  {
+  // Where the device is the current one.
+  core::runtime(device).launch(stream, "convolution", {}, [&](void* /*native*/) {
     const std::lock_guard lock(mutex);
+    handle = cuda::cudnn_handle(device, stream);
     auto& entry = plans[p.key()];
     if (entry == nullptr) entry = std::make_unique<CudnnPlan>(handle, p);
     plan = entry.get();
-  }
+  });
   const core::Tensor workspace =
       core::Tensor::empty({static_cast<int64_t>(plan->workspace())}, core::DType::u8, device);
   cuda::library_call("convolution", device, {&p.x, &p.filter, &p.y}, {}, [&](void* native) {

@@ -31,9 +31,8 @@ class Cublas {
     auto& own = all[{device.index, stream.id}];
     if (own == nullptr) own.reset(new Cublas(device));
     check_cublas(cublasSetStream(own->handle_, static_cast<cudaStream_t>(native)), "cublasSetStream");
-    check_cublas(cublasSetWorkspace(own->handle_, own->workspace_.view().data, kWorkspace),
-                 "cublasSetWorkspace");
-    const cublasMath_t mode = allow_tf32() ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_PEDANTIC_MATH;
+    check_cublas(cublasSetWorkspace(own->handle_, own->workspace(), kWorkspace), "cublasSetWorkspace");
+    const cublasMath_t mode = allow_tf32() ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH;
     check_cublas(cublasSetMathMode(own->handle_, mode), "cublasSetMathMode");
     return own->handle_;
   }
@@ -41,13 +40,19 @@ class Cublas {
  private:
   static constexpr int64_t kWorkspace = int64_t{32} << 20;  // what NVIDIA recommends for Hopper
 
+  static constexpr int64_t kAlignment = 256;  // what cuBLAS asks of it
+
   explicit Cublas(core::Device device)
-      : workspace_(core::Tensor::empty({kWorkspace}, core::DType::u8, device)) {
+      : memory_(core::Tensor::empty({kWorkspace + kAlignment}, core::DType::u8, device)) {
     check_cublas(cublasCreate(&handle_), "cublasCreate");
+  }
+  void* workspace() const {
+    const auto address = reinterpret_cast<uintptr_t>(memory_.view().data);
+    return reinterpret_cast<void*>((address + kAlignment - 1) / kAlignment * kAlignment);
   }
 
   cublasHandle_t handle_ = nullptr;
-  core::Tensor workspace_;
+  core::Tensor memory_;
 };
 
 }  // namespace medfusion::cuda

@@ -142,14 +142,16 @@ __global__ void __launch_bounds__(kThreads)
   });
 }
 
-// Blocks: 32 channels of one sample. A lane keeps its channel, a warp takes every fourth pixel.
-constexpr int kWarps = kThreads / kWarp;
+// Blocks: 32 channels of one sample. A lane keeps its channel, the warps take the pixels in turn.
+constexpr int kMostWarps = 32;
 
-__global__ void __launch_bounds__(kThreads)
+__device__ __forceinline__ int warps() { return static_cast<int>(blockDim.x) / kWarp; }
+
+__global__ void __launch_bounds__(kMostWarps* kWarp)
     global_max_forward(Image<const float> x, Global<float> y, Global<int32_t> argmax, int64_t y_stride) {
   SharedMemory memory;
-  Shared<float> values = memory.take<float>(kThreads);
-  Shared<int32_t> places = memory.take<int32_t>(kThreads);
+  Shared<float> values = memory.take<float>(blockDim.x);
+  Shared<int32_t> places = memory.take<int32_t>(blockDim.x);
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int b = static_cast<int>(blockIdx.y);
@@ -157,7 +159,7 @@ __global__ void __launch_bounds__(kThreads)
   const int pixels = x.height * x.width;
   float best = 0.0F;
   int place = -1;  // none seen
-  for (int p = warp; c < x.channels && p < pixels; p += kWarps) {
+  for (int p = warp; c < x.channels && p < pixels; p += warps()) {
     const float v = x.data[x.at(b, p / x.width, p % x.width) + c];
     if (place >= 0 && !wins(v, best)) continue;
     best = v;
@@ -167,7 +169,7 @@ __global__ void __launch_bounds__(kThreads)
   places[threadIdx.x] = place;
   __syncthreads();
   if (warp != 0 || c >= x.channels) return;
-  for (int other = 1; other < kWarps; ++other) {
+  for (int other = 1; other < warps(); ++other) {
     const float v = values[other * kWarp + lane];
     const int32_t p = places[other * kWarp + lane];
     if (p < 0 || (!wins(v, best) && (wins(best, v) || place < p))) continue;  // the first of equals
@@ -178,10 +180,10 @@ __global__ void __launch_bounds__(kThreads)
   argmax[int64_t{b} * x.channels + c] = place;
 }
 
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kMostWarps* kWarp)
     global_average_forward(Image<const float> x, Global<float> y, int64_t y_stride) {
   SharedMemory memory;
-  Shared<double> sums = memory.take<double>(kThreads);
+  Shared<double> sums = memory.take<double>(blockDim.x);
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int b = static_cast<int>(blockIdx.y);
@@ -190,7 +192,7 @@ __global__ void __launch_bounds__(kThreads)
   double sum = 0.0;
   for (int p = warp; c < x.channels && p < pixels;) {
     float part = 0.0F;
-    for (int n = 0; n < kFloatTerms && p < pixels; ++n, p += kWarps) {
+    for (int n = 0; n < kFloatTerms && p < pixels; ++n, p += warps()) {
       part += x.data[x.at(b, p / x.width, p % x.width) + c];
     }
     sum += static_cast<double>(part);
@@ -198,7 +200,7 @@ __global__ void __launch_bounds__(kThreads)
   sums[threadIdx.x] = sum;
   __syncthreads();
   if (warp != 0 || c >= x.channels) return;
-  for (int other = 1; other < kWarps; ++other) sum += static_cast<double>(sums[other * kWarp + lane]);
+  for (int other = 1; other < warps(); ++other) sum += static_cast<double>(sums[other * kWarp + lane]);
   y[b * y_stride + c] = static_cast<float>(sum / static_cast<double>(pixels));
 }
 
@@ -270,13 +272,16 @@ bool supports_global_forward(const GlobalPoolingForward& a) {
 void run_global_forward(const GlobalPoolingForward& a) {
   if (a.y.numel() == 0) return;
   const dim3 grid = grid_of(ceil_div(a.x.size(3), kWarp), a.x.size(0));
+  // Few pixels to a warp: each waits for one at a time.
+  const auto warps = std::clamp<int64_t>(ceil_div(a.x.size(1) * a.x.size(2), 16), 1, kMostWarps);
+  const dim3 block(static_cast<unsigned>(warps * kWarp));
   const Image<const float> x(a.x);
   if (a.function == Pooling::max) {
-    launch({"global_max_forward", a.x.device, grid, dim3(kThreads), kThreads * 8}, global_max_forward, x,
+    launch({"global_max_forward", a.x.device, grid, block, block.x * 8}, global_max_forward, x,
            a.y.as<float>(), a.argmax.as<int32_t>(), a.y.stride(0));
   } else {
-    launch({"global_average_forward", a.x.device, grid, dim3(kThreads), kThreads * 8}, global_average_forward,
-           x, a.y.as<float>(), a.y.stride(0));
+    launch({"global_average_forward", a.x.device, grid, block, block.x * 8}, global_average_forward, x,
+           a.y.as<float>(), a.y.stride(0));
   }
 }
 
