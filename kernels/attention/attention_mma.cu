@@ -42,20 +42,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_forward(Forward<BFloat1
         multiply(result, p, v_tiles[stage]);
       });
 
-  combine_rows(softmax.sum, plus);
-#pragma unroll
-  for (int i = 0; i < T::kWarpRows / 16; ++i) {
-#pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      const int64_t query = at.first + row + 16 * i + 8 * e + lane_index() / 4;
-      float& sum = softmax.sum.v[i][e];
-      if (query < size.queries && lane_index() % 4 == 0)
-        a.log_sum_exp[at.head * size.queries + query] =
-            (softmax.largest.v[i][e] * size.scale + log2f(sum)) * kLn2;
-      sum = sum == 0.0F ? 0.0F : 1.0F / sum;
-    }
-  }
-  map_rows(result, softmax.sum, times);
+  finish_rows(softmax, result, a, at.head, at.first + row, size);
   copy_async_wait<0>();
   write_tokens<T>(a.y, at.b, at.h, at.first, size.queries, size.width, q_tile, result);
 }

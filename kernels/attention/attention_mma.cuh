@@ -27,11 +27,11 @@ struct Tiles {
   }
 };
 
-// Starts the copy of the tile of tokens from `first` on.
-template <class Tile>
+// Starts the copy of the tile of tokens from `first` on, by a block of kBlock threads.
+template <int kBlock = kThreads, class Tile>
 __device__ __forceinline__ void copy_tokens(const Tile& tile, const Tokens<const BFloat16>& x, int64_t b,
                                             int64_t h, int64_t first, int64_t count, int width) {
-  copy_async<kThreads>(tile, x.head(b, h, width) + first * x.token, x.token, count - first, width, x.wide);
+  copy_async<kBlock>(tile, x.head(b, h, width) + first * x.token, x.token, count - first, width, x.wide);
 }
 
 // Rounds a warp's rows of the result to the tile, and the block writes them out.
@@ -123,6 +123,27 @@ struct OnlineSoftmax {
     reduce_lane_rows(sum, s, plus);
   }
 };
+
+// Divides the rows of the warp, queries from `first` on, by their sums, and writes their log-sum-exp.
+template <class T>
+__device__ __forceinline__ void finish_rows(OnlineSoftmax<T>& softmax, typename T::Result& result,
+                                            const Forward<BFloat16>& a, int64_t head, int64_t first,
+                                            const Sizes& size) {
+  combine_rows(softmax.sum, plus);
+#pragma unroll
+  for (int i = 0; i < T::kWarpRows / 16; ++i) {
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      const int64_t query = first + 16 * i + 8 * e + lane_index() / 4;
+      float& sum = softmax.sum.v[i][e];
+      if (query < size.queries && lane_index() % 4 == 0)
+        a.log_sum_exp[head * size.queries + query] =
+            (softmax.largest.v[i][e] * size.scale + log2f(sum)) * kLn2;
+      sum = sum == 0.0F ? 0.0F : 1.0F / sum;
+    }
+  }
+  map_rows(result, softmax.sum, times);
+}
 
 // The probabilities again from the scores and their log-sum-exp: one block per tile of the result.
 template <class T>

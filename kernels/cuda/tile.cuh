@@ -307,9 +307,10 @@ __device__ __forceinline__ void round_to(LeftTile<kRows, kColumns>& a,
   }
 }
 
-// Rounded to bf16, into rows [row, row + kRows) of a shared tile.
+// Rounded to bf16, into the shared tile from (row, column) on.
 template <int kRows, int kColumns, class Tile>
-__device__ __forceinline__ void store(const Tile& tile, int row, const Accumulators<kRows, kColumns>& x) {
+__device__ __forceinline__ void store(const Tile& tile, int row, const Accumulators<kRows, kColumns>& x,
+                                      int column = 0) {
   using X = Accumulators<kRows, kColumns>;
 #pragma unroll
   for (int i = 0; i < X::kI; ++i) {
@@ -321,7 +322,8 @@ __device__ __forceinline__ void store(const Tile& tile, int row, const Accumulat
         Vector<BFloat16, 2> value;
         value[0].bits = static_cast<uint16_t>(pair & 0xffffU);
         value[1].bits = static_cast<uint16_t>(pair >> 16);
-        store<2>(tile.data, Tile::offset(row + 16 * i + X::row_of(e), 8 * j + X::column_of(e)), value);
+        store<2>(tile.data, Tile::offset(row + 16 * i + X::row_of(e), column + 8 * j + X::column_of(e)),
+                 value);
       }
     }
   }
@@ -400,6 +402,29 @@ __device__ __forceinline__ void multiply(Accumulators<kRows, kColumns>& d, const
       uint32_t words[4];
       load_matrices_transposed(words, b.data, Tile::offset(16 * k + row, 16 * j + column));
       multiply_step(d, j, left, words);
+    }
+  }
+}
+
+// d += a^T b, for rows [row, row + kRows) of a^T and columns [column, column + kColumns) of b
+template <int kRows, int kColumns, class Left, class Right>
+__device__ __forceinline__ void multiply_of_transposed(Accumulators<kRows, kColumns>& d, const Left& a,
+                                                       int row, const Right& b, int column) {
+  static_assert(Left::kRows == Right::kRows);
+  const int lane = lane_index();
+#pragma unroll 4
+  for (int k = 0; k < Left::kRows / 16; ++k) {
+    uint32_t left[kRows / 16][4], right[4];
+#pragma unroll
+    for (int i = 0; i < kRows / 16; ++i) {
+      load_matrices_transposed(
+          left[i], a.data, Left::offset(16 * k + lane / 16 * 8 + lane % 8, row + 16 * i + lane / 8 % 2 * 8));
+    }
+#pragma unroll
+    for (int j = 0; j < kColumns / 16; ++j) {
+      load_matrices_transposed(right, b.data,
+                               Right::offset(16 * k + lane % 16, column + 16 * j + lane / 16 * 8));
+      multiply_step(d, j, left, right);
     }
   }
 }

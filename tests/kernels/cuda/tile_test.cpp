@@ -85,9 +85,10 @@ struct Shape {
 template <class S>
 class SharedTiles : public testing::Test {};
 using SharedShapes =
-    testing::Types<Shape<64, 16>, Shape<64, 32>, Shape<64, 64>, Shape<64, 128>, Shape<32, 16>, Shape<32, 32>,
-                   Shape<32, 64>, Shape<32, 128>, Shape<16, 16>, Shape<16, 32>, Shape<16, 64>, Shape<16, 128>,
-                   Shape<128, 16>, Shape<128, 32>, Shape<128, 64>>;
+    testing::Types<Shape<16, 16>, Shape<16, 32>, Shape<16, 64>, Shape<16, 128>, Shape<32, 16>, Shape<32, 32>,
+                   Shape<32, 64>, Shape<32, 128>, Shape<64, 16>, Shape<64, 32>, Shape<64, 64>, Shape<64, 128>,
+                   Shape<128, 16>, Shape<128, 32>, Shape<128, 64>, Shape<256, 16>, Shape<256, 32>,
+                   Shape<256, 64>>;
 TYPED_TEST_SUITE(SharedTiles, SharedShapes);
 
 TYPED_TEST(SharedTiles, EveryElementHasItsPlaceAndEightRowsLieInAllBanks) {
@@ -276,11 +277,12 @@ class Products : public testing::Test {
   }
 };
 using ProductShapes =
-    testing::Types<Shape<32, 64, 16>, Shape<32, 64, 32>, Shape<32, 64, 64>, Shape<32, 16, 64>,
-                   Shape<32, 32, 64>, Shape<16, 64, 16>, Shape<16, 64, 32>, Shape<16, 64, 64>,
-                   Shape<16, 16, 64>, Shape<16, 32, 64>, Shape<16, 32, 128>, Shape<16, 128, 32>,
-                   Shape<16, 32, 16>, Shape<16, 32, 32>, Shape<16, 16, 32>, Shape<16, 16, 128>,
-                   Shape<16, 128, 16>, Shape<16, 16, 16>>;
+    testing::Types<Shape<16, 16, 16>, Shape<16, 16, 32>, Shape<16, 16, 64>, Shape<16, 16, 128>,
+                   Shape<16, 32, 16>, Shape<16, 32, 32>, Shape<16, 32, 64>, Shape<16, 32, 128>,
+                   Shape<16, 64, 16>, Shape<16, 64, 32>, Shape<16, 64, 64>, Shape<16, 128, 16>,
+                   Shape<16, 128, 32>, Shape<32, 16, 32>, Shape<32, 16, 64>, Shape<32, 32, 16>,
+                   Shape<32, 32, 32>, Shape<32, 32, 64>, Shape<32, 64, 16>, Shape<32, 64, 32>,
+                   Shape<32, 64, 64>>;
 TYPED_TEST_SUITE(Products, ProductShapes);
 
 TYPED_TEST(Products, WithTheTransposeOfASharedTile) {
@@ -333,6 +335,66 @@ TYPED_TEST(Products, WithASharedTileAndRoundedSumsOnTheLeft) {
     get(d, result);
   });
   this->expect_product(result, [&](int k, int c) { return b(k, c); });
+}
+
+// Rows of a transposed left and columns of a right tile; depth: the tokens of the short-sequence kernels.
+template <class S>
+class ProductsOfTransposed : public testing::Test {};
+using TransposedShapes = testing::Types<Shape<64, 16, 64>, Shape<64, 32, 64>, Shape<64, 64, 64>,
+                                        Shape<64, 16, 128>, Shape<64, 32, 128>, Shape<64, 64, 128>,
+                                        Shape<32, 16, 256>, Shape<32, 32, 256>, Shape<16, 64, 256>>;
+TYPED_TEST_SUITE(ProductsOfTransposed, TransposedShapes);
+
+TYPED_TEST(ProductsOfTransposed, EveryPartOfTheProduct) {
+  constexpr int kRows = TypeParam::kRows, kColumns = TypeParam::kColumns, kDepth = TypeParam::kDepth;
+  using A = SharedTile<BFloat16, kDepth, kRows>;
+  using B = SharedTile<BFloat16, kDepth, kColumns>;
+  using D = SharedTile<BFloat16, kRows, kColumns>;
+  const Matrix a(kDepth, kRows, 7), b(kDepth, kColumns, 8);
+  Matrix sums(kRows, kColumns), stored(kRows, kColumns);
+  run(32, A::kBytes + B::kBytes + D::kBytes, [&] {
+    SharedMemory memory;
+    const A left = A::take(memory);
+    const B right = B::take(memory);
+    const D result = D::take(memory);
+    fill_tile(left, a);
+    fill_tile(right, b);
+    const auto part = [&]<int kPart>(std::integral_constant<int, kPart>, int row, int column) {
+      Accumulators<16, kPart> d;
+      fill(d, 0.0F);
+      multiply_of_transposed(d, left, row, right, column);
+      for_each(d, [&](float& value, int i, int j) { sums(row + i, column + j) = value; });
+      store(result, row, d, column);
+    };
+    for (int row = 0; row < kRows; row += 16) {
+      // In one part, and in parts of 16 columns.
+      if (row % 32 == 0) {
+        part(std::integral_constant<int, kColumns>{}, row, 0);
+      } else {
+        for (int column = 0; column < kColumns; column += 16)
+          part(std::integral_constant<int, 16>{}, row, column);
+      }
+    }
+    __syncthreads();
+    if (threadIdx.x != 0) return;
+    for (int r = 0; r < kRows; ++r) {
+      for (int c = 0; c < kColumns; ++c) {
+        const BFloat16 value = result.data[D::offset(r, c)];
+        stored(r, c) = static_cast<float>(value);
+      }
+    }
+  });
+  for (int r = 0; r < kRows; ++r) {
+    for (int c = 0; c < kColumns; ++c) {
+      double expected = 0.0, size = 1.0;
+      for (int k = 0; k < kDepth; ++k) {
+        expected += static_cast<double>(a(k, r)) * b(k, c);
+        size += std::abs(static_cast<double>(a(k, r)) * b(k, c));
+      }
+      ASSERT_NEAR(sums(r, c), expected, 2e-6 * size) << r << " " << c;
+      ASSERT_EQ(stored(r, c), rounded(sums(r, c)));
+    }
+  }
 }
 
 // ---- the rest of the vocabulary
