@@ -110,9 +110,9 @@ const RegisterCases cases([] {
   list.push_back(make("head 64", 1, 1, 64, 33, 65, {.scale = 0.125, .pair_mask = Mask::some}));
   list.push_back(make("labels", 1, 1, 32, 14, 150, {.scale = 0.2, .key_mask = Mask::some}));
   list.push_back(make("short", 1, 1, 24, 49, 49, {.scale = 0.2}));
-  list.push_back(make("up to 128 tokens", 1, 1, 32, 70, 128, {.scale = 0.2, .key_mask = Mask::some}));
+  list.push_back(make("up to 128 tokens", 1, 1, 8, 70, 100, {.scale = 0.2, .key_mask = Mask::some}));
   list.push_back(make("up to 256 tokens", 1, 1, 8, 150, 20, {.pair_mask = Mask::some}));
-  list.push_back(make("head 128", 1, 1, 128, 66, 40, {.scale = 0.1, .key_mask = Mask::some}));
+  list.push_back(make("head 128", 1, 1, 128, 66, 34, {.scale = 0.1, .key_mask = Mask::some}));
   list.push_back(make("steep", 1, 2, 8, 9, 70, {.scale = 1.5}));
   list.push_back(make("very steep", 1, 2, 8, 9, 70, {.scale = 30.0}));
   list.back().backward =
