@@ -20,10 +20,10 @@ using pooling::Image;
 using pooling::Range;
 using pooling::Taps;
 
-// True where v is larger than best, or the first NaN.
+// True where v is larger than best, or the first NaN. Highway's Ne is false for NaN on AVX2 and later.
 template <class V>
 HWY_INLINE auto wins(V v, V best) {
-  return hn::Or(hn::Gt(v, best), hn::AndNot(hn::Ne(best, best), hn::Ne(v, v)));
+  return hn::Or(hn::Gt(v, best), hn::AndNot(hn::IsNaN(best), hn::IsNaN(v)));
 }
 
 // One row of the result from x, the image of one sample.
