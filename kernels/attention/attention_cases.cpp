@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "kernels/attention/attention.h"
 #include "kernels/op_case.h"
 #include "kernels/registry.h"
@@ -135,6 +137,17 @@ const RegisterCases cases([] {
     list.push_back(make("large", 16, 4, width, tokens, tokens));
     list.back().bench = true;
   }
+  const auto bench = [&](const char* name, int64_t batch, int64_t heads, int64_t width, int64_t queries,
+                         int64_t keys) {
+    list.push_back(make(name, batch, heads, width, queries, keys,
+                        {.scale = 1.0 / std::sqrt(static_cast<double>(width))}));
+    list.back().bench = true;
+  };
+  bench("short", 64, 8, 32, 49, 49);
+  bench("short", 64, 8, 32, 196, 196);
+  bench("labels", 64, 8, 32, 14, 400);
+  bench("long", 2, 16, 64, 1024, 1024);
+  bench("long", 2, 8, 128, 1024, 1024);
   return list;
 });
 
