@@ -127,6 +127,16 @@ uint64_t& current_stream_id(Device device) {
 
 }  // namespace
 
+void* Runtime::allocate_pinned(int64_t bytes) {
+  if (bytes <= 0) return nullptr;
+  constexpr int64_t kAlignment = 64;
+  const int64_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  void* const pointer = std::aligned_alloc(kAlignment, static_cast<size_t>(rounded));
+  if (pointer == nullptr) throw OutOfMemory(fmt::format("host: out of memory, {} bytes asked", bytes));
+  return pointer;
+}
+void Runtime::free_pinned(void* pointer) noexcept { std::free(pointer); }
+
 std::unique_ptr<Runtime> make_cpu_runtime() { return std::make_unique<CpuRuntime>(); }
 
 Runtime& runtime(Device device) {

@@ -45,6 +45,11 @@ class Runtime {
   // every use after its end is found.
   virtual bool exact_allocations() const { return false; }
 
+  // Host memory, aligned to at least 64 bytes, from and to which this device copies while other work of it
+  // goes on (pinned, on cuda); ordinary memory elsewhere. Throws OutOfMemory.
+  virtual void* allocate_pinned(int64_t bytes);
+  virtual void free_pinned(void* pointer) noexcept;
+
   // Ordered within the stream. Host pointers must stay valid until the stream has run the copy.
   virtual void copy_to_device(void* device, const void* host, int64_t bytes, Stream stream) = 0;
   virtual void copy_to_host(void* host, const void* device, int64_t bytes, Stream stream) = 0;

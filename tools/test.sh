@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds everything and runs every test; then the tests of core, kernels and data again under AddressSanitizer and
-# UndefinedBehaviorSanitizer.
+# UndefinedBehaviorSanitizer. Where nvcc is found, the first build has the `cuda` device, and the machine code of its
+# kernels is checked; no GPU is needed.
 #   bash tools/test.sh              what continuous integration runs
 #   bash tools/test.sh --sanitize   every test under the sanitizers
 # BUILD_DIR (default: build) holds the build trees.
@@ -11,7 +12,7 @@ all_sanitized=false
 for argument in "$@"; do
   case "$argument" in
     --sanitize) all_sanitized=true ;;
-    -h|--help) sed -n '2,6p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
+    -h|--help) sed -n '2,7p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
     *) echo "test.sh: unknown argument $argument; try --help" >&2; exit 2 ;;
   esac
 done
@@ -30,11 +31,11 @@ build_and_test() {
 }
 
 mkdir -p "$build"
-sanitizers="-DCMAKE_BUILD_TYPE=Debug -DMEDFUSION_SANITIZE=address,undefined"
+sanitizers="-DCMAKE_BUILD_TYPE=Debug -DMEDFUSION_SANITIZE=address,undefined -DMEDFUSION_CUDA=OFF"
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1}
 if $all_sanitized; then
   build_and_test "$build/sanitized" "$sanitizers" all '.'
 else
-  build_and_test "$build/release" "-DCMAKE_BUILD_TYPE=Release -DMEDFUSION_BENCH=ON" all '.'
+  build_and_test "$build/release" "-DCMAKE_BUILD_TYPE=Release -DMEDFUSION_BENCH=ON -DMEDFUSION_CUDA=AUTO" all '.'
   build_and_test "$build/sanitized" "$sanitizers" "core_tests kernels_tests data_tests" '^(core|kernels|data)$'
 fi

@@ -14,6 +14,9 @@
 
 #include "core/error.h"
 #include "core/runtime.h"
+#ifdef MEDFUSION_WITH_CUDA
+#include "core/runtime_cuda.h"
+#endif
 #include "core/threads.h"
 #include "kernels/simd_level.h"
 #include "tools/medfusion/common.h"
@@ -40,13 +43,20 @@ nlohmann::ordered_json devices() {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   list.push_back(
       {{"name", "cpu"}, {"processor", processor_name()}, {"cores", std::thread::hardware_concurrency()}});
-  for (const core::DeviceType type : {core::DeviceType::cuda, core::DeviceType::sim}) {
+#ifdef MEDFUSION_WITH_CUDA
+  for (int i = 0; i < core::cuda_device_count(); ++i) {
     try {
-      core::runtime({type, 0});
-      list.push_back({{"name", core::name_of(type)}});
-    } catch (const core::Error&) {  // this build or machine has none
+      const core::CudaDeviceInfo& device = core::cuda_device_info(i);
+      list.push_back({{"name", fmt::format("cuda:{}", i)},
+                      {"processor", device.name},
+                      {"cores", device.multiprocessors},
+                      {"compute_capability", device.compute_capability},
+                      {"memory_bytes", device.memory_bytes}});
+    } catch (const core::Error&) {  // too old
     }
   }
+#endif
+  list.push_back({{"name", "sim"}});
   return list;
 }
 
@@ -55,6 +65,9 @@ nlohmann::ordered_json libraries() {
   const unsigned xxhash = XXH_versionNumber();
   return {
       {"CLI11", CLI11_VERSION},
+#ifdef MEDFUSION_WITH_CUDA
+      {"CUDA", core::cuda_runtime_version()},
+#endif
       {"Eigen", triple(EIGEN_WORLD_VERSION, EIGEN_MAJOR_VERSION, EIGEN_MINOR_VERSION)},
       {"fmt", triple(FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100)},
       {"Highway", triple(HWY_MAJOR, HWY_MINOR, HWY_PATCH)},

@@ -64,6 +64,7 @@ void add_eval_command(CLI::App& program, Action& action);
 void add_predict_command(CLI::App& program, Action& action);
 void add_cv_command(CLI::App& program, Action& action);
 void add_info_command(CLI::App& program, Action& action);
+void add_kernels_command(CLI::App& program, Action& action);
 
 // The program: returns its exit code. 0: done; 1: failed at run time; 2: bad input. Errors are one line on
 // standard error, "medfusion: ...".
