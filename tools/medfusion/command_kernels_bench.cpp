@@ -1,0 +1,251 @@
+// medfusion kernels bench: how fast the cases marked `bench` run, beside the device's ceilings and a peer.
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <memory>
+
+#include "core/file.h"
+#include "core/threads.h"
+#include "kernels/check.h"
+#include "kernels/registry.h"
+#include "kernels/time_case.h"
+#include "tools/medfusion/command_kernels.h"
+#include "tools/medfusion/roofline.h"
+
+namespace medfusion::tools {
+namespace {
+
+struct BenchOptions {
+  CommonOptions common;
+  std::string operation;
+  double seconds = 0.5;
+  bool peer = false;
+  std::string python = "python3";
+  std::string peer_script = "bench/peers/kernels_torch.py";
+  std::string json_file, plot_folder;
+};
+
+struct Row {
+  std::string operation, variant, direction, precision, case_name;
+  kernels::Timing timing;
+  double flops = 0.0, bytes = 0.0;
+  std::map<std::string, double> peers;  // name -> median seconds
+
+  std::string key() const { return operation + " " + direction + " " + precision + " " + case_name; }
+  std::string name() const { return fmt::format("{}/{} {} {}", operation, variant, direction, case_name); }
+};
+
+// What the peer script is told of a case: one line of JSON.
+nlohmann::ordered_json described(const kernels::OpCase& op_case, const Row& row) {
+  nlohmann::ordered_json inputs;
+  for (const kernels::Slot& slot : op_case.inputs) {
+    inputs[slot.name] = std::vector<int64_t>(slot.shape.begin(), slot.shape.end());
+  }
+  return {{"key", row.key()},           {"operation", row.operation}, {"direction", row.direction},
+          {"precision", row.precision}, {"case", row.case_name},      {"inputs", inputs}};
+}
+
+std::vector<Row> measure(const BenchOptions& options, core::Device device, std::string& request) {
+  const OperationAndVariant wanted = parse_operation(options.operation);
+  std::vector<Row> rows;
+  for (const std::string& operation : kernels::operations_with_cases()) {
+    if (!wanted.operation.empty() && operation != wanted.operation) continue;
+    for (const kernels::OpCase& op_case : kernels::cases_of(operation)) {
+      if (!op_case.bench) continue;
+      for (const std::string& variant : kernels::variants_of(operation, device.type)) {
+        if (!wanted.variant.empty() && variant != wanted.variant) continue;
+        for (const bool backward : {false, true}) {
+          if (backward && !op_case.backward) continue;
+          for (const core::DType precision : {core::DType::f32, core::DType::bf16}) {
+            Row row{operation,
+                    variant,
+                    backward ? "backward" : "forward",
+                    core::name_of(precision),
+                    op_case.name,
+                    {},
+                    0.0,
+                    0.0,
+                    {}};
+            try {
+              row.timing = kernels::time_case(op_case, variant, backward, device, precision, options.seconds);
+            } catch (const kernels::NoVariant&) {
+              continue;
+            }
+            const double work = backward ? 2.0 : 1.0;  // a backward counts twice the forward
+            row.flops = op_case.flops * work;
+            row.bytes = op_case.bytes * work * (precision == core::DType::bf16 ? 0.5 : 1.0);
+            request += described(op_case, row).dump() + "\n";
+            rows.push_back(std::move(row));
+            break;  // bf16 is for variants that take no f32
+          }
+        }
+      }
+    }
+  }
+  return rows;
+}
+
+// Runs the peer script on the same shapes; it answers one line per case: {"key", "seconds": {peer: median}}.
+void ask_peer(const BenchOptions& options, core::Device device, const std::string& request,
+              std::vector<Row>& rows) {
+  if (!std::filesystem::exists(options.peer_script)) {
+    core::throw_input_error({options.peer_script}, "expected the peer script; run in the source folder");
+  }
+  const std::filesystem::path file =
+      std::filesystem::temp_directory_path() / fmt::format("medfusion-bench-{}", ::getpid());
+  core::write_file(file.string(), request);
+  const std::string command = fmt::format("'{}' '{}' --cases '{}' --device {} --threads {} --seconds {}",
+                                          options.python, options.peer_script, file.string(),
+                                          core::name_of(device.type), core::num_threads(), options.seconds);
+  std::string answer;
+  const std::unique_ptr<FILE, int (*)(FILE*)> pipe(::popen(command.c_str(), "r"), ::pclose);
+  MEDFUSION_CHECK(pipe != nullptr, "kernels bench: {} cannot be started", options.python);
+  for (int c = std::fgetc(pipe.get()); c != EOF; c = std::fgetc(pipe.get())) answer += static_cast<char>(c);
+  std::filesystem::remove(file);
+  size_t begin = 0;
+  while (begin < answer.size()) {
+    const size_t end = std::min(answer.find('\n', begin), answer.size());
+    const auto line = nlohmann::json::parse(answer.substr(begin, end - begin), nullptr, false);
+    begin = end + 1;
+    MEDFUSION_CHECK(line.is_object() && line.contains("key") && line.contains("seconds"),
+                    "kernels bench: {} answered something else than a line per case", options.peer_script);
+    for (Row& row : rows) {
+      if (row.key() == line["key"].get<std::string>())
+        row.peers = line["seconds"].get<std::map<std::string, double>>();
+    }
+  }
+}
+
+nlohmann::ordered_json to_json(const std::vector<Row>& rows, const kernels::Ceilings& ceilings,
+                               core::Device device) {
+  nlohmann::ordered_json json;
+  json["device"] = core::name_of(device.type);
+  json["threads"] = core::num_threads();
+  json["ceilings"] = {{"copy_bytes_per_second", ceilings.bytes_per_second},
+                      {"matrix_product_flops_per_second", ceilings.flops_per_second}};
+  json["rows"] = nlohmann::ordered_json::array();
+  for (const Row& row : rows) {
+    json["rows"].push_back({{"operation", row.operation},
+                            {"variant", row.variant},
+                            {"direction", row.direction},
+                            {"precision", row.precision},
+                            {"case", row.case_name},
+                            {"median_s", row.timing.median},
+                            {"p10_s", row.timing.low},
+                            {"p90_s", row.timing.high},
+                            {"calls", row.timing.calls},
+                            {"flops", row.flops},
+                            {"bytes", row.bytes},
+                            {"peers_s", row.peers}});
+  }
+  return json;
+}
+
+std::string table_of(const std::vector<Row>& rows, const kernels::Ceilings& ceilings) {
+  std::string text =
+      fmt::format("ceilings measured first: copy {:.1f} GB/s, f32 matrix product {:.1f} GFLOP/s\n",
+                  ceilings.bytes_per_second * 1e-9, ceilings.flops_per_second * 1e-9);
+  size_t width = 4;
+  for (const Row& row : rows) width = std::max(width, row.name().size());
+  text += fmt::format("{:<{}} {:>4} {:>10} {:>17} {:>8} {:>5} {:>9} {:>5}  {}\n", "case", width, "type",
+                      "median ms", "p10-p90 ms", "GB/s", "%", "GFLOP/s", "%", "best peer / ours");
+  for (const Row& row : rows) {
+    const double bytes = row.bytes / row.timing.median, flops = row.flops / row.timing.median;
+    std::string peer = "-";
+    if (!row.peers.empty()) {
+      const auto best = std::min_element(row.peers.begin(), row.peers.end(),
+                                         [](const auto& a, const auto& b) { return a.second < b.second; });
+      peer = fmt::format("{:.2f}x ({} {:.3f} ms)", best->second / row.timing.median, best->first,
+                         best->second * 1e3);
+    }
+    text += fmt::format("{:<{}} {:>4} {:>10.4f} {:>17} {:>8.1f} {:>4.0f}% {:>9.1f} {:>4.0f}%  {}\n",
+                        row.name(), width, row.precision, row.timing.median * 1e3,
+                        fmt::format("{:.4f}-{:.4f}", row.timing.low * 1e3, row.timing.high * 1e3),
+                        bytes * 1e-9, 100 * bytes / ceilings.bytes_per_second, flops * 1e-9,
+                        100 * flops / ceilings.flops_per_second, peer);
+  }
+  return text;
+}
+
+void write_plots(const BenchOptions& options, const std::vector<Row>& rows, const kernels::Ceilings& ceilings,
+                 core::Device device) {
+  std::filesystem::create_directories(options.plot_folder);
+  std::map<std::string, std::vector<RooflinePoint>> by_operation;
+  for (const Row& row : rows) {
+    by_operation[row.operation].push_back({fmt::format("{} {} {}", row.variant, row.direction, row.case_name),
+                                           row.bytes > 0 ? row.flops / row.bytes : 0.0,
+                                           row.flops / row.timing.median});
+  }
+  for (const auto& [operation, points] : by_operation) {
+    const auto file = std::filesystem::path(options.plot_folder) / (operation + ".svg");
+    core::write_file(
+        file.string(),
+        roofline_svg(fmt::format("{} on {}", operation, core::name_of(device.type)), ceilings, points));
+  }
+}
+
+void bench(const BenchOptions& options) {
+  use_threads(options.common.threads.value_or(0));
+  use_device(options.common.device);
+  const core::Device device = chosen_device();
+  if (device.type == core::DeviceType::sim) {
+    core::throw_input_error({}, "kernels bench: the simulated device has no speed; choose cpu or cuda");
+  }
+  parse_operation(options.operation);
+  const kernels::Ceilings ceilings = kernels::measure_ceilings(device);
+  std::string request;
+  std::vector<Row> rows = measure(options, device, request);
+  if (rows.empty()) {
+    core::throw_input_error({}, fmt::format("kernels bench: no case of '{}' to time on {}", options.operation,
+                                            core::name_of(device.type)));
+  }
+  if (options.peer) ask_peer(options, device, request, rows);
+  const nlohmann::ordered_json json = to_json(rows, ceilings, device);
+  if (!options.json_file.empty()) core::write_file(options.json_file, json.dump(2) + "\n");
+  if (!options.plot_folder.empty()) write_plots(options, rows, ceilings, device);
+  if (options.common.json) {
+    print_json(json);
+  } else if (!options.common.quiet) {
+    print_text(table_of(rows, ceilings));
+  }
+}
+
+}  // namespace
+
+void add_kernels_bench_command(CLI::App& kernels, Action& action) {
+  CLI::App* command = kernels.add_subcommand("bench", "Time the cases marked for it");
+  auto options = std::make_shared<BenchOptions>();
+  command->add_option("operation", options->operation, "Only this operation, or one variant of it")
+      ->type_name("OPERATION[/VARIANT]");
+  command->add_option("--seconds", options->seconds, "Time spent on each case and variant")
+      ->type_name("S")
+      ->check(CLI::Range(0.01, 600.0))
+      ->capture_default_str();
+  command->add_flag("--peer", options->peer, "Time PyTorch on the same shapes afterwards, in the same run");
+  command->add_option("--python", options->python, "The Python that has PyTorch")
+      ->type_name("PROGRAM")
+      ->capture_default_str();
+  command->add_option("--peer-script", options->peer_script, "What --peer runs")
+      ->type_name("FILE")
+      ->capture_default_str();
+  command
+      ->add_option("--plot", options->plot_folder, "Write a roofline per operation into this folder, as SVG")
+      ->type_name("DIR");
+  add_common_options(*command, options->common);
+  command->remove_option(command->get_option("--json"));
+  CLI::Option* json = command
+                          ->add_option("--json", options->json_file,
+                                       "Write the results to this file as JSON; without FILE print them")
+                          ->type_name("FILE")
+                          ->expected(0, 1);
+  command->footer("Example:\n  medfusion kernels bench layer_norm --threads 1 --plot plots");
+  command->callback([=, &action] {
+    options->common.json = json->count() > 0 && options->json_file.empty();
+    action = [=] { bench(*options); };
+  });
+}
+
+}  // namespace medfusion::tools
