@@ -15,6 +15,7 @@ struct CheckOptions {
   int gradient_samples = 24;                 // elements of each input whose derivative is taken numerically
   core::Device device{};                     // that parity runs the variant on
   core::DType precision = core::DType::f32;  // that parity runs the variant in: f32 or bf16
+  uint64_t* digest = nullptr;                // where given, parity leaves a hash of every output's bits
 };
 
 // Fills a tensor as the slot says, by draws of Philox(seed, stream).

@@ -10,47 +10,14 @@
 
 #include "core/threads.h"
 #include "kernels/check.h"
+#include "kernels/simulator/fiber.h"
+#include "kernels/time_case.h"
 
 namespace medfusion::kernels {
 namespace {
 
-using core::Tensor;
-
-// A tensor of the slot, filled with a pattern of 65536 draws: drawing each element would take longer than the
-// bench.
-Tensor make_tensor(const Slot& slot, uint64_t stream) {
-  core::Shape whole = slot.shape;
-  const int last = slot.shape.rank() - 1;
-  if (slot.layout == Layout::channel_slice) whole[last] += 8;
-  Slot pattern = slot;
-  pattern.shape = {std::min<int64_t>(whole.numel(), 1 << 16)};
-  const Tensor drawn = Tensor::empty(pattern.shape, slot.dtype);
-  fill_slot(pattern, drawn, 20, stream);
-  const Tensor tensor = Tensor::empty({whole.numel()}, slot.dtype);
-  for (int64_t i = 0; i < whole.numel(); i += drawn.numel()) {
-    const int64_t count = std::min(drawn.numel(), whole.numel() - i);
-    tensor.slice(0, i, i + count).copy_from(drawn.slice(0, 0, count));
-  }
-  const Tensor shaped = tensor.reshape(whole);
-  return slot.layout == Layout::channel_slice ? shaped.slice(last, 3, 3 + slot.shape[last]) : shaped;
-}
-
-CaseTensors make_tensors(const OpCase& op_case) {
-  CaseTensors tensors;
-  uint64_t stream = 0;
-  for (const Slot& slot : op_case.inputs) {
-    tensors.set("in:" + slot.name, make_tensor(slot, stream++));
-    if (slot.differentiable) tensors.set("grad_in:" + slot.name, make_tensor(slot, stream++));
-  }
-  for (const Slot& slot : op_case.outputs) {
-    tensors.set("out:" + slot.name, make_tensor(slot, stream++));
-    if (slot.differentiable) tensors.set("grad_out:" + slot.name, make_tensor(slot, stream++));
-  }
-  return tensors;
-}
-
-void time_case(benchmark::State& state, const OpCase& op_case, const std::string& variant, bool backward) {
-  CaseTensors tensors = make_tensors(op_case);
+void time_in(benchmark::State& state, const OpCase& op_case, const std::string& variant, bool backward) {
+  CaseTensors tensors = make_bench_tensors(op_case);
   op_case.forward(tensors, variant);  // also what the backward reads
   if (backward) op_case.backward(tensors, variant);
   for (auto _ : state) (backward ? op_case.backward : op_case.forward)(tensors, variant);
@@ -62,7 +29,21 @@ void time_case(benchmark::State& state, const OpCase& op_case, const std::string
   state.counters["GB/s"] = rate(op_case.bytes);
 }
 
+// To a fiber of the simulator and back: two switches.
+void time_fiber(benchmark::State& state) {
+  simulator::Fiber fiber;
+  bool running = true;
+  const std::function<void()> body = [&] {
+    while (running) fiber.yield();
+  };
+  fiber.start(&body);
+  for (auto _ : state) fiber.resume();
+  running = false;
+  fiber.resume();
+}
+
 void register_all() {
+  benchmark::RegisterBenchmark("fiber/there_and_back", time_fiber);
   for (const std::string& operation : operations_with_cases()) {
     for (const OpCase& op_case : cases_of(operation)) {
       if (!op_case.bench) continue;
@@ -73,7 +54,7 @@ void register_all() {
               operation + "/" + variant + "/" + (backward ? "backward" : "forward") + "/" + op_case.name;
           auto* bench = benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) {
             try {
-              time_case(state, op_case, variant, backward);
+              time_in(state, op_case, variant, backward);
             } catch (const std::exception& error) {
               state.SkipWithError(error.what());
             }

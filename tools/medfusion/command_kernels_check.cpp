@@ -31,7 +31,7 @@ Tally check_variant(const std::string& operation, const std::string& variant, co
   Tally tally;
   for (const kernels::OpCase& op_case : kernels::cases_of(operation)) {
     if (op_case.bench) continue;
-    kernels::CheckOptions check;
+    kernels::CheckOptions check{};
     check.seed = static_cast<uint64_t>(options.common.seed.value_or(20));
     check.device = device;
     bool supported = false;
