@@ -1,0 +1,99 @@
+// A training step of a tiny MedFusionNet on the simulated device against the same step on the cpu.
+#include <gtest/gtest.h>
+
+#include "core/random.h"
+#include "layers/functional/loss.h"
+#include "models/network.h"
+#include "optim/optimizer.h"
+
+namespace medfusion::models {
+namespace {
+
+using core::DType;
+using core::Tensor;
+using core::Variable;
+
+constexpr core::Device kSim{core::DeviceType::sim, 0};
+
+Tensor random(const core::Shape& shape, uint64_t stream) {
+  Tensor result = Tensor::empty(shape);
+  const core::Philox philox(3, stream);
+  for (int64_t i = 0; i < result.numel(); ++i) {
+    result.data<float>()[i] = static_cast<float>(philox.normal(static_cast<uint64_t>(i)));
+  }
+  return result;
+}
+
+Inputs inputs() {
+  Inputs result;
+  result.images = random({2, 32, 32, 1}, 1);
+  result.image_present = Tensor::full({2}, 1.0, DType::boolean);
+  result.image_present.data<bool>()[1] = false;
+  result.table = random({2, 3}, 2);
+  result.table_missing = Tensor::zeros({2, 3}, DType::boolean);
+  result.table_missing.data<bool>()[4] = true;
+  result.tokens = Tensor::from<int64_t>({2, 4}, {1, 5, 2, 0, 3, 0, 0, 0});
+  return result;
+}
+
+struct Step {
+  std::unique_ptr<Network> network;
+  double loss = 0.0;
+};
+
+// Two steps of AdamW, dropout and modality dropout included.
+Step train(core::Device device) {
+  NetworkOptions options;
+  options.size = "tiny";
+  options.labels = 3;
+  options.table_features = 3;
+  options.vocabulary = 7;
+  options.text_length = 4;
+  options.dropout = 0.1;
+  options.modality_dropout = 0.3;
+  options.device = device;
+  Step result{make_network(options)};
+  result.network->initialize(11);
+  optim::AdamW optimizer(result.network->parameters(), {});
+  const Tensor targets = Tensor::from<float>({2, 3}, {1, 0, NAN, 0, 1, 1});
+  for (uint64_t step = 0; step < 2; ++step) {
+    layers::Context context{true, 5, step << 20};
+    optimizer.zero_grad();
+    const Variable logits = result.network->forward(inputs(), context);
+    const Variable loss = layers::multilabel_loss(logits, targets.to(device), {});
+    loss.backward();
+    result.loss = loss.value().item();
+    optimizer.step(1e-3, 1.0 / optim::gradient_norm(result.network->parameters()));
+  }
+  return result;
+}
+
+void expect_near(const Tensor& expected, const Tensor& actual, double tolerance, const std::string& name) {
+  double scale = 1e-3;
+  for (int64_t i = 0; i < expected.numel(); ++i) scale = std::max(scale, std::abs(expected.at(i)));
+  for (int64_t i = 0; i < expected.numel(); ++i) {
+    ASSERT_NEAR(expected.at(i), actual.at(i), tolerance * scale) << name << " [" << i << "]";
+  }
+}
+
+TEST(Device, ATrainingStepOnTheSimulatorIsThatOnTheCpu) {
+  const Step cpu = train({});
+  const Step sim = train(kSim);
+  EXPECT_NEAR(cpu.loss, sim.loss, 1e-5);
+  const auto expected = cpu.network->parameters();
+  const auto actual = sim.network->parameters();
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const std::string& name = expected[i].first;
+    ASSERT_EQ(actual[i].second.value().device(), kSim) << name;
+    const Tensor gradient = actual[i].second.gradient().to(core::Device{});
+    expect_near(expected[i].second.gradient(), gradient, 1e-3, name + " gradient");
+  }
+  const auto buffers = cpu.network->buffers();
+  const auto sim_buffers = sim.network->buffers();
+  for (size_t i = 0; i < buffers.size(); ++i) {
+    expect_near(buffers[i].second, sim_buffers[i].second.to(core::Device{}), 1e-4, buffers[i].first);
+  }
+}
+
+}  // namespace
+}  // namespace medfusion::models
