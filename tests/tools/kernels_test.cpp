@@ -1,0 +1,95 @@
+// medfusion kernels list, check and bench, as a user runs them.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "kernels/registry.h"
+#include "tests/tools/program.h"
+#include "tools/medfusion/roofline.h"
+
+namespace medfusion::tools {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+TEST(Kernels, ListShowsEveryRegisteredVariant) {
+  const Outcome outcome = run_medfusion({"kernels", "list", "--json"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  const auto rows = nlohmann::json::parse(outcome.out);
+  for (const auto& info : kernels::all_variants()) {
+    const bool found = std::any_of(rows.begin(), rows.end(), [&](const auto& row) {
+      return row.at("operation") == info.operation && row.at("variant") == info.name &&
+             row.at("device") == core::name_of(info.device);
+    });
+    EXPECT_TRUE(found) << info.operation << "/" << info.name;
+  }
+  EXPECT_THAT(run_medfusion({"kernels", "list", "attention"}).out,
+              AllOf(HasSubstr("attention"), HasSubstr("mma"), Not(HasSubstr("softmax"))));
+}
+
+TEST(Kernels, CheckRunsTheCasesOnTheSimulatorUnderSeveralOrders) {
+  const Outcome outcome =
+      run_medfusion({"kernels", "check", "layer_norm/simt", "--device", "sim", "--schedules", "3", "--json"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  const auto rows = nlohmann::json::parse(outcome.out);
+  ASSERT_EQ(rows.size(), 1U);
+  EXPECT_EQ(rows[0].at("device"), "sim");
+  EXPECT_GT(rows[0].at("cases").get<int>(), 10);
+  EXPECT_TRUE(rows[0].at("failures").empty());
+}
+
+TEST(Kernels, NamesThatAreNotThereAreBadInput) {
+  for (const char* command : {"list", "check", "bench"}) {
+    const Outcome outcome = run_medfusion({"kernels", command, "softmx"});
+    EXPECT_EQ(outcome.code, 2);
+    EXPECT_THAT(outcome.err,
+                AllOf(HasSubstr("expected one of activation, attention,"), HasSubstr("got 'softmx'")));
+  }
+  const Outcome variant = run_medfusion({"kernels", "check", "softmax/fast"});
+  EXPECT_EQ(variant.code, 2);
+  EXPECT_THAT(variant.err, HasSubstr("softmax has no variant 'fast'"));
+  const Outcome device = run_medfusion({"kernels", "check", "softmax/simt", "--device", "cpu"});
+  EXPECT_EQ(device.code, 2);
+  EXPECT_THAT(device.err, HasSubstr("no such variant on cpu"));
+}
+
+TEST(Kernels, TheSimulatorHasNoSpeedAndTheCpuNoSchedules) {
+  EXPECT_THAT(run_medfusion({"kernels", "bench", "softmax", "--device", "sim"}).err,
+              HasSubstr("has no speed"));
+  EXPECT_THAT(run_medfusion({"kernels", "check", "softmax", "--device", "cpu", "--schedules", "2"}).err,
+              HasSubstr("add --device sim"));
+}
+
+TEST(Kernels, BenchWritesResultsAndARoofline) {
+  const TemporaryFolder folder;
+  const std::string file = (folder / "bench.json").string(), plots = (folder / "plots").string();
+  const Outcome outcome = run_medfusion({"kernels", "bench", "softmax/cpu", "--device", "cpu", "--seconds",
+                                         "0.01", "--threads", "1", "--json", file, "--plot", plots});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("ceilings measured first"), HasSubstr("softmax/cpu forward")));
+  const auto json = nlohmann::json::parse(std::ifstream(file));
+  EXPECT_GT(json.at("ceilings").at("copy_bytes_per_second").get<double>(), 0.0);
+  ASSERT_FALSE(json.at("rows").empty());
+  for (const auto& row : json.at("rows")) {
+    EXPECT_LE(row.at("p10_s").get<double>(), row.at("median_s").get<double>());
+    EXPECT_GT(row.at("bytes").get<double>(), 0.0);
+  }
+  std::ifstream svg(plots + "/softmax.svg");
+  const std::string text{std::istreambuf_iterator<char>(svg), {}};
+  EXPECT_THAT(text, AllOf(HasSubstr("<svg "), HasSubstr("cpu forward"), HasSubstr("</svg>")));
+}
+
+TEST(Roofline, ShowsThePointsThatHaveOperations) {
+  const std::string svg =
+      roofline_svg("a < b", {1e9, 1e10}, {{"on the roof", 1.0, 1e9}, {"no operations", 0.0, 0.0}});
+  EXPECT_THAT(svg, AllOf(HasSubstr("a &lt; b"), HasSubstr("on the roof"), Not(HasSubstr("no operations"))));
+  EXPECT_THAT(svg, HasSubstr("copy 1.0 GB/s"));
+}
+
+}  // namespace
+}  // namespace medfusion::tools
