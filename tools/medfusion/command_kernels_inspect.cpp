@@ -56,8 +56,10 @@ void inspect(const InspectOptions& options) {
   const bool own = options.library.empty();
   KernelReport report = read_kernel_report(own ? engine_library() : std::filesystem::path(options.library));
   if (options.check) return check(report, own);
-  MEDFUSION_CHECK(!report.kernels.empty(), "{} holds no machine code for GPUs: it was built without nvcc",
-                  own ? "this build" : options.library);
+  if (report.kernels.empty()) {
+    throw core::Error(fmt::format("{} holds no machine code for GPUs: it was built without nvcc",
+                                  own ? "this build" : options.library));
+  }
   select(report, options.what, options.architecture);
   if (report.kernels.empty()) {
     core::throw_input_error({},
