@@ -88,7 +88,7 @@ TEST(Roofline, ShowsThePointsThatHaveOperations) {
   const std::string svg =
       roofline_svg("a < b", {1e9, 1e10}, {{"on the roof", 1.0, 1e9}, {"no operations", 0.0, 0.0}});
   EXPECT_THAT(svg, AllOf(HasSubstr("a &lt; b"), HasSubstr("on the roof"), Not(HasSubstr("no operations"))));
-  EXPECT_THAT(svg, HasSubstr("copy 1.0 GB/s"));
+  EXPECT_THAT(svg, HasSubstr("slope: copy 1.0 GB/s"));
 }
 
 }  // namespace

@@ -86,14 +86,15 @@ std::string roofline_svg(const std::string& title, const kernels::Ceilings& ceil
               y.at(ceilings.flops_per_second), "stroke='#333' stroke-width='2'");
   svg += line(x.at(ridge), y.at(ceilings.flops_per_second), x.at(right), y.at(ceilings.flops_per_second),
               "stroke='#333' stroke-width='2'");
-  svg += label(kWidth - kRight + 8, y.at(ceilings.flops_per_second) + 4,
-               fmt::format("matrix product {:.0f} GFLOP/s", ceilings.flops_per_second * 1e-9), "fill='#333'");
-  svg += label(kWidth - kRight + 8, y.at(ceilings.flops_per_second) + 22,
-               fmt::format("copy {:.1f} GB/s (slope)", ceilings.bytes_per_second * 1e-9), "fill='#333'");
+  svg += label(kWidth - kRight + 8, kTop + 4,
+               fmt::format("roof: matrix product {:.0f} GFLOP/s", ceilings.flops_per_second * 1e-9),
+               "fill='#333'");
+  svg += label(kWidth - kRight + 8, kTop + 22,
+               fmt::format("slope: copy {:.1f} GB/s", ceilings.bytes_per_second * 1e-9), "fill='#333'");
   constexpr const char* kColors[] = {"#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf"};
   for (size_t i = 0; i < shown.size(); ++i) {
     const char* color = kColors[i % std::size(kColors)];
-    const double row = kTop + 90 + 17 * static_cast<double>(i);
+    const double row = kTop + 50 + 17 * static_cast<double>(i);
     svg += fmt::format("<circle cx='{:.1f}' cy='{:.1f}' r='5' fill='{}'><title>{}</title></circle>\n",
                        x.at(shown[i].flops_per_byte), y.at(shown[i].flops_per_second), color,
                        escaped(shown[i].name));
