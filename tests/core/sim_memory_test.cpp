@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/runtime.h"
 #include "core/tensor.h"
+#include "tests/core/sim_runtime.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define UNCHECKED __attribute__((no_sanitize("address"), noinline))
@@ -25,17 +26,6 @@ using ::testing::HasSubstr;
 
 constexpr Device kSim{DeviceType::sim, 0};
 constexpr Device kSecondSim{DeviceType::sim, 1};
-
-template <class Call>
-std::string error_of(Call call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "no error";
-  return {};
-}
 
 // Stores where AddressSanitizer would stop the program.
 UNCHECKED void store_unchecked(volatile char* address) { *address = 1; }

@@ -395,6 +395,18 @@ TEST(StaticCheck, TensorCoreVariantsMustNotSpill) {
   EXPECT_THAT(static_violations({spills, local}, {}), IsEmpty());
 }
 
+TEST(StaticCheck, VariantsOfOtherNamesCountAsTensorCoreVariants) {
+  KernelCode spills = with_hmma(code("few", "forward"));
+  EXPECT_THAT(static_violations({spills}, {}), IsEmpty());
+  spills.spill_stores = 4;
+  EXPECT_THAT(static_violations({spills}, {}),
+              ElementsAre(HasSubstr("op/few forward (sm_80): spills 4 bytes")));
+  EXPECT_THAT(static_violations({code("short", "forward")}, {}),
+              ElementsAre("op/short: no HMMA in its code for sm_80"));
+  EXPECT_THAT(static_violations({with_hmma(code("mma", "forward"))}, {{"op", "few"}}),
+              ElementsAre("op/few: no machine code in this build"));
+}
+
 TEST(StaticCheck, TensorCoreVariantsMustUseThem) {
   EXPECT_THAT(static_violations({code("mma", "forward")}, {}),
               ElementsAre("op/mma: no HMMA in its code for sm_80"));

@@ -17,7 +17,7 @@ namespace medfusion::tools {
 namespace {
 
 struct InspectOptions {
-  std::string what, architecture, json, card, library;
+  std::string what, architecture, json, card, file;
   bool check = false, markdown = false;
 };
 
@@ -34,12 +34,12 @@ std::vector<ShippedVariant> shipped_variants() {
 // ctest counts lines that start so as skipped tests (tests/CMakeLists.txt).
 void say_skipped(const std::string& what) { print_text("SKIPPED: " + what + "\n"); }
 
-void check(const KernelReport& report, bool own_library) {
+void check(const KernelReport& report, bool own) {
   if (report.kernels.empty()) {
     return say_skipped("no machine code for GPUs to check: this build was made without nvcc");
   }
   const std::vector<std::string> violations =
-      static_violations(report.kernels, own_library ? shipped_variants() : std::vector<ShippedVariant>());
+      static_violations(report.kernels, own ? shipped_variants() : std::vector<ShippedVariant>());
   for (const std::string& each : violations) print_text(each + "\n");
   if (!violations.empty()) {
     throw core::Error(fmt::format("kernels inspect --check: {} violations", violations.size()));
@@ -53,12 +53,12 @@ void check(const KernelReport& report, bool own_library) {
 }
 
 void inspect(const InspectOptions& options) {
-  const bool own = options.library.empty();
-  KernelReport report = read_kernel_report(own ? engine_library() : std::filesystem::path(options.library));
+  const bool own = options.file.empty();
+  KernelReport report = read_kernel_report(own ? engine_library() : std::filesystem::path(options.file));
   if (options.check) return check(report, own);
   if (report.kernels.empty()) {
     throw core::Error(fmt::format("{} holds no machine code for GPUs: it was built without nvcc",
-                                  own ? "this build" : options.library));
+                                  own ? "this build" : options.file));
   }
   select(report, options.what, options.architecture);
   if (report.kernels.empty()) {
@@ -94,7 +94,7 @@ void add_kernels_inspect_command(CLI::App& kernels, Action& action) {
   command->add_flag("--check", options->check,
                     "Check all kernels against what is required of them; fail if not");
   command->add_flag("--markdown", options->markdown, "Print the page docs/results/static.md");
-  command->add_option("--library", options->library)->group("");  // hidden
+  command->add_option("--library", options->file)->group("");  // hidden
   command->footer("Example:\n  medfusion kernels inspect layer_norm/simt --arch sm_90");
   command->callback([options, &action] { action = [options] { inspect(*options); }; });
 }
