@@ -86,8 +86,10 @@ TEST(Device, ATrainingStepOnTheSimulatorIsThatOnTheCpu) {
     const std::string& name = expected[i].first;
     ASSERT_EQ(actual[i].second.value().device(), kSim) << name;
     const Tensor gradient = actual[i].second.gradient().to(core::Device{});
-    expect_near(expected[i].second.gradient(), gradient, 1e-3, name + " gradient");
+    expect_near(expected[i].second.gradient(), gradient, 2e-5, name + " gradient");
   }
+  // The first step of Adam scales the rounding of small gradients up to that of its step: 3e-5 is left of it
+  // in the statistics of the second.
   const auto buffers = cpu.network->buffers();
   const auto sim_buffers = sim.network->buffers();
   for (size_t i = 0; i < buffers.size(); ++i) {

@@ -43,8 +43,12 @@ Tally check_variant(const std::string& operation, const std::string& variant, co
         if (options.schedules > 1) core::set_sim_seed(static_cast<uint64_t>(schedule));
         uint64_t digest = 0;
         check.digest = &digest;
-        for (auto& failure : kernels::check_parity(op_case, variant, check, &supported)) {
-          tally.failures.push_back(fmt::format("{} [MEDFUSION_SIM_SEED={}]", failure, core::sim_seed()));
+        for (const auto& failure : kernels::check_parity(op_case, variant, check, &supported)) {
+          // Faults that the simulator finds name the seed already.
+          const bool seeded =
+              device.type != core::DeviceType::sim || failure.find("SIM_SEED") != std::string::npos;
+          tally.failures.push_back(
+              seeded ? failure : fmt::format("{} [MEDFUSION_SIM_SEED={}]", failure, core::sim_seed()));
         }
         if (!supported || !tally.failures.empty()) break;
         if (schedule == 1) first = digest;
