@@ -102,7 +102,7 @@ class CpuRuntime final : public Runtime {
 constexpr size_t kTypes = 3;
 
 std::unique_ptr<Runtime> make_cpu(int index) {
-  MEDFUSION_CHECK(index == 0, "device cpu:{} does not exist, only cpu:0", index);
+  if (index != 0) throw Error(fmt::format("device cpu:{} does not exist, only cpu:0", index));
   return make_cpu_runtime();
 }
 
@@ -140,16 +140,19 @@ void Runtime::free_pinned(void* pointer) noexcept { std::free(pointer); }
 std::unique_ptr<Runtime> make_cpu_runtime() { return std::make_unique<CpuRuntime>(); }
 
 Runtime& runtime(Device device) {
-  MEDFUSION_CHECK(device.index >= 0 && device.index < kMaxDevices, "device {}:{} does not exist",
-                  name_of(device.type), device.index);
+  if (device.index < 0 || device.index >= kMaxDevices) {  // said to users: without the place in the source
+    throw Error(fmt::format("device {}:{} does not exist", name_of(device.type), device.index));
+  }
   const auto type = static_cast<size_t>(device.type);
   std::atomic<Runtime*>& slot = runtimes().made[type][static_cast<size_t>(device.index)];
   if (Runtime* const made = slot.load(std::memory_order_acquire)) return *made;
   const std::lock_guard lock(runtimes().mutex);
   if (Runtime* const made = slot.load(std::memory_order_relaxed)) return *made;
   const RuntimeFactory factory = runtimes().factories[type];
-  MEDFUSION_CHECK(factory != nullptr, "device {}:{} is not available in this build", name_of(device.type),
-                  device.index);
+  if (factory == nullptr) {
+    throw Error(
+        fmt::format("device {}:{} is not available in this build", name_of(device.type), device.index));
+  }
   slot.store(factory(device.index).release(), std::memory_order_release);
   return *slot.load(std::memory_order_relaxed);
 }
