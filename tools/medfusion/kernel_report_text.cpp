@@ -84,7 +84,7 @@ const std::vector<Column>& columns() {
 }
 
 std::string group_of(const KernelCode& code) {
-  return code.operation.empty() ? "(file not known)" : code.operation + "/" + code.variant;
+  return code.operation.empty() ? "(shared headers)" : code.operation + "/" + code.variant;
 }
 
 // Calls use(group, its kernels) in order.
