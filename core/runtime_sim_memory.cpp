@@ -23,8 +23,8 @@ void* SimRuntime::allocate(int64_t bytes, Stream stream) {
     SimQueue& queue = queue_of(stream);
     forbid_in_capture(queue, "allocate");
     const int64_t limit = sim_memory_limit(device_.index);
-    constexpr int64_t kMost = int64_t{1}
-                              << 39;  // no host has it, and sanitizers end the program when asked for more
+    // No host has so much, and sanitizers end the program when asked for more.
+    constexpr int64_t kMost = int64_t{1} << 39;
     if (bytes > kMost || (limit > 0 && held_ + bytes > limit)) return nullptr;
     auto block = make_sim_block(bytes, owner_);
     if (!block) return nullptr;
