@@ -141,8 +141,14 @@ DenseNet::DenseNet(const NetworkOptions& options)
   add_child("classifier", classifier_);
 }
 
-Variable DenseNet::forward(const Inputs& inputs, Context& context) const {
-  const auto levels = features_.forward(Variable(inputs.images.to(device_)), context);
+Prepared DenseNet::prepare(const Inputs& inputs, Context& /*context*/) const {
+  Prepared batch;
+  batch.images = inputs.images;
+  return batch;
+}
+
+Variable DenseNet::forward(const Prepared& batch, Context& context) const {
+  const auto levels = features_.forward(Variable(batch.images), context);
   return classifier_.forward(layers::global_average_pool(levels.back()));
 }
 

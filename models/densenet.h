@@ -53,7 +53,10 @@ class DenseFeatures : public layers::Module {
 class DenseNet : public Network {
  public:
   explicit DenseNet(const NetworkOptions& options);
-  core::Variable forward(const Inputs& inputs, layers::Context& context) const override;
+  using Network::forward;
+  Prepared prepare(const Inputs& inputs, layers::Context& context) const override;
+  core::Variable forward(const Prepared& batch, layers::Context& context) const override;
+  core::Device device() const override { return device_; }
   void set_prior(const core::Tensor& logits) const override;
 
  private:

@@ -19,6 +19,16 @@ using core::Variable;
 using layers::Context;
 using layers::Init;
 
+namespace {
+
+int64_t batch_size(const Prepared& batch) {
+  return batch.images.defined()  ? batch.images.size(0)
+         : batch.table.defined() ? batch.table.size(0)
+                                 : batch.tokens.size(0);
+}
+
+}  // namespace
+
 MedFusionNet::MedFusionNet(const NetworkOptions& options) : options_(options) {
   const DenseNetSize size = densenet_size(options.size);
   const auto channels = size.block_channels();
@@ -129,51 +139,98 @@ Tensor MedFusionNet::pair_mask(int64_t tokens, int64_t table_begin) const {
   return mask;
 }
 
-// h [B, L, D]: what the label tokens are after the encoder.
-Variable MedFusionNet::attend(const Inputs& inputs, const Presence& present,
-                              const std::map<int64_t, Variable>& levels, Context& context) const {
+// -inf for the branches that need an image, in samples without one: [B, branches, 1].
+Tensor MedFusionNet::gate_bias(const Presence& present) const {
   const int64_t batch = present.image.size(0);
-  std::vector<Variable> sequence{layers::expand(label_queries_, {batch, options_.labels, options_.dim})};
-  std::vector<Tensor> keys{Tensor::full({batch, options_.labels}, 1.0, core::DType::boolean)};
-  const auto same_for_all = [&](const Tensor& sample, int64_t tokens) {
-    return sample.reshape({batch, 1}).expand({batch, tokens}).to_contiguous();
-  };
+  std::vector<bool> needs_image;  // in the order of the branches
+  if (options_.attention_branch) needs_image.push_back(false);
+  if (dense_head_) needs_image.push_back(true);
+  if (pyramid_head_) needs_image.push_back(true);
+  Tensor result = Tensor::zeros({batch, static_cast<int64_t>(needs_image.size()), 1}, options_.dtype);
+  for (int64_t b = 0; b < batch; ++b) {
+    for (size_t n = 0; n < needs_image.size(); ++n) {
+      const auto branch = static_cast<int64_t>(n);
+      if (needs_image[n] && !present.image.data<bool>()[b]) {
+        result.slice(0, b, b + 1).slice(1, branch, branch + 1).fill(-std::numeric_limits<double>::infinity());
+      }
+    }
+  }
+  return result;
+}
+
+Prepared MedFusionNet::prepare(const Inputs& inputs, Context& context) const {
+  const Presence present = presence(inputs, context);
+  const int64_t batch = present.image.size(0);
+  Prepared result;
+  if (options_.image) result.images = inputs.images;
+  if (image_tokens_) result.image_keys = present.image.reshape({batch, 1});
+  if (table_tokens_) {
+    const Shape column{batch, options_.table_features, 1};
+    result.table = inputs.table.to(options_.dtype).reshape(column);
+    result.table_keys = present.table.reshape({batch, 1});
+    if (inputs.table_missing.defined()) {
+      result.table = result.table.clone();
+      for (int64_t i = 0; i < result.table.numel(); ++i) {
+        if (!inputs.table_missing.data<bool>()[i]) continue;
+        core::visit_dtype(options_.dtype,
+                          [&](auto type) { result.table.data<decltype(type)>()[i] = decltype(type){}; });
+      }
+      result.table_missing = inputs.table_missing.to(options_.dtype).reshape(column);
+    }
+  }
+  if (text_tokens_) {
+    text_tokens_->check(inputs.tokens);
+    result.tokens = inputs.tokens;
+    result.text_keys = present.text.reshape({batch, 1}).expand({batch, options_.text_length}).clone();
+    for (int64_t i = 0; i < result.text_keys.numel(); ++i) {
+      result.text_keys.data<bool>()[i] &= inputs.tokens.at(i) != 0.0;
+    }
+  }
+  if (gate_) result.gate_bias = gate_bias(present);
+  return result;
+}
+
+// h [B, L, D]: what the label tokens are after the encoder.
+Variable MedFusionNet::attend(const Prepared& batch, const std::map<int64_t, Variable>& levels,
+                              Context& context) const {
+  const int64_t samples = batch_size(batch);
+  std::vector<Variable> sequence{layers::expand(label_queries_, {samples, options_.labels, options_.dim})};
+  std::vector<Tensor> keys{Tensor::full({samples, 1}, 1.0, core::DType::boolean, options_.device)};
   if (image_tokens_) {
     sequence.push_back(image_tokens_->forward(levels));
-    keys.push_back(same_for_all(present.image, sequence.back().size(1)));
+    keys.push_back(batch.image_keys);
   }
   int64_t table_begin = 0;
   for (const Variable& tokens : sequence) table_begin += tokens.size(1);
   if (table_tokens_) {
-    sequence.push_back(table_tokens_->forward(inputs.table, inputs.table_missing));
-    keys.push_back(same_for_all(present.table, options_.table_features));
+    sequence.push_back(table_tokens_->forward(batch.table, batch.table_missing));
+    keys.push_back(batch.table_keys);
   }
   if (text_tokens_) {
-    sequence.push_back(text_tokens_->forward(inputs.tokens));
-    Tensor mask = same_for_all(present.text, options_.text_length);
-    for (int64_t i = 0; i < mask.numel(); ++i) mask.data<bool>()[i] &= inputs.tokens.at(i) != 0.0;
-    keys.push_back(mask);
+    sequence.push_back(text_tokens_->forward(batch.tokens));
+    keys.push_back(batch.text_keys);
   }
   const Variable tokens = layers::concat(sequence, 1);
-  layers::AttentionMasks masks{Tensor::empty({batch, tokens.size(1)}, core::DType::boolean),
-                               pair_mask(tokens.size(1), table_begin)};
+  const int64_t count = tokens.size(1);
+  layers::AttentionMasks masks{Tensor::empty({samples, count}, core::DType::boolean, options_.device), {}};
   int64_t first = 0;
-  for (const Tensor& part : keys) {
-    masks.keys.slice(1, first, first + part.size(1)).copy_from(part);
-    first += part.size(1);
+  for (size_t part = 0; part < keys.size(); ++part) {
+    const int64_t width = sequence[part].size(1);
+    masks.keys.slice(1, first, first + width).copy_from(keys[part].expand({samples, width}));
+    first += width;
   }
-  masks.keys = masks.keys.to(options_.device);
-  if (masks.pairs.defined()) masks.pairs = masks.pairs.to(options_.device);
+  if (table_tokens_ && options_.selection.defined()) {
+    masks.pairs = pair_masks_.get({count}, options_.device, [&] { return pair_mask(count, table_begin); });
+  }
   return encoder_->forward(tokens, options_.labels, masks, context);
 }
 
-Variable MedFusionNet::forward(const Inputs& inputs, Context& context) const {
-  const Presence present = presence(inputs, context);
+Variable MedFusionNet::forward(const Prepared& batch, Context& context) const {
   std::array<Variable, 4> backbone;
   std::array<Variable, 4> pyramid;
   std::map<int64_t, Variable> token_sources;
   if (features_) {
-    backbone = features_->forward(Variable(inputs.images.to(options_.device)), context);
+    backbone = features_->forward(Variable(batch.images), context);
     if (pyramid_) pyramid = pyramid_->forward(backbone);
     for (const int64_t level : options_.token_levels) {
       token_sources[level] = (pyramid_ ? pyramid : backbone)[static_cast<size_t>(level - 2)];
@@ -182,25 +239,21 @@ Variable MedFusionNet::forward(const Inputs& inputs, Context& context) const {
   const auto drop = [&](const Variable& v) { return drop_out(v, options_.dropout, context); };
   Variable h;
   std::vector<Variable> branch_logits;  // each [B, L]
-  std::vector<bool> needs_image;
   if (options_.attention_branch) {
-    h = attend(inputs, present, token_sources, context);
+    h = attend(batch, token_sources, context);
     branch_logits.push_back(attention_head_->forward(h));
-    needs_image.push_back(false);
   }
   if (dense_head_) {
     branch_logits.push_back(dense_head_->forward(drop(layers::global_average_pool(backbone.back()))));
-    needs_image.push_back(true);
   }
   if (pyramid_head_) {
     std::vector<Variable> pooled;
     for (const Variable& level : pyramid) pooled.push_back(layers::global_average_pool(level));
     for (const Variable& level : pyramid) pooled.push_back(layers::global_max_pool(level));
     branch_logits.push_back(pyramid_head_->forward(drop(layers::concat(pooled, 1))));
-    needs_image.push_back(true);
   }
   if (!gate_) return branch_logits.front();
-  return gate_->forward(h, branch_logits, needs_image, present.image);
+  return gate_->forward(h, branch_logits, batch.gate_bias);
 }
 
 }  // namespace medfusion::models

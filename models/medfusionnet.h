@@ -2,8 +2,10 @@
 // computes is written down in docs/architecture.md; parameter names are those given there.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "models/densenet.h"
@@ -11,11 +13,30 @@
 
 namespace medfusion::models {
 
+// Tensors that depend on sizes only: made on the host once, then kept on the device.
+class DeviceConstants {
+ public:
+  // The one of `key`, which is what `make` gives at the first call.
+  core::Tensor get(const core::Shape& key, core::Device device,
+                   const std::function<core::Tensor()>& make) const;
+
+ private:
+  struct Entry {
+    core::Shape key;
+    core::Tensor tensor;
+  };
+  mutable std::mutex mutex_;
+  mutable std::vector<Entry> entries_;
+};
+
 class MedFusionNet : public Network {
  public:
   explicit MedFusionNet(const NetworkOptions& options);
   ~MedFusionNet() override;
-  core::Variable forward(const Inputs& inputs, layers::Context& context) const override;
+  using Network::forward;
+  Prepared prepare(const Inputs& inputs, layers::Context& context) const override;
+  core::Variable forward(const Prepared& batch, layers::Context& context) const override;
+  core::Device device() const override { return options_.device; }
   void set_prior(const core::Tensor& logits) const override;
 
  private:
@@ -28,12 +49,14 @@ class MedFusionNet : public Network {
   class Gate;
   struct Presence;
 
-  core::Variable attend(const Inputs& inputs, const Presence& presence,
-                        const std::map<int64_t, core::Variable>& levels, layers::Context& context) const;
+  core::Variable attend(const Prepared& batch, const std::map<int64_t, core::Variable>& levels,
+                        layers::Context& context) const;
   Presence presence(const Inputs& inputs, layers::Context& context) const;
+  core::Tensor gate_bias(const Presence& presence) const;
   core::Tensor pair_mask(int64_t tokens, int64_t table_begin) const;
 
   NetworkOptions options_;
+  DeviceConstants pair_masks_;  // by the number of tokens
   std::unique_ptr<DenseFeatures> features_;
   std::unique_ptr<Pyramid> pyramid_;
   core::Variable label_queries_;

@@ -1,7 +1,6 @@
 #include "models/medfusionnet_parts.h"
 
 #include <cmath>
-#include <limits>
 
 #include "layers/functional/activation.h"
 #include "layers/functional/concat.h"
@@ -21,14 +20,26 @@ using core::Variable;
 using layers::Context;
 using layers::Init;
 
-namespace {
-
-// A constant tensor of 0 and 1, for use in arithmetic.
-Variable indicator(const Tensor& mask, core::DType dtype, core::Device device) {
-  return Variable(mask.to(dtype).to(device));
+std::vector<Tensor*> Prepared::all() {
+  return {&images, &table, &table_missing, &tokens, &image_keys, &table_keys, &text_keys, &gate_bias};
 }
 
-}  // namespace
+Prepared Prepared::to(core::Device device) const {
+  Prepared result = *this;
+  for (Tensor* const tensor : result.all()) {
+    if (tensor->defined()) *tensor = tensor->to(device);
+  }
+  return result;
+}
+
+Tensor DeviceConstants::get(const Shape& key, core::Device device,
+                            const std::function<Tensor()>& make) const {
+  const std::lock_guard lock(mutex_);
+  for (const Entry& entry : entries_) {
+    if (entry.key == key) return entry.tensor;
+  }
+  return entries_.emplace_back(Entry{key, make().to(device)}).tensor;
+}
 
 Variable drop_out(const Variable& x, double rate, Context& context) {
   return context.training && rate > 0.0 ? layers::dropout(x, rate, context.seed, context.next_stream()) : x;
@@ -102,9 +113,9 @@ Variable MedFusionNet::ImageTokens::forward(const std::map<int64_t, Variable>& l
     const int64_t batch = level.size(0), height = level.size(1), width = level.size(2);
     const Variable pixels = layers::reshape(level, {batch, height * width, level.size(3)});
     const auto row = static_cast<int64_t>(n);
-    const Variable place =
-        layers::add(Variable(position_code(height, width, dim_, level.dtype()).to(level.value().device())),
-                    layers::slice(level_embedding_, 0, row, row + 1));
+    const Tensor code = codes_.get({height, width}, level.value().device(),
+                                   [&] { return position_code(height, width, dim_, level.dtype()); });
+    const Variable place = layers::add(Variable(code), layers::slice(level_embedding_, 0, row, row + 1));
     parts.push_back(layers::add(projections_[n]->forward(pixels), place));
   }
   return parts.size() == 1 ? parts.front() : layers::concat(parts, 1);
@@ -116,26 +127,22 @@ MedFusionNet::TableTokens::TableTokens(int64_t features, int64_t dim, core::DTyp
       missing_(add_parameter("missing", {features, dim}, Init::normal(0.02), dtype)) {}
 
 Variable MedFusionNet::TableTokens::forward(const Tensor& values, const Tensor& missing) const {
-  const Shape column{values.size(0), values.size(1), 1};
-  const core::DType dtype = weight_.dtype();
-  const core::Device device = weight_.value().device();
-  Tensor known = values.to(dtype);
-  if (!missing.defined()) {
-    return layers::add(layers::mul(Variable(known.reshape(column).to(device)), weight_), bias_);
-  }
-  known = known.clone();
-  for (int64_t i = 0; i < known.numel(); ++i) {
-    if (missing.data<bool>()[i])
-      core::visit_dtype(dtype, [&](auto type) { known.data<decltype(type)>()[i] = decltype(type){}; });
-  }
-  const Variable value_part = layers::mul(Variable(known.reshape(column).to(device)), weight_);
-  const Variable missing_part = layers::mul(indicator(missing.reshape(column), dtype, device), missing_);
-  return layers::add(layers::add(value_part, missing_part), bias_);
+  const Variable known = layers::mul(Variable(values), weight_);
+  if (!missing.defined()) return layers::add(known, bias_);
+  return layers::add(layers::add(known, layers::mul(Variable(missing), missing_)), bias_);
 }
 
 MedFusionNet::TextTokens::TextTokens(int64_t vocabulary, int64_t length, int64_t dim, core::DType dtype)
     : embedding_(add_parameter("embedding.weight", {vocabulary, dim}, Init::normal(0.02), dtype)),
       position_(add_parameter("position", {length, dim}, Init::normal(0.02), dtype)) {}
+
+void MedFusionNet::TextTokens::check(const Tensor& ids) const {
+  for (int64_t i = 0; i < ids.numel(); ++i) {
+    const double id = ids.at(i);
+    MEDFUSION_CHECK(id >= 0 && id < static_cast<double>(embedding_.size(0)),
+                    "text: token id {} is outside the vocabulary of {}", id, embedding_.size(0));
+  }
+}
 
 Variable MedFusionNet::TextTokens::forward(const Tensor& ids) const {
   return layers::add(layers::embedding(embedding_, ids), position_);
@@ -179,8 +186,7 @@ MedFusionNet::Gate::Gate(int64_t branches, int64_t labels, int64_t dim, core::DT
 }
 
 Variable MedFusionNet::Gate::forward(const Variable& h, const std::vector<Variable>& logits,
-                                     const std::vector<bool>& needs_image,
-                                     const Tensor& image_present) const {
+                                     const Tensor& shift) const {
   const int64_t batch = logits.front().size(0);
   // Scores [B, n, L]; the softmax runs over n.
   Variable scores = layers::expand(bias_, {batch, branches_, labels_});
@@ -188,15 +194,7 @@ Variable MedFusionNet::Gate::forward(const Variable& h, const std::vector<Variab
     const Variable per_branch = layers::reshape(h, {batch, 1, labels_, h.size(2)});
     scores = layers::add(layers::sum(layers::mul(per_branch, weight_), {3}, false), bias_);
   }
-  Tensor hidden = Tensor::zeros({batch, branches_, 1}, bias_.dtype());
-  for (int64_t b = 0; b < batch; ++b) {
-    for (int64_t n = 0; n < branches_; ++n) {
-      if (needs_image[static_cast<size_t>(n)] && !image_present.data<bool>()[b]) {
-        hidden.slice(0, b, b + 1).slice(1, n, n + 1).fill(-std::numeric_limits<double>::infinity());
-      }
-    }
-  }
-  scores = layers::transpose(layers::add(scores, Variable(hidden.to(bias_.value().device()))), 1, 2);
+  scores = layers::transpose(layers::add(scores, Variable(shift)), 1, 2);
   const Variable weights = layers::softmax(scores);  // [B, L, n]
   std::vector<Variable> columns;
   columns.reserve(logits.size());

@@ -42,12 +42,13 @@ class MedFusionNet::ImageTokens : public layers::Module {
   std::vector<int64_t> levels_;
   std::vector<std::unique_ptr<layers::Linear>> projections_;
   core::Variable level_embedding_;
+  DeviceConstants codes_;  // by height and width
 };
 
 // The fixed position code of a height x width grid: [height * width, dim].
 core::Tensor position_code(int64_t height, int64_t width, int64_t dim, core::DType dtype);
 
-// values [B, T], missing [B, T] bool or undefined -> [B, T, D].
+// values [B, T, 1], missing [B, T, 1] (0 or 1) or undefined -> [B, T, D].
 class MedFusionNet::TableTokens : public layers::Module {
  public:
   TableTokens(int64_t features, int64_t dim, core::DType dtype);
@@ -57,11 +58,12 @@ class MedFusionNet::TableTokens : public layers::Module {
   core::Variable weight_, bias_, missing_;
 };
 
-// ids [B, W] i64 -> [B, W, D].
+// ids [B, W] i64 on the device of the parameters -> [B, W, D].
 class MedFusionNet::TextTokens : public layers::Module {
  public:
   TextTokens(int64_t vocabulary, int64_t length, int64_t dim, core::DType dtype);
   core::Variable forward(const core::Tensor& ids) const;
+  void check(const core::Tensor& ids) const;  // throws core::Error on an id outside the vocabulary
 
  private:
   core::Variable embedding_, position_;
@@ -91,9 +93,9 @@ class MedFusionNet::LabelHead : public layers::Module {
 class MedFusionNet::Gate : public layers::Module {
  public:
   Gate(int64_t branches, int64_t labels, int64_t dim, core::DType dtype);
-  // h [B, L, D] or undefined; logits [B, L] per branch -> [B, L].
+  // h [B, L, D] or undefined; logits [B, L] per branch; shift [B, branches, 1] -> [B, L].
   core::Variable forward(const core::Variable& h, const std::vector<core::Variable>& logits,
-                         const std::vector<bool>& needs_image, const core::Tensor& image_present) const;
+                         const core::Tensor& shift) const;
 
  private:
   int64_t branches_, labels_;

@@ -20,6 +20,22 @@ struct Inputs {
   core::Tensor tokens;         // [B, W] i64, 0 is padding
 };
 
+// A batch after all work that belongs to the host: conversions, masks, modality dropout. What is left to do
+// is work of the device alone, which can be captured as a graph. Undefined what the network does not read.
+struct Prepared {
+  core::Tensor images;         // [B, H, W, channels]
+  core::Tensor table;          // [B, T, 1] of the network's dtype, 0 where missing
+  core::Tensor table_missing;  // [B, T, 1] of the network's dtype: 0 or 1
+  core::Tensor tokens;         // [B, W] i64, within the vocabulary
+  core::Tensor image_keys;     // [B, 1] bool: the sample's image may be attended to
+  core::Tensor table_keys;     // [B, 1] bool
+  core::Tensor text_keys;      // [B, W] bool: neither absent nor padding
+  core::Tensor gate_bias;      // [B, branches, 1] of the network's dtype: -inf for a branch without its image
+
+  std::vector<core::Tensor*> all();  // in this order, undefined ones included
+  Prepared to(core::Device device) const;
+};
+
 struct NetworkOptions {
   std::string name = "medfusionnet";  // or "densenet": the plain classifier
   std::string size = "small";         // "densenet121", "small", "tiny"
@@ -54,7 +70,15 @@ struct NetworkOptions {
 class Network : public layers::Module {
  public:
   // Logits [B, labels].
-  virtual core::Variable forward(const Inputs& inputs, layers::Context& context) const = 0;
+  core::Variable forward(const Inputs& inputs, layers::Context& context) const {
+    return forward(prepare(inputs, context).to(device()), context);
+  }
+  // The same in two steps. prepare() works on the host and may share memory with the inputs; it draws the
+  // random numbers that decide what is hidden, so call it before forward() with the same context. forward()
+  // takes what lies on the network's device, and from the second pass of a shape on only queues work there.
+  virtual Prepared prepare(const Inputs& inputs, layers::Context& context) const = 0;
+  virtual core::Variable forward(const Prepared& batch, layers::Context& context) const = 0;
+  virtual core::Device device() const = 0;
   // Sets the biases of the outputs so that an untrained network predicts `logits` [labels] for everyone.
   virtual void set_prior(const core::Tensor& logits) const = 0;
 };

@@ -8,6 +8,21 @@ namespace medfusion::layers {
 using core::Tensor;
 using core::Variable;
 
+namespace {
+
+// A copy in a row: the caller may fill the same tensor with the next batch before backward.
+Tensor checked_copy(const Tensor& ids, int64_t rows) {
+  const Tensor known = ids.clone().reshape({ids.numel()});
+  for (int64_t n = 0; n < known.numel(); ++n) {
+    const int64_t id = known.data<int64_t>()[n];
+    MEDFUSION_CHECK(id >= 0 && id < rows, "embedding: id {} at place {} is outside the table of {} rows", id,
+                    n, rows);
+  }
+  return known;
+}
+
+}  // namespace
+
 Variable embedding(const Variable& weight, const Tensor& ids) {
   MEDFUSION_CHECK(
       weight.rank() == 2 && (weight.dtype() == core::DType::f32 || weight.dtype() == core::DType::f64),
@@ -19,15 +34,10 @@ Variable embedding(const Variable& weight, const Tensor& ids) {
   const int64_t width = weight.size(1);
   core::Shape shape = ids.shape();
   shape.push_back(width);
-  MEDFUSION_CHECK(ids.device() == core::Device{}, "embedding: expected ids in host memory");
-  // A copy: the caller may fill the same tensor with the next batch before backward.
-  const Tensor known = ids.clone().reshape({ids.numel()});
-  for (int64_t n = 0; n < known.numel(); ++n) {
-    const int64_t id = known.data<int64_t>()[n];
-    MEDFUSION_CHECK(id >= 0 && id < rows, "embedding: id {} at place {} is outside the table of {} rows", id,
-                    n, rows);
-  }
-  const Tensor places = known.to(weight.value().device());
+  MEDFUSION_CHECK(ids.device() == core::Device{} || ids.device() == weight.value().device(),
+                  "embedding: expected ids in host memory or beside the table");
+  const Tensor places = ids.device() == core::Device{} ? checked_copy(ids, rows).to(weight.value().device())
+                                                       : ids.reshape({ids.numel()});
   const core::DeviceType device = weight.value().device().type;
   const Tensor y = Tensor::empty({places.numel(), width}, weight.dtype(), weight.value().device());
   kernels::dispatch<kernels::EmbeddingForward>({weight.value().view(), places.view(), y.view()}, device);
