@@ -9,6 +9,7 @@
 #include "layers/functional/layer_norm.h"
 #include "layers/functional/matmul.h"
 #include "layers/functional/view.h"
+#include "layers/trace.h"
 
 namespace medfusion::layers {
 
@@ -58,8 +59,9 @@ class EncoderLayer::Attention : public Module {
     add_child("out", out_);
   }
 
-  Variable forward(const Variable& x, int64_t queries, const AttentionMasks& masks) const {
+  Variable forward(const Variable& x, int64_t queries, const AttentionMasks& masks, Trace* trace) const {
     AttentionOptions options;
+    if (trace != nullptr && trace->attention) options.probabilities = &trace->probabilities.emplace_back();
     options.key_mask = masks.keys;
     options.pair_mask = masks.pairs;
     return out_.forward(self_attention(qkv_.forward(x), heads_, queries, options));
@@ -104,7 +106,8 @@ Variable EncoderLayer::forward(const Variable& x, int64_t queries, const Attenti
     return context.training && dropout_ > 0.0 ? dropout(v, dropout_, context.seed, context.next_stream()) : v;
   };
   const Variable kept = queries == x.size(1) ? x : slice(x, 1, 0, queries);
-  const Variable attended = add(kept, drop(attention_->forward(norm1_.forward(x), queries, masks)));
+  const Variable attended =
+      add(kept, drop(attention_->forward(norm1_.forward(x), queries, masks, context.trace)));
   return add(attended, drop(mlp_->forward(norm2_.forward(attended))));
 }
 

@@ -4,6 +4,7 @@
 
 #include "layers/functional/dense_block.h"
 #include "layers/functional/pooling.h"
+#include "layers/trace.h"
 
 namespace medfusion::models {
 
@@ -127,6 +128,7 @@ std::array<Variable, 4> DenseFeatures::forward(const Variable& images, const Con
     x = blocks_[i]->forward(x, context.training);
     levels[i] = i < transitions_.size() ? transitions_[i]->normalize(x, context.training)
                                         : norm5_->forward(x, context.training, true);
+    if (context.trace != nullptr) levels[i] = context.trace->cut(fmt::format("C{}", i + 2), levels[i]);
     if (i < transitions_.size()) x = transitions_[i]->reduce(levels[i]);
   }
   return levels;
@@ -147,9 +149,13 @@ Prepared DenseNet::prepare(const Inputs& inputs, Context& /*context*/) const {
   return batch;
 }
 
-Variable DenseNet::forward(const Prepared& batch, Context& context) const {
-  const auto levels = features_.forward(Variable(batch.images), context);
-  return classifier_.forward(layers::global_average_pool(levels.back()));
+ImageLevels DenseNet::image_levels(const Prepared& batch, Context& context) const {
+  return {features_.forward(Variable(batch.images), context), {}};
+}
+
+Variable DenseNet::forward_from(const ImageLevels& levels, const Prepared& /*batch*/,
+                                Context& /*context*/) const {
+  return classifier_.forward(layers::global_average_pool(levels.backbone.back()));
 }
 
 void DenseNet::set_prior(const core::Tensor& logits) const { classifier_.bias().copy_from(logits); }

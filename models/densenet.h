@@ -37,7 +37,7 @@ class DenseFeatures : public layers::Module {
   ~DenseFeatures() override;
 
   // images [B, H, W, in_channels] -> C2..C5, each [B, h, w, channels], normalized and rectified
-  // (docs/architecture.md, dense branch).
+  // (docs/architecture.md, dense branch). Each can be cut by its name, "C2" to "C5" (layers/trace.h).
   std::array<core::Variable, 4> forward(const core::Variable& images, const layers::Context& context) const;
 
  private:
@@ -53,9 +53,10 @@ class DenseFeatures : public layers::Module {
 class DenseNet : public Network {
  public:
   explicit DenseNet(const NetworkOptions& options);
-  using Network::forward;
   Prepared prepare(const Inputs& inputs, layers::Context& context) const override;
-  core::Variable forward(const Prepared& batch, layers::Context& context) const override;
+  ImageLevels image_levels(const Prepared& batch, layers::Context& context) const override;
+  core::Variable forward_from(const ImageLevels& levels, const Prepared& batch,
+                              layers::Context& context) const override;
   core::Device device() const override { return device_; }
   void set_prior(const core::Tensor& logits) const override;
 

@@ -9,6 +9,7 @@
 #include "layers/functional/reduction.h"
 #include "layers/functional/softmax.h"
 #include "layers/functional/view.h"
+#include "layers/trace.h"
 #include "models/medfusionnet_parts.h"
 
 namespace medfusion::models {
@@ -190,6 +191,29 @@ Prepared MedFusionNet::prepare(const Inputs& inputs, Context& context) const {
   return result;
 }
 
+// What the sequence is made of, in order.
+std::vector<layers::Trace::Tokens> MedFusionNet::token_groups(
+    const std::map<int64_t, Variable>& levels) const {
+  using Tokens = layers::Trace::Tokens;
+  std::vector<Tokens> groups;
+  int64_t first = 0;
+  const auto append = [&](Tokens group) {
+    group.first = first;
+    first += group.count;
+    groups.push_back(group);
+  };
+  append({.kind = Tokens::Kind::labels, .count = options_.labels});
+  if (image_tokens_) {
+    for (const int64_t level : options_.token_levels) {
+      const Variable& x = levels.at(level);
+      append({Tokens::Kind::image, 0, x.size(1) * x.size(2), level, x.size(1), x.size(2)});
+    }
+  }
+  if (table_tokens_) append({.kind = Tokens::Kind::table, .count = options_.table_features});
+  if (text_tokens_) append({.kind = Tokens::Kind::text, .count = options_.text_length});
+  return groups;
+}
+
 // h [B, L, D]: what the label tokens are after the encoder.
 Variable MedFusionNet::attend(const Prepared& batch, const std::map<int64_t, Variable>& levels,
                               Context& context) const {
@@ -222,16 +246,23 @@ Variable MedFusionNet::attend(const Prepared& batch, const std::map<int64_t, Var
   if (table_tokens_ && options_.selection.defined()) {
     masks.pairs = pair_masks_.get({count}, options_.device, [&] { return pair_mask(count, table_begin); });
   }
+  if (context.trace != nullptr) context.trace->tokens = token_groups(levels);
   return encoder_->forward(tokens, options_.labels, masks, context);
 }
 
-Variable MedFusionNet::forward(const Prepared& batch, Context& context) const {
-  std::array<Variable, 4> backbone;
-  std::array<Variable, 4> pyramid;
+ImageLevels MedFusionNet::image_levels(const Prepared& batch, Context& context) const {
+  ImageLevels levels;
+  if (!features_) return levels;
+  levels.backbone = features_->forward(Variable(batch.images), context);
+  if (pyramid_) levels.pyramid = pyramid_->forward(levels.backbone);
+  return levels;
+}
+
+Variable MedFusionNet::forward_from(const ImageLevels& levels, const Prepared& batch,
+                                    Context& context) const {
+  const auto& [backbone, pyramid] = levels;
   std::map<int64_t, Variable> token_sources;
   if (features_) {
-    backbone = features_->forward(Variable(batch.images), context);
-    if (pyramid_) pyramid = pyramid_->forward(backbone);
     for (const int64_t level : options_.token_levels) {
       token_sources[level] = (pyramid_ ? pyramid : backbone)[static_cast<size_t>(level - 2)];
     }
@@ -252,8 +283,15 @@ Variable MedFusionNet::forward(const Prepared& batch, Context& context) const {
     for (const Variable& level : pyramid) pooled.push_back(layers::global_max_pool(level));
     branch_logits.push_back(pyramid_head_->forward(drop(layers::concat(pooled, 1))));
   }
+  if (context.trace != nullptr) {
+    auto& names = context.trace->branches;
+    names.clear();
+    if (options_.attention_branch) names.emplace_back("attention");
+    if (dense_head_) names.emplace_back("dense");
+    if (pyramid_head_) names.emplace_back("pyramid");
+  }
   if (!gate_) return branch_logits.front();
-  return gate_->forward(h, branch_logits, batch.gate_bias);
+  return gate_->forward(h, branch_logits, batch.gate_bias, context.trace);
 }
 
 }  // namespace medfusion::models

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <vector>
 
+#include "layers/trace.h"
 #include "models/densenet.h"
 #include "models/network.h"
 
@@ -33,9 +34,10 @@ class MedFusionNet : public Network {
  public:
   explicit MedFusionNet(const NetworkOptions& options);
   ~MedFusionNet() override;
-  using Network::forward;
   Prepared prepare(const Inputs& inputs, layers::Context& context) const override;
-  core::Variable forward(const Prepared& batch, layers::Context& context) const override;
+  ImageLevels image_levels(const Prepared& batch, layers::Context& context) const override;
+  core::Variable forward_from(const ImageLevels& levels, const Prepared& batch,
+                              layers::Context& context) const override;
   core::Device device() const override { return options_.device; }
   void set_prior(const core::Tensor& logits) const override;
 
@@ -54,6 +56,7 @@ class MedFusionNet : public Network {
   Presence presence(const Inputs& inputs, layers::Context& context) const;
   core::Tensor gate_bias(const Presence& presence) const;
   core::Tensor pair_mask(int64_t tokens, int64_t table_begin) const;
+  std::vector<layers::Trace::Tokens> token_groups(const std::map<int64_t, core::Variable>& levels) const;
 
   NetworkOptions options_;
   DeviceConstants pair_masks_;  // by the number of tokens

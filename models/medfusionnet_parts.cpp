@@ -11,6 +11,7 @@
 #include "layers/functional/softmax.h"
 #include "layers/functional/upsample_add.h"
 #include "layers/functional/view.h"
+#include "layers/trace.h"
 
 namespace medfusion::models {
 
@@ -186,7 +187,7 @@ MedFusionNet::Gate::Gate(int64_t branches, int64_t labels, int64_t dim, core::DT
 }
 
 Variable MedFusionNet::Gate::forward(const Variable& h, const std::vector<Variable>& logits,
-                                     const Tensor& shift) const {
+                                     const Tensor& shift, layers::Trace* trace) const {
   const int64_t batch = logits.front().size(0);
   // Scores [B, n, L]; the softmax runs over n.
   Variable scores = layers::expand(bias_, {batch, branches_, labels_});
@@ -196,6 +197,7 @@ Variable MedFusionNet::Gate::forward(const Variable& h, const std::vector<Variab
   }
   scores = layers::transpose(layers::add(scores, Variable(shift)), 1, 2);
   const Variable weights = layers::softmax(scores);  // [B, L, n]
+  if (trace != nullptr) trace->gate = weights.value();
   std::vector<Variable> columns;
   columns.reserve(logits.size());
   for (const Variable& z : logits) columns.push_back(layers::reshape(z, {batch, labels_, 1}));

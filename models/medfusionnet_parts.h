@@ -95,7 +95,7 @@ class MedFusionNet::Gate : public layers::Module {
   Gate(int64_t branches, int64_t labels, int64_t dim, core::DType dtype);
   // h [B, L, D] or undefined; logits [B, L] per branch; shift [B, branches, 1] -> [B, L].
   core::Variable forward(const core::Variable& h, const std::vector<core::Variable>& logits,
-                         const core::Tensor& shift) const;
+                         const core::Tensor& shift, layers::Trace* trace) const;
 
  private:
   int64_t branches_, labels_;

@@ -1,6 +1,7 @@
 // What every network of the project takes and gives, and how one is made from options.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -67,6 +68,12 @@ struct NetworkOptions {
   core::Tensor selection;         // [labels, T] bool: the features stage one chose per label; undefined: all
 };
 
+// What the network computes of the image before it looks at anything else: C2..C5, and P2..P5 where there is
+// a pyramid. Each [B, h, w, channels]; undefined without an image.
+struct ImageLevels {
+  std::array<core::Variable, 4> backbone, pyramid;
+};
+
 class Network : public layers::Module {
  public:
   // Logits [B, labels].
@@ -77,7 +84,13 @@ class Network : public layers::Module {
   // random numbers that decide what is hidden, so call it before forward() with the same context. forward()
   // takes what lies on the network's device, and from the second pass of a shape on only queues work there.
   virtual Prepared prepare(const Inputs& inputs, layers::Context& context) const = 0;
-  virtual core::Variable forward(const Prepared& batch, layers::Context& context) const = 0;
+  core::Variable forward(const Prepared& batch, layers::Context& context) const {
+    return forward_from(image_levels(batch, context), batch, context);
+  }
+  // The two halves of that, for those who want something in between.
+  virtual ImageLevels image_levels(const Prepared& batch, layers::Context& context) const = 0;
+  virtual core::Variable forward_from(const ImageLevels& levels, const Prepared& batch,
+                                      layers::Context& context) const = 0;
   virtual core::Device device() const = 0;
   // Sets the biases of the outputs so that an untrained network predicts `logits` [labels] for everyone.
   virtual void set_prior(const core::Tensor& logits) const = 0;
