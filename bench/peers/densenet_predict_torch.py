@@ -117,7 +117,8 @@ def main():
             "--out", trained, "--quiet")
         run(options.program, "predict", trained, "--images", *paths, "--out", out, "--quiet", "--threads", options.threads)
         with open(out, newline="") as file:
-            rows = {row[0]: torch.tensor([float(cell) for cell in row[1:]]) for row in list(csv.reader(file))[1:]}
+            rows = {row["id"]: torch.tensor([float(row[key]) for key in row if key.startswith("probability_")])
+                    for row in csv.DictReader(file)}
         worst = 0.0
         for path in paths:
             with torch.inference_mode():

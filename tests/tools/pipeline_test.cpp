@@ -21,10 +21,12 @@ std::map<std::string, std::string> probabilities_in(const std::string& csv) {
   for (size_t at = lines.at(0).find("probability_"); at != std::string::npos; ++count) {
     at = lines[0].find("probability_", at + 1);
   }
+  const bool patients = lines[0].starts_with("id,patient,");
   std::map<std::string, std::string> result;
   for (size_t i = 1; i < lines.size(); ++i) {
     size_t end = lines[i].find(',');
     const std::string id = lines[i].substr(0, end);
+    if (patients) end = lines[i].find(',', end + 1);
     const size_t start = end;
     for (size_t l = 0; l < count; ++l) end = lines[i].find(',', end + 1);
     result[id] = lines[i].substr(start, end - start);

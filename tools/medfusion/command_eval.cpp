@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "optim/progress.h"
 #include "tools/medfusion/common.h"
+#include "tools/medfusion/evaluate_run.h"
 #include "tools/medfusion/pipeline.h"
 #include "tools/medfusion/run_directory.h"
 #include "tools/medfusion/text_file.h"
@@ -21,31 +22,8 @@ struct EvalOptions {
   std::string split = "test";
   std::string data;
   std::string out;
+  int64_t resamples = 1000;
 };
-
-// One line per label and the macro average.
-std::string table_of(const optim::Metrics& metrics) {
-  const auto cell = [](const optim::MetricValue& value) {
-    return value.defined() ? fmt::format("{:>9.4f}", *value.value) : fmt::format("{:>9}", "undefined");
-  };
-  size_t width = 5;
-  for (const auto& label : metrics.labels) width = std::max(width, label.name.size());
-  std::string text = fmt::format("{:<{}}  {:>9}", "label", width, "positives");
-  for (const auto metric : optim::kMetrics) text += fmt::format("  {:>11}", optim::name_of(metric));
-  text += "\n";
-  for (const auto& label : metrics.labels) {
-    text += fmt::format("{:<{}}  {:>9}", label.name, width, label.positives);
-    for (const auto metric : optim::kMetrics) text += "    " + cell(label[metric]);
-    text += "\n";
-  }
-  text += fmt::format("{:<{}}  {:>9}", "macro", width, "");
-  for (const auto metric : optim::kMetrics) text += "    " + cell(metrics[metric].mean);
-  text += "\n";
-  for (const auto& left_out : metrics[optim::Metric::auroc].left_out) {
-    text += fmt::format("left out of the macro AUROC: {} ({})\n", left_out.label, left_out.reason);
-  }
-  return text;
-}
 
 void evaluate(const EvalOptions& options) {
   const RunDirectory run = RunDirectory::open(options.run);
@@ -72,31 +50,34 @@ void evaluate(const EvalOptions& options) {
   optim::Progress progress(progress_options);
   progress.begin("evaluating", loader->batches());
   int64_t seen = 0;
-  const auto predictions =
-      optim::predict(*trained.network, *loader, output_of(trained.config), [&](int64_t done) {
-        progress.advance(done - seen);
-        seen = done;
-      });
+  const auto predictions = predict_run(trained, *loader, [&](int64_t done) {
+    progress.advance(done - seen);
+    seen = done;
+  });
   progress.end();
-  const auto metrics = metrics_of(predictions, trained);
-  const auto json = optim::to_json(metrics);
+  const auto metrics = optim::to_json(metrics_of(predictions, trained));
+  EvaluationOptions evaluation_settings = evaluation_options(trained.config, options.resamples);
+  if (options.common.seed) evaluation_settings.seed = static_cast<uint64_t>(*options.common.seed);
+  const auto json =
+      evaluate_run(predictions, dataset, splits.train, trained, options.split, evaluation_settings);
   const std::filesystem::path folder =
       options.out.empty() ? run.folder() : std::filesystem::path(options.out);
   std::filesystem::create_directories(folder);
-  core::write_file((folder / "predictions.csv").string(),
-                   predictions_csv(predictions, dataset, trained.labels));
-  core::write_file((folder / "metrics.json").string(), to_text(json, 2) + "\n");
+  core::write_file((folder / "predictions.csv").string(), predictions_csv(predictions, dataset, trained));
+  core::write_file((folder / "metrics.json").string(), to_text(metrics, 2) + "\n");
+  core::write_file((folder / "evaluation.json").string(), to_text(json) + "\n");
   if (options.common.json) {
-    print_json(json);
+    print_json(metrics);
   } else if (!options.common.quiet) {
-    print_text(table_of(metrics));
+    print_text(evaluation_table(json));
   }
 }
 
 }  // namespace
 
 void add_eval_command(CLI::App& program, Action& action) {
-  CLI::App* command = program.add_subcommand("eval", "Evaluate a run: metrics.json and predictions.csv");
+  CLI::App* command =
+      program.add_subcommand("eval", "Evaluate a run: metrics.json, evaluation.json and predictions.csv");
   const auto options = std::make_shared<EvalOptions>();
   command->add_option("run", options->run, "Run directory made by train")->type_name("RUN")->required();
   command->add_option("--split", options->split, "Part of the data: train, val or test")
@@ -105,12 +86,18 @@ void add_eval_command(CLI::App& program, Action& action) {
       ->capture_default_str();
   command->add_option("--data", options->data, "Folder of the data, in place of the one of the run")
       ->type_name("DIR");
-  command->add_option("--out", options->out, "Folder for the two files (default: the run directory)")
+  command->add_option("--out", options->out, "Folder for the three files (default: the run directory)")
       ->type_name("DIR");
+  command
+      ->add_option("--bootstrap", options->resamples,
+                   "Resamples of the patients that intervals come from; 0: no intervals")
+      ->type_name("N")
+      ->check(CLI::Range(0, 1000000))
+      ->capture_default_str();
   add_common_options(*command, options->common);
   command->footer(
       "Example (after medfusion train tools/configs/phantom.toml --out runs/phantom):\n"
-      "  medfusion eval runs/phantom --split test");
+      "  medfusion eval runs/phantom --split test --bootstrap 2000");
   command->callback([options, &action] { action = [options] { evaluate(*options); }; });
 }
 

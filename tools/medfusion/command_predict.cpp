@@ -52,9 +52,9 @@ void predict(const PredictOptions& options) {
   std::vector<int64_t> rows(static_cast<size_t>(dataset.size()));
   std::iota(rows.begin(), rows.end(), int64_t{0});
   const auto loader = make_loader(trained.config, dataset, encoded, rows, false);
-  auto predictions = optim::predict(*trained.network, *loader, output_of(trained.config));
+  auto predictions = predict_run(trained, *loader);
   predictions.targets = core::Tensor();
-  const std::string csv = predictions_csv(predictions, dataset, trained.labels);
+  const std::string csv = predictions_csv(predictions, dataset, trained);
   if (!options.out.empty()) core::write_file(options.out, csv);
   if (options.common.json) {
     nlohmann::ordered_json json;

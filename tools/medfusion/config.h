@@ -116,6 +116,24 @@ struct TrainConfig {
   std::string threshold = "youden";
 };
 
+struct CalibrationConfig {
+  std::string method = "platt";
+};
+
+struct RiskConfig {
+  std::string method = "targets";
+  double sensitivity = 0.95;
+  double ppv = 0.5;
+  double low = 0.1;
+  double high = 0.5;
+};
+
+struct EvaluationConfig {
+  std::vector<std::string> subgroups;
+  std::vector<double> age_bands{18.0, 40.0, 60.0, 80.0};
+  int64_t bins = 15;
+};
+
 struct Config {
   int64_t seed = 1;
   int64_t threads = 0;
@@ -123,6 +141,9 @@ struct Config {
   AugmentConfig augment;
   ModelConfig model;
   TrainConfig train;
+  CalibrationConfig calibration;
+  RiskConfig risk;
+  EvaluationConfig evaluation;
 };
 
 // Builds a Config step by step and remembers where each value came from. Every function throws
@@ -151,6 +172,7 @@ class ConfigBuilder {
   void check_images() const;
   void check_model() const;
   void check_train() const;
+  void check_evaluation() const;
 
   Config config_;
   std::string file_;                           // the last that was read

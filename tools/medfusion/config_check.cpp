@@ -1,6 +1,8 @@
 // What several configuration keys must agree on.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <functional>
 #include <set>
 
 #include "tools/medfusion/config.h"
@@ -124,12 +126,22 @@ void ConfigBuilder::check_train() const {
                       train.min_learning_rate));
 }
 
+void ConfigBuilder::check_evaluation() const {
+  const RiskConfig& risk = config_.risk;
+  require(risk.low <= risk.high, {"risk.low", "risk.high"},
+          fmt::format("expected at most risk.high = {}, got {}", risk.high, risk.low));
+  const std::vector<double>& bands = config_.evaluation.age_bands;
+  require(std::adjacent_find(bands.begin(), bands.end(), std::greater_equal<>()) == bands.end(),
+          {"evaluation.age_bands"}, "expected ascending numbers");
+}
+
 Config ConfigBuilder::build() const {
   check_labels();
   check_data();
   check_images();
   check_model();
   check_train();
+  check_evaluation();
   return config_;
 }
 

@@ -197,6 +197,29 @@ std::vector<ConfigKey> train_keys() {
   };
 }
 
+std::vector<ConfigKey> evaluation_keys() {
+  return {
+      {KEY(calibration.method), one_of({"none", "temperature", "platt", "isotonic"}),
+       "How the validation part turns each label's logit into a probability: `temperature` (one slope), "
+       "`platt` (slope and intercept), `isotonic` (a rising curve), or `none`. Not for `model.output = "
+       "\"softmax\"`, nor for a label with fewer than five positives or negatives there."},
+      {KEY(risk.method), one_of({"targets", "cutoffs", "none"}),
+       "How each label's low, intermediate and high risk are told apart: `targets` chooses the cut-offs on "
+       "the validation part by `risk.sensitivity` and `risk.ppv`, `cutoffs` takes `risk.low` and "
+       "`risk.high`."},
+      {KEY(risk.sensitivity), between(0, 1),
+       "`targets`: at least this share of the positives is not at low risk."},
+      {KEY(risk.ppv), between(0, 1), "`targets`: at least this share of those at high risk is positive."},
+      {KEY(risk.low), between(0, 1), "`cutoffs`: at low risk below this probability."},
+      {KEY(risk.high), between(0, 1), "`cutoffs`: at high risk from this probability on."},
+      {KEY(evaluation.subgroups), any(),
+       "Columns by which `eval` forms subgroups; empty means sex, age and view as far as the data has them."},
+      {KEY(evaluation.age_bands), at_least(0),
+       "Ascending bounds of the bands of a column called age; other numeric columns go by quartiles."},
+      {KEY(evaluation.bins), between(1, 1000), "Bins of the calibration curve and its error."},
+  };
+}
+
 #undef KEY
 
 std::string last_part(const std::string& name) { return name.substr(name.rfind('.') + 1); }
@@ -289,7 +312,8 @@ std::string ConfigKey::default_value() const {
 const std::vector<ConfigKey>& config_keys() {
   static const std::vector<ConfigKey> keys = [] {
     std::vector<ConfigKey> all;
-    for (const auto& section : {general_keys(), data_keys(), augment_keys(), model_keys(), train_keys()}) {
+    for (const auto& section :
+         {general_keys(), data_keys(), augment_keys(), model_keys(), train_keys(), evaluation_keys()}) {
       all.insert(all.end(), section.begin(), section.end());
     }
     return all;

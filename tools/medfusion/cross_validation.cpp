@@ -148,12 +148,12 @@ nlohmann::ordered_json cross_validate(const CrossValidation& options) {
       const TrainedRun trained = TrainedRun::open(run);
       const auto loader =
           make_loader(config, dataset, trained.preprocessing.encode(dataset), splits.test, false);
-      const auto predicted = optim::predict(*trained.network, *loader, output_of(config));
+      const auto predicted = predict_run(trained, *loader);
       const auto metrics = metrics_of(predicted, trained);
       run.write_json("metrics.json", optim::to_json(metrics));
       results.add(seed, fold, metrics);
       if (s > 0) continue;
-      const std::string csv = predictions_csv(predicted, dataset, dataset.labels);
+      const std::string csv = predictions_csv(predicted, dataset, trained);
       predictions += fold == 0 ? csv : csv.substr(csv.find('\n') + 1);
     }
   }

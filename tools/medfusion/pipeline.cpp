@@ -87,6 +87,10 @@ nlohmann::ordered_json Preprocessing::to_json() const {
     if (!threshold.defined()) entry["undefined"] = threshold.reason;
     json["thresholds"].push_back(entry);
   }
+  json["calibration"] = nlohmann::ordered_json::array();
+  for (const Calibrator& calibrator : calibration) json["calibration"].push_back(calibrator.to_json());
+  json["risk"] = nlohmann::ordered_json::array();
+  for (const RiskCutoffs& cutoffs : risk) json["risk"].push_back(cutoffs.to_json());
   return json;
 }
 
@@ -105,8 +109,12 @@ Preprocessing Preprocessing::from_json(const nlohmann::ordered_json& json, const
               ? optim::MetricValue::undefined(entry.at("undefined").get<std::string>())
               : optim::MetricValue::of(entry.at("value").get<double>()));
     }
+    for (const auto& entry : json.at("calibration"))
+      result.calibration.push_back(Calibrator::from_json(entry));
+    for (const auto& entry : json.at("risk")) result.risk.push_back(RiskCutoffs::from_json(entry));
   } catch (const nlohmann::json::exception&) {
-    core::throw_input_error({file}, "expected table, text and thresholds as train writes them");
+    core::throw_input_error({file},
+                            "expected table, text, thresholds, calibration and risk as train writes them");
   }
   return result;
 }
@@ -176,30 +184,6 @@ TrainedRun TrainedRun::open(const RunDirectory& run) {
 optim::Metrics metrics_of(const optim::Predictions& predictions, const TrainedRun& run) {
   return optim::compute_metrics(predictions.probabilities, predictions.targets, run.labels,
                                 run.preprocessing.thresholds);
-}
-
-std::string predictions_csv(const optim::Predictions& predictions, const data::Dataset& dataset,
-                            const std::vector<std::string>& labels) {
-  const bool with_targets = predictions.targets.defined();
-  std::string csv = "id";
-  for (const auto& label : labels) csv.append(",").append(csv_cell("probability_" + label));
-  if (with_targets) {
-    for (const auto& label : labels) csv.append(",").append(csv_cell("target_" + label));
-  }
-  csv += "\n";
-  const auto count = static_cast<int64_t>(labels.size());
-  for (size_t i = 0; i < predictions.rows.size(); ++i) {
-    csv += csv_cell(dataset.ids[static_cast<size_t>(predictions.rows[i])]);
-    const int64_t first = static_cast<int64_t>(i) * count;
-    for (int64_t l = 0; l < count; ++l)
-      csv += fmt::format(",{:.6f}", predictions.probabilities.at(first + l));
-    for (int64_t l = 0; with_targets && l < count; ++l) {
-      const double target = predictions.targets.at(first + l);
-      csv += std::isnan(target) ? std::string(",") : fmt::format(",{:g}", target);
-    }
-    csv += "\n";
-  }
-  return csv;
 }
 
 }  // namespace medfusion::tools

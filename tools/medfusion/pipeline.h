@@ -15,6 +15,8 @@
 #include "optim/metrics.h"
 #include "optim/predict.h"
 #include "optim/train.h"
+#include "tools/evaluation/calibration.h"
+#include "tools/evaluation/risk_levels.h"
 #include "tools/medfusion/options.h"
 #include "tools/medfusion/run_directory.h"
 
@@ -22,11 +24,14 @@ namespace medfusion::tools {
 
 optim::TrainOptions to_train_options(const Config& config);
 
-// What was fitted to the training part, and the thresholds chosen on the validation part.
+// What was fitted to the training part, and to the validation part: calibration, thresholds, risk levels.
 struct Preprocessing {
   std::optional<data::TableEncoder> table;
   std::optional<data::Tokenizer> text;
-  std::vector<optim::MetricValue> thresholds;  // one per label; empty before they are chosen
+  // One per label; empty before they are chosen. Thresholds and cut-offs are of calibrated probabilities.
+  std::vector<Calibrator> calibration;
+  std::vector<optim::MetricValue> thresholds;
+  std::vector<RiskCutoffs> risk;
 
   static Preprocessing fit(const Config& config, const data::Dataset& dataset,
                            const std::vector<int64_t>& rows);
@@ -74,10 +79,24 @@ struct TrainingJob {
 optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& dataset, const data::Splits& splits,
                              const RunDirectory& run);
 
-// Metrics of predictions at the run's thresholds, and predictions as CSV: id, one probability per label, one
-// target per label (empty where unknown).
+// Predictions of a run: as optim::predict, with the probabilities calibrated where the run has a calibration.
+// The others are optim::to_probabilities of the logits.
+optim::Predictions predict_run(const TrainedRun& run, data::Loader& loader,
+                               const std::function<void(int64_t)>& on_batch = {});
+
+// Fits what Preprocessing holds of the validation part to its predictions, whose probabilities are calibrated
+// on the way. Without a validation part everything is undefined.
+void fit_to_validation(const Config& config, optim::Predictions* validation, size_t labels,
+                       Preprocessing& preprocessing);
+
+// Metrics of predictions (of predict_run) at the run's thresholds.
 optim::Metrics metrics_of(const optim::Predictions& predictions, const TrainedRun& run);
+
+// Predictions (of predict_run) as CSV: id, patient (where targets are known), probability_LABEL for each
+// label, target_LABEL (where known; an empty cell is an unknown one), raw_LABEL (before calibration, where
+// there is one), predicted_LABEL (1 or 0 by the threshold), risk_LABEL (low, intermediate, high). Cells are
+// empty, and columns left out, where there is no such thing.
 std::string predictions_csv(const optim::Predictions& predictions, const data::Dataset& dataset,
-                            const std::vector<std::string>& labels);
+                            const TrainedRun& run);
 
 }  // namespace medfusion::tools

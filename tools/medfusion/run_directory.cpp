@@ -18,9 +18,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array kFiles{"config.toml", "labels.txt",       "data.json",       "preprocessing.json",
-                            "train.log",   "metrics.jsonl",    "metrics.json",    "predictions.csv",
-                            "cv.json",     "best.safetensors", "last.safetensors"};
+constexpr std::array kFiles{"config.toml",     "labels.txt",    "data.json",        "preprocessing.json",
+                            "train.log",       "metrics.jsonl", "metrics.json",     "predictions.csv",
+                            "evaluation.json", "cv.json",       "best.safetensors", "last.safetensors"};
 
 constexpr bool kFlush = true;
 

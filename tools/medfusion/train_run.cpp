@@ -119,24 +119,18 @@ class Recorder {
   optim::Progress progress_;
 };
 
-optim::ThresholdRule threshold_rule(const Config& config) {
-  return config.train.threshold == "f1" ? optim::ThresholdRule::f1 : optim::ThresholdRule::youden;
-}
-
-// Thresholds of the weights that count, on the validation part.
-std::vector<optim::MetricValue> validation_thresholds(const RunDirectory& run, const TrainedRun& trained,
-                                                      data::Loader* validation) {
+// Calibration, thresholds and risk levels of the weights that count, on the validation part.
+void fit_validation(const RunDirectory& run, const TrainedRun& trained, data::Loader* validation,
+                    Preprocessing& preprocessing) {
   if (validation == nullptr) {
-    return std::vector<optim::MetricValue>(
-        trained.labels.size(), optim::MetricValue::undefined("no validation part to choose it on"));
+    fit_to_validation(trained.config, nullptr, trained.labels.size(), preprocessing);
+    return;
   }
-  const auto predictions = optim::predict(*trained.network, *validation, output_of(trained.config));
-  auto thresholds = optim::choose_thresholds(predictions.probabilities, predictions.targets,
-                                             threshold_rule(trained.config));
-  const auto metrics =
-      optim::compute_metrics(predictions.probabilities, predictions.targets, trained.labels, thresholds);
+  auto predictions = optim::predict(*trained.network, *validation, output_of(trained.config));
+  fit_to_validation(trained.config, &predictions, trained.labels.size(), preprocessing);
+  const auto metrics = optim::compute_metrics(predictions.probabilities, predictions.targets, trained.labels,
+                                              preprocessing.thresholds);
   run.log("validation macro AUROC of the chosen weights: " + text_of(metrics[optim::Metric::auroc].mean));
-  return thresholds;
 }
 
 }  // namespace
@@ -174,7 +168,7 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
                           recorder.callbacks());
   }
   const TrainedRun trained = TrainedRun::open(run);
-  preprocessing.thresholds = validation_thresholds(run, trained, validation.get());
+  fit_validation(run, trained, validation.get(), preprocessing);
   run.write_json("preprocessing.json", preprocessing.to_json());
   run.log(fmt::format("finished after {} epochs{}", result.epochs_run,
                       result.stopped_early ? ", stopped early" : ""));

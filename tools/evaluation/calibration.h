@@ -1,0 +1,62 @@
+// Calibration: from a label's logit to a probability that matches the observed rate, fitted on the validation
+// part. Every method keeps the order of the samples (isotonic regression makes ties).
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace medfusion::tools {
+
+enum class CalibrationMethod : uint8_t {
+  none,         // sigmoid(z)
+  temperature,  // sigmoid(z / T); Guo et al., ICML 2017, one temperature per label
+  platt,        // sigmoid(slope z + intercept); Platt, 1999
+  isotonic,     // pool adjacent violators (Ayer et al., 1955), linear between the points
+};
+const char* name_of(CalibrationMethod method);
+CalibrationMethod calibration_method(const std::string& name);  // throws core::Error for another name
+
+// The calibration of one label.
+struct Calibrator {
+  CalibrationMethod method = CalibrationMethod::none;
+  double slope = 1.0, intercept = 0.0;        // temperature (slope = 1 / T), platt
+  std::vector<double> logits, probabilities;  // isotonic: points, ascending
+  int64_t positives = 0, negatives = 0;       // that it was fitted to
+  std::string reason;                         // why it is none although another was asked for
+
+  double apply(double logit) const;
+  nlohmann::ordered_json to_json() const;
+  // Throws nlohmann's exceptions, or core::Error, where it is not what to_json() gives.
+  static Calibrator from_json(const nlohmann::ordered_json& json);
+};
+
+// Fitted to logits with targets 1, 0 or NaN (unknown). With fewer than kFewestPerClass of either class, or
+// logits that are not finite, the result is `none` with a reason. temperature and platt fit Platt's smoothed
+// targets, (P + 1) / (P + 2) and 1 / (N + 2), so that the answer is finite for separable samples; their slope
+// is at least 1e-3, so that a label which validation ranks worse than chance keeps its order near the base
+// rate. Isotonic values stay within [1 / (n + 2), (n + 1) / (n + 2)].
+inline constexpr int64_t kFewestPerClass = 5;
+Calibrator fit_calibration(std::span<const double> logits, std::span<const double> targets,
+                           CalibrationMethod method);
+
+// Isotonic regression of `targets` (ascending x, ties pooled beforehand to their mean): block values, one per
+// sample. weights: one per sample.
+std::vector<double> pool_adjacent_violators(std::span<const double> targets, std::span<const double> weights);
+
+// Logistic recalibration of probabilities on new samples (Cox, Biometrika 45, 1958): `intercept` of targets
+// on logit(p) with slope 1 ("calibration in the large"; 0 is perfect) and `slope` with a free intercept (1 is
+// perfect), each with an interval from the covariance that is robust to dependence within a patient
+// (`cluster`, one per sample). Undefined (NaN) where a class is missing or the fit does not converge.
+struct Recalibration {
+  struct Estimate {
+    double value, low, high;
+  };
+  Estimate intercept, slope;
+};
+Recalibration recalibrate(std::span<const double> probabilities, std::span<const double> targets,
+                          std::span<const uint32_t> cluster, double confidence = 0.95);
+
+}  // namespace medfusion::tools

@@ -1,0 +1,93 @@
+// The measures of one label, computed again and again under different weights of the patients: the samples
+// are sorted once, and each evaluation is one pass over them.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace medfusion::tools {
+
+// auroc .. balanced_accuracy as in optim/metrics.h (balanced_accuracy is the mean of sensitivity and
+// specificity, ppv and npv the positive and negative predictive values); brier is the mean squared error of
+// the probability, brier_scaled 1 - brier / (q (1 - q)) with the share of positives q, log_loss the mean of
+// -log of the probability given to what was true, ece the expected calibration error over equal-width bins.
+enum class Measure : uint8_t {
+  auroc,
+  auprc,
+  f1,
+  gmean,
+  sensitivity,
+  specificity,
+  ppv,
+  npv,
+  accuracy,
+  balanced_accuracy,
+  brier,
+  brier_scaled,
+  log_loss,
+  ece
+};
+inline constexpr std::array kMeasures{Measure::auroc,       Measure::auprc,
+                                      Measure::f1,          Measure::gmean,
+                                      Measure::sensitivity, Measure::specificity,
+                                      Measure::ppv,         Measure::npv,
+                                      Measure::accuracy,    Measure::balanced_accuracy,
+                                      Measure::brier,       Measure::brier_scaled,
+                                      Measure::log_loss,    Measure::ece};
+const char* name_of(Measure measure);
+// Whether a smaller value is the better one.
+bool smaller_is_better(Measure measure);
+
+// One value per measure; NaN where it does not exist.
+class MeasureValues {
+ public:
+  MeasureValues();
+  double& operator[](Measure measure) { return values_[static_cast<size_t>(measure)]; }
+  double operator[](Measure measure) const { return values_[static_cast<size_t>(measure)]; }
+
+ private:
+  std::array<double, kMeasures.size()> values_;
+};
+
+// The samples of one label whose target is known, by falling score.
+class RankedLabel {
+ public:
+  // scores: probabilities; targets: 1, 0, or NaN for unknown; group: of each sample, an index into the
+  // weights (its patient); predicted: 1 or 0, what was decided, or empty where nothing was. bins: of the ECE,
+  // on [0, 1]. Throws core::Error where sizes differ or a target is something else. With a score that is not
+  // a number every measure is undefined.
+  RankedLabel(std::span<const double> scores, std::span<const double> targets,
+              std::span<const uint32_t> group, std::span<const uint8_t> predicted, int64_t bins = 15);
+
+  // The measures where sample i counts weights[group[i]] times.
+  MeasureValues measures(std::span<const uint32_t> weights) const;
+
+  int64_t positives() const { return positives_; }
+  int64_t negatives() const { return negatives_; }
+  // Why `measure` has no value when every sample counts once; `no_threshold`: why nothing was decided.
+  std::string why_undefined(Measure measure, const std::string& no_threshold) const;
+
+ private:
+  struct Sums;
+  void find_bins(int64_t bins);
+  void finish(const Sums& sums, MeasureValues& values) const;
+
+  // One entry per sample, by falling score.
+  std::vector<uint32_t> group_;
+  std::vector<uint8_t> positive_;
+  std::vector<uint8_t> last_of_tie_;  // the next score is another one
+  std::vector<double> score_;
+  std::vector<double> log_loss_;
+  std::vector<uint8_t> predicted_;
+  std::vector<size_t> bin_ends_;
+  int64_t positives_ = 0;
+  int64_t negatives_ = 0;
+  int64_t not_numbers_ = 0;
+  bool decided_ = false;
+};
+
+}  // namespace medfusion::tools

@@ -1,0 +1,57 @@
+// Risk levels per label: low below one cut-off of the probability, high from another one on, intermediate
+// between. The cut-offs are fixed, or chosen on the validation part by what they must achieve.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "optim/metrics.h"
+#include "tools/evaluation/curves.h"
+
+namespace medfusion::tools {
+
+enum class RiskLevel : uint8_t { low, intermediate, high };
+inline constexpr std::array kRiskLevels{RiskLevel::low, RiskLevel::intermediate, RiskLevel::high};
+const char* name_of(RiskLevel level);
+std::optional<RiskLevel> risk_level(const std::string& name);
+
+struct RiskCutoffs {
+  optim::MetricValue low;   // low where probability < low; undefined: no sample is low
+  optim::MetricValue high;  // high where probability >= high; undefined: no sample is high
+
+  bool defined() const { return low.defined() || high.defined(); }
+  RiskLevel level(double probability) const;
+
+  nlohmann::ordered_json to_json() const;
+  // Throws nlohmann's exceptions where it is not what to_json() gives.
+  static RiskCutoffs from_json(const nlohmann::ordered_json& json);
+};
+
+// From probabilities with targets 1, 0 or NaN (unknown) of the validation part:
+// low   the highest score at or above which at least the share `sensitivity` of the positives lies,
+// high  the lowest score at or above which at least the share `ppv` of the samples is positive, but not below
+//       `low`.
+// Undefined, with the reason, where a class is missing or no score achieves it.
+RiskCutoffs choose_risk_cutoffs(std::span<const double> probabilities, std::span<const double> targets,
+                                double sensitivity, double ppv);
+
+// The same two for every label. low <= high.
+RiskCutoffs fixed_risk_cutoffs(double low, double high);
+
+// How many samples are in each level, and how many of those with a known target are positive.
+struct RiskGroup {
+  RiskLevel level = RiskLevel::low;
+  int64_t count = 0;  // with a known target
+  int64_t positives = 0;
+  double mean_probability = 0.0;
+  std::optional<Proportion> observed = {};  // with Wilson's interval; none where count is 0
+};
+std::vector<RiskGroup> risk_groups(std::span<const RiskLevel> levels, std::span<const double> probabilities,
+                                   std::span<const double> targets);
+
+}  // namespace medfusion::tools
