@@ -12,11 +12,13 @@ namespace medfusion::layers {
 struct Trace;
 
 // What a forward pass needs to know beyond its inputs. One per pass: random layers take their streams from it
-// in the order in which they run, so a pass is repeatable from (seed, first stream).
+// in the order in which they run, so a pass is repeatable from (seed, first stream + base).
 struct Context {
   bool training = false;
   uint64_t seed = 0;
-  uint64_t stream = 0;     // the next random layer's Philox stream
+  uint64_t stream = 0;  // the next random layer's Philox stream
+  // i64 [1] on the network's device, or undefined: added to the streams when the work runs.
+  core::Tensor base = {};
   Trace* trace = nullptr;  // layers/trace.h; null: nobody looks inside
 
   uint64_t next_stream() { return stream++; }

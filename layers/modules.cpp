@@ -103,7 +103,9 @@ EncoderLayer::~EncoderLayer() = default;
 Variable EncoderLayer::forward(const Variable& x, int64_t queries, const AttentionMasks& masks,
                                Context& context) const {
   const auto drop = [&](const Variable& v) {
-    return context.training && dropout_ > 0.0 ? dropout(v, dropout_, context.seed, context.next_stream()) : v;
+    return context.training && dropout_ > 0.0
+               ? dropout(v, dropout_, context.seed, context.next_stream(), context.base)
+               : v;
   };
   const Variable kept = queries == x.size(1) ? x : slice(x, 1, 0, queries);
   const Variable attended =

@@ -43,7 +43,9 @@ Tensor DeviceConstants::get(const Shape& key, core::Device device,
 }
 
 Variable drop_out(const Variable& x, double rate, Context& context) {
-  return context.training && rate > 0.0 ? layers::dropout(x, rate, context.seed, context.next_stream()) : x;
+  return context.training && rate > 0.0
+             ? layers::dropout(x, rate, context.seed, context.next_stream(), context.base)
+             : x;
 }
 
 MedFusionNet::Pyramid::Pyramid(const std::array<int64_t, 4>& channels, int64_t width, bool bilinear,

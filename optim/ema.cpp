@@ -27,19 +27,32 @@ WeightAverage::WeightAverage(const layers::Module& module, double decay) : decay
     MEDFUSION_CHECK(entry.value.contiguous(), "weight average: {} is not contiguous", entry.name);
     entry.average = entry.value.clone();
   }
+  const core::Device device = entries_.empty() ? core::Device{} : entries_.front().value.device();
+  rate_ = Tensor::empty({1}, core::DType::f64, device);
 }
 
 void WeightAverage::update() {
+  prepare_update();
+  average();
+}
+
+void WeightAverage::prepare_update() {
   MEDFUSION_CHECK(!swapped_, "weight average: update while the average is in the model");
   const auto t = static_cast<double>(updates_++);
   const double decay = std::min(decay_, (1.0 + t) / (10.0 + t));
-  for (const Entry& entry : entries_) {
-    if (averaged(entry.value)) {
-      kernels::dispatch<kernels::AverageStep>({decay, entry.value.view(), entry.average.view()},
-                                              entry.value.device().type);
-    } else {
-      entry.average.copy_from(entry.value);
+  rate_.copy_from(Tensor::from<double>({1}, {1.0 - decay}));
+}
+
+void WeightAverage::average() const {
+  for (const core::DType dtype : {core::DType::f32, core::DType::f64}) {
+    kernels::AverageStep step{rate_.view(), {}};
+    for (const Entry& entry : entries_) {
+      if (entry.value.dtype() == dtype) step.entries.push_back({entry.value.view(), entry.average.view()});
     }
+    if (!step.entries.empty()) kernels::dispatch(step, rate_.device().type);
+  }
+  for (const Entry& entry : entries_) {
+    if (!averaged(entry.value)) entry.average.copy_from(entry.value);
   }
 }
 

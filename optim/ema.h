@@ -11,9 +11,9 @@
 
 namespace medfusion::optim {
 
-// Averages every parameter and every floating buffer of a module; other buffers are copied. Running
-// statistics are averaged with the same decay because they belong to the weights: those of the last weights
-// alone do not fit the averaged ones.
+// Averages every parameter and every floating buffer of a module, which lie on one device; other buffers are
+// copied. Running statistics are averaged with the same decay because they belong to the weights: those of
+// the last weights alone do not fit the averaged ones.
 class WeightAverage {
  public:
   // Starts from the module's present values. decay in [0, 1).
@@ -22,6 +22,10 @@ class WeightAverage {
   // average += (1 - d) (value - average), with d = min(decay, (1 + t) / (10 + t)) after t updates, so that
   // the initial weights are soon forgotten. Call after each optimizer step.
   void update();
+  // The same in two halves, for a step that is captured: prepare_update() counts the update and has its decay
+  // copied to the device; average() only queues work there.
+  void prepare_update();
+  void average() const;
   int64_t updates() const { return updates_; }
 
   // Exchanges the module's values with the average, in place: no tensor changes its address. Call again to
@@ -45,6 +49,7 @@ class WeightAverage {
   int64_t updates_ = 0;
   bool swapped_ = false;
   std::vector<Entry> entries_;
+  core::Tensor rate_;  // 1 - d, f64 [1] on the device; keeps its address
 };
 
 }  // namespace medfusion::optim

@@ -10,7 +10,9 @@
 namespace medfusion::optim {
 namespace {
 
+using core::DType;
 using core::Tensor;
+using core::Variable;
 
 constexpr const char* kStep = "step";
 
@@ -24,10 +26,24 @@ void check_parameters(const Parameters& parameters) {
     const Tensor& value = variable.value();
     MEDFUSION_CHECK(value.dtype() == core::DType::f32 || value.dtype() == core::DType::f64,
                     "optimizer: {}: expected f32 or f64, got {}", name, core::name_of(value.dtype()));
+    const Tensor& first = parameters.front().second.value();
+    MEDFUSION_CHECK(value.dtype() == first.dtype() && value.device() == first.device(),
+                    "optimizer: {} has another dtype or device than {}", name, parameters.front().first);
     MEDFUSION_CHECK(value.contiguous(), "optimizer: {} is not contiguous", name);
     MEDFUSION_CHECK(value.numel() == 0 || places.insert(value.view().data).second,
                     "optimizer: {} is another parameter under a second name", name);
   }
+}
+
+std::vector<core::View> contiguous_gradients(const Parameters& parameters) {
+  std::vector<core::View> views;
+  for (const auto& [name, variable] : parameters) {
+    const Tensor gradient = variable.gradient();
+    MEDFUSION_CHECK(gradient.defined() && gradient.contiguous(), "optimizer: {} has no contiguous gradient",
+                    name);
+    views.push_back(gradient.view());
+  }
+  return views;
 }
 
 }  // namespace
@@ -35,27 +51,42 @@ void check_parameters(const Parameters& parameters) {
 Optimizer::Optimizer(Parameters parameters, std::vector<std::string> parts)
     : parameters_(std::move(parameters)), parts_(std::move(parts)) {
   check_parameters(parameters_);
+  if (!parameters_.empty()) device_ = parameters_.front().second.value().device();
   for (const auto& [name, variable] : parameters_) {
     auto& tensors = state_.emplace_back();
     for (size_t i = 0; i < parts_.size(); ++i) {
-      tensors.push_back(Tensor::zeros(variable.shape(), variable.dtype(), variable.value().device()));
+      tensors.push_back(Tensor::zeros(variable.shape(), variable.dtype(), device_));
     }
   }
 }
 
 void Optimizer::step(double learning_rate, double grad_scale) {
-  ++steps_;
+  prepare_step(learning_rate);
+  if (!grad_scale_.defined()) grad_scale_ = Tensor::empty({1}, DType::f64, device_);
+  grad_scale_.fill(grad_scale);
+  update(grad_scale_);
+}
+
+void Optimizer::prepare_step(double learning_rate) {
+  const std::vector<double> values = scalars_of(learning_rate, ++steps_);
+  const Tensor host = Tensor::from({static_cast<int64_t>(values.size())}, values);
+  if (!scalars_.defined()) scalars_ = Tensor::empty(host.shape(), DType::f64, device_);
+  scalars_.copy_from(host);
+}
+
+void Optimizer::update(const Tensor& grad_scale) const {
+  const std::vector<core::View> gradients = contiguous_gradients(parameters_);
+  std::vector<Entry> entries;
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    const auto& [name, variable] = parameters_[i];
-    const Tensor gradient = variable.gradient();
-    MEDFUSION_CHECK(gradient.contiguous(), "optimizer: the gradient of {} is not contiguous", name);
-    update({learning_rate, grad_scale, steps_, variable.rank() > 1, variable.value().view(), gradient.view(),
-            state_[i]});
+    const Variable& variable = parameters_[i].second;
+    entries.push_back({variable.rank() > 1, variable.value().view(), gradients[i], {}});
+    for (const Tensor& part : state_[i]) entries.back().state.push_back(part.view());
   }
+  update(entries, scalars_.view(), grad_scale.view());
 }
 
 void Optimizer::zero_grad() const {
-  for (const auto& [name, variable] : parameters_) variable.gradient().fill(0.0);
+  kernels::dispatch<kernels::ClearTensors>({contiguous_gradients(parameters_)}, device_.type);
 }
 
 std::map<std::string, Tensor> Optimizer::state_tensors() const {
@@ -88,20 +119,25 @@ AdamW::AdamW(Parameters parameters, const AdamWOptions& options)
                   options.weight_decay);
 }
 
-void AdamW::update(const Update& u) const {
-  const bool decay = u.decayed || !options_.decay_matrices_only;
-  kernels::dispatch<kernels::AdamWStep>({.learning_rate = u.learning_rate,
-                                         .beta1 = options_.beta1,
-                                         .beta2 = options_.beta2,
-                                         .eps = options_.eps,
-                                         .weight_decay = decay ? options_.weight_decay : 0.0,
-                                         .grad_scale = u.grad_scale,
-                                         .step = u.step,
-                                         .parameter = u.value,
-                                         .gradient = u.gradient,
-                                         .first_moment = u.state[0].view(),
-                                         .second_moment = u.state[1].view()},
-                                        u.value.device.type);
+std::vector<double> AdamW::scalars_of(double learning_rate, int64_t step) const {
+  const auto t = static_cast<double>(step);
+  return {learning_rate, 1.0 - std::pow(options_.beta1, t), 1.0 - std::pow(options_.beta2, t)};
+}
+
+void AdamW::update(const std::vector<Entry>& entries, const core::View& scalars,
+                   const core::View& grad_scale) const {
+  kernels::AdamWStep step{.beta1 = options_.beta1,
+                          .beta2 = options_.beta2,
+                          .eps = options_.eps,
+                          .scalars = scalars,
+                          .grad_scale = grad_scale,
+                          .entries = {}};
+  for (const Entry& e : entries) {
+    const bool decay = e.decayed || !options_.decay_matrices_only;
+    step.entries.push_back(
+        {decay ? options_.weight_decay : 0.0, e.value, e.gradient, e.state[0], e.state[1]});
+  }
+  kernels::dispatch(step, scalars.device.type);
 }
 
 SGD::SGD(Parameters parameters, const SgdOptions& options)
@@ -115,36 +151,37 @@ SGD::SGD(Parameters parameters, const SgdOptions& options)
                   options.weight_decay);
 }
 
-void SGD::update(const Update& u) const {
-  const bool decay = u.decayed || !options_.decay_matrices_only;
-  kernels::dispatch<kernels::SgdStep>({.learning_rate = u.learning_rate,
-                                       .momentum = options_.momentum,
-                                       .weight_decay = decay ? options_.weight_decay : 0.0,
-                                       .grad_scale = u.grad_scale,
-                                       .nesterov = options_.nesterov,
-                                       .parameter = u.value,
-                                       .gradient = u.gradient,
-                                       .velocity = u.state.empty() ? core::View{} : u.state[0].view()},
-                                      u.value.device.type);
+std::vector<double> SGD::scalars_of(double learning_rate, int64_t /*step*/) const { return {learning_rate}; }
+
+void SGD::update(const std::vector<Entry>& entries, const core::View& scalars,
+                 const core::View& grad_scale) const {
+  kernels::SgdStep step{.momentum = options_.momentum,
+                        .nesterov = options_.nesterov,
+                        .scalars = scalars,
+                        .grad_scale = grad_scale,
+                        .entries = {}};
+  for (const Entry& e : entries) {
+    const bool decay = e.decayed || !options_.decay_matrices_only;
+    step.entries.push_back({decay ? options_.weight_decay : 0.0, e.value, e.gradient,
+                            e.state.empty() ? core::View{} : e.state[0]});
+  }
+  kernels::dispatch(step, scalars.device.type);
+}
+
+void clip_gradients(const Parameters& parameters, double largest, const Tensor& norm,
+                    const Tensor& grad_scale) {
+  const core::DeviceType device = norm.device().type;
+  const Tensor squared = Tensor::empty({1}, DType::f64, norm.device());
+  kernels::dispatch<kernels::SquaredNorm>({contiguous_gradients(parameters), squared.view()}, device);
+  kernels::dispatch<kernels::ClipByNorm>({largest, squared.view(), norm.view(), grad_scale.view()}, device);
 }
 
 double gradient_norm(const Parameters& parameters) {
   if (parameters.empty()) return 0.0;
   const core::Device device = parameters.front().second.value().device();
-  const auto count = static_cast<int64_t>(parameters.size());
-  const Tensor squared = Tensor::zeros({count}, core::DType::f64, device);
-  for (int64_t i = 0; i < count; ++i) {
-    const auto& [name, variable] = parameters[static_cast<size_t>(i)];
-    const Tensor gradient = variable.gradient();
-    MEDFUSION_CHECK(gradient.defined() && gradient.contiguous(),
-                    "gradient_norm: {} has no contiguous gradient", name);
-    kernels::dispatch<kernels::SquaredNorm>({gradient.view(), squared.slice(0, i, i + 1).view()},
-                                            device.type);
-  }
-  const Tensor squares = squared.to(core::Device{});  // one transfer for all
-  double sum = 0.0;
-  for (int64_t i = 0; i < count; ++i) sum += squares.at(i);
-  return std::sqrt(sum);
+  const Tensor norm = Tensor::empty({1}, DType::f64, device);
+  clip_gradients(parameters, 0.0, norm, Tensor::empty({1}, DType::f64, device));
+  return norm.item();
 }
 
 double clip_factor(double norm, double largest) {

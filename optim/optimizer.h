@@ -1,4 +1,5 @@
-// Optimizers: they update the values of parameters in place from their gradient buffers.
+// Optimizers: they update the values of parameters in place from their gradient buffers, all in a few
+// launches.
 #pragma once
 
 #include <map>
@@ -10,7 +11,8 @@
 
 namespace medfusion::optim {
 
-// As layers::Module::parameters() gives them: distinct names, leaves with a gradient, contiguous, f32 or f64.
+// As layers::Module::parameters() gives them: distinct names, leaves with a gradient, contiguous, all of one
+// dtype (f32 or f64) on one device.
 using Parameters = std::vector<std::pair<std::string, core::Variable>>;
 
 class Optimizer {
@@ -21,6 +23,10 @@ class Optimizer {
 
   // One update of every parameter from grad_scale times its gradient.
   void step(double learning_rate, double grad_scale = 1.0);
+  // The same in two halves, for a step that is captured: prepare_step() counts the step and has its numbers
+  // copied to the device; update() only queues work there. grad_scale: f64 [1] beside the parameters.
+  void prepare_step(double learning_rate);
+  void update(const core::Tensor& grad_scale) const;
   // Sets every gradient buffer to 0.
   void zero_grad() const;
   int64_t steps_taken() const { return steps_; }
@@ -36,22 +42,25 @@ class Optimizer {
   // `parts` names the tensors kept for each parameter: its shape and dtype, zeroed.
   Optimizer(Parameters parameters, std::vector<std::string> parts);
 
-  struct Update {
-    double learning_rate;
-    double grad_scale;
-    int64_t step;      // counts from 1
-    bool decayed;      // whether the parameter has more than one dimension
-    core::View value;  // to be updated
-    core::View gradient;
-    const std::vector<core::Tensor>& state;  // in the order of `parts`
+  // A parameter as a kernel sees it; `state` in the order of `parts`.
+  struct Entry {
+    bool decayed;  // whether the parameter has more than one dimension
+    core::View value, gradient;
+    std::vector<core::View> state;
   };
+  // scalars: what scalars_of() gave, f64 on the device.
+  virtual void update(const std::vector<Entry>& entries, const core::View& scalars,
+                      const core::View& grad_scale) const = 0;
+  // What changes from step to step, counted from 1.
+  virtual std::vector<double> scalars_of(double learning_rate, int64_t step) const = 0;
 
  private:
-  virtual void update(const Update& update) const = 0;
-
   Parameters parameters_;
   std::vector<std::string> parts_;
   std::vector<std::vector<core::Tensor>> state_;  // [parameter][part]
+  core::Device device_;
+  core::Tensor scalars_;     // on the device; keeps its address
+  core::Tensor grad_scale_;  // of step()
   int64_t steps_ = 0;
 };
 
@@ -70,7 +79,9 @@ class AdamW : public Optimizer {
   explicit AdamW(Parameters parameters, const AdamWOptions& options = {});
 
  private:
-  void update(const Update& update) const override;
+  void update(const std::vector<Entry>& entries, const core::View& scalars,
+              const core::View& grad_scale) const override;
+  std::vector<double> scalars_of(double learning_rate, int64_t step) const override;
   AdamWOptions options_;
 };
 
@@ -87,12 +98,19 @@ class SGD : public Optimizer {
   explicit SGD(Parameters parameters, const SgdOptions& options = {});
 
  private:
-  void update(const Update& update) const override;
+  void update(const std::vector<Entry>& entries, const core::View& scalars,
+              const core::View& grad_scale) const override;
+  std::vector<double> scalars_of(double learning_rate, int64_t step) const override;
   SgdOptions options_;
 };
 
 // The L2 norm of all gradients together. NaN or infinite where one of them is.
 double gradient_norm(const Parameters& parameters);
+
+// The same without leaving the device: norm and grad_scale, f64 [1] beside the parameters, get the norm and
+// min(1, largest / norm), or 1 where largest is 0. Only queues work.
+void clip_gradients(const Parameters& parameters, double largest, const core::Tensor& norm,
+                    const core::Tensor& grad_scale);
 
 // The grad_scale that limits the norm to `largest` > 0: min(1, largest / (norm + 1e-6)), as
 // torch.nn.utils.clip_grad_norm_. NaN for a NaN norm.

@@ -6,20 +6,30 @@ namespace medfusion::kernels {
 namespace {
 
 OpCase make(double probability, const core::Shape& shape, Layout layout = Layout::contiguous,
-            Fill fill = Fill::normal) {
+            Fill fill = Fill::normal, bool based = false) {
   OpCase c;
   c.operation = "dropout";
-  c.name = fmt::format("p={} {}", probability, shape.str());
+  c.name = fmt::format("p={} {}{}", probability, shape.str(), based ? " base" : "");
   c.inputs = {{.name = "x", .shape = shape, .fill = fill, .layout = layout}};
+  if (based) {
+    c.inputs.push_back({.name = "base",
+                        .shape = {1},
+                        .fill = Fill::index,
+                        .differentiable = false,
+                        .dtype = core::DType::i64,
+                        .limit = int64_t{1} << 31});
+  }
   c.outputs = {{.name = "y", .shape = shape, .layout = layout}};
   constexpr uint64_t kSeed = (uint64_t{7} << 32) + 5;
   constexpr uint64_t kStream = (uint64_t{3} << 32) + 11;
   c.forward = [=](CaseTensors& t, const std::string& variant) {
-    dispatch<DropoutForward>({probability, kSeed, kStream, t.in("x").view(), t.out("y").view()}, t.device(),
-                             variant);
+    dispatch<DropoutForward>({probability, kSeed, kStream, t.in("x").view(), t.out("y").view(),
+                              based ? t.in("base").view() : core::View{}},
+                             t.device(), variant);
   };
   c.backward = [=](CaseTensors& t, const std::string& variant) {
-    dispatch<DropoutBackward>({probability, kSeed, kStream, t.grad_out("y").view(), t.grad_in("x").view()},
+    dispatch<DropoutBackward>({probability, kSeed, kStream, t.grad_out("y").view(), t.grad_in("x").view(),
+                               based ? t.in("base").view() : core::View{}},
                               t.device(), variant);
   };
   c.bytes = 8.0 * static_cast<double>(shape.numel());
@@ -39,6 +49,7 @@ const RegisterCases cases([] {
   list.push_back(make(0.5, {67}, Layout::misaligned));
   list.push_back(make(0.5, {3, 40}, Layout::contiguous, Fill::extreme));
   list.back().gradcheck = false;  // no differences across infinities
+  list.push_back(make(0.5, {3, 45}, Layout::contiguous, Fill::normal, true));
   list.push_back(make(0.1, {16, 200, 256}));
   list.back().bench = true;
   return list;

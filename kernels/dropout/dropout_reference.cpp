@@ -13,11 +13,13 @@ void run(const core::Philox& philox, double probability, const core::View& from,
 }
 
 bool supports_forward(const DropoutForward& a) { return a.x.dtype == core::DType::f64; }
-void run_forward(const DropoutForward& a) { run(core::Philox(a.seed, a.stream), a.probability, a.x, a.y); }
+void run_forward(const DropoutForward& a) {
+  run(core::Philox(a.seed, dropout_stream(a.stream, a.base)), a.probability, a.x, a.y);
+}
 
 bool supports_backward(const DropoutBackward& a) { return a.grad_y.dtype == core::DType::f64; }
 void run_backward(const DropoutBackward& a) {
-  run(core::Philox(a.seed, a.stream), a.probability, a.grad_y, a.grad_x);
+  run(core::Philox(a.seed, dropout_stream(a.stream, a.base)), a.probability, a.grad_y, a.grad_x);
 }
 
 const Register<DropoutForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward,

@@ -17,8 +17,10 @@ constexpr int kThreads = 128;
 // and are aligned by fours, otherwise 1; rows of `width` are a stride apart.
 template <int N>
 __global__ void __launch_bounds__(kThreads)
-    dropout_apply(core::Philox philox, uint32_t threshold, float scale, Global<const float> from,
-                  Global<float> to, int64_t count, int64_t width, int64_t from_stride, int64_t to_stride) {
+    dropout_apply(uint64_t seed, uint64_t stream, Global<const int64_t> base, uint32_t threshold, float scale,
+                  Global<const float> from, Global<float> to, int64_t count, int64_t width,
+                  int64_t from_stride, int64_t to_stride) {
+  const core::Philox philox(seed, stream + (base != nullptr ? static_cast<uint64_t>(base[0]) : 0));
   const int64_t step = int64_t{gridDim.x} * kThreads;
   for (int64_t b = int64_t{blockIdx.x} * kThreads + threadIdx.x; b * 4 < count; b += step) {
     const auto words = philox.block(static_cast<uint64_t>(b));
@@ -42,7 +44,8 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-void run(double probability, uint64_t seed, uint64_t stream, const core::View& from, const core::View& to) {
+void run(double probability, uint64_t seed, uint64_t stream, const core::View& base, const core::View& from,
+         const core::View& to) {
   if (from.numel() == 0) return;
   // uniform = bits * 2^-24 >= probability, exactly, in integers; 2^24 where nothing is kept
   const auto threshold = static_cast<uint32_t>(std::ceil(probability * 0x1p24));
@@ -51,18 +54,20 @@ void run(double probability, uint64_t seed, uint64_t stream, const core::View& f
   const int64_t width = flat ? from.numel() : from.size(-1);
   const auto aligned = [](const core::View& x) { return reinterpret_cast<uintptr_t>(x.data) % 16 == 0; };
   launch({"dropout_apply", from.device, grid_for(ceil_div(from.numel(), 4), kThreads), dim3(kThreads)},
-         flat && aligned(from) && aligned(to) ? dropout_apply<4> : dropout_apply<1>,
-         core::Philox(seed, stream), threshold, scale, from.as<float>(), to.as<float>(), from.numel(), width,
-         flat ? width : from.row_stride(), flat ? width : to.row_stride());
+         flat && aligned(from) && aligned(to) ? dropout_apply<4> : dropout_apply<1>, seed, stream,
+         base.defined() ? base.as<int64_t>() : nullptr, threshold, scale, from.as<float>(), to.as<float>(),
+         from.numel(), width, flat ? width : from.row_stride(), flat ? width : to.row_stride());
 }
 
 bool fits(const core::View& x) { return x.dtype == core::DType::f32 && x.rows_uniform(); }
 
 bool supports_forward(const DropoutForward& a) { return fits(a.x) && fits(a.y); }
-void run_forward(const DropoutForward& a) { run(a.probability, a.seed, a.stream, a.x, a.y); }
+void run_forward(const DropoutForward& a) { run(a.probability, a.seed, a.stream, a.base, a.x, a.y); }
 
 bool supports_backward(const DropoutBackward& a) { return fits(a.grad_y) && fits(a.grad_x); }
-void run_backward(const DropoutBackward& a) { run(a.probability, a.seed, a.stream, a.grad_y, a.grad_x); }
+void run_backward(const DropoutBackward& a) {
+  run(a.probability, a.seed, a.stream, a.base, a.grad_y, a.grad_x);
+}
 
 const Register<DropoutForward> forward({"simt", kDevice, 10, supports_forward, run_forward});
 const Register<DropoutBackward> backward({"simt", kDevice, 10, supports_backward, run_backward});

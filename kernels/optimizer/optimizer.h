@@ -1,31 +1,40 @@
-// What a training step does to parameters: optimizer updates, the gradient norm, weight averaging. Each is
-// one pass over memory. All views of a call are contiguous, of one shape and (but for the norm) one dtype,
-// f32 or f64, and do not overlap.
+// What a training step does to parameters: optimizer updates, the gradient norm and clipping by it, weight
+// averaging. Every call takes all the tensors it concerns, so that a device needs a few launches for a whole
+// network; each is one pass over memory. Lists may be empty, and so may tensors. The views of an entry are
+// contiguous, of one shape and dtype; the dtype, f32 or f64, is that of all entries. Nothing overlaps.
+//
+// Numbers that change from step to step (`scalars`, `grad_scale`, `rate`) are f64 beside the tensors, read
+// when the kernel runs: a captured step is replayed with new ones.
 #pragma once
+
+#include <algorithm>
+#include <vector>
 
 #include "core/view.h"
 
 namespace medfusion::kernels {
 
 // Adam with decoupled weight decay (Loshchilov and Hutter 2019), as torch.optim.AdamW. With g = grad_scale *
-// gradient, t = step, all of the right-hand sides old but for m and v in the last line:
+// gradient, t the step counted from 1, all of the right-hand sides old but for m and v in the last line:
 //   m += (1 - beta1) (g - m)
 //   v += (1 - beta2) (g^2 - v)
 //   p -= learning_rate (weight_decay p + m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps))
 struct AdamWStep {
   static constexpr const char* kOperation = "optimizer";
   static constexpr const char* kDirection = "adamw";
-  double learning_rate;
+  struct Entry {
+    double weight_decay;
+    core::View parameter;      // updated
+    core::View gradient;       // read
+    core::View first_moment;   // updated
+    core::View second_moment;  // updated
+  };
   double beta1;
   double beta2;
   double eps;
-  double weight_decay;
-  double grad_scale;
-  int64_t step;              // counts from 1
-  core::View parameter;      // updated
-  core::View gradient;       // read
-  core::View first_moment;   // updated
-  core::View second_moment;  // updated
+  core::View scalars;     // [3]: learning_rate, 1 - beta1^t, 1 - beta2^t
+  core::View grad_scale;  // [1]
+  std::vector<Entry> entries;
 };
 
 // Gradient descent with momentum, as torch.optim.SGD without dampening. With g = grad_scale * gradient +
@@ -35,31 +44,65 @@ struct AdamWStep {
 struct SgdStep {
   static constexpr const char* kOperation = "optimizer";
   static constexpr const char* kDirection = "sgd";
-  double learning_rate;
+  struct Entry {
+    double weight_decay;
+    core::View parameter;  // updated
+    core::View gradient;   // read
+    core::View velocity;   // updated; undefined where momentum is 0
+  };
   double momentum;
-  double weight_decay;
-  double grad_scale;
   bool nesterov;
-  core::View parameter;  // updated
-  core::View gradient;   // read
-  core::View velocity;   // updated; undefined where momentum is 0
+  core::View scalars;     // [1]: learning_rate
+  core::View grad_scale;  // [1]
+  std::vector<Entry> entries;
 };
 
-// result = sum of x^2, accumulated in double over fixed chunks, so that it does not depend on the threads.
+// result = sum of x^2 over all tensors, accumulated in double over fixed chunks, so that it does not depend
+// on the threads.
 struct SquaredNorm {
   static constexpr const char* kOperation = "optimizer";
   static constexpr const char* kDirection = "squared_norm";
-  core::View x;
+  std::vector<core::View> x;
   core::View result;  // f64 [1], overwritten
 };
 
-// average += (1 - decay) (value - average)
+// norm = sqrt(squared_norm); grad_scale = largest / norm where largest > 0 and norm > largest, otherwise 1.
+struct ClipByNorm {
+  static constexpr const char* kOperation = "optimizer";
+  static constexpr const char* kDirection = "clip";
+  double largest;           // 0: no limit
+  core::View squared_norm;  // f64 [1]
+  core::View norm;          // f64 [1], overwritten
+  core::View grad_scale;    // f64 [1], overwritten
+};
+
+// average += rate (value - average)
 struct AverageStep {
   static constexpr const char* kOperation = "optimizer";
   static constexpr const char* kDirection = "average";
-  double decay;
-  core::View value;    // read
-  core::View average;  // updated
+  struct Entry {
+    core::View value;    // read
+    core::View average;  // updated
+  };
+  core::View rate;  // [1]: 1 - decay
+  std::vector<Entry> entries;
 };
+
+// x = 0, for all tensors.
+struct ClearTensors {
+  static constexpr const char* kOperation = "optimizer";
+  static constexpr const char* kDirection = "clear";
+  std::vector<core::View> x;
+};
+
+// Whether a call's tensors are of this dtype; a call without any is of every one.
+inline bool is_of(core::DType dtype, const core::View& first) { return first.dtype == dtype; }
+inline bool is_of(core::DType dtype, const AdamWStep::Entry& first) { return is_of(dtype, first.parameter); }
+inline bool is_of(core::DType dtype, const SgdStep::Entry& first) { return is_of(dtype, first.parameter); }
+inline bool is_of(core::DType dtype, const AverageStep::Entry& first) { return is_of(dtype, first.value); }
+template <core::DType kDType, class Entry>
+bool all_of_dtype(const std::vector<Entry>& entries) {
+  return std::all_of(entries.begin(), entries.end(), [](const Entry& entry) { return is_of(kDType, entry); });
+}
 
 }  // namespace medfusion::kernels

@@ -108,43 +108,46 @@ HWY_EXPORT(squared_norm_chunk);
 HWY_EXPORT(average_chunk);
 
 constexpr int64_t kGrain = 1 << 14;  // elements per task
-constexpr auto kFloat = core::DType::f32;
 constexpr auto kCpu = core::DeviceType::cpu;
 
 void adamw(const AdamWStep& a) {
-  const auto t = static_cast<double>(a.step);
+  const auto* scalars = a.scalars.as<double>();
   AdamWScalars s;
-  s.grad_scale = static_cast<float>(a.grad_scale);
+  s.grad_scale = static_cast<float>(*a.grad_scale.as<double>());
   s.one_minus_beta1 = static_cast<float>(1.0 - a.beta1);
   s.one_minus_beta2 = static_cast<float>(1.0 - a.beta2);
-  s.rate = static_cast<float>(a.learning_rate / (1.0 - std::pow(a.beta1, t)));
-  s.decay = static_cast<float>(a.learning_rate * a.weight_decay);
-  s.second_scale = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(a.beta2, t)));
+  s.rate = static_cast<float>(scalars[0] / scalars[1]);
+  s.second_scale = static_cast<float>(1.0 / std::sqrt(scalars[2]));
   s.eps = static_cast<float>(a.eps);
-  auto* p = a.parameter.as<float>();
-  const auto* g = a.gradient.as<float>();
-  auto* m = a.first_moment.as<float>();
-  auto* v = a.second_moment.as<float>();
-  core::parallel_for(0, a.parameter.numel(), kGrain, [&](int64_t first, int64_t last) {
-    HWY_DYNAMIC_DISPATCH(adamw_chunk)(s, p + first, g + first, m + first, v + first, last - first);
-  });
+  for (const AdamWStep::Entry& entry : a.entries) {
+    s.decay = static_cast<float>(scalars[0] * entry.weight_decay);
+    auto* p = entry.parameter.as<float>();
+    const auto* g = entry.gradient.as<float>();
+    auto* m = entry.first_moment.as<float>();
+    auto* v = entry.second_moment.as<float>();
+    core::parallel_for(0, entry.parameter.numel(), kGrain, [&](int64_t first, int64_t last) {
+      HWY_DYNAMIC_DISPATCH(adamw_chunk)(s, p + first, g + first, m + first, v + first, last - first);
+    });
+  }
 }
 
 void sgd(const SgdStep& a) {
-  const SgdScalars s{static_cast<float>(a.grad_scale), static_cast<float>(a.weight_decay),
-                     static_cast<float>(a.momentum), static_cast<float>(a.learning_rate)};
-  auto* p = a.parameter.as<float>();
-  const auto* g = a.gradient.as<float>();
-  auto* u = a.momentum != 0.0 ? a.velocity.as<float>() : nullptr;
-  core::parallel_for(0, a.parameter.numel(), kGrain, [&](int64_t first, int64_t last) {
-    HWY_DYNAMIC_DISPATCH(sgd_chunk)
-    (s, a.nesterov, p + first, g + first, u != nullptr ? u + first : nullptr, last - first);
-  });
+  for (const SgdStep::Entry& entry : a.entries) {
+    const SgdScalars s{static_cast<float>(*a.grad_scale.as<double>()), static_cast<float>(entry.weight_decay),
+                       static_cast<float>(a.momentum), static_cast<float>(*a.scalars.as<double>())};
+    auto* p = entry.parameter.as<float>();
+    const auto* g = entry.gradient.as<float>();
+    auto* u = a.momentum != 0.0 ? entry.velocity.as<float>() : nullptr;
+    core::parallel_for(0, entry.parameter.numel(), kGrain, [&](int64_t first, int64_t last) {
+      HWY_DYNAMIC_DISPATCH(sgd_chunk)
+      (s, a.nesterov, p + first, g + first, u != nullptr ? u + first : nullptr, last - first);
+    });
+  }
 }
 
-void squared_norm(const SquaredNorm& a) {
-  const int64_t n = a.x.numel();
-  const auto* x = a.x.as<float>();
+double squared_norm_of(const core::View& tensor) {
+  const int64_t n = tensor.numel();
+  const auto* x = tensor.as<float>();
   std::vector<double> sums(static_cast<size_t>((n + kGrain - 1) / kGrain));
   core::parallel_for(0, n, kGrain, [&](int64_t first, int64_t last) {
     sums[static_cast<size_t>(first / kGrain)] =
@@ -152,29 +155,44 @@ void squared_norm(const SquaredNorm& a) {
   });
   double total = 0.0;
   for (const double sum : sums) total += sum;
+  return total;
+}
+
+void squared_norm(const SquaredNorm& a) {
+  double total = 0.0;
+  for (const core::View& tensor : a.x) total += squared_norm_of(tensor);
   *a.result.as<double>() = total;
 }
 
 void average(const AverageStep& a) {
-  const auto* value = a.value.as<float>();
-  auto* mean = a.average.as<float>();
-  const auto rate = static_cast<float>(1.0 - a.decay);
-  core::parallel_for(0, a.value.numel(), kGrain, [&](int64_t first, int64_t last) {
-    HWY_DYNAMIC_DISPATCH(average_chunk)(rate, value + first, mean + first, last - first);
-  });
+  const auto rate = static_cast<float>(*a.rate.as<double>());
+  for (const AverageStep::Entry& entry : a.entries) {
+    const auto* value = entry.value.as<float>();
+    auto* mean = entry.average.as<float>();
+    core::parallel_for(0, entry.value.numel(), kGrain, [&](int64_t first, int64_t last) {
+      HWY_DYNAMIC_DISPATCH(average_chunk)(rate, value + first, mean + first, last - first);
+    });
+  }
 }
 
-const Register<AdamWStep> adamw_variant({"cpu", kCpu, 10,
-                                         [](const AdamWStep& a) { return a.parameter.dtype == kFloat; },
-                                         adamw});
-const Register<SgdStep> sgd_variant({"cpu", kCpu, 10,
-                                     [](const SgdStep& a) { return a.parameter.dtype == kFloat; }, sgd});
-const Register<SquaredNorm> squared_norm_variant({"cpu", kCpu, 10,
-                                                  [](const SquaredNorm& a) { return a.x.dtype == kFloat; },
-                                                  squared_norm});
-const Register<AverageStep> average_variant({"cpu", kCpu, 10,
-                                             [](const AverageStep& a) { return a.value.dtype == kFloat; },
-                                             average});
+void clear(const ClearTensors& a) {
+  for (const core::View& tensor : a.x) std::fill_n(tensor.as<float>(), tensor.numel(), 0.0F);
+}
+
+template <class Step>
+bool of_entries(const Step& a) {
+  return all_of_dtype<core::DType::f32>(a.entries);
+}
+template <class Step>
+bool of_tensors(const Step& a) {
+  return all_of_dtype<core::DType::f32>(a.x);
+}
+
+const Register<AdamWStep> adamw_variant({"cpu", kCpu, 10, of_entries<AdamWStep>, adamw});
+const Register<SgdStep> sgd_variant({"cpu", kCpu, 10, of_entries<SgdStep>, sgd});
+const Register<SquaredNorm> squared_norm_variant({"cpu", kCpu, 10, of_tensors<SquaredNorm>, squared_norm});
+const Register<AverageStep> average_variant({"cpu", kCpu, 10, of_entries<AverageStep>, average});
+const Register<ClearTensors> clear_variant({"cpu", kCpu, 10, of_tensors<ClearTensors>, clear});
 
 }  // namespace
 }  // namespace medfusion::kernels

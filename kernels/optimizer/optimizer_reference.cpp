@@ -7,65 +7,88 @@
 namespace medfusion::kernels {
 namespace {
 
-constexpr auto kDouble = core::DType::f64;
-
 void adamw(const AdamWStep& a) {
-  const auto t = static_cast<double>(a.step);
-  const double correction1 = 1.0 - std::pow(a.beta1, t);
-  const double correction2 = 1.0 - std::pow(a.beta2, t);
-  for (int64_t i = 0; i < a.parameter.numel(); ++i) {
-    const double g = a.grad_scale * a.gradient.as<double>()[i];
-    double& p = a.parameter.as<double>()[i];
-    double& m = a.first_moment.as<double>()[i];
-    double& v = a.second_moment.as<double>()[i];
-    m += (1.0 - a.beta1) * (g - m);
-    v += (1.0 - a.beta2) * (g * g - v);
-    const double direction = (m / correction1) / (std::sqrt(v / correction2) + a.eps);
-    p -= a.learning_rate * (a.weight_decay * p + direction);
+  const auto* scalars = a.scalars.as<double>();
+  const double learning_rate = scalars[0], correction1 = scalars[1], correction2 = scalars[2];
+  for (const AdamWStep::Entry& entry : a.entries) {
+    for (int64_t i = 0; i < entry.parameter.numel(); ++i) {
+      const double g = *a.grad_scale.as<double>() * entry.gradient.as<double>()[i];
+      double& p = entry.parameter.as<double>()[i];
+      double& m = entry.first_moment.as<double>()[i];
+      double& v = entry.second_moment.as<double>()[i];
+      m += (1.0 - a.beta1) * (g - m);
+      v += (1.0 - a.beta2) * (g * g - v);
+      const double direction = (m / correction1) / (std::sqrt(v / correction2) + a.eps);
+      p -= learning_rate * (entry.weight_decay * p + direction);
+    }
   }
 }
 
 void sgd(const SgdStep& a) {
-  for (int64_t i = 0; i < a.parameter.numel(); ++i) {
-    double& p = a.parameter.as<double>()[i];
-    double g = a.grad_scale * a.gradient.as<double>()[i] + a.weight_decay * p;
-    if (a.momentum != 0.0) {
-      double& u = a.velocity.as<double>()[i];
-      u = a.momentum * u + g;
-      g = a.nesterov ? g + a.momentum * u : u;
+  for (const SgdStep::Entry& entry : a.entries) {
+    for (int64_t i = 0; i < entry.parameter.numel(); ++i) {
+      double& p = entry.parameter.as<double>()[i];
+      double g = *a.grad_scale.as<double>() * entry.gradient.as<double>()[i] + entry.weight_decay * p;
+      if (a.momentum != 0.0) {
+        double& u = entry.velocity.as<double>()[i];
+        u = a.momentum * u + g;
+        g = a.nesterov ? g + a.momentum * u : u;
+      }
+      p -= *a.scalars.as<double>() * g;
     }
-    p -= a.learning_rate * g;
   }
 }
 
 void squared_norm(const SquaredNorm& a) {
   double sum = 0.0;
-  for (int64_t i = 0; i < a.x.numel(); ++i) {
-    const double x = a.x.as<double>()[i];
-    sum += x * x;
+  for (const core::View& tensor : a.x) {
+    for (int64_t i = 0; i < tensor.numel(); ++i) {
+      const double x = tensor.as<double>()[i];
+      sum += x * x;
+    }
   }
   *a.result.as<double>() = sum;
 }
 
+void clip(const ClipByNorm& a) {
+  const double norm = std::sqrt(*a.squared_norm.as<double>());
+  *a.norm.as<double>() = norm;
+  *a.grad_scale.as<double>() = a.largest > 0.0 && norm > a.largest ? a.largest / norm : 1.0;
+}
+
 void average(const AverageStep& a) {
-  for (int64_t i = 0; i < a.value.numel(); ++i) {
-    double& mean = a.average.as<double>()[i];
-    mean += (1.0 - a.decay) * (a.value.as<double>()[i] - mean);
+  for (const AverageStep::Entry& entry : a.entries) {
+    for (int64_t i = 0; i < entry.value.numel(); ++i) {
+      double& mean = entry.average.as<double>()[i];
+      mean += *a.rate.as<double>() * (entry.value.as<double>()[i] - mean);
+    }
   }
 }
 
+void clear(const ClearTensors& a) {
+  for (const core::View& tensor : a.x) std::fill_n(tensor.as<double>(), tensor.numel(), 0.0);
+}
+
 constexpr auto kCpu = core::DeviceType::cpu;
-const Register<AdamWStep> adamw_variant({"reference", kCpu, 0,
-                                         [](const AdamWStep& a) { return a.parameter.dtype == kDouble; },
-                                         adamw});
-const Register<SgdStep> sgd_variant({"reference", kCpu, 0,
-                                     [](const SgdStep& a) { return a.parameter.dtype == kDouble; }, sgd});
-const Register<SquaredNorm> squared_norm_variant({"reference", kCpu, 0,
-                                                  [](const SquaredNorm& a) { return a.x.dtype == kDouble; },
+template <class Step>
+bool of_entries(const Step& a) {
+  return all_of_dtype<core::DType::f64>(a.entries);
+}
+template <class Step>
+bool of_tensors(const Step& a) {
+  return all_of_dtype<core::DType::f64>(a.x);
+}
+bool always(const ClipByNorm& /*a*/) { return true; }
+
+const Register<AdamWStep> adamw_variant({"reference", kCpu, 0, of_entries<AdamWStep>, adamw});
+const Register<SgdStep> sgd_variant({"reference", kCpu, 0, of_entries<SgdStep>, sgd});
+const Register<SquaredNorm> squared_norm_variant({"reference", kCpu, 0, of_tensors<SquaredNorm>,
                                                   squared_norm});
-const Register<AverageStep> average_variant({"reference", kCpu, 0,
-                                             [](const AverageStep& a) { return a.value.dtype == kDouble; },
-                                             average});
+const Register<AverageStep> average_variant({"reference", kCpu, 0, of_entries<AverageStep>, average});
+const Register<ClearTensors> clear_variant({"reference", kCpu, 0, of_tensors<ClearTensors>, clear});
+// Two numbers in double: there is nothing to make faster.
+const Register<ClipByNorm> clip_variant({"reference", kCpu, 0, always, clip});
+const Register<ClipByNorm> clip_on_cpu({"cpu", kCpu, 10, always, clip});
 
 }  // namespace
 }  // namespace medfusion::kernels

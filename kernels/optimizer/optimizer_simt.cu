@@ -1,4 +1,5 @@
-// One pass over memory each, 16 bytes per access where all tensors are aligned to that.
+// One pass over memory each, 16 bytes per access where all tensors are aligned to that. A launch takes up to
+// kMostTensors tensors, whose addresses are its parameters: a block finds its tensor by its number.
 #include <cmath>
 
 #include "core/tensor.h"
@@ -13,44 +14,85 @@ namespace {
 using namespace cuda;  // NOLINT(google-build-using-namespace): the vocabulary of device code
 
 constexpr int kThreads = 128;
-constexpr int64_t kMostBlocks = 1024;  // of the norm
+constexpr int kMostTensors = 64;  // the parameters of a launch have 4096 bytes
+constexpr int kPasses = 32;       // of a block over its chunk, with single elements
+constexpr int64_t kChunk = int64_t{kThreads} * kPasses;
 
-// Calls body(std::integral_constant<int, W>, i) for all of [0, n): pieces of W = N elements from i on, and
-// single ones where the last piece is not whole.
-template <int N, class Body>
-__device__ __forceinline__ void for_pieces(int64_t n, const Body& body) {
-  const int64_t step = int64_t{gridDim.x} * kThreads * N;
-  for (int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * N; i < n; i += step) {
-    if (i + N <= n) {
+// The tensors of a launch: of each one that is read and `Written` that are written, all of one size.
+template <int Written>
+struct TensorList {
+  int count = 0;
+  int first[kMostTensors + 1] = {};  // block of each tensor; behind the last the number of blocks
+  int64_t size[kMostTensors] = {};
+  double weight_decay[kMostTensors] = {};
+  Global<const float> read[kMostTensors] = {};
+  Global<float> written[Written > 0 ? Written : 1][kMostTensors] = {};
+
+  template <class F>
+  void for_each_global(const F& f) const {
+    for (int t = 0; t < count; ++t) {
+      f(read[t]);
+      for (int w = 0; w < Written; ++w) f(written[w][t]);
+    }
+  }
+
+  __device__ __forceinline__ int tensor_of(int block) const {
+    int low = 0, high = count;
+    while (high - low > 1) {
+      const int middle = (low + high) / 2;
+      (first[middle] <= block ? low : high) = middle;
+    }
+    return low;
+  }
+};
+
+// Calls body(std::integral_constant<int, W>, i) for the elements of tensor t that are this block's: pieces of
+// W = N from i on, and single ones where the last piece is not whole.
+template <int N, int Written, class Body>
+__device__ __forceinline__ void for_pieces(const TensorList<Written>& list, int t, const Body& body) {
+  const int64_t begin = (static_cast<int64_t>(blockIdx.x) - list.first[t]) * kChunk;
+  const int64_t end = begin + kChunk < list.size[t] ? begin + kChunk : list.size[t];
+  for (int pass = 0; pass < kPasses / N; ++pass) {
+    const int64_t i = begin + (int64_t{pass} * kThreads + threadIdx.x) * N;
+    if (i + N <= end) {
       body(std::integral_constant<int, N>(), i);
     } else {
-      for (int64_t k = i; k < n; ++k) body(std::integral_constant<int, 1>(), k);
+      for (int64_t k = i; k < end; ++k) body(std::integral_constant<int, 1>(), k);
     }
   }
 }
 
-// The scalars of a step, rounded once.
-struct AdamWScalars {
-  float grad_scale, one_minus_beta1, one_minus_beta2, rate, decay, second_scale, eps;
+// What is the same in every step, rounded once.
+struct AdamWConstants {
+  float one_minus_beta1, one_minus_beta2, eps;
 };
-struct SgdScalars {
-  float grad_scale, weight_decay, momentum, rate;
+struct SgdConstants {
+  float momentum;
   bool nesterov;
 };
 
+// Written: parameters, first and second moments.
 template <int N>
-__global__ void __launch_bounds__(kThreads) adamw(AdamWScalars s, Global<float> p, Global<const float> g,
-                                                  Global<float> m, Global<float> v, int64_t n) {
-  for_pieces<N>(n, [&]<int W>(std::integral_constant<int, W>, int64_t i) {
+__global__ void __launch_bounds__(kThreads) adamw(AdamWConstants c, Global<const double> scalars,
+                                                  Global<const double> grad_scale, TensorList<3> list) {
+  const int t = list.tensor_of(static_cast<int>(blockIdx.x));
+  const Global<const float> g = list.read[t];
+  const Global<float> p = list.written[0][t], m = list.written[1][t], v = list.written[2][t];
+  const double learning_rate = scalars[0];
+  const auto scale = static_cast<float>(grad_scale[0]);
+  const auto rate = static_cast<float>(learning_rate / scalars[1]);
+  const auto second_scale = static_cast<float>(1.0 / sqrt(static_cast<double>(scalars[2])));
+  const auto decay = static_cast<float>(learning_rate * list.weight_decay[t]);
+  for_pieces<N>(list, t, [&]<int W>(std::integral_constant<int, W>, int64_t i) {
     const auto gradient = load<W>(g, i);
     auto first = load<W>(m, i), second = load<W>(v, i), value = load<W>(p, i);
 #pragma unroll
     for (int k = 0; k < W; ++k) {
-      const float scaled = s.grad_scale * gradient[k];
-      first[k] += s.one_minus_beta1 * (scaled - first[k]);
-      second[k] += s.one_minus_beta2 * (scaled * scaled - second[k]);
-      const float direction = s.rate * first[k] / (sqrtf(second[k]) * s.second_scale + s.eps);
-      value[k] -= s.decay * value[k] + direction;
+      const float scaled = scale * gradient[k];
+      first[k] += c.one_minus_beta1 * (scaled - first[k]);
+      second[k] += c.one_minus_beta2 * (scaled * scaled - second[k]);
+      const float direction = rate * first[k] / (sqrtf(second[k]) * second_scale + c.eps);
+      value[k] -= decay * value[k] + direction;
     }
     store<W>(m, i, first);
     store<W>(v, i, second);
@@ -58,49 +100,71 @@ __global__ void __launch_bounds__(kThreads) adamw(AdamWScalars s, Global<float> 
   });
 }
 
-// u may be null: no momentum.
+// Written: parameters and velocities, which are null without momentum.
 template <int N>
 __global__ void __launch_bounds__(kThreads)
-    sgd(SgdScalars s, Global<float> p, Global<const float> g, Global<float> u, int64_t n) {
-  for_pieces<N>(n, [&]<int W>(std::integral_constant<int, W>, int64_t i) {
-    auto value = load<W>(p, i), direction = load<W>(g, i);
+    sgd(SgdConstants c, Global<const double> scalars, Global<const double> grad_scale, TensorList<2> list) {
+  const int t = list.tensor_of(static_cast<int>(blockIdx.x));
+  const Global<const float> g = list.read[t];
+  const Global<float> p = list.written[0][t], u = list.written[1][t];
+  const auto scale = static_cast<float>(grad_scale[0]);
+  const auto rate = static_cast<float>(scalars[0]);
+  const auto weight_decay = static_cast<float>(list.weight_decay[t]);
+  for_pieces<N>(list, t, [&]<int W>(std::integral_constant<int, W>, int64_t i) {
+    auto value = load<W>(p, i);
+    const auto gradient = load<W>(g, i);
+    auto direction = value;
 #pragma unroll
-    for (int k = 0; k < W; ++k) direction[k] = s.grad_scale * direction[k] + s.weight_decay * value[k];
+    for (int k = 0; k < W; ++k) direction[k] = scale * gradient[k] + weight_decay * value[k];
     if (u != nullptr) {
       auto velocity = load<W>(u, i);
 #pragma unroll
       for (int k = 0; k < W; ++k) {
-        velocity[k] = s.momentum * velocity[k] + direction[k];
-        direction[k] = s.nesterov ? direction[k] + s.momentum * velocity[k] : velocity[k];
+        velocity[k] = c.momentum * velocity[k] + direction[k];
+        direction[k] = c.nesterov ? direction[k] + c.momentum * velocity[k] : velocity[k];
       }
       store<W>(u, i, velocity);
     }
 #pragma unroll
-    for (int k = 0; k < W; ++k) value[k] -= s.rate * direction[k];
+    for (int k = 0; k < W; ++k) value[k] -= rate * direction[k];
     store<W>(p, i, value);
   });
 }
 
+// Written: averages.
 template <int N>
-__global__ void __launch_bounds__(kThreads)
-    average(float rate, Global<const float> x, Global<float> mean, int64_t n) {
-  for_pieces<N>(n, [&]<int W>(std::integral_constant<int, W>, int64_t i) {
+__global__ void __launch_bounds__(kThreads) average(Global<const double> rate, TensorList<1> list) {
+  const int t = list.tensor_of(static_cast<int>(blockIdx.x));
+  const Global<const float> x = list.read[t];
+  const Global<float> mean = list.written[0][t];
+  const auto factor = static_cast<float>(rate[0]);
+  for_pieces<N>(list, t, [&]<int W>(std::integral_constant<int, W>, int64_t i) {
     const auto value = load<W>(x, i);
     auto result = load<W>(mean, i);
 #pragma unroll
-    for (int k = 0; k < W; ++k) result[k] += rate * (value[k] - result[k]);
+    for (int k = 0; k < W; ++k) result[k] += factor * (value[k] - result[k]);
     store<W>(mean, i, result);
   });
 }
 
+// Written: what is cleared.
+template <int N>
+__global__ void __launch_bounds__(kThreads) clear(TensorList<1> list) {
+  const int t = list.tensor_of(static_cast<int>(blockIdx.x));
+  const Global<float> x = list.written[0][t];
+  for_pieces<N>(
+      list, t, [&]<int W>(std::integral_constant<int, W>, int64_t i) { store<W>(x, i, Vector<float, W>{}); });
+}
+
 // partial[block] = the sum of squares of the block's elements.
 template <int N>
-__global__ void __launch_bounds__(kThreads)
-    squared_norm(Global<const float> x, Global<double> partial, int64_t n) {
+__global__ void __launch_bounds__(kThreads) squared_norm(Global<double> partial, TensorList<0> list) {
   SharedMemory memory;
   const Shared<double> scratch = memory.take<double>(kThreads / kWarp);
+  const int t = list.tensor_of(static_cast<int>(blockIdx.x));
+  const Global<const float> x = list.read[t];
   double sum = 0.0;
-  for_pieces<N>(n, [&]<int W>(std::integral_constant<int, W>, int64_t i) {
+  for_pieces<N>(list, t, [&]<int W>(std::integral_constant<int, W>, int64_t i) {
     const auto v = load<W>(x, i);
 #pragma unroll
     for (int k = 0; k < W; ++k) sum += static_cast<double>(v[k]) * static_cast<double>(v[k]);
@@ -119,75 +183,145 @@ __global__ void __launch_bounds__(kThreads)
   if (threadIdx.x == 0) result[0] = sum;
 }
 
-// Whether all that are defined may be moved 16 bytes at a time.
-bool wide(std::initializer_list<const core::View*> views) {
-  return std::all_of(views.begin(), views.end(),
-                     [](const core::View* v) { return reinterpret_cast<uintptr_t>(v->data) % 16 == 0; });
-}
-dim3 grid_of_pieces(int64_t n, bool by_fours, int64_t most = int64_t{1} << 16) {
-  return grid_for(ceil_div(n, by_fours ? 4 : 1), kThreads, most);
+__global__ void clip(double largest, Global<const double> squared_norm, Global<double> norm,
+                     Global<double> grad_scale) {
+  const double root = sqrt(static_cast<double>(squared_norm[0]));
+  norm[0] = root;
+  grad_scale[0] = largest > 0.0 && root > largest ? largest / root : 1.0;
 }
 
+// Collects tensors and calls start(list, whether all are aligned to 16 bytes) for every full list, and for
+// the last one in finish().
+template <int Written, class Start>
+class Lists {
+ public:
+  explicit Lists(const Start& start) : start_(start) {}
+
+  void add(const core::View& read, const std::array<core::View, Written>& written,
+           double weight_decay = 0.0) {
+    const core::View& sized = read.defined() ? read : written[0];
+    if (sized.numel() == 0) return;
+    const int64_t blocks = ceil_div(sized.numel(), kChunk);
+    constexpr int64_t kMostBlocks = 0x7fffffff;
+    MEDFUSION_CHECK(blocks <= kMostBlocks, "optimizer: a tensor of {} elements is too large", sized.numel());
+    if (list_.count == kMostTensors || list_.first[list_.count] + blocks > kMostBlocks) finish();
+    const int t = list_.count++;
+    list_.first[t + 1] = list_.first[t] + static_cast<int>(blocks);
+    list_.size[t] = sized.numel();
+    list_.weight_decay[t] = weight_decay;
+    if (read.defined()) list_.read[t] = take<const float>(read);
+    for (size_t w = 0; w < written.size(); ++w) {
+      if (written[w].defined()) list_.written[w][t] = take<float>(written[w]);
+    }
+  }
+
+  void finish() {
+    if (list_.count == 0) return;
+    start_(list_, dim3(static_cast<unsigned>(list_.first[list_.count])), wide_);
+    list_ = TensorList<Written>();
+    wide_ = true;
+  }
+
+ private:
+  template <class T>
+  T* take(const core::View& view) {
+    wide_ = wide_ && reinterpret_cast<uintptr_t>(view.data) % 16 == 0;
+    return view.as<float>();
+  }
+
+  const Start& start_;
+  TensorList<Written> list_;
+  bool wide_ = true;
+};
+
 void run_adamw(const AdamWStep& a) {
-  const auto t = static_cast<double>(a.step);
-  const AdamWScalars s{
-      .grad_scale = static_cast<float>(a.grad_scale),
-      .one_minus_beta1 = static_cast<float>(1.0 - a.beta1),
-      .one_minus_beta2 = static_cast<float>(1.0 - a.beta2),
-      .rate = static_cast<float>(a.learning_rate / (1.0 - std::pow(a.beta1, t))),
-      .decay = static_cast<float>(a.learning_rate * a.weight_decay),
-      .second_scale = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(a.beta2, t))),
-      .eps = static_cast<float>(a.eps),
+  const AdamWConstants c{static_cast<float>(1.0 - a.beta1), static_cast<float>(1.0 - a.beta2),
+                         static_cast<float>(a.eps)};
+  const auto start = [&](const TensorList<3>& list, dim3 grid, bool fours) {
+    launch({"adamw", a.scalars.device, grid, dim3(kThreads)}, fours ? adamw<4> : adamw<1>, c,
+           a.scalars.as<double>(), a.grad_scale.as<double>(), list);
   };
-  const int64_t n = a.parameter.numel();
-  const bool fours = wide({&a.parameter, &a.gradient, &a.first_moment, &a.second_moment});
-  launch({"adamw", a.parameter.device, grid_of_pieces(n, fours), dim3(kThreads)}, fours ? adamw<4> : adamw<1>,
-         s, a.parameter.as<float>(), a.gradient.as<float>(), a.first_moment.as<float>(),
-         a.second_moment.as<float>(), n);
+  Lists<3, decltype(start)> lists(start);
+  for (const auto& e : a.entries) {
+    lists.add(e.gradient, {e.parameter, e.first_moment, e.second_moment}, e.weight_decay);
+  }
+  lists.finish();
 }
 
 void run_sgd(const SgdStep& a) {
-  const SgdScalars s{static_cast<float>(a.grad_scale), static_cast<float>(a.weight_decay),
-                     static_cast<float>(a.momentum), static_cast<float>(a.learning_rate), a.nesterov};
-  const int64_t n = a.parameter.numel();
-  const bool fours = wide({&a.parameter, &a.gradient, &a.velocity});
-  launch({"sgd", a.parameter.device, grid_of_pieces(n, fours), dim3(kThreads)}, fours ? sgd<4> : sgd<1>, s,
-         a.parameter.as<float>(), a.gradient.as<float>(),
-         a.momentum != 0.0 ? a.velocity.as<float>() : nullptr, n);
+  const SgdConstants c{static_cast<float>(a.momentum), a.nesterov};
+  const auto start = [&](const TensorList<2>& list, dim3 grid, bool fours) {
+    launch({"sgd", a.scalars.device, grid, dim3(kThreads)}, fours ? sgd<4> : sgd<1>, c,
+           a.scalars.as<double>(), a.grad_scale.as<double>(), list);
+  };
+  Lists<2, decltype(start)> lists(start);
+  for (const auto& e : a.entries) {
+    lists.add(e.gradient, {e.parameter, a.momentum != 0.0 ? e.velocity : core::View{}}, e.weight_decay);
+  }
+  lists.finish();
 }
 
 void run_average(const AverageStep& a) {
-  const int64_t n = a.value.numel();
-  const bool fours = wide({&a.value, &a.average});
-  launch({"average", a.value.device, grid_of_pieces(n, fours), dim3(kThreads)},
-         fours ? average<4> : average<1>, static_cast<float>(1.0 - a.decay), a.value.as<float>(),
-         a.average.as<float>(), n);
+  const auto start = [&](const TensorList<1>& list, dim3 grid, bool fours) {
+    launch({"average", a.rate.device, grid, dim3(kThreads)}, fours ? average<4> : average<1>,
+           a.rate.as<double>(), list);
+  };
+  Lists<1, decltype(start)> lists(start);
+  for (const auto& e : a.entries) lists.add(e.value, {e.average});
+  lists.finish();
+}
+
+void run_clear(const ClearTensors& a) {
+  if (a.x.empty()) return;
+  const auto start = [&](const TensorList<1>& list, dim3 grid, bool fours) {
+    launch({"clear", a.x.front().device, grid, dim3(kThreads)}, fours ? clear<4> : clear<1>, list);
+  };
+  Lists<1, decltype(start)> lists(start);
+  for (const core::View& x : a.x) lists.add({}, {x});
+  lists.finish();
 }
 
 void run_squared_norm(const SquaredNorm& a) {
-  const int64_t n = a.x.numel();
-  const bool fours = wide({&a.x});
-  const dim3 grid = grid_of_pieces(n, fours, kMostBlocks);
   constexpr int64_t kShared = sizeof(double) * kThreads / kWarp;
-  const core::Tensor partial = core::Tensor::empty({grid.x}, core::DType::f64, a.x.device);
-  launch({"squared_norm", a.x.device, grid, dim3(kThreads), kShared},
-         fours ? squared_norm<4> : squared_norm<1>, a.x.as<float>(), partial.view().as<double>(), n);
-  launch({"squared_norm_combine", a.x.device, dim3(1), dim3(kThreads), kShared}, squared_norm_combine,
-         int64_t{grid.x}, partial.view().as<double>(), a.result.as<double>());
+  const core::Device device = a.result.device;
+  int64_t blocks = 0;
+  for (const core::View& x : a.x) blocks += ceil_div(x.numel(), kChunk);
+  const core::Tensor partial = core::Tensor::empty({std::max<int64_t>(1, blocks)}, core::DType::f64, device);
+  auto* next = partial.view().as<double>();
+  const auto start = [&](const TensorList<0>& list, dim3 grid, bool fours) {
+    launch({"squared_norm", device, grid, dim3(kThreads), kShared}, fours ? squared_norm<4> : squared_norm<1>,
+           next, list);
+    next += grid.x;
+  };
+  Lists<0, decltype(start)> lists(start);
+  for (const core::View& x : a.x) lists.add(x, {});
+  lists.finish();
+  launch({"squared_norm_combine", device, dim3(1), dim3(kThreads), kShared}, squared_norm_combine, blocks,
+         partial.view().as<double>(), a.result.as<double>());
 }
 
-template <class Args, core::View Args::*kTensor>
-bool is_float(const Args& a) {
-  return (a.*kTensor).dtype == core::DType::f32;
+void run_clip(const ClipByNorm& a) {
+  launch({"clip", a.norm.device, dim3(1), dim3(1)}, clip, a.largest, a.squared_norm.as<double>(),
+         a.norm.as<double>(), a.grad_scale.as<double>());
 }
 
-const Register<AdamWStep> adamw_variant({"simt", kDevice, 10, is_float<AdamWStep, &AdamWStep::parameter>,
-                                         run_adamw});
-const Register<SgdStep> sgd_variant({"simt", kDevice, 10, is_float<SgdStep, &SgdStep::parameter>, run_sgd});
-const Register<SquaredNorm> squared_norm_variant({"simt", kDevice, 10, is_float<SquaredNorm, &SquaredNorm::x>,
+template <class Step>
+bool of_entries(const Step& a) {
+  return all_of_dtype<core::DType::f32>(a.entries);
+}
+template <class Step>
+bool of_tensors(const Step& a) {
+  return all_of_dtype<core::DType::f32>(a.x);
+}
+bool always(const ClipByNorm& /*a*/) { return true; }
+
+const Register<AdamWStep> adamw_variant({"simt", kDevice, 10, of_entries<AdamWStep>, run_adamw});
+const Register<SgdStep> sgd_variant({"simt", kDevice, 10, of_entries<SgdStep>, run_sgd});
+const Register<SquaredNorm> squared_norm_variant({"simt", kDevice, 10, of_tensors<SquaredNorm>,
                                                   run_squared_norm});
-const Register<AverageStep> average_variant({"simt", kDevice, 10, is_float<AverageStep, &AverageStep::value>,
-                                             run_average});
+const Register<ClipByNorm> clip_variant({"simt", kDevice, 10, always, run_clip});
+const Register<AverageStep> average_variant({"simt", kDevice, 10, of_entries<AverageStep>, run_average});
+const Register<ClearTensors> clear_variant({"simt", kDevice, 10, of_tensors<ClearTensors>, run_clear});
 
 }  // namespace
 }  // namespace medfusion::kernels

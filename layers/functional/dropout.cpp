@@ -8,19 +8,24 @@ namespace medfusion::layers {
 using core::Tensor;
 using core::Variable;
 
-Variable dropout(const Variable& x, double probability, uint64_t seed, uint64_t stream) {
+Variable dropout(const Variable& x, double probability, uint64_t seed, uint64_t stream, const Tensor& base) {
   MEDFUSION_CHECK(x.dtype() == core::DType::f32 || x.dtype() == core::DType::f64,
                   "dropout: expected f32 or f64, got {}", core::name_of(x.dtype()));
   MEDFUSION_CHECK(probability >= 0.0 && probability <= 1.0,
                   "dropout: expected a probability in [0, 1], got {}", probability);
+  MEDFUSION_CHECK(!base.defined() || (base.dtype() == core::DType::i64 && base.numel() == 1 &&
+                                      base.device() == x.value().device()),
+                  "dropout: expected a base of one i64 on the device of x");
   if (probability == 0.0) return x;
   const core::DeviceType device = x.value().device().type;
   const Tensor input = x.value().view().rows_uniform() ? x.value() : x.value().to_contiguous();
   const Tensor y = Tensor::empty(x.shape(), x.dtype(), x.value().device());
-  kernels::dispatch<kernels::DropoutForward>({probability, seed, stream, input.view(), y.view()}, device);
+  kernels::dispatch<kernels::DropoutForward>({probability, seed, stream, input.view(), y.view(), base.view()},
+                                             device);
   return Variable::result("dropout", y, {x}, [=](const Tensor& g, const core::InputGradients& inputs) {
     const Tensor grad = Tensor::empty(g.shape(), g.dtype(), g.device());
-    kernels::dispatch<kernels::DropoutBackward>({probability, seed, stream, g.view(), grad.view()}, device);
+    kernels::dispatch<kernels::DropoutBackward>(
+        {probability, seed, stream, g.view(), grad.view(), base.view()}, device);
     inputs.accumulate(0, grad);
   });
 }

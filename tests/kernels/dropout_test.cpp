@@ -37,5 +37,20 @@ TEST(Dropout, TheDeviceDrawsWhatTheHostDraws) {
   }
 }
 
+TEST(Dropout, TheBaseIsAddedToTheStreamWhenTheKernelRuns) {
+  const Tensor x = Tensor::full({64}, 1.0), y = Tensor::empty({64}), moved = Tensor::empty({64});
+  const Tensor base = Tensor::from<int64_t>({1}, {int64_t{3} << 20});
+  dispatch<DropoutForward>({0.5, 11, (3U << 20) + 2, x.view(), y.view()}, core::DeviceType::cpu);
+  dispatch<DropoutForward>({0.5, 11, 2, x.view(), moved.view(), base.view()}, core::DeviceType::cpu);
+  for (int64_t i = 0; i < x.numel(); ++i) ASSERT_EQ(y.at(i), moved.at(i)) << i;
+
+  const core::Device sim{core::DeviceType::sim, 0};
+  const Tensor device_x = x.to(sim), device_base = base.to(sim), result = Tensor::empty({64}, x.dtype(), sim);
+  dispatch<DropoutForward>({0.5, 11, 2, device_x.view(), result.view(), device_base.view()},
+                           core::DeviceType::sim);
+  const Tensor host = result.to(core::Device{});
+  for (int64_t i = 0; i < x.numel(); ++i) ASSERT_EQ(y.at(i), host.at(i)) << i;
+}
+
 }  // namespace
 }  // namespace medfusion::kernels

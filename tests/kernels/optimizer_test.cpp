@@ -15,7 +15,7 @@ namespace {
 
 double squared_norm(const core::Tensor& x) {
   const core::Tensor result = core::Tensor::full({1}, std::nan(""), core::DType::f64);
-  dispatch<SquaredNorm>({x.view(), result.view()}, core::DeviceType::cpu);
+  dispatch<SquaredNorm>({{x.view()}, result.view()}, core::DeviceType::cpu);
   return result.item();
 }
 

@@ -25,6 +25,7 @@ constexpr Exception kExceptions[] = {
     // though it runs once at most.
     {"adamw", 0},
     {"average", 0},
+    {"clear", 0},
     {"dropout_apply", 0},
     {"map_kernel", 0},
     {"sgd", 0},
