@@ -7,7 +7,9 @@
 #include <vector>
 
 // As kernels/simd.h has it: what is not compiled cannot be chosen.
+#ifndef HWY_DISABLED_TARGETS
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
+#endif
 #include <hwy/targets.h>
 
 #include "kernels/gemm/rows.h"
