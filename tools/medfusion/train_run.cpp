@@ -1,6 +1,10 @@
 // One training run into one run directory: what train does once and cv once per fold.
 #include <xxhash.h>
 
+#include <algorithm>
+#include <iterator>
+#include <set>
+
 #include "core/safetensors.h"
 #include "core/threads.h"
 #include "optim/progress.h"
@@ -13,6 +17,12 @@ using core::Tensor;
 
 std::string text_of(const optim::MetricValue& value) {
   return value.defined() ? fmt::format("{:.4f}", *value.value) : "undefined (" + value.reason + ")";
+}
+
+std::set<std::string> patients_of(const data::Dataset& dataset, const std::vector<int64_t>& rows) {
+  std::set<std::string> patients;
+  for (const int64_t row : rows) patients.insert(dataset.patients[static_cast<size_t>(row)]);
+  return patients;
 }
 
 // data.json: what the run saw.
@@ -31,7 +41,17 @@ nlohmann::ordered_json describe_data(const data::Dataset& dataset, const data::S
       {"train", &splits.train}, {"val", &splits.val}, {"test", &splits.test}};
   for (const auto& [name, rows] : parts) {
     json["parts"][name]["rows"] = rows->size();
+    json["parts"][name]["patients"] = patients_of(dataset, *rows).size();
     json["parts"][name]["ids_hash"] = hash_rows(*rows);
+  }
+  for (size_t a = 0; a < std::size(parts); ++a) {
+    for (size_t b = a + 1; b < std::size(parts); ++b) {
+      const auto first = patients_of(dataset, *parts[a].second),
+                 second = patients_of(dataset, *parts[b].second);
+      const auto shared = std::count_if(first.begin(), first.end(),
+                                        [&](const std::string& patient) { return second.contains(patient); });
+      json["shared_patients"][fmt::format("{} and {}", parts[a].first, parts[b].first)] = shared;
+    }
   }
   for (size_t label = 0; label < dataset.labels.size(); ++label) {
     int64_t positives = 0;

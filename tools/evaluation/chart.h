@@ -1,0 +1,44 @@
+// Line charts and interval plots as SVG, for pages that stand alone.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace medfusion::tools {
+
+struct ChartSeries {
+  std::string name;                               // in the legend; empty: not there
+  std::vector<std::pair<double, double>> points;  // those that are not finite break the line
+  std::string color;                              // CSS; empty: the next of the palette
+  bool dashed = false;
+  bool marks = false;  // a dot at every point
+};
+
+struct Chart {
+  std::string title, x_label, y_label;
+  std::vector<ChartSeries> series;
+  // The range of an axis; where both ends are equal, it follows from the points.
+  std::pair<double, double> x_range{0.0, 0.0}, y_range{0.0, 0.0};
+  bool square = false;  // as high as wide, for curves in the unit square
+};
+
+// The chart, 420 units wide, with a description for readers that do not see it.
+std::string chart_svg(const Chart& chart);
+
+// A value with its interval, one line per entry, all on one scale: a forest plot.
+struct IntervalEntry {
+  std::string name;
+  double value = 0.0, low = 0.0, high = 0.0;  // NaN: not known, left out
+};
+// reference: a vertical line, e.g. 0.5 for AUROC, or 0 for a difference.
+std::string interval_svg(const std::string& title, const std::string& x_label,
+                         const std::vector<IntervalEntry>& entries, double reference);
+
+// A matrix as colored cells with their numbers, rows and columns named. values: rows x columns; the color
+// runs from white at `low` to blue at `high`.
+std::string matrix_svg(const std::string& title, const std::vector<std::string>& rows,
+                       const std::vector<std::string>& columns,
+                       const std::vector<std::vector<double>>& values, double low, double high);
+
+}  // namespace medfusion::tools

@@ -1,0 +1,41 @@
+// Pieces of an HTML page that stands alone: no script, no font and no picture from elsewhere.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace medfusion::tools {
+
+// Text for HTML and SVG: & < > " ' are replaced.
+std::string html_escape(std::string_view text);
+
+// A table; cells are HTML already. The first column is the row's heading; the rest is aligned as numbers.
+// Wide tables scroll within the page. Throws core::Error where a row has another number of cells than the
+// head.
+class HtmlTable {
+ public:
+  explicit HtmlTable(std::vector<std::string> head, std::string caption = "");
+  void row(std::vector<std::string> cells);
+  bool empty() const { return rows_.empty(); }
+  std::string html() const;
+
+ private:
+  std::vector<std::string> head_;
+  std::string caption_;
+  std::vector<std::vector<std::string>> rows_;
+};
+
+// "data:TYPE;base64,..." of the bytes.
+std::string data_uri(std::string_view type, std::string_view bytes);
+
+// One section of a page, listed in its contents.
+struct HtmlSection {
+  std::string id, title, body;
+};
+
+// The whole document. `title` is text, `lead` HTML under the title.
+std::string html_page(const std::string& title, const std::string& lead,
+                      const std::vector<HtmlSection>& sections);
+
+}  // namespace medfusion::tools
