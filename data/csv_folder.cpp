@@ -65,22 +65,6 @@ bool mostly_numbers(const CsvTable& table, int column) {
   return numbers >= others;
 }
 
-Column read_column(const CsvTable& table, int column, const CsvOptions& options) {
-  Column result;
-  result.name = table.header()[static_cast<size_t>(column)];
-  const auto& listed = options.categorical;
-  result.numeric =
-      std::find(listed.begin(), listed.end(), result.name) == listed.end() && mostly_numbers(table, column);
-  for (int64_t row = 0; row < table.rows(); ++row) {
-    if (result.numeric) {
-      result.numbers.push_back(table.number(row, column));
-    } else {
-      result.categories.push_back(table.category(row, column));
-    }
-  }
-  return result;
-}
-
 core::Tensor read_labels(const CsvTable& table, const std::vector<std::string>& names) {
   const auto count = static_cast<int64_t>(names.size());
   core::Tensor targets = core::Tensor::empty({table.rows(), count});
@@ -140,6 +124,21 @@ std::vector<std::string> read_parts(const CsvTable& table, int column) {
 
 }  // namespace
 
+Column read_input_column(const CsvTable& table, int column, const std::vector<std::string>& categorical) {
+  Column result;
+  result.name = table.header()[static_cast<size_t>(column)];
+  result.numeric = std::find(categorical.begin(), categorical.end(), result.name) == categorical.end() &&
+                   mostly_numbers(table, column);
+  for (int64_t row = 0; row < table.rows(); ++row) {
+    if (result.numeric) {
+      result.numbers.push_back(table.number(row, column));
+    } else {
+      result.categories.push_back(table.category(row, column));
+    }
+  }
+  return result;
+}
+
 Dataset read_csv_folder(const CsvOptions& options) {
   check_distinct("labels", options.labels);
   check_distinct("table", options.table);
@@ -153,7 +152,7 @@ Dataset read_csv_folder(const CsvOptions& options) {
   read_ids(table, options, dataset);
   dataset.targets = read_labels(table, options.labels);
   for (const int column : input_columns(table, options, roles)) {
-    dataset.columns.push_back(read_column(table, column, options));
+    dataset.columns.push_back(read_input_column(table, column, options.categorical));
   }
   if (!options.text_column.empty()) {
     const int column = table.column(options.text_column);

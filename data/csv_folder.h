@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "data/csv.h"
 #include "data/dataset.h"
 
 namespace medfusion::data {
@@ -27,5 +28,8 @@ struct CsvOptions {
 // then every other cell must be one; else it is categorical. Throws core::InputError naming file, line and
 // column.
 Dataset read_csv_folder(const CsvOptions& options);
+
+// One input column as read_csv_folder reads it; `categorical` as in CsvOptions.
+Column read_input_column(const CsvTable& table, int column, const std::vector<std::string>& categorical);
 
 }  // namespace medfusion::data

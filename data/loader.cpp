@@ -1,6 +1,7 @@
 #include "data/loader.h"
 
 #include <algorithm>
+#include <cmath>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
@@ -52,7 +53,7 @@ struct Slot {
 struct Loader::State {
   LoaderOptions options;
   std::shared_ptr<ImageSource> source;  // null where images are not read
-  Tensor targets, table, table_missing, tokens;
+  Tensor targets, table, table_missing, table_bins, tokens;
   std::vector<int64_t> rows;
 
   // One lock guards all that follows but the contents of a slot's tensors, of which each image belongs to one
@@ -114,8 +115,10 @@ void Loader::State::fill(Batch& batch) const {
     batch.table = gather<float>(table, batch.rows);
     batch.table_missing = gather<bool>(table_missing, batch.rows);
     for (int64_t i = 0; i < batch.table.numel(); ++i) {
-      if (batch.table_missing.data<bool>()[i]) batch.table.data<float>()[i] = 0.0F;
+      float& value = batch.table.data<float>()[i];
+      if (batch.table_missing.data<bool>()[i] && std::isnan(value)) value = 0.0F;
     }
+    if (table_bins.defined()) batch.table_bins = gather<int64_t>(table_bins, batch.rows);
   }
   batch.image_present = Tensor::zeros({count}, DType::boolean);
   if (source != nullptr) {
@@ -219,6 +222,9 @@ Loader::Loader(const Dataset& dataset, std::vector<int64_t> rows, EncodedRows en
   MEDFUSION_CHECK(encoded.table.defined() == encoded.table_missing.defined() &&
                       (!encoded.table.defined() || encoded.table.shape() == encoded.table_missing.shape()),
                   "loader: expected the table and its missing cells in one shape");
+  MEDFUSION_CHECK(!encoded.table_bins.defined() ||
+                      (encoded.table.defined() && encoded.table.shape() == encoded.table_bins.shape()),
+                  "loader: expected the table's bins in its shape");
   const int64_t count = dataset.size();
   for (const int64_t row : rows) {
     MEDFUSION_CHECK(row >= 0 && row < count, "loader: row {} of a dataset of {} rows", row, count);
@@ -228,6 +234,7 @@ Loader::Loader(const Dataset& dataset, std::vector<int64_t> rows, EncodedRows en
   s.targets = checked("targets", dataset.targets, count, DType::f32);
   s.table = checked("a table", encoded.table, count, DType::f32);
   s.table_missing = checked("missing cells", encoded.table_missing, count, DType::boolean);
+  s.table_bins = checked("bins", encoded.table_bins, count, DType::i64);
   s.tokens = checked("tokens", encoded.tokens, count, DType::i64);
   s.options = std::move(options);
   s.rows = std::move(rows);

@@ -17,8 +17,9 @@ namespace medfusion::data {
 struct Batch {
   core::Tensor images;         // [B, size, size, channels] f32; zero where the row has no image
   core::Tensor image_present;  // [B] bool
-  core::Tensor table;          // [B, F] f32; zero where missing
+  core::Tensor table;          // [B, F] f32
   core::Tensor table_missing;  // [B, F] bool
+  core::Tensor table_bins;     // [B, F] i64
   core::Tensor tokens;         // [B, W] i64
   core::Tensor targets;        // [B, L] f32: 0, 1 or NaN for unknown
   std::vector<int64_t> rows;   // row numbers in the dataset
@@ -31,6 +32,7 @@ struct EncodedRows {
   core::Tensor table;          // [N, F] f32
   core::Tensor table_missing;  // [N, F] bool
   core::Tensor tokens;         // [N, W] i64
+  core::Tensor table_bins;     // [N, F] i64, with table alone
 };
 
 struct LoaderOptions {

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "data/csv.h"
+#include "data/csv_folder.h"
 #include "data/file_images.h"
 #include "data/labels.h"
 #include "data/text_file.h"
@@ -179,7 +181,40 @@ void describe(Dataset& dataset, const std::vector<std::string>& wanted) {
   }
 }
 
-Dataset read_rows(const CsvTable& table, const std::vector<std::string>& columns) {
+// The columns of another table about the images of `dataset`, found by their names.
+void join(Dataset& dataset, const CsvTable& extra, const std::vector<std::string>& categorical) {
+  const int key = extra.column(std::string(kHeader[kImage]));
+  std::unordered_map<std::string, int64_t> row_of;
+  for (int64_t row = 0; row < extra.rows(); ++row) {
+    if (!row_of.emplace(extra.required(row, key), row).second) extra.reject(row, key, "each image once");
+  }
+  std::vector<int64_t> rows;
+  for (const std::string& id : dataset.ids) {
+    const auto found = row_of.find(id);
+    if (found == row_of.end())
+      core::throw_input_error({extra.file()}, fmt::format("expected a row for image {}, got none", id));
+    rows.push_back(found->second);
+  }
+  for (int column = 0; column < extra.columns(); ++column) {
+    const std::string& name = extra.header()[static_cast<size_t>(column)];
+    if (column == key || name.empty()) continue;
+    for (const Column& known : dataset.columns) {
+      if (known.name == name)
+        core::throw_input_error(extra.place(-1, column), "the table has this column already");
+    }
+    const Column read = read_input_column(extra, column, categorical);
+    Column& joined = dataset.columns.emplace_back(Column{name, read.numeric, {}, {}});
+    for (const int64_t row : rows) {
+      if (read.numeric) {
+        joined.numbers.push_back(read.numbers[static_cast<size_t>(row)]);
+      } else {
+        joined.categories.push_back(read.categories[static_cast<size_t>(row)]);
+      }
+    }
+  }
+}
+
+Dataset read_rows(const CsvTable& table, const NihOptions& options) {
   check_header(table);
   Dataset dataset;
   dataset.name = "nih";
@@ -202,20 +237,21 @@ Dataset read_rows(const CsvTable& table, const std::vector<std::string>& columns
     follow_up.numbers.push_back(known ? static_cast<double>(table.integer(row, kFollowUp, 0)) : kUnknown);
   }
   dataset.columns = {std::move(age), std::move(sex), std::move(view), std::move(follow_up)};
-  describe(dataset, columns);
+  if (!options.extra_table.empty()) join(dataset, CsvTable::read(options.extra_table), options.categorical);
+  describe(dataset, options.columns);
   return dataset;
 }
 
 }  // namespace
 
-Dataset read_nih_table(const std::string& file, const std::vector<std::string>& columns) {
-  return read_rows(CsvTable::read(file), columns);
+Dataset read_nih_table(const std::string& file, const NihOptions& options) {
+  return read_rows(CsvTable::read(file), options);
 }
 
 Dataset read_nih(const NihOptions& options) {
   const fs::path root = options.root;
   const CsvTable table = read_table(root);
-  Dataset dataset = read_rows(table, options.columns);
+  Dataset dataset = read_rows(table, options);
   select_labels(dataset, options.labels, options.min_positives);
   Hasher hasher;
   hasher.add(table.text());
@@ -223,6 +259,7 @@ Dataset read_nih(const NihOptions& options) {
     const std::string path = find_text_file(root, name);
     if (!path.empty()) hasher.add(read_text_file(path));
   }
+  if (!options.extra_table.empty()) hasher.add(read_text_file(options.extra_table));
   if (options.images) dataset.images = find_images(root, table, dataset, hasher);
   dataset.hash = hasher.digest();
   return dataset;

@@ -25,15 +25,21 @@ struct NihOptions {
   int64_t min_positives = 0;           // then only those with at least so many positives in the whole table
   bool images = true;                  // false leaves the images out; they need not exist
   std::vector<std::string> columns{};  // that the table keeps and the text speaks of; empty means all
+  // A CSV file with a column "Image Index" and a row for each image (rows of others are passed over); its
+  // other columns join the table. Empty: none.
+  std::string extra_table{};
+  std::vector<std::string>
+      categorical{};  // those of extra_table that are categories although they hold numbers
 };
 
-// Columns: "age" (years; over 110, an error of the source, counts as missing), "sex" (M, F), "view" (PA, AP),
-// "follow_up" (count of earlier images). Text: nih_text. Labels of an image are known: 0 or 1.
-// Throws core::InputError naming file, line and column, or an unknown name in `columns`.
+// Columns, before those of extra_table: "age" (years; over 110, an error of the source, counts as missing),
+// "sex" (M, F), "view" (PA, AP), "follow_up" (count of earlier images). Text: nih_text. Labels of an image
+// are known: 0 or 1. Throws core::InputError naming file, line and column, or an unknown name in `columns`.
 Dataset read_nih(const NihOptions& options);
 
-// Ids, patients, targets, columns and texts of a table with the official header, without images.
-Dataset read_nih_table(const std::string& file, const std::vector<std::string>& columns = {});
+// Ids, patients, targets, columns and texts of a table with the official header, without images. Of the
+// options columns, extra_table and categorical count.
+Dataset read_nih_table(const std::string& file, const NihOptions& options = {});
 
 // The sentence made of a row's metadata:
 //   [first image | follow-up 1 to 3 | follow-up 4 to 9 | follow-up 10 or more] of a [male | female] patient

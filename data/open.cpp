@@ -56,7 +56,8 @@ Dataset open_dataset(const DataOptions& options) {
   }
   const int64_t least =
       options.format == "phantom" ? std::max<int64_t>(1, options.min_positives) : options.min_positives;
-  return read_nih({options.root, options.labels, least, options.read_images, options.table});
+  return read_nih({options.root, options.labels, least, options.read_images, options.table,
+                   options.extra_table, options.categorical_columns});
 }
 
 std::vector<int64_t> assign_folds(const DataOptions& options, const Dataset& dataset) {

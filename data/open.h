@@ -21,7 +21,9 @@ struct DataOptions {
   bool read_images = true;         // nih, csv: false leaves the images out; the files need not exist
   std::vector<std::string> table;  // columns that are inputs; empty: all (csv: all without another role)
 
-  // csv only; see CsvOptions.
+  std::string extra_table;  // nih: a CSV file that joins the table; see NihOptions
+
+  // csv only; see CsvOptions. (categorical_columns: extra_table, too.)
   std::string images;
   std::string id_column, patient_column, image_column, text_column, part_column;
   std::vector<std::string> categorical_columns;

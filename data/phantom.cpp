@@ -1,11 +1,13 @@
 #include "data/phantom.h"
 
+#include <cmath>
 #include <filesystem>
 
 #include "core/error.h"
 #include "core/file.h"
 #include "core/threads.h"
 #include "data/image.h"
+#include "data/phantom_clinical.h"
 #include "data/phantom_population.h"
 #include "data/phantom_render.h"
 
@@ -57,6 +59,33 @@ std::string boxes_of(const std::vector<Visit>& visits, const std::vector<std::ve
   return text;
 }
 
+std::string clinical_of(const std::vector<Visit>& visits, const Clinical& clinical) {
+  std::string text = "Image Index";
+  for (const Column& column : clinical.columns) text += "," + column.name;
+  text += "\n";
+  for (size_t row = 0; row < visits.size(); ++row) {
+    text += image_name(visits[row]);
+    for (const Column& column : clinical.columns) {
+      text += ",";
+      if (!column.numeric) text += column.categories[row];
+      if (column.numeric && !std::isnan(column.numbers[row])) text += fmt::format("{}", column.numbers[row]);
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+std::string truth_of(const Clinical& clinical) {
+  std::string text = "column,feature,label,direction\n";
+  for (const PlantedFeature& planted : clinical.planted) {
+    text += fmt::format("{},{},{},{}\n", planted.column, planted.feature,
+                        kPhantomFindings[static_cast<size_t>(planted.finding)],
+                        planted.higher ? "higher" : "lower");
+  }
+  for (const std::string& column : clinical.noise) text += column + ",,,\n";
+  return text;
+}
+
 std::string list_of(const std::vector<Visit>& visits, bool test) {
   std::string text;
   for (const Visit& visit : visits) {
@@ -88,6 +117,9 @@ void write_phantom(const std::string& directory, const PhantomOptions& options) 
   core::write_file((root / "BBox_List_2017.csv").string(), boxes_of(visits, boxes));
   core::write_file((root / "train_val_list.txt").string(), list_of(visits, false));
   core::write_file((root / "test_list.txt").string(), list_of(visits, true));
+  const Clinical clinical = draw_clinical(visits, options.seed);
+  core::write_file((root / "clinical.csv").string(), clinical_of(visits, clinical));
+  core::write_file((root / "features_truth.csv").string(), truth_of(clinical));
   core::write_file((root / "Data_Entry_2017.csv").string(), table_of(visits, options.size));
 }
 

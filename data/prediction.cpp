@@ -58,7 +58,13 @@ Dataset read_metadata(const DataOptions& options, const std::string& table) {
     csv.read_images = false;
     dataset = read_csv_folder(csv);
   } else if (options.format == "nih" || options.format == "phantom") {
-    dataset = read_nih_table(table, options.table);
+    NihOptions nih;
+    nih.columns = options.table;
+    nih.categorical = options.categorical_columns;
+    if (!options.extra_table.empty()) {
+      nih.extra_table = (fs::path(table).parent_path() / fs::path(options.extra_table).filename()).string();
+    }
+    dataset = read_nih_table(table, nih);
   } else {
     core::throw_input_error({table}, fmt::format("data of format {} has no table", options.format));
   }

@@ -12,8 +12,13 @@
 namespace medfusion::data {
 
 struct EncodedTable {
-  core::Tensor values;   // [n, F] f32; 0 where missing
+  core::Tensor values;   // [n, F] f32; where missing 0, or what imputation puts there
   core::Tensor missing;  // [n, F] bool
+};
+
+enum class Imputation : uint8_t {
+  none,
+  median  // numbers: the median of the training rows; categories: the most frequent one
 };
 
 // Features, in the order of the columns:
@@ -30,13 +35,27 @@ class TableEncoder {
   // Learns from `rows` of the columns. Throws core::Error for a row that does not exist, core::InputError for
   // a name in `log_columns` that is not that of a numeric column.
   static TableEncoder fit(const std::vector<Column>& columns, const std::vector<int64_t>& rows,
-                          const std::vector<std::string>& log_columns = {});
+                          const std::vector<std::string>& log_columns = {},
+                          Imputation imputation = Imputation::none);
 
   int64_t features() const { return static_cast<int64_t>(names_.size()); }
   const std::vector<std::string>& feature_names() const { return names_; }
 
   // All rows. Finds the columns by name; throws core::InputError where one is missing or of the other kind.
   EncodedTable encode(const std::vector<Column>& columns) const;
+  // `rows` rows of which nothing is known.
+  EncodedTable encode_missing(int64_t rows) const;
+
+  // The features as the table has them, each with one value per row: numbers in their own unit, categories as
+  // 0 and 1, NaN where missing. Throws as encode() does.
+  std::vector<std::vector<double>> raw_features(const std::vector<Column>& columns) const;
+  // What encode() makes of a raw value of a feature.
+  float encoded(int64_t feature, double raw) const;
+  // The place of the column that a feature comes from, among the columns fitted; its name; whether it is
+  // numeric.
+  int64_t column_of(int64_t feature) const { return owners_[static_cast<size_t>(feature)]; }
+  const std::string& column_name(int64_t feature) const { return source_of(feature).name; }
+  bool numeric(int64_t feature) const { return source_of(feature).numeric; }
 
   nlohmann::json to_json() const;
   // Throws core::InputError naming `file` where the content is not that of to_json().
@@ -50,17 +69,25 @@ class TableEncoder {
     double mean = 0.0;
     double scale = 0.0;                   // the standard deviation; 0 for a constant
     std::vector<std::string> categories;  // ascending
+    double fill = 0.0;                    // the median, or the place of the most frequent category
     double transformed(double value) const;
+    float encoded(double raw) const;
     int64_t width() const { return categories.size() > 2 ? static_cast<int64_t>(categories.size()) : 1; }
   };
   void name_features();
   static Source fit_numeric(const Column& column, const std::vector<int64_t>& rows, bool log);
   static Source fit_categorical(const Column& column, const std::vector<int64_t>& rows);
-  static void encode_cell(const Source& source, const Column& column, size_t row, float* values,
-                          bool* missing);
+  const Source& source_of(int64_t feature) const {
+    return sources_[static_cast<size_t>(owners_[static_cast<size_t>(feature)])];
+  }
+  static const Column& find(const std::vector<Column>& columns, const Source& source);
+  static void read_cell(const Source& source, const Column& column, size_t row, double* values);
+  static void fill_in(const Source& source, float* values);
 
   std::vector<Source> sources_;
   std::vector<std::string> names_;
+  std::vector<int64_t> owners_;  // of each feature, its source
+  Imputation imputation_ = Imputation::none;
 };
 
 }  // namespace medfusion::data

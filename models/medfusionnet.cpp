@@ -1,5 +1,6 @@
 #include "models/medfusionnet.h"
 
+#include <cmath>
 #include <limits>
 
 #include "core/random.h"
@@ -52,7 +53,7 @@ MedFusionNet::MedFusionNet(const NetworkOptions& options) : options_(options) {
       add_child("image_tokens", *image_tokens_);
     }
     if (options.table_features > 0) {
-      table_tokens_ = std::make_unique<TableTokens>(options.table_features, dim, dtype);
+      table_tokens_ = std::make_unique<TableTokens>(options.table_features, options.table_bins, dim, dtype);
       add_child("table_tokens", *table_tokens_);
     }
     if (options.vocabulary > 0) {
@@ -168,11 +169,12 @@ Prepared MedFusionNet::prepare(const Inputs& inputs, Context& context) const {
   if (table_tokens_) {
     const Shape column{batch, options_.table_features, 1};
     result.table = inputs.table.to(options_.dtype).reshape(column);
+    result.table_bins = table_tokens_->bin_rows(inputs.table_bins, inputs.table_missing);
     result.table_keys = present.table.reshape({batch, 1});
     if (inputs.table_missing.defined()) {
       result.table = result.table.clone();
       for (int64_t i = 0; i < result.table.numel(); ++i) {
-        if (!inputs.table_missing.data<bool>()[i]) continue;
+        if (!inputs.table_missing.data<bool>()[i] || !std::isnan(result.table.at(i))) continue;
         core::visit_dtype(options_.dtype,
                           [&](auto type) { result.table.data<decltype(type)>()[i] = decltype(type){}; });
       }
@@ -227,7 +229,7 @@ Variable MedFusionNet::attend(const Prepared& batch, const std::map<int64_t, Var
   int64_t table_begin = 0;
   for (const Variable& tokens : sequence) table_begin += tokens.size(1);
   if (table_tokens_) {
-    sequence.push_back(table_tokens_->forward(batch.table, batch.table_missing));
+    sequence.push_back(table_tokens_->forward(batch.table, batch.table_missing, batch.table_bins));
     keys.push_back(batch.table_keys);
   }
   if (text_tokens_) {

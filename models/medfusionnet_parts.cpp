@@ -22,7 +22,8 @@ using layers::Context;
 using layers::Init;
 
 std::vector<Tensor*> Prepared::all() {
-  return {&images, &table, &table_missing, &tokens, &image_keys, &table_keys, &text_keys, &gate_bias};
+  return {&images,     &table,      &table_missing, &table_bins, &tokens,
+          &image_keys, &table_keys, &text_keys,     &gate_bias};
 }
 
 Prepared Prepared::to(core::Device device) const {
@@ -124,15 +125,43 @@ Variable MedFusionNet::ImageTokens::forward(const std::map<int64_t, Variable>& l
   return parts.size() == 1 ? parts.front() : layers::concat(parts, 1);
 }
 
-MedFusionNet::TableTokens::TableTokens(int64_t features, int64_t dim, core::DType dtype)
+MedFusionNet::TableTokens::TableTokens(int64_t features, const std::vector<int64_t>& bins, int64_t dim,
+                                       core::DType dtype)
     : weight_(add_parameter("weight", {features, dim}, Init::normal(0.2), dtype)),
       bias_(add_parameter("bias", {features, dim}, Init::normal(0.02), dtype)),
-      missing_(add_parameter("missing", {features, dim}, Init::normal(0.02), dtype)) {}
+      missing_(add_parameter("missing", {features, dim}, Init::normal(0.02), dtype)) {
+  if (bins.empty()) return;
+  first_bin_.push_back(1);
+  for (const int64_t count : bins) first_bin_.push_back(first_bin_.back() + count);
+  bin_ = add_parameter("bin", {first_bin_.back(), dim}, Init::normal(0.02), dtype);
+}
 
-Variable MedFusionNet::TableTokens::forward(const Tensor& values, const Tensor& missing) const {
-  const Variable known = layers::mul(Variable(values), weight_);
-  if (!missing.defined()) return layers::add(known, bias_);
-  return layers::add(layers::add(known, layers::mul(Variable(missing), missing_)), bias_);
+// Which rows of `bin` the bins are; missing may be undefined.
+Tensor MedFusionNet::TableTokens::bin_rows(const Tensor& bins, const Tensor& missing) const {
+  if (first_bin_.empty()) return {};
+  const auto features = static_cast<int64_t>(first_bin_.size()) - 1;
+  MEDFUSION_CHECK(
+      bins.defined() && bins.dtype() == core::DType::i64 && bins.rank() == 2 && bins.size(1) == features,
+      "table tokens: expected the bins of {} features, [batch, {}] i64", features, features);
+  const Tensor rows = Tensor::zeros(bins.shape(), core::DType::i64);
+  for (int64_t i = 0; i < rows.numel(); ++i) {
+    if (missing.defined() && missing.data<bool>()[i]) continue;
+    const auto feature = static_cast<size_t>(i % features);
+    const int64_t bin = bins.data<int64_t>()[i];
+    const int64_t count = first_bin_[feature + 1] - first_bin_[feature];
+    MEDFUSION_CHECK(bin >= 0 && bin < count, "table tokens: bin {} of feature {} with {} bins", bin, feature,
+                    count);
+    rows.data<int64_t>()[i] = first_bin_[feature] + bin;
+  }
+  return rows;
+}
+
+Variable MedFusionNet::TableTokens::forward(const Tensor& values, const Tensor& missing,
+                                            const Tensor& bins) const {
+  Variable token = layers::mul(Variable(values), weight_);
+  if (missing.defined()) token = layers::add(token, layers::mul(Variable(missing), missing_));
+  token = layers::add(token, bias_);
+  return bin_.defined() ? layers::add(token, layers::embedding(bin_, bins)) : token;
 }
 
 MedFusionNet::TextTokens::TextTokens(int64_t vocabulary, int64_t length, int64_t dim, core::DType dtype)

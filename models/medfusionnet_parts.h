@@ -48,14 +48,23 @@ class MedFusionNet::ImageTokens : public layers::Module {
 // The fixed position code of a height x width grid: [height * width, dim].
 core::Tensor position_code(int64_t height, int64_t width, int64_t dim, core::DType dtype);
 
-// values [B, T, 1], missing [B, T, 1] (0 or 1) or undefined -> [B, T, D].
+// values [B, T, 1], missing [B, T, 1] (0 or 1) or undefined, bins [B, T] as bin_rows() gives them, or
+// undefined
+// -> [B, T, D].
 class MedFusionNet::TableTokens : public layers::Module {
  public:
-  TableTokens(int64_t features, int64_t dim, core::DType dtype);
-  core::Variable forward(const core::Tensor& values, const core::Tensor& missing) const;
+  // bins: of each feature; empty: none.
+  TableTokens(int64_t features, const std::vector<int64_t>& bins, int64_t dim, core::DType dtype);
+  core::Variable forward(const core::Tensor& values, const core::Tensor& missing,
+                         const core::Tensor& bins) const;
+  // bins [B, T] i64, each counting from 0, missing [B, T] bool or undefined -> rows of the parameter `bin`,
+  // on the host; undefined where there is none.
+  core::Tensor bin_rows(const core::Tensor& bins, const core::Tensor& missing) const;
 
  private:
   core::Variable weight_, bias_, missing_;
+  core::Variable bin_;              // [1 + bins of all features, D], row 0 where missing; undefined: none
+  std::vector<int64_t> first_bin_;  // row of bin_ where each feature's bins start, and the end
 };
 
 // ids [B, W] i64 on the device of the parameters -> [B, W, D].

@@ -21,6 +21,13 @@ void check_medfusionnet(const NetworkOptions& o) {
       refuse(fmt::format("token_levels: expected levels from 2 to 5, got {}", level));
   }
   if (o.image && o.attention_branch && o.token_levels.empty()) refuse("token_levels: at least one level");
+  if (!o.table_bins.empty() && static_cast<int64_t>(o.table_bins.size()) != o.table_features) {
+    refuse(fmt::format("table_bins: expected {}, one per feature, got {}", o.table_features,
+                       o.table_bins.size()));
+  }
+  for (const int64_t bins : o.table_bins) {
+    if (bins < 1) refuse(fmt::format("table_bins: expected at least one bin, got {}", bins));
+  }
   if (o.dim % 4 != 0) refuse(fmt::format("dim: expected a multiple of 4, got {}", o.dim));
   if (o.dim % o.heads != 0) refuse(fmt::format("dim {} is not divisible by heads {}", o.dim, o.heads));
 }

@@ -15,18 +15,20 @@ namespace medfusion::models {
 struct Inputs {
   core::Tensor images;         // [B, H, W, channels] floating
   core::Tensor image_present;  // [B] bool; undefined: all present
-  core::Tensor table;          // [B, T] floating, 0 where missing
+  core::Tensor table;          // [B, T] floating; NaN only where missing, and then read as 0
   core::Tensor table_missing;  // [B, T] bool; undefined: none missing
   core::Tensor table_present;  // [B] bool; undefined: all present
   core::Tensor tokens;         // [B, W] i64, 0 is padding
+  core::Tensor table_bins;     // [B, T] i64, below table_bins of the options, which it goes with
 };
 
 // A batch after all work that belongs to the host: conversions, masks, modality dropout. What is left to do
 // is work of the device alone, which can be captured as a graph. Undefined what the network does not read.
 struct Prepared {
   core::Tensor images;         // [B, H, W, channels]
-  core::Tensor table;          // [B, T, 1] of the network's dtype, 0 where missing
+  core::Tensor table;          // [B, T, 1] of the network's dtype
   core::Tensor table_missing;  // [B, T, 1] of the network's dtype: 0 or 1
+  core::Tensor table_bins;     // [B, T] i64, rows of the bins' embedding
   core::Tensor tokens;         // [B, W] i64, within the vocabulary
   core::Tensor image_keys;     // [B, 1] bool: the sample's image may be attended to
   core::Tensor table_keys;     // [B, 1] bool
@@ -66,6 +68,7 @@ struct NetworkOptions {
   double dropout = 0.0;
   double modality_dropout = 0.0;  // chance, in training, that a sample's table (or text, or image) is hidden
   core::Tensor selection;         // [labels, T] bool: the features stage one chose per label; undefined: all
+  std::vector<int64_t> table_bins;  // bins of each of the T features; empty: tokens carry no bin
 };
 
 // What the network computes of the image before it looks at anything else: C2..C5, and P2..P5 where there is

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "data/roc.h"
 
 namespace medfusion::optim {
 namespace {
@@ -92,16 +93,16 @@ MetricValue ratio(int64_t part, int64_t whole) {
 
 MetricValue auroc_of(const Ranking& ranking) {
   if (const std::string why = ranking.obstacle(); !why.empty()) return MetricValue::undefined(why);
-  int64_t twice_area = 0;  // twice the pairs in the right order, a tie counting once
+  std::vector<data::ScoreGroup> groups;
   int64_t positives_above = 0;
   int64_t negatives_above = 0;
-  ranking.for_each_threshold([&](double, int64_t true_positives, int64_t false_positives) {
-    twice_area += (positives_above + true_positives) * (false_positives - negatives_above);
+  ranking.for_each_threshold([&](double score, int64_t true_positives, int64_t false_positives) {
+    groups.push_back({score, true_positives - positives_above, false_positives - negatives_above});
     positives_above = true_positives;
     negatives_above = false_positives;
   });
-  return MetricValue::of(static_cast<double>(twice_area) / (2.0 * static_cast<double>(ranking.positives) *
-                                                            static_cast<double>(ranking.negatives)));
+  std::reverse(groups.begin(), groups.end());
+  return MetricValue::of(data::auroc(groups));
 }
 
 MetricValue average_precision_of(const Ranking& ranking) {

@@ -8,7 +8,8 @@ namespace medfusion::optim {
 using core::Tensor;
 
 models::Inputs to_inputs(const data::Batch& batch) {
-  return {batch.images, batch.image_present, batch.table, batch.table_missing, {}, batch.tokens};
+  return {batch.images, batch.image_present, batch.table,     batch.table_missing,
+          {},           batch.tokens,        batch.table_bins};
 }
 
 Tensor to_probabilities(const Tensor& logits, Output output) {

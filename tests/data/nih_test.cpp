@@ -57,6 +57,37 @@ TEST(Nih, ReadsLabelsTableTextAndImages) {
   EXPECT_EQ(data.images->read(1).shape(), (core::Shape{2, 3, 1}));
 }
 
+TEST(Nih, AnotherTableJoinsByImage) {
+  const TemporaryFolder folder;
+  write_data(folder, row("a.png", "Mass", "0,1,58,M,PA") + row("b.png", "No Finding", "0,2,60,F,AP"), {});
+  const auto read = [&](const std::string& extra, const std::vector<std::string>& columns = {}) {
+    NihOptions options{folder.path(), {}, 0, false, columns};
+    options.extra_table = folder.write("extra.csv", extra);
+    options.categorical = {"stage"};
+    return read_nih(options);
+  };
+  const Dataset data = read("crp,Image Index,smoker,stage\n1.5,b.png,yes,2\n9,other.png,no,3\n?,a.png,,1\n");
+  ASSERT_EQ(data.columns.size(), 7U);
+  EXPECT_EQ(data.columns[4].name, "crp");
+  EXPECT_TRUE(std::isnan(data.columns[4].numbers[0]));
+  EXPECT_EQ(data.columns[4].numbers[1], 1.5);
+  EXPECT_THAT(data.columns[5].categories, ElementsAre("", "yes"));
+  EXPECT_FALSE(data.columns[6].numeric);
+  EXPECT_THAT(data.columns[6].categories, ElementsAre("1", "2"));
+  EXPECT_EQ(data.texts[0], "first image of a male patient in the fifties, posteroanterior view");
+  const Dataset chosen = read("Image Index,crp\na.png,1\nb.png,2\n", {"crp", "sex"});
+  ASSERT_EQ(chosen.columns.size(), 2U);
+  EXPECT_EQ(chosen.columns[0].name, "crp");
+  EXPECT_NE(chosen.hash, read("Image Index,crp\na.png,1\nb.png,3\n", {"crp", "sex"}).hash);
+  const auto error = [&](const std::string& extra) { return input_error([&] { read(extra); }); };
+  EXPECT_THAT(error("Image Index,crp\na.png,1\n"), HasSubstr("extra.csv: expected a row for image b.png"));
+  EXPECT_THAT(error("Image Index,crp\na.png,1\nb.png,1\na.png,2\n"),
+              HasSubstr("extra.csv:4:1: expected each image once"));
+  EXPECT_THAT(error("Image Index,age\na.png,1\nb.png,1\n"),
+              HasSubstr("extra.csv:1:13: the table has this column already"));
+  EXPECT_THAT(error("image,age\na.png,1\nb.png,1\n"), HasSubstr("Image Index"));
+}
+
 TEST(Nih, TableAndTextHoldTheColumnsAskedFor) {
   const TemporaryFolder folder;
   write_data(folder, row("a.png", "Edema|Mass", "0,1,058Y,M,PA"), {});

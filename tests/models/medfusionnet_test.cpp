@@ -146,6 +146,63 @@ void compare_steps(DType dtype, double tolerance, double gradient_tolerance) {
 TEST(MedFusionNet, ThreeAdamWStepsMatchPyTorchInDouble) { compare_steps(DType::f64, 1e-6, 1e-6); }
 TEST(MedFusionNet, ThreeAdamWStepsMatchPyTorchInFloat) { compare_steps(DType::f32, 5e-5, 1e-3); }
 
+Tensor parameter_of(const Network& network, const std::string& name) {
+  for (const auto& [each, parameter] : network.parameters()) {
+    if (each == name) return parameter.value();
+  }
+  throw core::Error("no parameter " + name);
+}
+
+// A bin adds its embedding to the token; a missing value has the bin of missing ones.
+TEST(MedFusionNet, TokensCarryTheirBins) {
+  const layers::Fixture fixture("medfusionnet_tiny");
+  Inputs inputs = inputs_of(fixture, DType::f64);
+  const int64_t batch = inputs.table.size(0);
+  const auto logits = [&](const Network& network) {
+    layers::Context context;
+    return network.forward(inputs, context).value();
+  };
+  const auto plain = make_network(tiny(DType::f64));
+  fill_module(*plain);
+  NetworkOptions options = tiny(DType::f64);
+  options.table_bins = {3, 1, 1, 1, 1, 2};
+  const auto binned = make_network(options);
+  fill_module(*binned);
+  const Tensor embedding = parameter_of(*binned, "table_tokens.bin");
+  ASSERT_EQ(embedding.shape(), (core::Shape{10, 32}));
+  // With zero embeddings nothing changes.
+  inputs.table_bins = Tensor::zeros({batch, 6}, DType::i64);
+  embedding.fill(0.0);
+  layers::expect_close(logits(*binned), logits(*plain), 1e-12, "zero bins");
+  // Adding e to the rows of feature 0's last bin is adding e to its bias, where its value is known.
+  for (int64_t b = 0; b < batch; ++b) inputs.table_bins.data<int64_t>()[b * 6] = 2;
+  for (int64_t b = 0; b < batch; ++b) inputs.table_missing.data<bool>()[b * 6] = false;
+  for (int64_t b = 0; b < batch; ++b) {
+    if (std::isnan(inputs.table.at(b * 6))) inputs.table.data<double>()[b * 6] = 0.5;
+  }
+  const Tensor before = logits(*plain);
+  const Tensor bias = parameter_of(*plain, "table_tokens.bias");
+  for (int64_t i = 0; i < 32; ++i) {
+    const double e = 0.1 * static_cast<double>(i - 10);
+    embedding.data<double>()[3 * 32 + i] = e;
+    bias.data<double>()[i] += e;
+  }
+  layers::expect_close(logits(*binned), logits(*plain), 1e-12, "the last bin of feature 0");
+  double change = 0.0;
+  for (int64_t i = 0; i < before.numel(); ++i) change += std::abs(before.at(i) - logits(*plain).at(i));
+  EXPECT_GT(change, 1e-3);
+  // Missing values take row 0 whatever their bin.
+  for (int64_t b = 0; b < batch; ++b) inputs.table_missing.data<bool>()[b * 6] = true;
+  const Tensor missing = logits(*binned);
+  for (int64_t b = 0; b < batch; ++b) inputs.table_bins.data<int64_t>()[b * 6] = 0;
+  layers::expect_close(logits(*binned), missing, 0.0, "missing");
+  embedding.data<double>()[5] += 1.0;
+  EXPECT_NE(logits(*binned).at(0), missing.at(0));
+  inputs.table_bins.data<int64_t>()[5] = 2;
+  inputs.table_missing.data<bool>()[5] = false;
+  EXPECT_THROW(logits(*binned), core::Error);
+}
+
 TEST(MedFusionNet, OptionsThatDoNotFitAreRefused) {
   const auto refused = [](const Change& change) {
     NetworkOptions options = tiny(DType::f32);
@@ -157,6 +214,8 @@ TEST(MedFusionNet, OptionsThatDoNotFitAreRefused) {
   refused([](NetworkOptions& o) { o.token_levels = {6}; });
   refused([](NetworkOptions& o) { o.dim = 30; });
   refused([](NetworkOptions& o) { o.name = "resnet"; });
+  refused([](NetworkOptions& o) { o.table_bins = {2, 2}; });
+  refused([](NetworkOptions& o) { o.table_bins = {2, 2, 2, 0, 2, 2}; });
 }
 
 TEST(MedFusionNet, ModalityDropoutNeverHidesEverything) {

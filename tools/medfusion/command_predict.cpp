@@ -38,16 +38,8 @@ void predict(const PredictOptions& options) {
   data::EncodedRows encoded;
   if (!options.table.empty()) {
     encoded = trained.preprocessing.encode(dataset);
-  } else {  // everything that is not the image is missing
-    if (trained.preprocessing.table) {
-      const int64_t features = trained.preprocessing.table->features();
-      encoded.table = core::Tensor::zeros({dataset.size(), features});
-      encoded.table_missing = core::Tensor::full({dataset.size(), features}, 1.0, core::DType::boolean);
-    }
-    if (trained.preprocessing.text) {
-      encoded.tokens =
-          core::Tensor::zeros({dataset.size(), trained.preprocessing.text->max_length()}, core::DType::i64);
-    }
+  } else {
+    encoded = trained.preprocessing.encode_missing(dataset.size());
   }
   std::vector<int64_t> rows(static_cast<size_t>(dataset.size()));
   std::iota(rows.begin(), rows.end(), int64_t{0});

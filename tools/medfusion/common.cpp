@@ -42,6 +42,7 @@ void add_commands(CLI::App& program, Action& action) {
   add_predict_command(program, action);
   add_cv_command(program, action);
   add_report_command(program, action);
+  add_features_command(program, action);
   add_info_command(program, action);
   add_kernels_command(program, action);
 }

@@ -64,6 +64,7 @@ void add_eval_command(CLI::App& program, Action& action);
 void add_predict_command(CLI::App& program, Action& action);
 void add_cv_command(CLI::App& program, Action& action);
 void add_report_command(CLI::App& program, Action& action);
+void add_features_command(CLI::App& program, Action& action);
 void add_info_command(CLI::App& program, Action& action);
 void add_kernels_command(CLI::App& program, Action& action);
 

@@ -39,6 +39,7 @@ struct DataConfig {
 
   std::vector<std::string> table;
   std::vector<std::string> log_columns;
+  std::string extra_table;
   int64_t text_length = 16;
   int64_t text_min_count = 2;
 
@@ -59,6 +60,18 @@ struct AugmentConfig {
   double contrast = 0.15;
   double gamma = 0.15;
   double horizontal_flip = 0.0;
+};
+
+struct FeaturesConfig {
+  std::string mode = "all";
+  int64_t top_n = 8;
+  std::string score = "auroc";
+  double alpha = 0.05;
+  int64_t bootstrap = 100;
+  std::string discretize = "auto";
+  int64_t bins = 4;
+  std::vector<std::string> cuts;
+  std::string impute = "none";
 };
 
 struct ModelConfig {
@@ -139,6 +152,7 @@ struct Config {
   int64_t threads = 0;
   DataConfig data;
   AugmentConfig augment;
+  FeaturesConfig features;
   ModelConfig model;
   TrainConfig train;
   CalibrationConfig calibration;
@@ -170,6 +184,7 @@ class ConfigBuilder {
   void check_labels() const;
   void check_data() const;
   void check_images() const;
+  void check_features() const;
   void check_model() const;
   void check_train() const;
   void check_evaluation() const;
@@ -191,6 +206,9 @@ std::filesystem::path data_root(const Config& config);
 
 // A file named by a data.* key: as it is where absolute, else below data_root().
 std::filesystem::path data_path(const Config& config, const std::string& name);
+
+// The column and the cuts of a text of features.cuts; nothing where it is none.
+std::optional<std::pair<std::string, std::vector<double>>> parse_cuts(const std::string& text);
 
 // The number of folds to draw where data.folds is one; nothing where it names a file.
 std::optional<int64_t> fold_count(const Config& config);

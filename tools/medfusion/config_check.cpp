@@ -2,12 +2,32 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <functional>
 #include <set>
+#include <sstream>
 
 #include "tools/medfusion/config.h"
 
 namespace medfusion::tools {
+
+std::optional<std::pair<std::string, std::vector<double>>> parse_cuts(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  if (colon == 0 || colon == std::string::npos) return std::nullopt;
+  std::pair<std::string, std::vector<double>> result{text.substr(0, colon), {}};
+  std::istringstream words(text.substr(colon + 1));
+  for (std::string word; words >> word;) {
+    double cut = 0.0;
+    const char* const end = word.data() + word.size();
+    const auto parsed = std::from_chars(word.data(), end, cut);
+    const bool rises = result.second.empty() || cut > result.second.back();
+    if (parsed.ec != std::errc() || parsed.ptr != end || !std::isfinite(cut) || !rises) return std::nullopt;
+    result.second.push_back(cut);
+  }
+  if (result.second.empty()) return std::nullopt;
+  return result;
+}
 
 // At the place where the first of the keys was given that was given at all; the message is about the first.
 void ConfigBuilder::require(bool condition, const std::vector<std::string>& keys,
@@ -51,6 +71,8 @@ void ConfigBuilder::check_data() const {
     return;
   }
   const bool nih = data.format == "nih" || data.format == "phantom";
+  require(nih || data.extra_table.empty(), {"data.extra_table", "data.format"},
+          fmt::format("expected data.format = \"nih\" or \"phantom\" with it, got \"{}\"", data.format));
   require(!data.root.empty(), {"data.root"}, "expected the folder of the data, got nothing");
   require(nih || !data.file.empty(), {"data.file", "data.format"}, "expected a file name, got nothing");
   require(data.split != "own" || !nih, {"data.split", "data.format"},
@@ -85,6 +107,21 @@ void ConfigBuilder::check_images() const {
   };
   require(fits(data.mean), {"data.mean", "data.channels"}, message(data.mean.size()));
   require(fits(data.std), {"data.std", "data.channels"}, message(data.std.size()));
+}
+
+void ConfigBuilder::check_features() const {
+  const FeaturesConfig& features = config_.features;
+  for (const std::string& text : features.cuts) {
+    const auto cuts = parse_cuts(text);
+    require(cuts.has_value(), {"features.cuts"},
+            fmt::format("expected a column, a colon and ascending numbers such as \"age: 40 60\", got '{}'",
+                        text));
+  }
+  require(features.discretize != "cuts" || !features.cuts.empty(), {"features.cuts", "features.discretize"},
+          "expected cuts for features.discretize = \"cuts\", got none");
+  require(features.mode != "none" || config_.model.modalities.image || config_.model.modalities.text,
+          {"features.mode", "model.modalities.image"},
+          "expected \"top_n\" or \"all\", for the network reads nothing but the table");
 }
 
 void ConfigBuilder::check_model() const {
@@ -139,6 +176,7 @@ Config ConfigBuilder::build() const {
   check_labels();
   check_data();
   check_images();
+  check_features();
   check_model();
   check_train();
   check_evaluation();

@@ -86,6 +86,10 @@ std::vector<ConfigKey> data_keys() {
        "of these alone), `csv` every column without another role."},
       {KEY(data.log_columns), any(),
        "Numeric table columns read as sign(x) log(1 + |x|), such as counts with a wide range."},
+      {KEY(data.extra_table), any(),
+       "`nih`, `phantom`: CSV file with a column `Image Index` and a row for each image, whose other columns "
+       "join "
+       "the table. `medfusion predict` reads the file of this name beside its `--table`."},
       {KEY(data.text_length), between(1, 4096), "Words of text that the network reads; the rest is cut."},
       {KEY(data.text_min_count), at_least(1),
        "A word is in the vocabulary where the training part has it at least this often."},
@@ -98,7 +102,8 @@ std::vector<ConfigKey> data_keys() {
       {KEY(data.part_column), any(),
        "`csv`: column of the part (train, val, test) for `data.split = \"own\"`."},
       {KEY(data.categorical_columns), any(),
-       "`csv`: table columns that are categories although they hold numbers; columns that hold text are so "
+       "`csv`, `data.extra_table`: table columns that are categories although they hold numbers; columns "
+       "that hold text are so "
        "anyway."},
   };
 }
@@ -116,6 +121,36 @@ std::vector<ConfigKey> augment_keys() {
       {KEY(augment.gamma), between(0, 5), "Pixels are raised to a power e^g, g in [-gamma, gamma]."},
       {KEY(augment.horizontal_flip), between(0, 1),
        "Probability of mirroring left to right; off, because the heart lies on the left."},
+  };
+}
+
+std::vector<ConfigKey> features_keys() {
+  return {
+      {KEY(features.mode), one_of({"top_n", "all", "none"}),
+       "The table's features in the network (docs/features.md): `top_n` (each label sees those that stage "
+       "one "
+       "selected for it), `all` (every label sees all), `none` (the network does not read the table)."},
+      {KEY(features.top_n), between(1, 4096), "Features that stage one selects per label, at most."},
+      {KEY(features.score), one_of({"auroc", "youden", "chi_square", "information_gain"}),
+       "What features are ranked by, and what their threshold maximizes; with `auroc` the threshold "
+       "maximizes "
+       "Youden's J."},
+      {KEY(features.alpha), between(0, 1),
+       "Highest false-discovery rate (Benjamini-Hochberg) of the features selected for a label; 1 lets all "
+       "pass. A label for which none passes selects none."},
+      {KEY(features.bootstrap), between(0, 100000),
+       "Resamples of the training patients that show how stable the selection is."},
+      {KEY(features.discretize), one_of({"auto", "none", "mdl", "quantile", "cuts"}),
+       "Bins of numeric features, which the tokens then carry: `mdl` (Fayyad and Irani, by entropy and "
+       "description length), `quantile` (`features.bins` of equal size), `cuts` (`features.cuts`), `none`; "
+       "`auto` is `mdl` with `features.mode = \"top_n\"` and else `none`."},
+      {KEY(features.bins), between(1, 64), "Bins of `quantile`."},
+      {KEY(features.cuts), any(),
+       "Cuts of `cuts`, one text per column, such as \"age: 40 60\"; a value at a cut is in the upper bin."},
+      {KEY(features.impute), one_of({"none", "median"}),
+       "What a missing value is read as, beside the token of its being missing: `none` (0, the mean), "
+       "`median` "
+       "(of the training part; of categories the most frequent)."},
   };
 }
 
@@ -312,8 +347,8 @@ std::string ConfigKey::default_value() const {
 const std::vector<ConfigKey>& config_keys() {
   static const std::vector<ConfigKey> keys = [] {
     std::vector<ConfigKey> all;
-    for (const auto& section :
-         {general_keys(), data_keys(), augment_keys(), model_keys(), train_keys(), evaluation_keys()}) {
+    for (const auto& section : {general_keys(), data_keys(), augment_keys(), features_keys(), model_keys(),
+                                train_keys(), evaluation_keys()}) {
       all.insert(all.end(), section.begin(), section.end());
     }
     return all;

@@ -1,5 +1,8 @@
 #include "tools/medfusion/options.h"
 
+#include <algorithm>
+#include <iterator>
+
 namespace medfusion::tools {
 namespace {
 
@@ -25,6 +28,7 @@ data::DataOptions to_data_options(const Config& config) {
   to.min_positives = from.min_positives;
   to.read_images = config.model.modalities.image;
   to.table = from.table;
+  to.extra_table = path_or_empty(config, from.extra_table);
   to.images = path_or_empty(config, from.images);
   to.id_column = from.id_column;
   to.patient_column = from.patient_column;
@@ -61,6 +65,30 @@ data::AugmentOptions to_augment_options(const Config& config) {
   to.contrast = from.contrast;
   to.gamma = from.gamma;
   to.horizontal_flip = from.horizontal_flip;
+  return to;
+}
+
+data::FeatureOptions to_feature_options(const Config& config) {
+  const FeaturesConfig& from = config.features;
+  data::FeatureOptions to;
+  const auto score = std::find(std::begin(data::kFeatureScores), std::end(data::kFeatureScores), from.score);
+  MEDFUSION_CHECK(score != std::end(data::kFeatureScores), "features.score: '{}'", from.score);
+  to.score = static_cast<data::FeatureScore>(score - std::begin(data::kFeatureScores));
+  to.top_n = from.top_n;
+  to.alpha = from.alpha;
+  to.bootstrap = from.bootstrap;
+  to.seed = static_cast<uint64_t>(config.seed);
+  const bool mdl = from.discretize == "mdl" || (from.discretize == "auto" && from.mode == "top_n");
+  to.discretize = mdl                             ? data::Discretization::mdl
+                  : from.discretize == "quantile" ? data::Discretization::quantile
+                  : from.discretize == "cuts"     ? data::Discretization::cuts
+                                                  : data::Discretization::none;
+  to.bins = from.bins;
+  for (const std::string& text : from.cuts) {
+    const auto cuts = parse_cuts(text);
+    MEDFUSION_CHECK(cuts.has_value(), "features.cuts: '{}'", text);
+    to.cuts.push_back({cuts->first, cuts->second});
+  }
   return to;
 }
 

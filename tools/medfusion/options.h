@@ -1,6 +1,7 @@
 // From the configuration to the options of the parts it configures.
 #pragma once
 
+#include "data/feature_selection.h"
 #include "data/loader.h"
 #include "data/open.h"
 #include "tools/medfusion/config.h"
@@ -14,6 +15,9 @@ data::DataOptions to_data_options(const Config& config);
 data::ImageFormat to_image_format(const Config& config);
 
 data::AugmentOptions to_augment_options(const Config& config);
+
+// features.* for stage one; `auto` is resolved.
+data::FeatureOptions to_feature_options(const Config& config);
 
 // training: shuffled and augmented; else in order and as they are.
 data::LoaderOptions to_loader_options(const Config& config, bool training);

@@ -51,8 +51,18 @@ Preprocessing Preprocessing::fit(const Config& config, const data::Dataset& data
                                  const std::vector<int64_t>& rows) {
   Preprocessing result;
   if (config.model.name != "medfusionnet") return result;
-  if (config.model.modalities.table && !dataset.columns.empty()) {
-    result.table = data::TableEncoder::fit(dataset.columns, rows, config.data.log_columns);
+  const FeaturesConfig& features = config.features;
+  if (config.model.modalities.table && features.mode != "none" && !dataset.columns.empty()) {
+    result.table = data::TableEncoder::fit(
+        dataset.columns, rows, config.data.log_columns,
+        features.impute == "median" ? data::Imputation::median : data::Imputation::none);
+    const data::FeatureOptions options = to_feature_options(config);
+    result.stage_one = data::StageOne::fit(*result.table, dataset, rows, options);
+    if (features.mode == "top_n") {
+      result.selection = data::TableSelection::selected(*result.stage_one, *result.table);
+    } else if (options.discretize != data::Discretization::none) {
+      result.selection = data::TableSelection::all(*result.stage_one, *result.table);
+    }
   }
   if (config.model.modalities.text && !dataset.texts.empty()) {
     result.text =
@@ -63,11 +73,7 @@ Preprocessing Preprocessing::fit(const Config& config, const data::Dataset& data
 
 data::EncodedRows Preprocessing::encode(const data::Dataset& dataset) const {
   data::EncodedRows encoded;
-  if (table) {
-    const data::EncodedTable rows = table->encode(dataset.columns);
-    encoded.table = rows.values;
-    encoded.table_missing = rows.missing;
-  }
+  if (table) put_table(table->encode(dataset.columns), encoded);
   if (text) {
     const bool present = !dataset.texts.empty();
     encoded.tokens = text->encode(present ? dataset.texts : std::vector<std::string>(dataset.ids.size()));
@@ -75,9 +81,36 @@ data::EncodedRows Preprocessing::encode(const data::Dataset& dataset) const {
   return encoded;
 }
 
+data::EncodedRows Preprocessing::encode_missing(int64_t rows) const {
+  data::EncodedRows encoded;
+  if (table) put_table(table->encode_missing(rows), encoded);
+  if (text) encoded.tokens = Tensor::zeros({rows, text->max_length()}, core::DType::i64);
+  return encoded;
+}
+
+int64_t Preprocessing::table_features() const {
+  return selection ? selection->features() : table ? table->features() : 0;
+}
+
+// The part of the rows that becomes tokens.
+void Preprocessing::put_table(const data::EncodedTable& rows, data::EncodedRows& encoded) const {
+  if (table_features() == 0) return;
+  if (!selection) {
+    encoded.table = rows.values;
+    encoded.table_missing = rows.missing;
+    return;
+  }
+  const data::SelectedTable selected = selection->apply(rows);
+  encoded.table = selected.values;
+  encoded.table_missing = selected.missing;
+  encoded.table_bins = selected.bins;
+}
+
 nlohmann::ordered_json Preprocessing::to_json() const {
   nlohmann::ordered_json json;
   json["table"] = table ? nlohmann::ordered_json(table->to_json()) : nlohmann::ordered_json();
+  json["features"] =
+      selection ? nlohmann::ordered_json(selection->to_json(*table)) : nlohmann::ordered_json();
   json["text"] = text ? nlohmann::ordered_json(text->to_json()) : nlohmann::ordered_json();
   json["thresholds"] = nlohmann::ordered_json::array();
   for (const auto& threshold : thresholds) {
@@ -99,6 +132,10 @@ Preprocessing Preprocessing::from_json(const nlohmann::ordered_json& json, const
   try {
     if (!json.at("table").is_null()) {
       result.table = data::TableEncoder::from_json(nlohmann::json::parse(json.at("table").dump()), file);
+    }
+    if (result.table && json.contains("features") && !json.at("features").is_null()) {
+      result.selection = data::TableSelection::from_json(nlohmann::json::parse(json.at("features").dump()),
+                                                         *result.table, file);
     }
     if (!json.at("text").is_null()) {
       result.text = data::Tokenizer::from_json(nlohmann::json::parse(json.at("text").dump()), file);
@@ -129,7 +166,11 @@ std::unique_ptr<models::Network> make_network(const Config& config, const std::v
   options.labels = static_cast<int64_t>(labels.size());
   options.image_channels = config.data.channels;
   options.image = m.modalities.image;
-  options.table_features = preprocessing.table ? preprocessing.table->features() : 0;
+  options.table_features = preprocessing.table_features();
+  if (options.table_features > 0 && preprocessing.selection) {
+    options.selection = preprocessing.selection->mask();
+    options.table_bins = preprocessing.selection->bins();
+  }
   options.vocabulary = preprocessing.text ? preprocessing.text->vocabulary_size() : 0;
   options.text_length = preprocessing.text ? preprocessing.text->max_length() : 0;
   options.dense_branch = m.branches.dense;
@@ -145,6 +186,11 @@ std::unique_ptr<models::Network> make_network(const Config& config, const std::v
   options.align_corners = m.align_corners;
   options.dropout = m.dropout;
   options.modality_dropout = m.modality_dropout;
+  if (preprocessing.selection && options.table_features == 0 && !options.image && options.vocabulary == 0) {
+    core::throw_input_error({}, fmt::format("features: stage one selected no feature for any label at "
+                                            "features.alpha = {}, and the network reads nothing else",
+                                            config.features.alpha));
+  }
   return models::make_network(options);
 }
 

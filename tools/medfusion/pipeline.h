@@ -10,6 +10,7 @@
 #include "data/loader.h"
 #include "data/open.h"
 #include "data/table_encoder.h"
+#include "data/table_selection.h"
 #include "data/tokenizer.h"
 #include "models/network.h"
 #include "optim/metrics.h"
@@ -27,6 +28,8 @@ optim::TrainOptions to_train_options(const Config& config);
 // What was fitted to the training part, and to the validation part: calibration, thresholds, risk levels.
 struct Preprocessing {
   std::optional<data::TableEncoder> table;
+  std::optional<data::StageOne> stage_one;        // not part of the JSON; the run has it in features.json
+  std::optional<data::TableSelection> selection;  // where not every feature is a token, or tokens have bins
   std::optional<data::Tokenizer> text;
   // One per label; empty before they are chosen. Thresholds and cut-offs are of calibrated probabilities.
   std::vector<Calibrator> calibration;
@@ -36,9 +39,16 @@ struct Preprocessing {
   static Preprocessing fit(const Config& config, const data::Dataset& dataset,
                            const std::vector<int64_t>& rows);
   data::EncodedRows encode(const data::Dataset& dataset) const;
+  // The same for rows of which only the image is known.
+  data::EncodedRows encode_missing(int64_t rows) const;
+  // Tokens that the table gives.
+  int64_t table_features() const;
   // The form of preprocessing.json; `file` is the name that errors carry.
   nlohmann::ordered_json to_json() const;
   static Preprocessing from_json(const nlohmann::ordered_json& json, const std::string& file);
+
+ private:
+  void put_table(const data::EncodedTable& rows, data::EncodedRows& encoded) const;
 };
 
 std::unique_ptr<models::Network> make_network(const Config& config, const std::vector<std::string>& labels,

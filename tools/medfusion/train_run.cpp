@@ -8,6 +8,7 @@
 #include "core/safetensors.h"
 #include "core/threads.h"
 #include "optim/progress.h"
+#include "tools/medfusion/feature_report.h"
 #include "tools/medfusion/pipeline.h"
 
 namespace medfusion::tools {
@@ -165,6 +166,7 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
   run.write_labels(dataset.labels);
   run.write_json("data.json", describe_data(dataset, splits));
   run.write_json("preprocessing.json", preprocessing.to_json());
+  if (preprocessing.stage_one) run.write_json("features.json", features_json(*preprocessing.stage_one));
   run.log(fmt::format("medfusion {}  {} parameters, {} training rows, {} validation rows, {} threads",
                       MEDFUSION_VERSION, network->parameter_count(), splits.train.size(), splits.val.size(),
                       core::num_threads()));

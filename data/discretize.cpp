@@ -1,0 +1,94 @@
+#include "data/discretize.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+
+namespace medfusion::data {
+namespace {
+
+struct Counts {
+  int64_t positives = 0, negatives = 0;
+  double all() const { return static_cast<double>(positives + negatives); }
+  int classes() const { return (positives > 0 ? 1 : 0) + (negatives > 0 ? 1 : 0); }
+  double entropy() const {
+    if (classes() < 2) return 0.0;
+    const double p = static_cast<double>(positives) / all();
+    return -p * std::log2(p) - (1.0 - p) * std::log2(1.0 - p);
+  }
+};
+
+Counts operator-(const Counts& a, const Counts& b) {
+  return {a.positives - b.positives, a.negatives - b.negatives};
+}
+
+void add(Counts& counts, const ScoreGroup& group) {
+  counts.positives += group.positives;
+  counts.negatives += group.negatives;
+}
+
+// Whether cutting `all` into `below` and the rest saves more than it costs to describe the cut.
+bool accepted(const Counts& all, const Counts& below) {
+  const Counts above = all - below;
+  const double n = all.all();
+  const double gain = all.entropy() - below.all() / n * below.entropy() - above.all() / n * above.entropy();
+  const double cost =
+      std::log2(std::pow(3.0, all.classes()) - 2.0) -
+      (all.classes() * all.entropy() - below.classes() * below.entropy() - above.classes() * above.entropy());
+  return gain > (std::log2(n - 1.0) + cost) / n;
+}
+
+void cut_range(std::span<const ScoreGroup> groups, std::vector<double>& cuts) {
+  Counts all;
+  for (const ScoreGroup& group : groups) add(all, group);
+  if (groups.size() < 2 || all.classes() < 2) return;
+  Counts below, best_below;
+  size_t best = 0;
+  double least = 0.0;
+  for (size_t i = 0; i + 1 < groups.size(); ++i) {
+    add(below, groups[i]);
+    const Counts above = all - below;
+    const double left = below.all() * below.entropy() + above.all() * above.entropy();
+    if (best > 0 && left >= least * (1.0 - 1e-12)) continue;
+    best = i + 1;
+    least = left;
+    best_below = below;
+  }
+  if (!accepted(all, best_below)) return;
+  cut_range(groups.first(best), cuts);
+  const double low = groups[best - 1].score, high = groups[best].score;
+  const double middle = low + 0.5 * (high - low);
+  cuts.push_back(middle > low ? middle : high);
+  cut_range(groups.subspan(best), cuts);
+}
+
+}  // namespace
+
+std::vector<double> mdl_cuts(std::span<const ScoreGroup> ascending) {
+  std::vector<double> cuts;
+  cut_range(ascending, cuts);
+  return cuts;
+}
+
+std::vector<double> quantile_cuts(std::span<const double> values, int64_t bins) {
+  MEDFUSION_CHECK(bins >= 1, "quantile_cuts: expected at least one bin, got {}", bins);
+  std::vector<double> sorted(values.begin(), values.end());
+  std::sort(sorted.begin(), sorted.end());
+  std::vector<double> cuts;
+  for (int64_t i = 1; i < bins && !sorted.empty(); ++i) {
+    const double place =
+        static_cast<double>(i) / static_cast<double>(bins) * static_cast<double>(sorted.size() - 1);
+    const auto low = static_cast<size_t>(place);
+    const size_t high = std::min(low + 1, sorted.size() - 1);
+    const double cut = sorted[low] + (place - static_cast<double>(low)) * (sorted[high] - sorted[low]);
+    if (cut > sorted.front() && (cuts.empty() || cut > cuts.back())) cuts.push_back(cut);
+  }
+  return cuts;
+}
+
+int64_t bin_of(std::span<const double> cuts, double value) {
+  return std::upper_bound(cuts.begin(), cuts.end(), value) - cuts.begin();
+}
+
+}  // namespace medfusion::data

@@ -1,0 +1,83 @@
+#include "data/significance.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "core/error.h"
+
+namespace medfusion::data {
+namespace {
+
+constexpr double kRootOfTwo = 1.4142135623730951;
+constexpr double kRootOfTwoPi = 2.5066282746310002;
+
+double two_sided(double z) { return std::erfc(z / kRootOfTwo); }
+
+// P(sup of a Brownian bridge's absolute value > x).
+double kolmogorov(double x) {
+  if (x < 0.2) return 1.0;  // to double precision
+  double sum = 0.0;
+  for (int k = 1; k <= 100; ++k) {
+    const double term = std::exp(-2.0 * k * k * x * x);
+    sum += k % 2 == 1 ? term : -term;
+    if (term < 1e-18) break;
+  }
+  return std::clamp(2.0 * sum, 0.0, 1.0);
+}
+
+}  // namespace
+
+double mann_whitney_p(std::span<const ScoreGroup> groups, double design_effect) {
+  double positives = 0.0, negatives = 0.0, ties = 0.0;
+  for (const ScoreGroup& group : groups) {
+    const auto size = static_cast<double>(group.positives + group.negatives);
+    positives += static_cast<double>(group.positives);
+    negatives += static_cast<double>(group.negatives);
+    ties += size * size * size - size;
+  }
+  const double count = positives + negatives;
+  const double pairs = positives * negatives;
+  if (pairs == 0.0) return 1.0;
+  const double variance = pairs / 12.0 * (count + 1.0 - ties / (count * (count - 1.0)));
+  if (variance <= 0.0) return 1.0;
+  const double distance = std::max(0.0, std::abs(auroc(groups) - 0.5) * pairs - 0.5);
+  return two_sided(distance / std::sqrt(variance * design_effect));
+}
+
+double kolmogorov_smirnov_p(double distance, int64_t positives, int64_t negatives, double design_effect) {
+  if (positives == 0 || negatives == 0) return 1.0;
+  const auto p = static_cast<double>(positives);
+  const auto n = static_cast<double>(negatives);
+  const double root = std::sqrt(p * n / (p + n) / design_effect);
+  return kolmogorov((root + 0.12 + 0.11 / root) * distance);
+}
+
+double chi_square_p(double x) { return x <= 0.0 ? 1.0 : two_sided(std::sqrt(x)); }
+
+double maximal_chi_square_p(double x, int64_t cuts, double least_share, double most_share) {
+  const double bonferroni = std::min(1.0, static_cast<double>(cuts) * chi_square_p(x));
+  if (cuts <= 1 || x <= 1.0) return bonferroni;
+  const double z = std::sqrt(x);
+  const double density = std::exp(-0.5 * x) / kRootOfTwoPi;
+  const double range = std::log(most_share * (1.0 - least_share) / ((1.0 - most_share) * least_share));
+  return std::min(bonferroni, density * (z - 1.0 / z) * range + 4.0 * density / z);
+}
+
+std::vector<double> benjamini_hochberg(std::span<const double> p_values) {
+  std::vector<size_t> order(p_values.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return p_values[a] > p_values[b]; });
+  std::vector<double> result(p_values.size());
+  const auto count = static_cast<double>(p_values.size());
+  double least = 1.0;
+  for (size_t i = 0; i < order.size(); ++i) {  // from the largest
+    const double p = p_values[order[i]];
+    MEDFUSION_CHECK(p >= 0.0 && p <= 1.0, "benjamini_hochberg: expected probabilities, got {}", p);
+    least = std::min(least, p * count / (count - static_cast<double>(i)));
+    result[order[i]] = least;
+  }
+  return result;
+}
+
+}  // namespace medfusion::data

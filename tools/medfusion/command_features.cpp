@@ -1,0 +1,70 @@
+// medfusion features: stage one, which features of the table speak of which label.
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <memory>
+
+#include "core/file.h"
+#include "data/feature_selection.h"
+#include "tools/medfusion/common.h"
+#include "tools/medfusion/feature_report.h"
+#include "tools/medfusion/options.h"
+#include "tools/medfusion/text_file.h"
+
+namespace medfusion::tools {
+namespace {
+
+struct FeaturesOptions {
+  CommonOptions common;
+  ConfigOptions config;
+  std::string out;
+};
+
+void select_features(const FeaturesOptions& options) {
+  Config config = read_config(options.config, options.common).build();
+  use_threads(config.threads);
+  if (config.data.format == "none") {
+    core::throw_input_error({options.config.file}, "data.format: expected data, got \"none\"");
+  }
+  if (config.features.discretize == "auto") config.features.discretize = "mdl";
+  data::DataOptions data_options = to_data_options(config);
+  data_options.read_images = false;
+  const data::Dataset dataset = data::open_dataset(data_options);
+  if (dataset.columns.empty()) {
+    core::throw_input_error({options.config.file}, "expected data with a table, got none");
+  }
+  const data::Splits splits = data::make_splits(data_options, dataset);
+  const auto encoder = data::TableEncoder::fit(dataset.columns, splits.train, config.data.log_columns);
+  const auto stage = data::StageOne::fit(encoder, dataset, splits.train, to_feature_options(config));
+  const auto json = features_json(stage);
+  const std::filesystem::path folder = output_folder(options.out, options.config.file, "-features");
+  std::filesystem::create_directories(folder);
+  core::write_file((folder / "features.csv").string(), features_csv(stage));
+  core::write_file((folder / "features.json").string(), to_text(json, 2) + "\n");
+  if (options.common.json) {
+    print_json(json);
+  } else if (!options.common.quiet) {
+    print_text(features_text(stage) + fmt::format("wrote {}\n", (folder / "features.csv").string()));
+  }
+}
+
+}  // namespace
+
+void add_features_command(CLI::App& program, Action& action) {
+  CLI::App* command = program.add_subcommand("features", "Select the table's features per label (stage one)");
+  const auto options = std::make_shared<FeaturesOptions>();
+  add_config_options(*command, options->config);
+  command
+      ->add_option("--out", options->out,
+                   "Folder for features.csv and features.json (default: runs/, the configuration's name and "
+                   "-features)")
+      ->type_name("DIR");
+  add_common_options(*command, options->common);
+  command->footer(
+      "Fits on the training part alone; docs/features.md explains the columns.\n"
+      "Example (after medfusion synth --out phantom):\n"
+      "  medfusion features tools/configs/phantom.toml --set data.extra_table=clinical.csv --out features");
+  command->callback([options, &action] { action = [options] { select_features(*options); }; });
+}
+
+}  // namespace medfusion::tools
