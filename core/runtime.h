@@ -31,6 +31,12 @@ struct Access {
   bool written = false;
 };
 
+// What a device has, in bytes; total 0: not known.
+struct MemoryInfo {
+  int64_t free = 0;
+  int64_t total = 0;
+};
+
 class Runtime {
  public:
   virtual ~Runtime() = default;
@@ -41,6 +47,8 @@ class Runtime {
   // Throws OutOfMemory when there is none, saying how much was asked.
   virtual void* allocate(int64_t bytes, Stream stream) = 0;
   virtual void free(void* pointer, int64_t bytes, Stream stream) noexcept = 0;
+  // Of the device, all processes on it counted; memory whose free is still queued counts as used.
+  virtual MemoryInfo memory() { return {}; }
   // True where blocks should be neither rounded up nor kept for reuse, so that every byte past a tensor and
   // every use after its end is found.
   virtual bool exact_allocations() const { return false; }

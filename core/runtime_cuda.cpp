@@ -72,6 +72,7 @@ class CudaRuntime final : public Runtime {
 
   void* allocate(int64_t bytes, Stream stream) override;
   void free(void* pointer, int64_t bytes, Stream stream) noexcept override;
+  MemoryInfo memory() override;
   void* allocate_pinned(int64_t bytes) override;
   void free_pinned(void* pointer) noexcept override { cudaFreeHost(pointer); }
 
@@ -139,14 +140,20 @@ void* CudaRuntime::allocate(int64_t bytes, Stream stream) {
   const cudaError_t status = cudaMalloc(&pointer, static_cast<size_t>(bytes));
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();
-    size_t free_bytes = 0, total_bytes = 0;
-    check(cudaMemGetInfo(&free_bytes, &total_bytes), "cudaMemGetInfo");
+    const MemoryInfo info = memory();
     throw OutOfMemory(
         fmt::format("cuda:{}: out of memory, {} bytes asked; the device has {} bytes free of {}", index_,
-                    bytes, free_bytes, total_bytes));
+                    bytes, info.free, info.total));
   }
   check(status, "cudaMalloc");
   return pointer;
+}
+
+MemoryInfo CudaRuntime::memory() {
+  const CudaDeviceGuard guard(index_);
+  size_t free_bytes = 0, total_bytes = 0;
+  check(cudaMemGetInfo(&free_bytes, &total_bytes), "cudaMemGetInfo");
+  return {static_cast<int64_t>(free_bytes), static_cast<int64_t>(total_bytes)};
 }
 
 void CudaRuntime::free(void* pointer, int64_t /*bytes*/, Stream stream) noexcept {

@@ -84,6 +84,7 @@ class SimRuntime final : public Runtime {
 
   void* allocate(int64_t bytes, Stream stream) override;
   void free(void* pointer, int64_t bytes, Stream stream) noexcept override;
+  MemoryInfo memory() override;
   void copy_to_device(void* device, const void* host, int64_t bytes, Stream stream) override;
   void copy_to_host(void* host, const void* device, int64_t bytes, Stream stream) override;
   void copy_on_device(void* to, const void* from, int64_t bytes, Stream stream) override;

@@ -43,10 +43,18 @@ void* SimRuntime::allocate(int64_t bytes, Stream stream) {
   }
   if (!block) {
     const std::lock_guard lock(mutex_);
-    throw OutOfMemory(
-        fmt::format("sim:{}: out of memory, {} bytes asked, {} bytes held", device_.index, bytes, held_));
+    const int64_t limit = sim_memory_limit(device_.index);
+    throw OutOfMemory(fmt::format("sim:{}: out of memory, {} bytes asked, {} bytes held{}", device_.index,
+                                  bytes, held_,
+                                  limit > 0 ? fmt::format(", {} bytes free", limit - held_) : ""));
   }
   return block->begin;
+}
+
+MemoryInfo SimRuntime::memory() {
+  const std::lock_guard lock(mutex_);
+  const int64_t limit = sim_memory_limit(device_.index);
+  return limit > 0 ? MemoryInfo{limit - held_, limit} : MemoryInfo{};
 }
 
 void SimRuntime::free(void* pointer, int64_t bytes, Stream stream) noexcept {

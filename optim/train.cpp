@@ -9,6 +9,7 @@
 #include "optim/ema.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
+#include "optim/training_step.h"
 
 namespace medfusion::optim {
 namespace {
@@ -92,6 +93,10 @@ class Run {
     schedule_.total_steps = options.epochs * training.batches();
     schedule_.cosine = options.cosine;
     if (options.ema_decay > 0.0) average_ = std::make_unique<WeightAverage>(network, options.ema_decay);
+    step_ = std::make_unique<TrainingStep>(
+        network, *optimizer_, average_.get(),
+        StepOptions{
+            .loss = loss_, .clip_norm = options.clip_norm, .seed = options.seed, .graph = options.graph});
   }
 
   // Trains one epoch and returns its line for the log.
@@ -101,16 +106,23 @@ class Run {
     int64_t samples = 0, batches = 0;
     data::Batch batch;
     training_.begin_epoch(epoch);
-    while (training_.next(batch)) {
-      const StepResult step = run_step(batch);
+    bool more = training_.next(batch);
+    if (more) step_->stage(batch, steps_);
+    while (more) {
+      const int64_t size = batch.size();
+      step_->start(schedule_.learning_rate(steps_++));
+      // Meanwhile the next batch is on its way.
+      more = training_.next(batch);
+      if (more) step_->stage(batch, steps_);
+      const StepResult step = step_->finish();
       MEDFUSION_CHECK(std::isfinite(step.loss), "training diverged: loss {} in epoch {}, batch {}", step.loss,
                       epoch, batches + 1);
       ++batches;
-      samples += batch.size();
-      loss_sum += step.loss * static_cast<double>(batch.size());
+      samples += size;
+      loss_sum += step.loss * static_cast<double>(size);
       norm_sum += step.gradient_norm;
       if (callbacks_.on_batch) {
-        callbacks_.on_batch({epoch, options_.epochs, batches, training_.batches(), batch.size(), step.loss});
+        callbacks_.on_batch({epoch, options_.epochs, batches, training_.batches(), size, step.loss});
       }
     }
     MEDFUSION_CHECK(samples > 0, "train: an epoch without a batch");
@@ -119,7 +131,7 @@ class Run {
     nlohmann::ordered_json line;
     line["epoch"] = epoch;
     line["train_loss"] = last_loss_;
-    line["learning_rate"] = schedule_.learning_rate(step_ - 1);
+    line["learning_rate"] = schedule_.learning_rate(steps_ - 1);
     line["gradient_norm"] = norm_sum / static_cast<double>(batches);
     line["seconds"] = seconds;
     line["images_per_second"] = static_cast<double>(samples) / seconds;
@@ -144,26 +156,6 @@ class Run {
   }
 
  private:
-  struct StepResult {
-    double loss, gradient_norm;
-  };
-
-  StepResult run_step(const data::Batch& batch) {
-    // The random layers of step s use streams from s * 2^20 on.
-    layers::Context context{true, options_.seed, static_cast<uint64_t>(step_) << 20};
-    optimizer_->zero_grad();
-    const Variable logits = network_.forward(to_inputs(batch), context);
-    const Variable loss = layers::multilabel_loss(logits, batch.targets.to(logits.value().device()), loss_);
-    if (loss.requires_grad()) loss.backward();
-    const double norm = gradient_norm(network_.parameters());
-    const double scale =
-        options_.clip_norm > 0.0 && norm > options_.clip_norm ? options_.clip_norm / norm : 1.0;
-    optimizer_->step(schedule_.learning_rate(step_), scale);
-    ++step_;
-    if (average_) average_->update();
-    return {loss.value().item(), norm};
-  }
-
   const models::Network& network_;
   data::Loader& training_;
   const TrainOptions& options_;
@@ -171,8 +163,9 @@ class Run {
   layers::LossOptions loss_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<WeightAverage> average_;
+  std::unique_ptr<TrainingStep> step_;
   Schedule schedule_;
-  int64_t step_ = 0;
+  int64_t steps_ = 0;  // started so far
   double last_loss_ = 0.0;
 };
 

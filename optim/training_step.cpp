@@ -1,0 +1,195 @@
+#include "optim/training_step.h"
+
+#include <algorithm>
+
+#include "optim/predict.h"
+
+namespace medfusion::optim {
+
+using core::DType;
+using core::Tensor;
+using core::Variable;
+
+std::vector<Tensor*> TrainingStep::Operands::all() {
+  std::vector<Tensor*> tensors = batch.all();
+  tensors.push_back(&targets);
+  return tensors;
+}
+
+bool TrainingStep::Operands::same_shapes(Operands& other) {
+  const auto mine = all(), theirs = other.all();
+  return std::equal(mine.begin(), mine.end(), theirs.begin(), [](const Tensor* a, const Tensor* b) {
+    return a->defined() == b->defined() && a->shape() == b->shape() && a->dtype() == b->dtype();
+  });
+}
+
+TrainingStep::TrainingStep(const models::Network& network, Optimizer& optimizer, WeightAverage* average,
+                           const StepOptions& options)
+    : network_(network),
+      optimizer_(optimizer),
+      average_(average),
+      options_(options),
+      device_(network.device()),
+      parameters_(network.parameters()),
+      captures_(options.graph && device_.type != core::DeviceType::cpu),
+      base_(Tensor::zeros({1}, DType::i64, device_)),
+      results_(Tensor::zeros({2}, DType::f64, device_)),
+      grad_scale_(Tensor::zeros({1}, DType::f64, device_)) {
+  if (device_.type != core::DeviceType::cpu) staging_.emplace(device_);
+  if (options_.loss.positive_weight.defined()) {
+    options_.loss.positive_weight = options_.loss.positive_weight.to(device_);
+  }
+}
+
+TrainingStep::~TrainingStep() {
+  if (graph_) core::runtime(device_).destroy_graph(*graph_);
+}
+
+void TrainingStep::stage(const data::Batch& batch, int64_t step) {
+  const auto base = static_cast<uint64_t>(step) << 20;
+  layers::Context context{.training = true, .seed = options_.seed, .stream = base};
+  staged_.batch = network_.prepare(to_inputs(batch), context);
+  staged_.targets = batch.targets;
+  staged_.stream = context.stream - base;
+  step_ = step;
+  if (!staging_) return;
+  std::vector<Tensor> tensors;
+  for (Tensor* const tensor : staged_.all()) tensors.push_back(std::exchange(*tensor, Tensor()));
+  staging_->put(tensors);
+}
+
+// The staged batch in memory of its own, so that the next one can be staged: where the captured step reads it
+// if it has those shapes, and in new tensors otherwise.
+TrainingStep::Operands TrainingStep::from_stage() {
+  if (!staging_) return std::exchange(staged_, {});
+  Operands result;
+  result.stream = staged_.stream;
+  const std::vector<Tensor>& copies = staging_->take();
+  const auto to = result.all();
+  for (size_t i = 0; i < copies.size(); ++i) *to[i] = copies[i];
+  const bool is_first = captures_ && !fixed_.targets.defined();
+  Operands& fixed = fixed_;
+  const bool fits = captures_ && !is_first && result.same_shapes(fixed);
+  const auto fixed_tensors = fixed.all();
+  for (size_t i = 0; i < copies.size(); ++i) {
+    if (!copies[i].defined()) continue;
+    if (fits) {
+      fixed_tensors[i]->copy_from(copies[i]);
+      *to[i] = *fixed_tensors[i];
+    } else {
+      *to[i] = copies[i].clone();
+    }
+  }
+  staging_->release();
+  if (is_first) fixed_ = result;
+  return result;
+}
+
+// Everything here only queues work on the device.
+void TrainingStep::queue(const Operands& operands, bool update) {
+  optimizer_.zero_grad();
+  layers::Context context{.training = true, .seed = options_.seed, .stream = operands.stream, .base = base_};
+  const Variable logits = network_.forward(operands.batch, context);
+  const Variable loss = layers::multilabel_loss(logits, operands.targets, options_.loss);
+  if (loss.requires_grad()) loss.backward();
+  if (!update) return;
+  results_.slice(0, 0, 1).copy_from(loss.value());
+  clip_gradients(parameters_, options_.clip_norm, results_.slice(0, 1, 2), grad_scale_);
+  optimizer_.update(grad_scale_);
+  if (average_ != nullptr) average_->average();
+}
+
+void TrainingStep::start(double learning_rate) {
+  std::string what;
+  try {
+    run(learning_rate);
+    return;
+  } catch (const core::OutOfMemory& error) {
+    what = error.what();
+  }
+  throw core::OutOfMemory(what + batch_hint());
+}
+
+void TrainingStep::run(double learning_rate) {
+  base_.copy_from(Tensor::from<int64_t>({1}, {step_ << 20}));
+  optimizer_.prepare_step(learning_rate);
+  if (average_ != nullptr) average_->prepare_update();
+  running_ = from_stage();
+  const bool captured = captures_ && running_.targets.shares_storage_with(fixed_.targets);
+  if (!captured) return queue(running_, true);
+  if (!pool_) {  // the first step runs as it is and leaves its memory to the capture
+    pool_ = std::make_unique<core::MemoryPool>(core::allocator(device_), core::current_stream(device_));
+    const core::MemoryPool::Use use(*pool_);
+    return queue(fixed_, true);
+  }
+  MEDFUSION_CHECK(running_.stream == fixed_.stream, "training step: the random layers begin elsewhere");
+  if (!graph_) capture();
+  core::runtime(device_).replay(*graph_, core::current_stream(device_));
+  ++replays_;
+}
+
+// Bytes that forward and backward of the running batch's first samples need at once on top of what is there.
+int64_t TrainingStep::bytes_of(int64_t samples) {
+  core::CachingAllocator& allocator = core::allocator(device_);
+  Operands part = running_;
+  for (Tensor* const tensor : part.all()) {
+    if (tensor->defined()) *tensor = tensor->slice(0, 0, samples);
+  }
+  allocator.reset_peak();
+  const int64_t before = allocator.counters().live;
+  queue(part, false);
+  core::runtime(device_).synchronize(core::current_stream(device_));
+  return allocator.counters().peak - before;
+}
+
+// After the step has run out of memory: how many samples would fit. Runs one and two of them to know.
+std::string TrainingStep::batch_hint() {
+  core::Runtime& runtime = core::runtime(device_);
+  if (!running_.targets.defined() || runtime.memory().total == 0) return "";
+  const int64_t batch = running_.targets.size(0);
+  pool_.reset();
+  core::allocator(device_).release_cached();
+  try {
+    runtime.synchronize(core::current_stream(device_));
+    const int64_t one = bytes_of(1);
+    const int64_t each = batch > 1 ? std::max<int64_t>(1, bytes_of(2) - one) : one;
+    core::allocator(device_).release_cached();
+    runtime.synchronize(core::current_stream(device_));
+    // The batch itself is there already, once here and once in the staging.
+    int64_t operands = 0;
+    for (const Tensor* const tensor : running_.all()) operands += tensor->defined() ? 2 * tensor->bytes() : 0;
+    const int64_t room = runtime.memory().free + operands - (one - each);
+    const int64_t fits = std::min(batch - 1, room / (each + operands / batch));
+    if (fits >= 1) {
+      return fmt::format("; by estimate, a batch of {} would fit (now {}; a sample takes about {} bytes)",
+                         fits, batch, each);
+    }
+  } catch (const core::OutOfMemory&) {
+  }
+  return fmt::format("; by estimate, not even one sample of the batch of {} would fit", batch);
+}
+
+void TrainingStep::capture() {
+  core::Runtime& runtime = core::runtime(device_);
+  const core::Stream stream = core::current_stream(device_);
+  const core::MemoryPool::Use use(*pool_);
+  runtime.begin_capture(stream);
+  try {
+    queue(fixed_, true);
+  } catch (...) {
+    try {  // the stream shall be usable again
+      runtime.destroy_graph(runtime.end_capture(stream));
+    } catch (...) {
+    }
+    throw;
+  }
+  graph_ = runtime.end_capture(stream);
+}
+
+StepResult TrainingStep::finish() {
+  running_ = {};
+  const Tensor results = results_.to(core::Device{});
+  return {results.at(0), results.at(1)};
+}
+
+}  // namespace medfusion::optim

@@ -1,0 +1,96 @@
+// One step of training: forward, loss, backward, clipping, optimizer, weight average. On a device the step is
+// captured once as a graph and replayed for every later batch of the same shapes.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "core/allocator.h"
+#include "data/loader.h"
+#include "layers/functional/loss.h"
+#include "models/network.h"
+#include "optim/ema.h"
+#include "optim/optimizer.h"
+#include "optim/staging.h"
+
+namespace medfusion::optim {
+
+struct StepOptions {
+  layers::LossOptions loss;
+  double clip_norm = 0.0;  // 0: no clipping
+  uint64_t seed = 1;
+  bool graph = false;  // capture and replay; has no effect on the cpu
+};
+
+struct StepResult {
+  double loss = 0.0;
+  double gradient_norm = 0.0;  // before clipping
+};
+
+// stage(), start(), stage() of the next batch, finish(), start(), ...: while the device computes, the host
+// prepares the next batch and its copy is under way. A step gives the same bits captured or not: its random
+// layers use the streams from step * 2^20 on, and what changes from step to step is read on the device.
+class TrainingStep {
+ public:
+  // `average` may be null. All outlive the object; the optimizer holds the network's parameters.
+  TrainingStep(const models::Network& network, Optimizer& optimizer, WeightAverage* average,
+               const StepOptions& options);
+  ~TrainingStep();
+  TrainingStep(const TrainingStep&) = delete;
+  TrainingStep& operator=(const TrainingStep&) = delete;
+
+  // Prepares the batch of a step (counted from 0). It may change as soon as this returns.
+  void stage(const data::Batch& batch, int64_t step);
+  // Queues the step of the staged batch. Throws core::OutOfMemory with an estimate of the batch that would
+  // fit where the memory of the device does not suffice; weights and statistics are then undefined.
+  void start(double learning_rate);
+  // Waits for the step that was started.
+  StepResult finish();
+
+  int64_t replays() const { return replays_; }  // how many steps were replayed so far
+
+ private:
+  // A batch as the step takes it.
+  struct Operands {
+    models::Prepared batch;
+    core::Tensor targets;
+    uint64_t stream = 0;  // of the first random layer, on top of base_
+
+    std::vector<core::Tensor*> all();
+    bool same_shapes(Operands& other);
+  };
+
+  Operands from_stage();
+  void queue(const Operands& operands, bool update);
+  void run(double learning_rate);
+  void run_captured();
+  void capture();
+  std::string batch_hint();
+  int64_t bytes_of(int64_t samples);
+
+  const models::Network& network_;
+  Optimizer& optimizer_;
+  WeightAverage* const average_;
+  StepOptions options_;
+  const core::Device device_;
+  const Parameters parameters_;
+  const bool captures_;
+
+  std::optional<Staging> staging_;  // not on the cpu
+  Operands running_;                // of the step that was started
+  Operands staged_;                 // on the cpu the batch itself, elsewhere what is not tensors
+  int64_t step_ = 0;                // of the staged batch
+
+  core::Tensor base_;        // i64 [1]: step * 2^20
+  core::Tensor results_;     // f64 [2]: loss, gradient norm
+  core::Tensor grad_scale_;  // f64 [1]
+
+  // Of the captured step, in the order in which they are made: the graph goes first, then its memory.
+  Operands fixed_;  // where the graph reads the batch; undefined until the first step
+  std::unique_ptr<core::MemoryPool> pool_;
+  std::optional<core::Graph> graph_;
+  int64_t replays_ = 0;
+};
+
+}  // namespace medfusion::optim

@@ -1,0 +1,111 @@
+#include "optim/staging.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace medfusion::optim {
+namespace {
+
+using core::Tensor;
+using testing::HasSubstr;
+
+// Eight batches through the staging: the sum of what the device computed from each.
+double use(core::Device device, bool release = true) {
+  Staging staging(device);
+  const Tensor sum = Tensor::zeros({1000}, core::DType::f64, device);
+  Tensor host = Tensor::empty({1000}, core::DType::f64);
+  const Tensor mine = Tensor::empty({1000}, core::DType::f64, device);
+  for (int i = 1; i <= 8; ++i) {
+    host.fill(i);
+    staging.put({Tensor(), host});
+    host.fill(-1.0);  // the caller's memory is free again
+    const std::vector<Tensor>& copies = staging.take();
+    EXPECT_FALSE(copies[0].defined());
+    mine.copy_from(copies[1]);
+    if (release) staging.release();
+    core::runtime(device).launch(core::current_stream(device), "add",
+                                 {{mine.view().data, false}, {sum.view().data, true}}, [=](void*) {
+                                   for (int64_t k = 0; k < 1000; ++k) {
+                                     sum.view().as<double>()[k] += mine.view().as<double>()[k];
+                                   }
+                                 });
+  }
+  return sum.at(999);
+}
+
+TEST(Staging, BringsEveryBatchInAnyOrderOfTheStreams) {
+  for (uint64_t seed = 1; seed <= 10; ++seed) {
+    core::set_sim_seed(seed);
+    EXPECT_EQ(use({core::DeviceType::sim, 0}), 36.0);
+  }
+  core::set_sim_seed(1);
+}
+
+TEST(Staging, OverwritingWhatIsStillReadIsFound) {
+  try {
+    use({core::DeviceType::sim, 0}, false);
+    FAIL() << "not found";
+  } catch (const core::Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("without a wait between them"));
+  }
+}
+
+// A simulated device whose streams do not wait for events.
+class DeafRuntime final : public core::Runtime {
+ public:
+  explicit DeafRuntime(int index) : sim_(core::make_sim_runtime(index)) {}
+  core::Device device() const override { return sim_->device(); }
+  bool exact_allocations() const override { return true; }
+  void* allocate(int64_t bytes, core::Stream stream) override { return sim_->allocate(bytes, stream); }
+  void free(void* pointer, int64_t bytes, core::Stream stream) noexcept override {
+    sim_->free(pointer, bytes, stream);
+  }
+  void copy_to_device(void* to, const void* from, int64_t bytes, core::Stream stream) override {
+    sim_->copy_to_device(to, from, bytes, stream);
+  }
+  void copy_to_host(void* to, const void* from, int64_t bytes, core::Stream stream) override {
+    sim_->copy_to_host(to, from, bytes, stream);
+  }
+  void copy_on_device(void* to, const void* from, int64_t bytes, core::Stream stream) override {
+    sim_->copy_on_device(to, from, bytes, stream);
+  }
+  void fill_bytes(void* to, uint8_t value, int64_t bytes, core::Stream stream) override {
+    sim_->fill_bytes(to, value, bytes, stream);
+  }
+  void launch(core::Stream stream, const char* name, const std::vector<core::Access>& accesses,
+              Work work) override {
+    sim_->launch(stream, name, accesses, std::move(work));
+  }
+  core::Stream create_stream() override { return sim_->create_stream(); }
+  void destroy_stream(core::Stream stream) override { sim_->destroy_stream(stream); }
+  void synchronize(core::Stream stream) override { sim_->synchronize(stream); }
+  core::Event create_event() override { return sim_->create_event(); }
+  void destroy_event(core::Event event) override { sim_->destroy_event(event); }
+  void record(core::Event event, core::Stream stream) override { sim_->record(event, stream); }
+  void wait(core::Stream /*stream*/, core::Event /*event*/) override {}
+  void begin_capture(core::Stream stream) override { sim_->begin_capture(stream); }
+  core::Graph end_capture(core::Stream stream) override { return sim_->end_capture(stream); }
+  void replay(core::Graph graph, core::Stream stream) override { sim_->replay(graph, stream); }
+  void destroy_graph(core::Graph graph) override { sim_->destroy_graph(graph); }
+
+ private:
+  std::unique_ptr<core::Runtime> sim_;
+};
+
+TEST(Staging, AMissingWaitIsFound) {
+  constexpr core::Device kDeaf{core::DeviceType::sim, 9};
+  core::register_runtime(core::DeviceType::sim, [](int index) -> std::unique_ptr<core::Runtime> {
+    if (index == kDeaf.index) return std::make_unique<DeafRuntime>(index);
+    return core::make_sim_runtime(index);
+  });
+  try {
+    use(kDeaf);
+    FAIL() << "not found";
+  } catch (const core::Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("without a wait between them"));
+  }
+  core::register_runtime(core::DeviceType::sim, core::make_sim_runtime);
+}
+
+}  // namespace
+}  // namespace medfusion::optim

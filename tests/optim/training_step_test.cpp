@@ -1,0 +1,159 @@
+// Captured training steps, and running out of memory, on the simulated device.
+#include "optim/training_step.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <regex>
+
+#include "core/random.h"
+
+namespace medfusion::optim {
+namespace {
+
+using core::DType;
+using core::Tensor;
+using testing::HasSubstr;
+
+constexpr core::Device kSim{core::DeviceType::sim, 0};
+
+Tensor random(const core::Shape& shape, uint64_t stream) {
+  Tensor result = Tensor::empty(shape);
+  const core::Philox philox(3, stream);
+  for (int64_t i = 0; i < result.numel(); ++i) {
+    result.data<float>()[i] = static_cast<float>(philox.normal(static_cast<uint64_t>(i)));
+  }
+  return result;
+}
+
+// Batch `number`: some images and table cells missing, some targets unknown.
+data::Batch batch_of(int64_t size, uint64_t number) {
+  data::Batch batch;
+  batch.images = random({size, 16, 16, 1}, 10 * number);
+  batch.image_present = Tensor::full({size}, 1.0, DType::boolean);
+  batch.image_present.data<bool>()[0] = number % 2 == 0;
+  batch.table = random({size, 3}, 10 * number + 1);
+  batch.table_missing = Tensor::zeros({size, 3}, DType::boolean);
+  batch.table_missing.data<bool>()[number % 3] = true;
+  batch.tokens = Tensor::zeros({size, 4}, DType::i64);
+  batch.targets = Tensor::zeros({size, 3});
+  for (int64_t i = 0; i < size; ++i) {
+    batch.tokens.data<int64_t>()[4 * i] = 1 + static_cast<int64_t>(number + 1) % 6;
+    batch.targets.data<float>()[3 * i + static_cast<int64_t>(number % 3)] = i % 2 == 0 ? 1.0F : NAN;
+    batch.rows.push_back(i);
+  }
+  return batch;
+}
+
+std::unique_ptr<models::Network> make_network(core::Device device) {
+  models::NetworkOptions options;
+  options.size = "tiny";
+  options.labels = 3;
+  options.table_features = 3;
+  options.vocabulary = 7;
+  options.text_length = 4;
+  options.dropout = 0.1;
+  options.modality_dropout = 0.3;
+  options.device = device;
+  auto network = models::make_network(options);
+  network->initialize(11);
+  return network;
+}
+
+struct Outcome {
+  std::vector<double> numbers;            // losses and norms of all steps
+  std::map<std::string, Tensor> tensors;  // weights, statistics, optimizer, average; on the host
+  int64_t replays = 0;
+};
+
+Outcome train(core::Device device, bool graph, const std::vector<int64_t>& sizes) {
+  const auto network = make_network(device);
+  AdamW optimizer(network->parameters(), {});
+  WeightAverage average(*network, 0.9);
+  TrainingStep step(*network, optimizer, &average, {.clip_norm = 0.5, .seed = 5, .graph = graph});
+  Outcome outcome;
+  step.stage(batch_of(sizes[0], 0), 0);
+  for (size_t s = 0; s < sizes.size(); ++s) {
+    step.start(1e-3 * static_cast<double>(s + 1));
+    if (s + 1 < sizes.size()) step.stage(batch_of(sizes[s + 1], s + 1), static_cast<int64_t>(s + 1));
+    const StepResult result = step.finish();
+    outcome.numbers.push_back(result.loss);
+    outcome.numbers.push_back(result.gradient_norm);
+  }
+  for (const auto& [name, variable] : network->parameters()) outcome.tensors[name] = variable.value();
+  for (const auto& [name, buffer] : network->buffers()) outcome.tensors[name] = buffer;
+  for (const auto& [name, tensor] : optimizer.state_tensors()) outcome.tensors["optimizer." + name] = tensor;
+  for (const auto& [name, tensor] : average.tensors()) outcome.tensors["average." + name] = tensor;
+  for (auto& [name, tensor] : outcome.tensors) tensor = tensor.to(core::Device{}).clone();
+  outcome.replays = step.replays();
+  return outcome;
+}
+
+void expect_same_bits(const Outcome& expected, const Outcome& actual) {
+  EXPECT_EQ(expected.numbers, actual.numbers);
+  ASSERT_EQ(expected.tensors.size(), actual.tensors.size());
+  for (const auto& [name, tensor] : expected.tensors) {
+    const Tensor& other = actual.tensors.at(name);
+    EXPECT_EQ(std::memcmp(tensor.view().data, other.view().data, static_cast<size_t>(tensor.bytes())), 0)
+        << name;
+  }
+}
+
+TEST(TrainingStep, ACapturedStepGivesTheBitsOfTheOthers) {
+  const std::vector<int64_t> sizes{2, 2, 2, 1, 2};  // one in between is ragged
+  const Outcome plain = train(kSim, false, sizes);
+  const Outcome captured = train(kSim, true, sizes);
+  EXPECT_EQ(plain.replays, 0);
+  EXPECT_EQ(captured.replays, 3);
+  expect_same_bits(plain, captured);
+  EXPECT_NE(plain.numbers[0], plain.numbers[2]);
+}
+
+TEST(TrainingStep, OnTheCpuThereIsNoGraph) {
+  const Outcome plain = train({}, false, {2, 1});
+  const Outcome asked = train({}, true, {2, 1});
+  EXPECT_EQ(asked.replays, 0);
+  expect_same_bits(plain, asked);
+}
+
+// Steps of a batch on a device with so many bytes beyond the network's; the error, or nothing.
+std::string error_with(int64_t samples, int64_t bytes) {
+  constexpr core::Device kSmall{core::DeviceType::sim, 7};
+  const auto network = make_network(kSmall);
+  AdamW optimizer(network->parameters(), {});
+  TrainingStep step(*network, optimizer, nullptr, {.graph = true});
+  core::runtime(kSmall).synchronize(core::current_stream(kSmall));
+  core::set_sim_memory_limit(kSmall.index, core::allocator(kSmall).counters().live + bytes);
+  std::string message;
+  try {
+    for (int64_t s = 0; s < 2; ++s) {
+      step.stage(batch_of(samples, 0), s);
+      step.start(1e-3);
+      step.finish();
+    }
+  } catch (const core::OutOfMemory& error) {
+    message = error.what();
+  }
+  core::set_sim_memory_limit(kSmall.index, 0);
+  return message;
+}
+
+TEST(TrainingStep, OutOfMemorySaysWhichBatchWouldFit) {
+  constexpr int64_t kBytes = 600 << 10;
+  const std::string message = error_with(12, kBytes);
+  EXPECT_THAT(message, HasSubstr("sim:7: out of memory, "));
+  EXPECT_THAT(message, HasSubstr(" bytes held, "));
+  EXPECT_THAT(message, HasSubstr(" bytes free; the allocator held "));
+  std::smatch match;
+  ASSERT_TRUE(
+      std::regex_search(message, match, std::regex("; by estimate, a batch of (\\d+) would fit \\(now 12; ")))
+      << message;
+  const int64_t fits = std::stoll(match[1]);
+  EXPECT_EQ(error_with(fits, kBytes), "");
+  EXPECT_NE(error_with(fits + 2, kBytes), "") << "the estimate is far too small: " << fits;
+  EXPECT_THAT(error_with(2, 30 << 10), HasSubstr("not even one sample of the batch of 2 would fit"));
+}
+
+}  // namespace
+}  // namespace medfusion::optim
