@@ -1,5 +1,6 @@
 #include "layers/modules.h"
 
+#include "layers/autocast.h"
 #include "layers/functional/activation.h"
 #include "layers/functional/attention.h"
 #include "layers/functional/batch_norm.h"
@@ -13,13 +14,24 @@
 
 namespace medfusion::layers {
 
+using core::DType;
 using core::Variable;
+
+namespace {
+
+bool in_bf16(const Variable& x) {
+  return autocast() && x.dtype() != DType::f64 && x.value().device().type != core::DeviceType::cpu;
+}
+
+}  // namespace
 
 Linear::Linear(int64_t in, int64_t out, Init init, core::DType dtype)
     : weight_(add_parameter("weight", {out, in}, init, dtype)),
       bias_(add_parameter("bias", {out}, Init::constant(0.0), dtype)) {}
 
-Variable Linear::forward(const Variable& x) const { return linear(x, weight_, bias_); }
+Variable Linear::forward(const Variable& x) const {
+  return in_bf16(x) ? linear_bf16(x, weight_, bias_) : linear(x, weight_, bias_);
+}
 
 Convolution::Convolution(int64_t in, int64_t out, const ConvolutionOptions& options, core::DType dtype)
     : options_(options),
@@ -64,7 +76,9 @@ class EncoderLayer::Attention : public Module {
     if (trace != nullptr && trace->attention) options.probabilities = &trace->probabilities.emplace_back();
     options.key_mask = masks.keys;
     options.pair_mask = masks.pairs;
-    return out_.forward(self_attention(qkv_.forward(x), heads_, queries, options));
+    const Variable qkv = qkv_.forward(x);
+    const Variable seen = in_bf16(qkv) ? cast(qkv, DType::bf16) : qkv;
+    return out_.forward(self_attention(seen, heads_, queries, options));
   }
 
  private:

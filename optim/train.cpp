@@ -93,10 +93,12 @@ class Run {
     schedule_.total_steps = options.epochs * training.batches();
     schedule_.cosine = options.cosine;
     if (options.ema_decay > 0.0) average_ = std::make_unique<WeightAverage>(network, options.ema_decay);
-    step_ = std::make_unique<TrainingStep>(
-        network, *optimizer_, average_.get(),
-        StepOptions{
-            .loss = loss_, .clip_norm = options.clip_norm, .seed = options.seed, .graph = options.graph});
+    step_ = std::make_unique<TrainingStep>(network, *optimizer_, average_.get(),
+                                           StepOptions{.loss = loss_,
+                                                       .clip_norm = options.clip_norm,
+                                                       .seed = options.seed,
+                                                       .bf16 = options.bf16,
+                                                       .graph = options.graph});
   }
 
   // Trains one epoch and returns its line for the log.

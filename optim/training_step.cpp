@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "layers/autocast.h"
 #include "optim/predict.h"
 
 namespace medfusion::optim {
@@ -35,6 +36,8 @@ TrainingStep::TrainingStep(const models::Network& network, Optimizer& optimizer,
       base_(Tensor::zeros({1}, DType::i64, device_)),
       results_(Tensor::zeros({2}, DType::f64, device_)),
       grad_scale_(Tensor::zeros({1}, DType::f64, device_)) {
+  MEDFUSION_CHECK(!options.bf16 || device_.type != core::DeviceType::cpu,
+                  "training step: the cpu has no kernels in bf16");
   if (device_.type != core::DeviceType::cpu) staging_.emplace(device_);
   if (options_.loss.positive_weight.defined()) {
     options_.loss.positive_weight = options_.loss.positive_weight.to(device_);
@@ -89,6 +92,7 @@ TrainingStep::Operands TrainingStep::from_stage() {
 void TrainingStep::queue(const Operands& operands, bool update) {
   optimizer_.zero_grad();
   layers::Context context{.training = true, .seed = options_.seed, .stream = operands.stream, .base = base_};
+  const layers::AutocastScope precision(options_.bf16);
   const Variable logits = network_.forward(operands.batch, context);
   const Variable loss = layers::multilabel_loss(logits, operands.targets, options_.loss);
   if (loss.requires_grad()) loss.backward();
@@ -128,45 +132,54 @@ void TrainingStep::run(double learning_rate) {
   ++replays_;
 }
 
-// Bytes that forward and backward of the running batch's first samples need at once on top of what is there.
+// Bytes that forward and backward of the running batch's first samples need on top of what is there: the most
+// that lives at once, or what the pool of a graph holds, where blocks are reused for their own size only.
 int64_t TrainingStep::bytes_of(int64_t samples) {
   core::CachingAllocator& allocator = core::allocator(device_);
   Operands part = running_;
   for (Tensor* const tensor : part.all()) {
     if (tensor->defined()) *tensor = tensor->slice(0, 0, samples);
   }
+  const core::Stream stream = core::current_stream(device_);
   allocator.reset_peak();
-  const int64_t before = allocator.counters().live;
+  const core::MemoryCounters before = allocator.counters();
+  if (captures_) {
+    core::MemoryPool pool(allocator, stream);
+    const core::MemoryPool::Use use(pool);
+    queue(part, false);
+    return allocator.counters().reserved - before.reserved;
+  }
   queue(part, false);
-  core::runtime(device_).synchronize(core::current_stream(device_));
-  return allocator.counters().peak - before;
+  return allocator.counters().peak - before.live;
 }
 
-// After the step has run out of memory: how many samples would fit. Runs one and two of them to know.
+// After the step has run out of memory: how many samples would fit. Runs two and three of them to know (one
+// may be too few for batch statistics).
 std::string TrainingStep::batch_hint() {
   core::Runtime& runtime = core::runtime(device_);
   if (!running_.targets.defined() || runtime.memory().total == 0) return "";
   const int64_t batch = running_.targets.size(0);
+  const int64_t few = std::min<int64_t>(2, batch);
   pool_.reset();
   core::allocator(device_).release_cached();
   try {
     runtime.synchronize(core::current_stream(device_));
-    const int64_t one = bytes_of(1);
-    const int64_t each = batch > 1 ? std::max<int64_t>(1, bytes_of(2) - one) : one;
+    const int64_t base = bytes_of(few);
+    const int64_t each = batch > few ? std::max<int64_t>(1, bytes_of(few + 1) - base) : base / few;
     core::allocator(device_).release_cached();
-    runtime.synchronize(core::current_stream(device_));
+    runtime.synchronize(core::current_stream(device_));  // frees are over then
     // The batch itself is there already, once here and once in the staging.
     int64_t operands = 0;
     for (const Tensor* const tensor : running_.all()) operands += tensor->defined() ? 2 * tensor->bytes() : 0;
-    const int64_t room = runtime.memory().free + operands - (one - each);
+    const int64_t room = runtime.memory().free + operands - (base - few * each);
     const int64_t fits = std::min(batch - 1, room / (each + operands / batch));
     if (fits >= 1) {
       return fmt::format("; by estimate, a batch of {} would fit (now {}; a sample takes about {} bytes)",
                          fits, batch, each);
     }
-  } catch (const core::OutOfMemory&) {
+  } catch (const core::Error&) {  // out of memory again, or these cannot be run: the first error counts
   }
-  return fmt::format("; by estimate, not even one sample of the batch of {} would fit", batch);
+  return fmt::format("; by estimate, a batch of {} would not fit either", few);
 }
 
 void TrainingStep::capture() {

@@ -50,6 +50,18 @@ class Readable {
 
 int64_t batch_of(const View& c) { return c.rank() == 3 ? c.size(0) : 1; }
 
+#ifndef __CUDACC__
+// A bf16 operand in f32, for the CPU kernel; undefined for one in f32.
+core::Tensor widened(const View& v) {
+  if (v.dtype != core::DType::bf16) return {};
+  core::Tensor wide = core::Tensor::empty(v.shape);
+  for (int64_t i = 0; i < v.numel(); ++i) {
+    wide.data<float>()[i] = static_cast<float>(core::element<core::BFloat16>(v, i));
+  }
+  return wide;
+}
+#endif
+
 // c = a b, or c += a b; all direct, c by rows.
 void multiply(const View& a, const View& b, const View& c, bool accumulate) {
 #ifdef __CUDACC__
@@ -60,6 +72,15 @@ void multiply(const View& a, const View& b, const View& c, bool accumulate) {
     const auto operation = [](const Operand& o) { return o.transposed ? CUBLAS_OP_T : CUBLAS_OP_N; };
     const auto batch_step = [](const View& v) { return v.rank() == 3 && v.size(0) > 1 ? v.stride(0) : 0; };
     const float alpha = 1.0F, beta = accumulate ? 1.0F : 0.0F;
+    if (a.dtype == core::DType::bf16) {
+      check_cublas(cublasGemmStridedBatchedEx_64(
+                       Cublas::of(c.device, stream, native), operation(left), operation(right), c.size(-1),
+                       c.size(-2), a.size(-1), &alpha, b.data, CUDA_R_16BF, left.ld, batch_step(b), a.data,
+                       CUDA_R_16BF, right.ld, batch_step(a), &beta, c.data, CUDA_R_32F, out.ld, batch_step(c),
+                       batch_of(c), CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+                   "cublasGemmStridedBatchedEx");
+      return;
+    }
     check_cublas(cublasSgemmStridedBatched_64(
                      Cublas::of(c.device, stream, native), operation(left), operation(right), c.size(-1),
                      c.size(-2), a.size(-1), &alpha, b.as<float>(), left.ld, batch_step(b), a.as<float>(),
@@ -68,7 +89,11 @@ void multiply(const View& a, const View& b, const View& c, bool accumulate) {
   });
 #else
   library_call("matmul", c.device, {&a, &b}, {&c}, [=](void* /*native*/) {
-    dispatch<MatmulForward>({.a = on_host(a), .b = on_host(b), .c = on_host(c), .accumulate = accumulate},
+    const core::Tensor left = widened(a), right = widened(b);
+    dispatch<MatmulForward>({.a = left.defined() ? left.view() : on_host(a),
+                             .b = right.defined() ? right.view() : on_host(b),
+                             .c = on_host(c),
+                             .accumulate = accumulate},
                             core::DeviceType::cpu);
   });
 #endif
@@ -87,7 +112,10 @@ bool writable(const View& c) {
   return o.direct && !o.transposed && (batch_of(c) <= 1 || c.stride(0) != 0);
 }
 
-bool supports_forward(const MatmulForward& m) { return m.c.dtype == core::DType::f32; }
+bool supports_forward(const MatmulForward& m) {
+  return m.c.dtype == core::DType::f32 && m.a.dtype == m.b.dtype &&
+         (m.a.dtype == core::DType::f32 || m.a.dtype == core::DType::bf16);
+}
 void run_forward(const MatmulForward& m) {
   if (m.c.numel() == 0) return;
   if (!writable(m.c)) {

@@ -1,7 +1,9 @@
-// A training step of a tiny MedFusionNet on the simulated device against the same step on the cpu.
+// A training step of a tiny MedFusionNet on the simulated device, and on a GPU where there is one, against
+// the same step on the cpu.
 #include <gtest/gtest.h>
 
 #include "core/random.h"
+#include "core/runtime.h"
 #include "layers/functional/loss.h"
 #include "models/network.h"
 #include "optim/optimizer.h"
@@ -12,8 +14,6 @@ namespace {
 using core::DType;
 using core::Tensor;
 using core::Variable;
-
-constexpr core::Device kSim{core::DeviceType::sim, 0};
 
 Tensor random(const core::Shape& shape, uint64_t stream) {
   Tensor result = Tensor::empty(shape);
@@ -76,15 +76,25 @@ void expect_near(const Tensor& expected, const Tensor& actual, double tolerance,
   }
 }
 
-TEST(Device, ATrainingStepOnTheSimulatorIsThatOnTheCpu) {
+class Device : public testing::TestWithParam<core::DeviceType> {};
+INSTANTIATE_TEST_SUITE_P(All, Device, testing::Values(core::DeviceType::sim, core::DeviceType::cuda),
+                         [](const auto& test) { return std::string(core::name_of(test.param)); });
+
+TEST_P(Device, ATrainingStepIsThatOnTheCpu) {
+  const core::Device device{GetParam(), 0};
+  try {
+    core::runtime(device);
+  } catch (const core::Error& error) {
+    GTEST_SKIP() << error.what();
+  }
   const Step cpu = train({});
-  const Step sim = train(kSim);
+  const Step sim = train(device);
   EXPECT_NEAR(cpu.loss, sim.loss, 1e-5);
   const auto expected = cpu.network->parameters();
   const auto actual = sim.network->parameters();
   for (size_t i = 0; i < expected.size(); ++i) {
     const std::string& name = expected[i].first;
-    ASSERT_EQ(actual[i].second.value().device(), kSim) << name;
+    ASSERT_EQ(actual[i].second.value().device(), device) << name;
     const Tensor gradient = actual[i].second.gradient().to(core::Device{});
     expect_near(expected[i].second.gradient(), gradient, 2e-5, name + " gradient");
   }

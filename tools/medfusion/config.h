@@ -123,6 +123,8 @@ struct TrainConfig {
   double asl_clip = 0.05;
   double label_smoothing = 0.0;
   bool prior_bias = true;
+  bool graph = true;
+  std::string precision = "f32";
   int64_t eval_every = 1;
   int64_t workers = 1;
   std::string select = "best";

@@ -222,6 +222,11 @@ std::vector<ConfigKey> train_keys() {
       {KEY(train.asl_clip), below(0, 1), "Probability that `asymmetric` subtracts from negatives."},
       {KEY(train.label_smoothing), below(0, 1), "Moves targets from 0 and 1 to s/2 and 1 - s/2."},
       {KEY(train.prior_bias), any(), "Starts each label's bias at the log odds of its share of positives."},
+      {KEY(train.graph), any(),
+       "On a GPU, captures the step as a graph and replays it; the same numbers. No effect on the cpu."},
+      {KEY(train.precision), one_of({"f32", "bf16"}),
+       "`bf16`: linear layers and attention multiply in bf16 while training; the rest, and weights, stay "
+       "f32."},
       {KEY(train.eval_every), at_least(1), "Epochs from one evaluation on the validation part to the next."},
       {KEY(train.workers), between(0, 1024),
        "Threads that decode and augment images ahead; 0 does so between the steps."},

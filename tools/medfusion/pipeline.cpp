@@ -24,6 +24,8 @@ optim::TrainOptions to_train_options(const Config& config) {
   options.beta1 = t.beta1;
   options.beta2 = t.beta2;
   options.clip_norm = t.clip_norm;
+  options.graph = t.graph;
+  options.bf16 = t.precision == "bf16";
   options.ema_decay = t.ema_decay;
   options.loss = t.loss == "focal"        ? optim::LossKind::focal
                  : t.loss == "asymmetric" ? optim::LossKind::asymmetric

@@ -174,6 +174,9 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
   initialize(*network, job, targets, run);
 
   const optim::TrainOptions options = to_train_options(config);
+  if (options.bf16 && network->device().type == core::DeviceType::cpu) {
+    throw core::InputError("train.precision: expected f32 on the cpu (bf16 needs --device cuda), got bf16");
+  }
   optim::TrainResult result;
   const auto validation =
       splits.val.empty() ? nullptr : make_loader(config, dataset, encoded, splits.val, false);
