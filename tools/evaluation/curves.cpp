@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "core/error.h"
+#include "core/random.h"
 
 namespace medfusion::tools {
 namespace {
@@ -157,6 +158,25 @@ double expected_calibration_error(const std::vector<CalibrationBin>& bins) {
     count += bin.count;
   }
   return sum / static_cast<double>(count);  // 0 / 0 is NaN
+}
+
+double expected_error_when_calibrated(std::span<const double> probabilities, std::span<const double> targets,
+                                      int64_t bins, int64_t draws, uint64_t seed) {
+  const Sorted sorted = sort(probabilities, targets);
+  const auto width = static_cast<double>(bins);
+  std::vector<double> gap(static_cast<size_t>(bins));
+  double sum = 0.0;
+  core::Generator generator(seed, uint64_t{1} << 33);  // beside the bootstrap's streams
+  for (int64_t draw = 0; draw < draws; ++draw) {
+    std::fill(gap.begin(), gap.end(), 0.0);
+    for (const Sample& sample : sorted.samples) {
+      const auto bin = static_cast<size_t>(std::clamp(std::floor(sample.score * width), 0.0, width - 1.0));
+      const double target = static_cast<double>(generator.uniform()) < sample.score ? 1.0 : 0.0;
+      gap[bin] += target - sample.score;
+    }
+    for (const double each : gap) sum += std::abs(each);
+  }
+  return sum / static_cast<double>(draws) / static_cast<double>(sorted.samples.size());
 }
 
 std::vector<DecisionPoint> decision_curve(std::span<const double> probabilities,

@@ -46,6 +46,11 @@ std::vector<CalibrationBin> calibration_bins(std::span<const double> probabiliti
 // observed rate| of their bin. NaN without bins.
 double expected_calibration_error(const std::vector<CalibrationBin>& bins);
 
+// What the error of equal-width bins is on average where the probabilities are exactly right, from `draws`
+// draws of the targets by them (seeded): a finite sample never shows 0.
+double expected_error_when_calibrated(std::span<const double> probabilities, std::span<const double> targets,
+                                      int64_t bins, int64_t draws, uint64_t seed);
+
 // Net benefit of acting on those with probability >= t (Vickers and Elkin, Med Decis Making 26, 2006):
 // TP / n - FP / n x t / (1 - t), of the model, of acting on all, and of acting on none (0).
 struct DecisionPoint {

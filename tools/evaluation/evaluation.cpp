@@ -108,6 +108,8 @@ class Summary {
   ResampledMeasures resampled_;
 };
 
+constexpr int64_t kEceDraws = 50;
+
 Json estimate_json(const Recalibration::Estimate& estimate) {
   return {{"value", number_or_null(estimate.value)},
           {"low", number_or_null(estimate.low)},
@@ -129,6 +131,8 @@ Json calibration_json(const std::vector<double>& probabilities, const std::vecto
             {"log_loss", number_or_null(values[Measure::log_loss])},
             {"ece", number_or_null(expected_calibration_error(equal_width))},
             {"ece_equal_mass", number_or_null(expected_calibration_error(equal_mass))},
+            {"ece_when_calibrated", number_or_null(expected_error_when_calibrated(
+                                        probabilities, targets, options.bins, kEceDraws, options.seed))},
             {"bins", options.bins}};
   if (options.curves) {
     json["equal_width"] = to_json(equal_width);

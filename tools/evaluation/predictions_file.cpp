@@ -34,7 +34,10 @@ LabelPredictions read_label(const data::CsvTable& table, const std::string& name
       complete &= !std::isnan(decision);
       label.predicted.push_back(decision == 1.0F ? 1 : 0);
     }
-    if (!complete) label.predicted.clear();
+    if (!complete) {
+      label.predicted.clear();
+      label.threshold = optim::MetricValue::undefined("not every row was decided");
+    }
   }
   if (const auto column = table.find_column("risk_" + name)) {
     bool complete = true;

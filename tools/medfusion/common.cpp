@@ -39,6 +39,7 @@ void add_commands(CLI::App& program, Action& action) {
   add_synth_command(program, action);
   add_train_command(program, action);
   add_eval_command(program, action);
+  add_compare_command(program, action);
   add_predict_command(program, action);
   add_cv_command(program, action);
   add_report_command(program, action);

@@ -61,6 +61,7 @@ using Action = std::function<void()>;
 void add_synth_command(CLI::App& program, Action& action);
 void add_train_command(CLI::App& program, Action& action);
 void add_eval_command(CLI::App& program, Action& action);
+void add_compare_command(CLI::App& program, Action& action);
 void add_predict_command(CLI::App& program, Action& action);
 void add_cv_command(CLI::App& program, Action& action);
 void add_report_command(CLI::App& program, Action& action);

@@ -104,8 +104,9 @@ optim::Metrics metrics_of(const optim::Predictions& predictions, const TrainedRu
 
 // Predictions (of predict_run) as CSV: id, patient (where targets are known), probability_LABEL for each
 // label, target_LABEL (where known; an empty cell is an unknown one), raw_LABEL (before calibration, where
-// there is one), predicted_LABEL (1 or 0 by the threshold), risk_LABEL (low, intermediate, high). Cells are
-// empty, and columns left out, where there is no such thing.
+// calibration.method is one), predicted_LABEL (1 or 0 by the threshold), risk_LABEL (low, intermediate, high;
+// where risk.method is one). Cells of a label without a threshold or cut-offs are empty. With softmax there are
+// the probabilities alone, and the targets.
 std::string predictions_csv(const optim::Predictions& predictions, const data::Dataset& dataset,
                             const TrainedRun& run);
 

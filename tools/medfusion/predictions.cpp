@@ -44,19 +44,18 @@ RiskCutoffs risk_cutoffs(const RiskConfig& risk, const optim::Predictions* valid
                              risk.sensitivity, risk.ppv);
 }
 
-// The columns that a file of predictions has, and the cells of a row.
+// The columns that a file of predictions has, and the cells of a row. The columns follow from the
+// configuration alone, so that the files of the folds of a cross-validation fit together.
 class PredictionsText {
  public:
   PredictionsText(const optim::Predictions& predictions, const TrainedRun& run)
       : predictions_(predictions), run_(run) {
-    const Preprocessing& fitted = run.preprocessing;
-    if (calibrates(fitted.calibration)) {
-      raw_ = optim::to_probabilities(predictions.logits, output_of(run.config));
+    if (output_of(run.config) == optim::Output::softmax) return;
+    decisions_ = true;
+    levels_ = run.config.risk.method != "none";
+    if (run.config.calibration.method != "none") {
+      raw_ = optim::to_probabilities(predictions.logits, optim::Output::sigmoid);
     }
-    decisions_ = std::any_of(fitted.thresholds.begin(), fitted.thresholds.end(),
-                             [](const optim::MetricValue& threshold) { return threshold.defined(); });
-    levels_ = std::any_of(fitted.risk.begin(), fitted.risk.end(),
-                          [](const RiskCutoffs& cutoffs) { return cutoffs.defined(); });
   }
 
   std::string header() const {
@@ -91,13 +90,14 @@ class PredictionsText {
     });
     add(raw_.defined(), number(raw_));
     add(decisions_, [&](int64_t at, size_t label) -> std::string {
-      const optim::MetricValue& threshold = run_.preprocessing.thresholds[label];
-      if (!threshold.defined()) return "";
-      return predictions_.probabilities.at(at) >= *threshold.value ? "1" : "0";
+      const auto& thresholds = run_.preprocessing.thresholds;
+      if (label >= thresholds.size() || !thresholds[label].defined()) return "";
+      return predictions_.probabilities.at(at) >= *thresholds[label].value ? "1" : "0";
     });
     add(levels_, [&](int64_t at, size_t label) -> std::string {
-      const RiskCutoffs& cutoffs = run_.preprocessing.risk[label];
-      return cutoffs.defined() ? name_of(cutoffs.level(predictions_.probabilities.at(at))) : "";
+      const auto& risk = run_.preprocessing.risk;
+      if (label >= risk.size() || !risk[label].defined()) return "";
+      return name_of(risk[label].level(predictions_.probabilities.at(at)));
     });
     return text;
   }

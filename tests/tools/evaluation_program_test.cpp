@@ -1,0 +1,221 @@
+// eval, predict and compare from end to end: what they write fits together.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "data/csv.h"
+#include "tests/tools/end_to_end.h"
+#include "tools/evaluation/logistic.h"
+#include "tools/evaluation/predictions_file.h"
+
+namespace medfusion::tools {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::HasSubstr;
+
+json json_in(const fs::path& path) { return json::parse(contents(path)); }
+
+void expect_refused(const std::vector<std::string>& arguments, const std::string& what) {
+  const Outcome outcome = run_medfusion(arguments);
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr(what));
+}
+
+// A run on 240 phantom images, evaluated.
+class Evaluation : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = std::make_unique<TemporaryFolder>();
+    succeed(
+        {"synth", "--out", (*folder_ / "phantom").string(), "--images", "240", "--size", "32", "--quiet"});
+    write(*folder_ / "tiny.toml", "[data]\nformat = \"phantom\"\nroot = \"" +
+                                      (*folder_ / "phantom").string() +
+                                      "\"\nval_fraction = 0.3\nimage_size = 32\n[model]\nsize = \"tiny\"\n"
+                                      "[train]\nepochs = 2\nbatch_size = 16\nwarmup_epochs = 0\n");
+    succeed(train_command(*folder_ / "tiny.toml", run()));
+    succeed({"eval", run().string(), "--quiet", "--bootstrap", "200"});
+  }
+  static void TearDownTestSuite() { folder_.reset(); }
+  static fs::path run() { return *folder_ / "run"; }
+
+  static std::unique_ptr<TemporaryFolder> folder_;
+};
+std::unique_ptr<TemporaryFolder> Evaluation::folder_;
+
+TEST_F(Evaluation, JsonAgreesWithMetricsAndHoldsItsParts) {
+  const json evaluation = json_in(run() / "evaluation.json");
+  const json metrics = json_in(run() / "metrics.json");
+  const json fitted = json_in(run() / "preprocessing.json");
+  EXPECT_EQ(evaluation.at("split"), "test");
+  EXPECT_EQ(evaluation.at("resamples"), 200);
+  ASSERT_EQ(evaluation.at("labels").size(), metrics.at("labels").size());
+  size_t at = 0;
+  for (const auto& [name, label] : metrics.at("labels").items()) {
+    SCOPED_TRACE(name);
+    const json& mine = evaluation.at("labels").at(name);
+    for (const char* key : {"auroc", "auprc", "f1", "gmean", "sensitivity", "specificity", "accuracy"}) {
+      const json& measure = mine.at("measures").at(key);
+      EXPECT_NEAR(measure.at("value").get<double>(), label.at(key).get<double>(), 1e-12) << key;
+      EXPECT_LE(measure.at("low").get<double>(), measure.at("value").get<double>()) << key;
+      EXPECT_GE(measure.at("high").get<double>(), measure.at("value").get<double>()) << key;
+    }
+    EXPECT_EQ(mine.at("threshold"), label.at("threshold"));
+    EXPECT_EQ(mine.at("delong").at("auroc"), label.at("auroc"));
+    EXPECT_EQ(mine.at("roc").front()[2], nullptr);
+    EXPECT_EQ(mine.at("roc").back()[1], 1.0);
+    EXPECT_EQ(mine.at("decision").size(), 99U);
+    EXPECT_EQ(json(mine.at("calibrator")), fitted.at("calibration")[at]);
+    int64_t binned = 0, levelled = 0;
+    for (const json& bin : mine.at("calibration").at("equal_width")) binned += bin.at("count").get<int64_t>();
+    for (const json& level : mine.at("risk").at("levels")) levelled += level.at("count").get<int64_t>();
+    EXPECT_EQ(binned, evaluation.at("samples").get<int64_t>());
+    EXPECT_EQ(levelled, evaluation.at("samples").get<int64_t>());
+    EXPECT_NEAR(mine.at("calibration").at("ece").get<double>(),
+                mine.at("measures").at("ece").at("value").get<double>(), 1e-12);
+    ++at;
+  }
+  ASSERT_EQ(evaluation.at("subgroups").size(), 3U);
+  for (const json& grouping : evaluation.at("subgroups")) {
+    int64_t samples = 0;
+    for (const json& group : grouping.at("groups")) samples += group.at("samples").get<int64_t>();
+    EXPECT_EQ(samples, evaluation.at("samples").get<int64_t>()) << grouping.at("column");
+  }
+  ASSERT_EQ(evaluation.at("controls").size(), 3U);
+  EXPECT_NEAR(evaluation.at("controls")[0].at("macro").at("auroc").at("value").get<double>(), 0.5, 0.05);
+  EXPECT_EQ(evaluation.at("controls")[1].at("name"), "table_only");
+  EXPECT_GT(evaluation.at("controls")[1].at("macro").at("auroc").at("value").get<double>(), 0.5);
+}
+
+// The cells of a label follow from its logit (raw), the calibrator, the threshold and the cut-offs.
+TEST_F(Evaluation, PredictionsFollowFromWhatTheRunKeeps) {
+  const PredictionsFile file = read_predictions((run() / "predictions.csv").string());
+  const auto fitted = nlohmann::ordered_json::parse(contents(run() / "preprocessing.json"));
+  bool calibrated = false;
+  for (size_t l = 0; l < file.input.labels.size(); ++l) {
+    const LabelPredictions& label = file.input.labels[l];
+    SCOPED_TRACE(label.name);
+    const Calibrator calibrator = Calibrator::from_json(fitted.at("calibration")[l]);
+    const RiskCutoffs cutoffs = RiskCutoffs::from_json(fitted.at("risk")[l]);
+    const double threshold = fitted.at("thresholds")[l].at("value").get<double>();
+    calibrated |= calibrator.method == CalibrationMethod::platt;
+    ASSERT_EQ(label.raw.size(), file.ids.size());
+    for (size_t i = 0; i < file.ids.size(); ++i) {
+      EXPECT_NEAR(label.probabilities[i], calibrator.apply(logit(label.raw[i])), 1e-5);
+      EXPECT_EQ(label.predicted[i], label.probabilities[i] >= threshold ? 1 : 0);
+      EXPECT_EQ(label.levels[i], cutoffs.level(label.probabilities[i]));
+    }
+  }
+  EXPECT_TRUE(calibrated);
+}
+
+TEST_F(Evaluation, PredictWritesTheSameDecisionsAndLevels) {
+  const auto evaluated = data::CsvTable::read((run() / "predictions.csv").string());
+  const auto predicted = data::CsvTable::parse(
+      succeed({"predict", run().string(), "--table", (*folder_ / "phantom" / "Data_Entry_2017.csv").string(),
+               "--images", (*folder_ / "phantom" / "images").string()}),
+      "stdout");
+  EXPECT_EQ(predicted.rows(), 240);
+  std::map<std::string, int64_t> row_of;
+  for (int64_t row = 0; row < predicted.rows(); ++row) row_of[predicted.cell(row, 0)] = row;
+  int compared = 0;
+  for (const std::string& name : predicted.header()) {
+    if (name == "id") continue;
+    ++compared;
+    for (int64_t row = 0; row < evaluated.rows(); ++row) {
+      EXPECT_EQ(predicted.cell(row_of.at(evaluated.cell(row, 0)), predicted.column(name)),
+                evaluated.cell(row, evaluated.column(name)))
+          << name;
+    }
+  }
+  EXPECT_EQ(compared, 8 * 4);  // probability, raw, predicted, risk
+}
+
+TEST_F(Evaluation, SubgroupsAndTheirAbsenceAreRefusedOrConfigured) {
+  const fs::path out = *folder_ / "other";
+  fs::copy(run(), out);
+  const std::string text = contents(out / "config.toml");
+  const std::string key = "subgroups = []";
+  ASSERT_NE(text.find(key), std::string::npos);
+  write(out / "config.toml", std::string(text).replace(text.find(key), key.size(), "subgroups = [\"View\"]"));
+  succeed({"eval", out.string(), "--quiet", "--bootstrap", "0"});
+  const json evaluation = json_in(out / "evaluation.json");
+  ASSERT_EQ(evaluation.at("subgroups").size(), 1U);
+  EXPECT_EQ(evaluation.at("macro").at("auroc").at("low"), nullptr);
+  write(out / "config.toml",
+        std::string(text).replace(text.find(key), key.size(), "subgroups = [\"vieuw\"]"));
+  expect_refused({"eval", out.string(), "--quiet"},
+                 "evaluation.subgroups: expected columns of the data, got 'vieuw'");
+  fs::remove_all(out);
+}
+
+TEST_F(Evaluation, ARunComparedWithItselfDiffersByNothing) {
+  const json same = json::parse(succeed(
+      {"compare", run().string(), (run() / "predictions.csv").string(), "--bootstrap", "100", "--json"}));
+  EXPECT_EQ(same.at("macro").at("auroc").at("difference").at("value"), 0.0);
+  EXPECT_EQ(same.at("macro").at("auroc").at("difference").at("p_value"), 1.0);
+  for (const auto& [name, label] : same.at("labels").items()) {
+    EXPECT_EQ(label.at("delong").at("p_value"), 1.0) << name;
+    EXPECT_EQ(label.at("measures").at("brier").at("difference").at("high"), 0.0) << name;
+  }
+  EXPECT_THAT(succeed({"compare", run().string(), run().string(), "--bootstrap", "100"}), HasSubstr("macro"));
+}
+
+TEST_F(Evaluation, ComparisonFindsTheBetterRun) {
+  const fs::path other = *folder_ / "worse.csv";
+  const PredictionsFile file = read_predictions((run() / "predictions.csv").string());
+  std::string csv = "id,patient,probability_B,probability_A,target_A,target_B\n";
+  std::string better = csv;
+  for (size_t row = file.ids.size(); row-- > 0;) {
+    const auto& a = file.input.labels[0].targets;
+    const auto& b = file.input.labels[1].targets;
+    const std::string ends = "," + std::to_string(static_cast<int>(a[row])) + "," +
+                             std::to_string(static_cast<int>(b[row])) + "\n";
+    const std::string start = file.ids[row] + "," + file.input.patients[row];
+    csv += start + "," + (row % 2 == 0 ? "0.3,0.4" : "0.2,0.1") + ends;
+    better +=
+        start + "," + std::to_string(0.2 + 0.5 * b[row]) + "," + std::to_string(0.3 + 0.5 * a[row]) + ends;
+  }
+  write(other, csv);
+  write(*folder_ / "better.csv", better);
+  const json found = json::parse(succeed(
+      {"compare", (*folder_ / "better.csv").string(), other.string(), "--bootstrap", "200", "--json"}));
+  const json& auroc = found.at("macro").at("auroc");
+  EXPECT_EQ(auroc.at("first").at("value"), 1.0);
+  EXPECT_GT(auroc.at("difference").at("low").get<double>(), 0.2);
+  EXPECT_LT(auroc.at("difference").at("p_value").get<double>(), 0.02);
+  EXPECT_LT(found.at("macro").at("brier").at("difference").at("high").get<double>(), 0.0);
+  EXPECT_EQ(found.at("macro").at("f1").at("difference").at("value"), nullptr);  // nothing was decided
+  EXPECT_LT(found.at("labels").at("A").at("delong").at("p_value").get<double>(), 0.001);
+}
+
+TEST_F(Evaluation, WhatDoesNotMatchIsRefused) {
+  const fs::path a = *folder_ / "a.csv", b = *folder_ / "b.csv";
+  const std::string head = "id,patient,probability_A,target_A\n";
+  write(a, head + "x,p,0.5,1\ny,q,0.25,0\n");
+  const auto compare = [&](const std::string& text, const std::string& what) {
+    write(b, text);
+    expect_refused({"compare", a.string(), b.string()}, b.string() + what);
+  };
+  compare(head + "x,p,0.5,1\n", ": expected a row for 'y', which " + a.string() + " has");
+  compare(head + "x,p,0.5,1\ny,q,0.2,0\nz,r,0.1,0\n", ": expected the 2 rows of " + a.string() + ", got 3");
+  compare(head + "x,p,0.5,1\ny,r,0.2,0\n", ": expected patient 'q' for 'y'");
+  compare(head + "x,p,0.5,1\ny,q,0.2,1\n",
+          ": expected the target of 'A' for 'y' that " + a.string() + " has");
+  compare("id,patient,probability_B,target_B\nx,p,0.5,1\ny,q,0.2,0\n", ": expected label 'A', which");
+  compare(head + "x,p,0.5,1\nx,q,0.2,0\n", ":3:1: expected each id once");
+  compare(head + "x,p,1.5,1\ny,q,0.2,0\n", ":2:5: expected a probability");
+  compare("id,patient,p\nx,p,1\n", ":1: expected columns named probability_LABEL, got none");
+  expect_refused({"compare", a.string(), (*folder_ / "none").string()},
+                 "expected a run directory, there is none");
+  expect_refused({"compare", a.string(), (*folder_ / "phantom").string()},
+                 "expected predictions.csv there; medfusion eval and cv write it");
+}
+
+}  // namespace
+}  // namespace medfusion::tools
