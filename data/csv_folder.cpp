@@ -1,8 +1,10 @@
 #include "data/csv_folder.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <unordered_set>
 
 #include "data/csv.h"
@@ -46,6 +48,13 @@ std::vector<int> input_columns(const CsvTable& table, const CsvOptions& options,
     const bool named = !table.header()[static_cast<size_t>(column)].empty();  // not an export's row numbers
     if (named && !roles.contains(column)) columns.push_back(column);
   }
+  for (const std::string& name : options.exclude) {
+    const int column = table.column(name);
+    if (std::find(options.table.begin(), options.table.end(), name) != options.table.end()) {
+      core::throw_input_error({table.file(), 1}, fmt::format("excluded column '{}' is an input", name));
+    }
+    std::erase(columns, column);
+  }
   for (const std::string& name : options.categorical) {
     if (std::find(columns.begin(), columns.end(), table.column(name)) == columns.end()) {
       core::throw_input_error({table.file(), 1},
@@ -63,6 +72,20 @@ bool mostly_numbers(const CsvTable& table, int column) {
     if (!is_missing(cell)) ++(parse_number(cell) ? numbers : others);
   }
   return numbers >= others;
+}
+
+// At most one known value: nothing to learn from.
+bool is_constant(const Column& column) {
+  if (!column.numeric) {
+    std::set<std::string> values(column.categories.begin(), column.categories.end());
+    values.erase("");
+    return values.size() <= 1;
+  }
+  std::set<double> values;
+  for (const double value : column.numbers) {
+    if (!std::isnan(value)) values.insert(value);
+  }
+  return values.size() <= 1;
 }
 
 core::Tensor read_labels(const CsvTable& table, const std::vector<std::string>& names) {
@@ -152,7 +175,12 @@ Dataset read_csv_folder(const CsvOptions& options) {
   read_ids(table, options, dataset);
   dataset.targets = read_labels(table, options.labels);
   for (const int column : input_columns(table, options, roles)) {
-    dataset.columns.push_back(read_input_column(table, column, options.categorical));
+    Column read = read_input_column(table, column, options.categorical);
+    if (is_constant(read)) {
+      dataset.notes.push_back(fmt::format("column '{}' is left out, it holds one value only", read.name));
+    } else {
+      dataset.columns.push_back(std::move(read));
+    }
   }
   if (!options.text_column.empty()) {
     const int column = table.column(options.text_column);

@@ -21,12 +21,13 @@ struct CsvOptions {
   std::vector<std::string> labels;       // columns with 0, 1, or -1 or nothing for unknown; empty: none
   std::vector<std::string> table;        // columns that are inputs; empty: all that have no other role
   std::vector<std::string> categorical;  // those of them that are categories although they hold numbers
+  std::vector<std::string> exclude;      // columns that are not inputs; they may have another role
   bool read_images = true;               // false leaves the images out; the files need not exist
 };
 
 // Missing cells: empty, ?, NA, N/A, NaN. An input column is numeric where most of its cells are numbers, and
-// then every other cell must be one; else it is categorical. Throws core::InputError naming file, line and
-// column.
+// then every other cell must be one; else it is categorical. An input column that holds at most one known
+// value is left out, with a note (Dataset::notes). Throws core::InputError naming file, line and column.
 Dataset read_csv_folder(const CsvOptions& options);
 
 // One input column as read_csv_folder reads it; `categorical` as in CsvOptions.

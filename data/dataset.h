@@ -19,6 +19,10 @@ class ImageSource {
   virtual core::Tensor read(int64_t row) const = 0;
   // Whether the row has an image at all.
   virtual bool present(int64_t row) const = 0;
+  // What tells images apart without decoding them: equal images have equal sizes and digests (xxHash64 of the
+  // encoded bytes, or of the pixels). 0 where a size costs as much as a digest.
+  virtual int64_t encoded_size(int64_t row) const;
+  virtual uint64_t digest(int64_t row) const;
 };
 
 // One raw column of the table. Numeric cells are parsed, NaN where missing; categorical cells keep their
@@ -35,11 +39,14 @@ struct Dataset {
   std::vector<std::string> labels;      // L names
   std::vector<std::string> ids;         // N, e.g. the image's file name; unique
   std::vector<std::string> patients;    // N; rows of one patient never lie in two parts of a split
+  std::vector<std::string> groups;      // N: rows of one group are drawn into one part; empty: patients
   std::shared_ptr<ImageSource> images;  // null where the dataset has no images
   core::Tensor targets;                 // [N, L] f32: 0, 1, or NaN for unknown
   std::vector<Column> columns;          // the table
   std::vector<std::string> texts;       // N, or empty where there is no text
   std::vector<std::string> parts;       // N: "train", "val" or "test" where the data itself says so; or empty
+  std::vector<int64_t> repeats;         // N: the first row that each repeats, or itself; empty: none does
+  std::vector<std::string> notes;       // what a reader should be told: columns left out, repeated rows
   uint64_t hash = 0;  // xxHash64 of what was read: tables, lists, names and sizes of image files
 
   int64_t size() const { return static_cast<int64_t>(ids.size()); }

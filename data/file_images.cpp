@@ -1,5 +1,10 @@
 #include "data/file_images.h"
 
+#include <xxhash.h>
+
+#include <fstream>
+#include <sstream>
+
 #include "data/image.h"
 
 namespace medfusion::data {
@@ -8,6 +13,22 @@ core::Tensor FileImages::read(int64_t row) const {
   MEDFUSION_CHECK(row >= 0 && row < static_cast<int64_t>(paths_.size()) && present(row),
                   "FileImages: row {} of {} has no image", row, paths_.size());
   return decode_image(path(row));
+}
+
+int64_t FileImages::encoded_size(int64_t row) const {
+  std::error_code error;
+  const auto size = std::filesystem::file_size(path(row), error);
+  if (error) core::throw_input_error({path(row)}, "cannot read the image: " + error.message());
+  return static_cast<int64_t>(size);
+}
+
+uint64_t FileImages::digest(int64_t row) const {
+  std::ifstream file(path(row), std::ios::binary);
+  std::ostringstream bytes;
+  bytes << file.rdbuf();
+  if (!file) core::throw_input_error({path(row)}, "cannot read the image");
+  const std::string text = bytes.str();
+  return XXH64(text.data(), text.size(), 0);
 }
 
 FileIndex index_files(const std::vector<std::filesystem::path>& folders) {

@@ -16,6 +16,8 @@ class FileImages : public ImageSource {
   explicit FileImages(std::vector<std::string> paths) : paths_(std::move(paths)) {}
   core::Tensor read(int64_t row) const override;
   bool present(int64_t row) const override { return !paths_.at(static_cast<size_t>(row)).empty(); }
+  int64_t encoded_size(int64_t row) const override;  // of the file
+  uint64_t digest(int64_t row) const override;
   const std::string& path(int64_t row) const { return paths_.at(static_cast<size_t>(row)); }
 
  private:

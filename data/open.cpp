@@ -25,6 +25,7 @@ Dataset open_csv(const DataOptions& options) {
   csv.labels = options.labels;
   csv.table = options.table;
   csv.categorical = options.categorical_columns;
+  csv.exclude = options.exclude;
   csv.read_images = options.read_images;
   Dataset dataset = read_csv_folder(csv);
   select_labels(dataset, {}, options.min_positives);
@@ -48,7 +49,9 @@ Dataset open_medmnist(const DataOptions& options) {
 
 }  // namespace
 
-Dataset open_dataset(const DataOptions& options) {
+namespace {
+
+Dataset read(const DataOptions& options) {
   if (options.format == "csv") return open_csv(options);
   if (options.format == "medmnist") return open_medmnist(options);
   if (options.format != "nih" && options.format != "phantom") {
@@ -60,20 +63,31 @@ Dataset open_dataset(const DataOptions& options) {
                    options.extra_table, options.categorical_columns});
 }
 
+}  // namespace
+
+Dataset open_dataset(const DataOptions& options) {
+  Dataset dataset = read(options);
+  group_duplicates(dataset, options.duplicates);
+  return dataset;
+}
+
 std::vector<int64_t> assign_folds(const DataOptions& options, const Dataset& dataset) {
   return options.fold_file.empty() ? make_folds(dataset, options.folds, options.seed)
-                                   : read_folds(dataset, options.fold_file);
+                                   : read_folds(dataset, options.fold_file, options.allow_patients);
 }
 
 Splits make_splits(const DataOptions& options, const Dataset& dataset) {
   const std::string& split = options.split;
   if (split == "official" && (options.format == "nih" || options.format == "phantom")) {
-    return official_splits(dataset, options.root, options.val_fraction, options.seed);
+    return official_splits(dataset, options.root, options.val_fraction, options.seed, options.allow_patients);
   }
-  if (split == "official" || split == "own") return own_splits(dataset, options.val_fraction, options.seed);
+  if (split == "official" || split == "own")
+    return own_splits(dataset, options.val_fraction, options.seed, options.allow_patients);
   if (split == "random")
     return random_splits(dataset, options.val_fraction, options.test_fraction, options.seed);
-  if (split == "file") return file_splits(dataset, options.split_file, options.val_fraction, options.seed);
+  if (split == "file")
+    return file_splits(dataset, options.split_file, options.val_fraction, options.seed,
+                       options.allow_patients);
   if (split != "folds") reject_name("split", split, {"official", "own", "random", "folds", "file"});
   return fold_splits(dataset, assign_folds(options, dataset), options.fold, options.val_fraction,
                      options.seed);

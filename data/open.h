@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/dataset.h"
+#include "data/duplicates.h"
 #include "data/splits.h"
 
 namespace medfusion::data {
@@ -27,6 +28,7 @@ struct DataOptions {
   std::string images;
   std::string id_column, patient_column, image_column, text_column, part_column;
   std::vector<std::string> categorical_columns;
+  std::vector<std::string> exclude;  // columns that are never inputs
 
   // official (the lists of nih; own for the others), own (the parts that csv or medmnist name), random,
   // folds, file.
@@ -38,6 +40,9 @@ struct DataOptions {
   double val_fraction = 0.1;   // of the images that would train (random: of all), by patient; 0: no val part
   double test_fraction = 0.2;  // random: of all images
   uint64_t seed = 1;           // of what is drawn
+
+  DuplicateRule duplicates = DuplicateRule::automatic;  // which rows are drawn together as repeats of one
+  bool allow_patients = false;                          // accepts a list that has a patient in two parts
 };
 
 // Throws core::InputError as the readers do, and for an unknown format.

@@ -52,7 +52,7 @@ void set_group(Groups& groups, const RowOfId& rows, const std::string& id, int64
 
 // Every row has a group, and the rows of a patient the same one.
 void check_groups(const Dataset& dataset, const Groups& groups, const std::string& file,
-                  const std::function<std::string(int64_t)>& name) {
+                  const std::function<std::string(int64_t)>& name, bool allow_patients) {
   std::unordered_map<std::string_view, int64_t> group_of;
   for (size_t i = 0; i < groups.group.size(); ++i) {
     if (groups.group[i] < 0) {
@@ -60,10 +60,11 @@ void check_groups(const Dataset& dataset, const Groups& groups, const std::strin
                               fmt::format("expected every id of the data, '{}' is missing", dataset.ids[i]));
     }
     const auto [first, added] = group_of.emplace(dataset.patients[i], groups.group[i]);
-    if (!added && first->second != groups.group[i]) {
-      core::throw_input_error(groups.places[i],
-                              fmt::format("patient '{}' lies in two parts, {} and {}", dataset.patients[i],
-                                          name(first->second), name(groups.group[i])));
+    if (!added && !allow_patients && first->second != groups.group[i]) {
+      core::throw_input_error(
+          groups.places[i],
+          fmt::format("patient '{}' lies in two parts, {} and {}; guard.allow = [\"patient\"] accepts it",
+                      dataset.patients[i], name(first->second), name(groups.group[i])));
     }
   }
 }
@@ -80,21 +81,23 @@ void check_not_empty(Part part, const std::vector<int64_t>& rows, const std::str
     core::throw_input_error({file}, fmt::format("the {} part of the split is empty", kPartNames[part]));
 }
 
-// Names of the patients of `rows` in random order, with their rows. Independent of the order of the rows.
-std::vector<std::pair<std::string_view, std::vector<int64_t>>> shuffled_patients(
+// Names of the groups of `rows` (patients, where there are no others) in random order, with their rows.
+// Independent of the order of the rows.
+std::vector<std::pair<std::string_view, std::vector<int64_t>>> shuffled_groups(
     const Dataset& dataset, const std::vector<int64_t>& rows, uint64_t seed, uint64_t stream) {
   std::map<std::string_view, std::vector<int64_t>> by_name;
-  for (const int64_t row : rows) by_name[dataset.patients[static_cast<size_t>(row)]].push_back(row);
-  std::vector<std::pair<std::string_view, std::vector<int64_t>>> patients(by_name.begin(), by_name.end());
-  core::Generator(seed, stream).shuffle(patients);
-  return patients;
+  const std::vector<std::string>& names = dataset.groups.empty() ? dataset.patients : dataset.groups;
+  for (const int64_t row : rows) by_name[names[static_cast<size_t>(row)]].push_back(row);
+  std::vector<std::pair<std::string_view, std::vector<int64_t>>> groups(by_name.begin(), by_name.end());
+  core::Generator(seed, stream).shuffle(groups);
+  return groups;
 }
 
 // Moves patients worth about `count` rows from `rows` to the result; both ascending.
 std::vector<int64_t> draw(const Dataset& dataset, std::vector<int64_t>& rows, double count, uint64_t seed,
                           uint64_t stream) {
   std::vector<int64_t> drawn, kept;
-  for (const auto& [name, own] : shuffled_patients(dataset, rows, seed, stream)) {
+  for (const auto& [name, own] : shuffled_groups(dataset, rows, seed, stream)) {
     const double without = static_cast<double>(drawn.size());
     const double with = without + static_cast<double>(own.size());
     std::vector<int64_t>& part = std::abs(with - count) < std::abs(without - count) ? drawn : kept;
@@ -120,8 +123,8 @@ std::string fold_name(int64_t fold) { return fmt::format("fold {}", fold); }
 
 // Parts as stated, val drawn where there is none.
 Splits stated_splits(const Dataset& dataset, const Groups& groups, const std::string& file,
-                     double val_fraction, uint64_t seed) {
-  check_groups(dataset, groups, file, part_name);
+                     double val_fraction, uint64_t seed, bool allow_patients) {
+  check_groups(dataset, groups, file, part_name, allow_patients);
   Splits splits;
   const std::array<std::vector<int64_t>*, 3> parts = {&splits.train, &splits.val, &splits.test};
   for (int64_t i = 0; i < dataset.size(); ++i) {
@@ -153,7 +156,8 @@ int64_t part_of(std::string_view name) {
 
 }  // namespace
 
-Splits official_splits(const Dataset& dataset, const std::string& root, double val_fraction, uint64_t seed) {
+Splits official_splits(const Dataset& dataset, const std::string& root, double val_fraction, uint64_t seed,
+                       bool allow_patients) {
   const RowOfId rows = index_ids(dataset);
   Groups groups(dataset);
   for (const auto& [name, part] :
@@ -165,20 +169,21 @@ Splits official_splits(const Dataset& dataset, const std::string& root, double v
     }
     for (const Line& line : read_lines(file)) set_group(groups, rows, line.text, part, {file, line.number});
   }
-  return stated_splits(dataset, groups, root, val_fraction, seed);
+  return stated_splits(dataset, groups, root, val_fraction, seed, allow_patients);
 }
 
-Splits own_splits(const Dataset& dataset, double val_fraction, uint64_t seed) {
+Splits own_splits(const Dataset& dataset, double val_fraction, uint64_t seed, bool allow_patients) {
   if (dataset.parts.empty()) {
     core::throw_input_error(
         {}, fmt::format("split: the {} data does not say which rows train and test", dataset.name));
   }
   Groups groups(dataset);
   for (size_t i = 0; i < groups.group.size(); ++i) groups.group[i] = part_of(dataset.parts[i]);
-  return stated_splits(dataset, groups, dataset.name, val_fraction, seed);
+  return stated_splits(dataset, groups, dataset.name, val_fraction, seed, allow_patients);
 }
 
-Splits file_splits(const Dataset& dataset, const std::string& file, double val_fraction, uint64_t seed) {
+Splits file_splits(const Dataset& dataset, const std::string& file, double val_fraction, uint64_t seed,
+                   bool allow_patients) {
   const CsvTable table = CsvTable::read(file);
   check_two_columns(table, "part");
   const RowOfId rows = index_ids(dataset);
@@ -188,7 +193,7 @@ Splits file_splits(const Dataset& dataset, const std::string& file, double val_f
     if (part < 0) table.reject(row, 1, "train, val or test");
     set_group(groups, rows, table.required(row, 0), part, table.place(row, 0));
   }
-  return stated_splits(dataset, groups, file, val_fraction, seed);
+  return stated_splits(dataset, groups, file, val_fraction, seed, allow_patients);
 }
 
 Splits random_splits(const Dataset& dataset, double val_fraction, double test_fraction, uint64_t seed) {
@@ -213,7 +218,7 @@ Splits random_splits(const Dataset& dataset, double val_fraction, double test_fr
   return splits;
 }
 
-std::vector<int64_t> read_folds(const Dataset& dataset, const std::string& file) {
+std::vector<int64_t> read_folds(const Dataset& dataset, const std::string& file, bool allow_patients) {
   const CsvTable table = CsvTable::read(file);
   check_two_columns(table, "fold");
   const RowOfId rows = index_ids(dataset);
@@ -221,13 +226,13 @@ std::vector<int64_t> read_folds(const Dataset& dataset, const std::string& file)
   for (int64_t row = 0; row < table.rows(); ++row) {
     set_group(groups, rows, table.required(row, 0), table.integer(row, 1, 0, 9999), table.place(row, 0));
   }
-  check_groups(dataset, groups, file, fold_name);
+  check_groups(dataset, groups, file, fold_name, allow_patients);
   return groups.group;
 }
 
 std::vector<int64_t> make_folds(const Dataset& dataset, int64_t count, uint64_t seed) {
   if (count < 2) core::throw_input_error({}, fmt::format("folds: expected at least 2, got {}", count));
-  auto patients = shuffled_patients(dataset, all_rows(dataset), seed, kFoldStream);
+  auto patients = shuffled_groups(dataset, all_rows(dataset), seed, kFoldStream);
   if (count > static_cast<int64_t>(patients.size())) {
     core::throw_input_error(
         {}, fmt::format("folds: expected at most one per patient ({}), got {}", patients.size(), count));

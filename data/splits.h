@@ -1,7 +1,8 @@
-// Which rows train, validate and test. The rows of one patient never lie in two parts.
-// All functions throw core::InputError: for a patient in two parts (naming the patient), for an id that is
-// not in the data or is missing from a list (naming file and line), for a part without rows (naming the
-// part), for a fraction outside [0, 1).
+// Which rows train, validate and test. The rows of one patient never lie in two parts, unless a list that
+// says so is allowed to (`allow_patients`); what is drawn at random keeps the rows of a group
+// (Dataset::groups) together. All functions throw core::InputError: for a patient in two parts (naming the
+// patient), for an id that is not in the data or is missing from a list (naming file and line), for a part
+// without rows (naming the part), for a fraction outside [0, 1).
 #pragma once
 
 #include <cstdint>
@@ -14,20 +15,22 @@ namespace medfusion::data {
 
 // ROOT/train_val_list.txt and ROOT/test_list.txt (or .gz), one id per line; every row must be in one of them.
 // val_fraction of the images of the first list, by patient, become the val part; with 0 it stays empty.
-Splits official_splits(const Dataset& dataset, const std::string& root, double val_fraction, uint64_t seed);
+Splits official_splits(const Dataset& dataset, const std::string& root, double val_fraction, uint64_t seed,
+                       bool allow_patients = false);
 
 // The parts the dataset brings along (Dataset::parts). Where none of its rows is in val, val_fraction of the
 // images of train, by patient, are moved there.
-Splits own_splits(const Dataset& dataset, double val_fraction, uint64_t seed);
+Splits own_splits(const Dataset& dataset, double val_fraction, uint64_t seed, bool allow_patients = false);
 
 // A CSV file with two columns, the id and one of train, val, test. As own_splits otherwise.
-Splits file_splits(const Dataset& dataset, const std::string& file, double val_fraction, uint64_t seed);
+Splits file_splits(const Dataset& dataset, const std::string& file, double val_fraction, uint64_t seed,
+                   bool allow_patients = false);
 
 // Patients drawn at random until a part holds its fraction of all images, as closely as whole patients allow.
 Splits random_splits(const Dataset& dataset, double val_fraction, double test_fraction, uint64_t seed);
 
 // The fold of each row, from a CSV file with two columns, the id and the fold counting from 0.
-std::vector<int64_t> read_folds(const Dataset& dataset, const std::string& file);
+std::vector<int64_t> read_folds(const Dataset& dataset, const std::string& file, bool allow_patients = false);
 
 // `count` folds of about the same number of images, patients drawn at random.
 std::vector<int64_t> make_folds(const Dataset& dataset, int64_t count, uint64_t seed);

@@ -141,7 +141,11 @@ TEST(OpenDataset, ReadsTheCervicalCancerTable) {
   options.split = "random";
   const Dataset all = open_dataset(options);
   EXPECT_EQ(all.size(), 858);
-  EXPECT_EQ(all.columns.size(), 35U);  // 32 features and the three other targets, which leak
+  // 32 features without two constant ones, and the three other targets, which leak.
+  EXPECT_EQ(all.columns.size(), 33U);
+  EXPECT_THAT(all.notes,
+              ElementsAre(HasSubstr("'STDs:cervical condylomatosis' is left out"),
+                          HasSubstr("'STDs:AIDS' is left out"), HasSubstr("rows repeat earlier ones")));
   EXPECT_EQ(all.images, nullptr);
   for (const Column& column : all.columns) EXPECT_TRUE(column.numeric) << column.name;
   options.table = {"Age", "Smokes", "STDs: Time since last diagnosis"};

@@ -118,7 +118,9 @@ TEST(Splits, BadListsAreNamed) {
   const std::string train_file = folder.path("train_val_list.txt");
   const std::string test_file = folder.path("test_list.txt");
   EXPECT_EQ(message("r0\n\nr9\n", "r1\n"), train_file + ":3: expected an id of the data, got 'r9'");
-  EXPECT_EQ(message("r0\nr2\nr3\n", "r1\n"), test_file + ":1: patient 'a' lies in two parts, train and test");
+  EXPECT_EQ(message("r0\nr2\nr3\n", "r1\n"),
+            test_file +
+                ":1: patient 'a' lies in two parts, train and test; guard.allow = [\"patient\"] accepts it");
   EXPECT_EQ(message("r0\nr1\nr2\n", "r2\nr3\n"),
             test_file + ":1: expected each id once, got 'r2' again; first in " + train_file + ":3");
   EXPECT_EQ(message("r0\nr1\nr2\n", ""), folder.path() + ": expected every id of the data, 'r3' is missing");
@@ -141,8 +143,10 @@ TEST(Splits, FileNamesThePartOfEachRow) {
   EXPECT_EQ(input_error([&] { file_splits(data, file, 0.5, 1); }),
             file + ":3:4: expected train, val or test in column 'split', got 'training'");
   folder.write("split.csv", "id,split\nr3,test\nr0,train\nr1,val\nr2,val\n");
-  EXPECT_EQ(input_error([&] { file_splits(data, file, 0.5, 1); }),
-            file + ":4:1: patient 'a' lies in two parts, train and val");
+  EXPECT_EQ(
+      input_error([&] { file_splits(data, file, 0.5, 1); }),
+      file + ":4:1: patient 'a' lies in two parts, train and val; guard.allow = [\"patient\"] accepts it");
+  EXPECT_THAT(file_splits(data, file, 0.5, 1, true).val, ElementsAre(1, 2));  // where that is allowed
   folder.write("split.csv", "id\nr3\n");
   EXPECT_EQ(input_error([&] { file_splits(data, file, 0.5, 1); }),
             file + ":1: expected two columns, the id and the part, got 1");
@@ -172,8 +176,11 @@ TEST(Splits, FoldsFromAFile) {
   EXPECT_EQ(input_error([&] { fold_splits(data, folds, 3, 0.0, 1); }),
             "the test part of the split is empty: fold 3 of 0..2 has no rows");
   folder.write("folds.csv", "Image Index,fold\nr0,0\nr1,1\nr2,1\nr3,2\n");
-  EXPECT_EQ(input_error([&] { read_folds(data, file); }),
-            file + ":3:1: patient 'a' lies in two parts, fold 0 and fold 1");
+  EXPECT_EQ(
+      input_error([&] { read_folds(data, file); }),
+      file +
+          ":3:1: patient 'a' lies in two parts, fold 0 and fold 1; guard.allow = [\"patient\"] accepts it");
+  EXPECT_THAT(read_folds(data, file, true), ElementsAre(0, 1, 1, 2));
   folder.write("folds.csv", "Image Index,fold\nr0,0\nr1,0\nr2,1\n");
   EXPECT_EQ(input_error([&] { read_folds(data, file); }),
             file + ": expected every id of the data, 'r3' is missing");

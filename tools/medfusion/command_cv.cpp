@@ -7,6 +7,7 @@
 #include "tools/medfusion/common.h"
 #include "tools/medfusion/cross_validation.h"
 #include "tools/medfusion/pipeline.h"
+#include "tools/medfusion/published_protocol.h"
 #include "tools/medfusion/run_directory.h"
 
 namespace medfusion::tools {
@@ -19,6 +20,8 @@ struct CvOptions {
   std::string out;
   bool force = false;
   int64_t seeds = 1;
+  bool redraw = false;
+  std::string protocol = "honest";
 };
 
 // The configuration with --folds, a file of which is relative to the working directory.
@@ -38,10 +41,25 @@ void cross_validate(const CvOptions& options) {
   use_threads(job.config.threads);
   use_device(options.common.device);
   job.seeds = options.seeds;
+  job.redraw = options.redraw;
+  if (job.redraw && !fold_count(job.config)) {
+    core::throw_input_error({"--redraw"},
+                            "expected a number of folds to draw, got the file " + job.config.data.folds);
+  }
   job.out = output_folder(options.out, options.config.file, "-cv");
   RunDirectory::check_free(job.out, options.force);
   job.force = options.force;
   job.quiet = options.common.quiet || options.common.json;
+  if (options.protocol == "as-published") {
+    const auto protocols = compare_protocols(job);
+    if (options.common.json) {
+      print_json(protocols);
+    } else if (!options.common.quiet) {
+      print_text(protocols_table(protocols) +
+                 fmt::format("\nwrote {}\n", (job.out / "protocols.json").string()));
+    }
+    return;
+  }
   const auto json = medfusion::tools::cross_validate(job);
   if (options.common.json) {
     print_json(json);
@@ -83,11 +101,20 @@ void add_cv_command(CLI::App& program, Action& action) {
       ->type_name("N")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+  command->add_flag("--redraw", options->redraw, "Draw new folds for each seed: repeated cross-validation");
+  command
+      ->add_option(
+          "--protocol", options->protocol,
+          "honest: all that is fitted is fitted inside the training part of each fold. as-published: beside "
+          "it, the common mistake of resampling before the split (published.*), whose figures are wrong")
+      ->check(CLI::IsMember({"honest", "as-published"}))
+      ->capture_default_str();
   command->add_flag("--force", options->force, "Overwrite what is there");
   add_common_options(*command, options->common);
   command->footer(
       "Example (after medfusion synth --out phantom):\n"
-      "  medfusion cv tools/configs/phantom.toml --folds 5 --set train.epochs=5");
+      "  medfusion cv tools/configs/phantom.toml --folds 5 --set train.epochs=5\n"
+      "  medfusion cv tools/configs/cervical.toml --protocol as-published");
   command->callback([options, &action] { action = [options] { cross_validate(*options); }; });
 }
 

@@ -12,6 +12,7 @@
 #include "tools/medfusion/pipeline.h"
 #include "tools/medfusion/run_directory.h"
 #include "tools/medfusion/text_file.h"
+#include "tools/medfusion/training_rows.h"
 
 namespace medfusion::tools {
 namespace {
@@ -35,7 +36,7 @@ void evaluate(const EvalOptions& options) {
   // The labels of the run, whatever the data's counts say today.
   data_options.labels = trained.labels;
   data_options.min_positives = 0;
-  const data::Dataset dataset = data::open_dataset(data_options);
+  const data::Dataset dataset = open_data(trained.config, data_options);
   const data::Splits splits = data::make_splits(data_options, dataset);
   const auto& rows = options.split == "train" ? splits.train
                      : options.split == "val" ? splits.val

@@ -3,8 +3,10 @@
 #include <memory>
 
 #include "tools/medfusion/common.h"
+#include "tools/medfusion/guard.h"
 #include "tools/medfusion/pipeline.h"
 #include "tools/medfusion/run_replacement.h"
+#include "tools/medfusion/training_rows.h"
 
 namespace medfusion::tools {
 namespace {
@@ -31,8 +33,11 @@ void train(const TrainOptions& options) {
     dataset.labels = configured_labels(config);
     dataset.targets = core::Tensor::zeros({0, static_cast<int64_t>(dataset.labels.size())});
   } else {
-    dataset = data::open_dataset(data_options);
+    dataset = open_data(config, data_options);
     splits = data::make_splits(data_options, dataset);
+    refuse_leaks(config, dataset, splits);
+    if (!options.common.quiet && !options.common.json)
+      print_remarks(dataset.notes, suspicious_columns(dataset, splits.train));
   }
   RunReplacement replacement(folder, options.force);
   const auto result = train_run(

@@ -50,6 +50,27 @@ struct DataConfig {
   std::string text_column;
   std::string part_column;
   std::vector<std::string> categorical_columns;
+  std::vector<std::string> exclude;
+};
+
+struct GuardConfig {
+  std::vector<std::string> targets;
+  std::vector<std::string> leaking;
+  std::string duplicates = "auto";
+  std::vector<std::string> allow;
+};
+
+struct ResampleConfig {
+  std::string method = "none";
+  std::string label;
+  double ratio = 1.0;
+  int64_t neighbours = 5;
+  bool before_split = false;
+};
+
+struct PublishedConfig {
+  std::string method = "smote";
+  std::vector<std::string> settings;
 };
 
 struct AugmentConfig {
@@ -153,6 +174,9 @@ struct Config {
   int64_t seed = 1;
   int64_t threads = 0;
   DataConfig data;
+  GuardConfig guard;
+  ResampleConfig resample;
+  PublishedConfig published;
   AugmentConfig augment;
   FeaturesConfig features;
   ModelConfig model;
@@ -185,6 +209,7 @@ class ConfigBuilder {
   void require(bool condition, const std::vector<std::string>& keys, const std::string& message) const;
   void check_labels() const;
   void check_data() const;
+  void check_resampling() const;
   void check_images() const;
   void check_features() const;
   void check_model() const;

@@ -96,6 +96,21 @@ void ConfigBuilder::check_data() const {
                       data.val_fraction + data.test_fraction));
 }
 
+void ConfigBuilder::check_resampling() const {
+  const ResampleConfig& resample = config_.resample;
+  const auto& allow = config_.guard.allow;
+  const bool allowed = std::find(allow.begin(), allow.end(), "resampling") != allow.end();
+  require(!resample.before_split || allowed, {"resample.before_split"},
+          "guard: resampling before the split tests a network on what it was trained on; guard.allow = "
+          "[\"resampling\"] accepts it");
+  require(!resample.before_split || resample.method != "none", {"resample.before_split", "resample.method"},
+          "expected a resample.method with it, got \"none\"");
+  const auto& labels = config_.data.labels;
+  require(resample.label.empty() || labels.empty() ||
+              std::find(labels.begin(), labels.end(), resample.label) != labels.end(),
+          {"resample.label"}, fmt::format("expected one of data.labels, got '{}'", resample.label));
+}
+
 void ConfigBuilder::check_images() const {
   const DataConfig& data = config_.data;
   require(data.channels != 2, {"data.channels"}, "expected 1 or 3, got 2");
@@ -175,6 +190,7 @@ void ConfigBuilder::check_evaluation() const {
 Config ConfigBuilder::build() const {
   check_labels();
   check_data();
+  check_resampling();
   check_images();
   check_features();
   check_model();

@@ -105,6 +105,48 @@ std::vector<ConfigKey> data_keys() {
        "`csv`, `data.extra_table`: table columns that are categories although they hold numbers; columns "
        "that hold text are so "
        "anyway."},
+      {KEY(data.exclude), any(),
+       "`csv`: columns that are not inputs; labels may be among them. Columns that hold one value only are "
+       "left out anyway."},
+  };
+}
+
+std::vector<ConfigKey> guard_keys() {
+  return {
+      {KEY(guard.targets), any(),
+       "Columns that are outcomes, whether they are predicted or not: refused as inputs."},
+      {KEY(guard.leaking), any(), "Columns that may give an outcome away: refused as inputs."},
+      {KEY(guard.duplicates), one_of({"auto", "always", "never"}),
+       "Rows that repeat others, by the bytes of the image or, without one, by all columns and the text, "
+       "lie in one part of a split: `auto` takes equal columns for a coincidence where more than a tenth of "
+       "the rows repeat others, `always` never does, `never` does not compare rows."},
+      {KEY(guard.allow), one_of({"target", "leaking", "patient", "duplicate", "resampling"}),
+       "Leaks that are accepted: a target, or a column listed as leaking, as an input; a patient, or "
+       "duplicated rows, in two parts of a split; resampling before the split."},
+  };
+}
+
+std::vector<ConfigKey> resample_keys() {
+  return {
+      {KEY(resample.method), one_of({"none", "random", "smote", "adasyn"}),
+       "Over-sampling of the rarer class in the training part: `random` repeats rows, `smote` and `adasyn` "
+       "make new ones (of a table alone)."},
+      {KEY(resample.label), any(),
+       "Label whose classes are balanced; empty means rows with any positive label against those without."},
+      {KEY(resample.ratio), above(0), "Rows of the rarer class per row of the other, afterwards."},
+      {KEY(resample.neighbours), between(1, 1000), "Nearest rows that `smote` and `adasyn` look at."},
+      {KEY(resample.before_split), any(),
+       "Resamples all data before the split: a mistake, for the test part then holds what the network was "
+       "trained on. Refused unless `guard.allow` has `resampling`."},
+  };
+}
+
+std::vector<ConfigKey> published_keys() {
+  return {
+      {KEY(published.method), one_of({"random", "smote", "adasyn"}),
+       "Resampling before the split in `medfusion cv --protocol as-published`."},
+      {KEY(published.settings), any(),
+       "Settings of the network in that comparison, each as KEY=VALUE of `--set`."},
   };
 }
 
@@ -352,8 +394,9 @@ std::string ConfigKey::default_value() const {
 const std::vector<ConfigKey>& config_keys() {
   static const std::vector<ConfigKey> keys = [] {
     std::vector<ConfigKey> all;
-    for (const auto& section : {general_keys(), data_keys(), augment_keys(), features_keys(), model_keys(),
-                                train_keys(), evaluation_keys()}) {
+    for (const auto& section :
+         {general_keys(), data_keys(), guard_keys(), resample_keys(), published_keys(), augment_keys(),
+          features_keys(), model_keys(), train_keys(), evaluation_keys()}) {
       all.insert(all.end(), section.begin(), section.end());
     }
     return all;

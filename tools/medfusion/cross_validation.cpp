@@ -3,10 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <set>
 
 #include "core/file.h"
+#include "tools/medfusion/evaluate_run.h"
+#include "tools/medfusion/guard.h"
 #include "tools/medfusion/run_replacement.h"
 #include "tools/medfusion/text_file.h"
+#include "tools/medfusion/training_rows.h"
 
 namespace medfusion::tools {
 namespace {
@@ -25,7 +29,7 @@ nlohmann::ordered_json deviation(const std::vector<double>& values) {
 }
 
 // Every fold must have an AUROC: found out before hours of training rather than after.
-void check_folds(const data::Dataset& dataset, const std::vector<int64_t>& folds, int64_t count) {
+void check_defined(const data::Dataset& dataset, const std::vector<int64_t>& folds, int64_t count) {
   const auto labels = static_cast<int64_t>(dataset.labels.size());
   for (int64_t fold = 0; fold < count; ++fold) {
     bool defined = false;
@@ -45,6 +49,31 @@ void check_folds(const data::Dataset& dataset, const std::vector<int64_t>& folds
                                               fold, count - 1));
     }
   }
+}
+
+int64_t count_folds(const std::vector<int64_t>& folds) {
+  return *std::max_element(folds.begin(), folds.end()) + 1;
+}
+
+data::Splits splits_of(const Config& config, const data::Dataset& dataset, const std::vector<int64_t>& folds,
+                       int64_t fold) {
+  return data::fold_splits(dataset, folds, fold, config.data.val_fraction,
+                           static_cast<uint64_t>(config.seed));
+}
+
+// What the guard has to say about any of the folds, each once.
+void print_warnings(const Config& config, const data::Dataset& dataset, const std::vector<int64_t>& folds) {
+  std::vector<std::string> warnings;
+  std::set<std::string> columns;
+  for (int64_t fold = 0; fold < count_folds(folds); ++fold) {
+    for (auto& warning : suspicious_columns(dataset, splits_of(config, dataset, folds, fold).train)) {
+      // The figure differs from fold to fold; what it is about does not.
+      if (columns.insert(warning.substr(0, warning.find(" at an AUROC"))).second) {
+        warnings.push_back(std::move(warning));
+      }
+    }
+  }
+  print_remarks(dataset.notes, warnings);
 }
 
 // Metrics of all folds of all seeds.
@@ -104,7 +133,12 @@ class Results {
   std::map<int64_t, std::vector<std::string>> undefined_;
 };
 
-// Keeps the folds beside the runs, and makes the configuration name that file.
+constexpr int64_t kResamples = 1000;  // of the patients, for the intervals of evaluation.json
+
+std::string without_header(const std::string& csv) { return csv.substr(csv.find('\n') + 1); }
+
+}  // namespace
+
 void write_folds(const std::filesystem::path& folder, const data::Dataset& dataset,
                  const std::vector<int64_t>& folds, Config& config) {
   std::string csv = "id,fold\n";
@@ -117,48 +151,75 @@ void write_folds(const std::filesystem::path& folder, const data::Dataset& datas
   config.data.folds = file.string();
 }
 
-}  // namespace
+void check_folds(const Config& config, const data::Dataset& dataset, const std::vector<int64_t>& folds) {
+  const int64_t count = count_folds(folds);
+  check_defined(dataset, folds, count);
+  for (int64_t fold = 0; fold < count; ++fold) {
+    refuse_leaks(config, dataset, splits_of(config, dataset, folds, fold));
+  }
+}
 
-nlohmann::ordered_json cross_validate(const CrossValidation& options) {
+void run_folds(const FoldRuns& runs, const data::Dataset& dataset,
+               const std::function<void(const FoldOutcome&)>& on_outcome) {
+  Config config = runs.config;
+  const int64_t count = count_folds(runs.folds);
+  for (int64_t fold = 0; fold < count; ++fold) {
+    config.data.fold = fold;
+    const auto splits = splits_of(config, dataset, runs.folds, fold);
+    RunReplacement replacement(runs.folder / fmt::format("fold{}", fold), runs.force);
+    const RunDirectory& run = replacement.run();
+    const std::string title = fmt::format("{}fold {}/{}", runs.title, fold + 1, count);
+    train_run({config, "", runs.quiet, title, [&] { replacement.keep(); }}, dataset, splits, run);
+    const TrainedRun trained = TrainedRun::open(run);
+    const auto loader =
+        make_loader(config, dataset, trained.preprocessing.encode(dataset), splits.test, false);
+    FoldOutcome outcome{config.seed, fold, predict_run(trained, *loader), {}, {}};
+    outcome.metrics = metrics_of(outcome.predictions, trained);
+    outcome.csv = predictions_csv(outcome.predictions, dataset, trained);
+    run.write_json("metrics.json", optim::to_json(outcome.metrics));
+    on_outcome(outcome);
+  }
+}
+
+nlohmann::ordered_json cross_validate(const CrossValidation& options,
+                                      const std::function<void(const FoldOutcome&)>& on_outcome) {
   Config config = options.config;
-  const data::DataOptions data_options = to_data_options(config);
-  const data::Dataset dataset = data::open_dataset(data_options);
-  const std::vector<int64_t> folds = data::assign_folds(data_options, dataset);
-  const int64_t count = *std::max_element(folds.begin(), folds.end()) + 1;
-  check_folds(dataset, folds, count);
+  data::DataOptions data_options = to_data_options(config);
+  const data::Dataset dataset = open_data(config);
+  std::vector<int64_t> folds = data::assign_folds(data_options, dataset);
+  check_folds(config, dataset, folds);
+  if (!options.quiet) print_warnings(config, dataset, folds);
   write_folds(options.out, dataset, folds, config);
-  Results results(count, dataset.labels);
+  Results results(count_folds(folds), dataset.labels);
   std::vector<int64_t> seeds;
   std::string predictions;
   for (int64_t s = 0; s < options.seeds; ++s) {
-    const int64_t seed = options.config.seed + s;
-    seeds.push_back(seed);
-    for (int64_t fold = 0; fold < count; ++fold) {
-      config.seed = seed;
-      config.data.fold = fold;
-      const auto splits =
-          data::fold_splits(dataset, folds, fold, config.data.val_fraction, static_cast<uint64_t>(seed));
-      auto folder = options.seeds > 1 ? options.out / fmt::format("seed{}", seed) : options.out;
-      folder /= fmt::format("fold{}", fold);
-      RunReplacement replacement(folder, options.force);
-      const RunDirectory& run = replacement.run();
-      const std::string title = options.seeds > 1 ? fmt::format("seed {} fold {}/{}", seed, fold + 1, count)
-                                                  : fmt::format("fold {}/{}", fold + 1, count);
-      train_run({config, "", options.quiet, title, [&] { replacement.keep(); }}, dataset, splits, run);
-      const TrainedRun trained = TrainedRun::open(run);
-      const auto loader =
-          make_loader(config, dataset, trained.preprocessing.encode(dataset), splits.test, false);
-      const auto predicted = predict_run(trained, *loader);
-      const auto metrics = metrics_of(predicted, trained);
-      run.write_json("metrics.json", optim::to_json(metrics));
-      results.add(seed, fold, metrics);
-      if (s > 0) continue;
-      const std::string csv = predictions_csv(predicted, dataset, trained);
-      predictions += fold == 0 ? csv : csv.substr(csv.find('\n') + 1);
+    config.seed = options.config.seed + s;
+    seeds.push_back(config.seed);
+    const auto folder = options.seeds > 1 ? options.out / fmt::format("seed{}", config.seed) : options.out;
+    if (options.redraw && s > 0) {
+      data_options.seed = static_cast<uint64_t>(config.seed);
+      folds = data::assign_folds(data_options, dataset);
+      check_folds(config, dataset, folds);
     }
+    if (options.redraw && options.seeds > 1) write_folds(folder, dataset, folds, config);
+    std::string own;
+    const std::string title = options.seeds > 1 ? fmt::format("seed {} ", config.seed) : std::string();
+    run_folds({config, folds, folder, title, options.force, options.quiet}, dataset,
+              [&](const FoldOutcome& outcome) {
+                results.add(outcome.seed, outcome.fold, outcome.metrics);
+                own += own.empty() ? outcome.csv : without_header(outcome.csv);
+                if (on_outcome) on_outcome(outcome);
+              });
+    if (options.seeds > 1) core::write_file((folder / "predictions.csv").string(), own);
+    if (s == 0) predictions = own;
   }
-  const auto json = results.to_json(seeds);
+  auto json = results.to_json(seeds);
+  json["redrawn"] = options.redraw;
   core::write_file((options.out / "predictions.csv").string(), predictions);
+  const auto evaluation = evaluate_out_of_fold(predictions, dataset, options.config,
+                                               evaluation_options(options.config, kResamples));
+  core::write_file((options.out / "evaluation.json").string(), to_text(evaluation) + "\n");
   core::write_file((options.out / "cv.json").string(), to_text(json, 2) + "\n");
   return json;
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "core/nearest.h"
+
 namespace medfusion::tools {
 namespace {
 
@@ -17,6 +19,33 @@ std::vector<float> per_channel(const std::vector<double>& values, int64_t channe
 }
 
 }  // namespace
+
+data::LeakRules to_leak_rules(const Config& config) {
+  const std::string file =
+      config.data.file.empty() ? data_root(config).string() : data_path(config, config.data.file).string();
+  return {config.guard.targets, config.guard.leaking, config.guard.allow, file};
+}
+
+data::ResampleOptions to_resample_options(const Config& config, const std::vector<std::string>& labels) {
+  const ResampleConfig& from = config.resample;
+  data::ResampleOptions to;
+  to.method = from.method == "random"   ? data::ResampleMethod::random
+              : from.method == "smote"  ? data::ResampleMethod::smote
+              : from.method == "adasyn" ? data::ResampleMethod::adasyn
+                                        : data::ResampleMethod::none;
+  if (!from.label.empty()) {
+    const auto found = std::find(labels.begin(), labels.end(), from.label);
+    if (found == labels.end()) {
+      core::throw_input_error({}, fmt::format("resample.label: the data has no label '{}'{}", from.label,
+                                              core::did_you_mean(from.label, labels)));
+    }
+    to.label = found - labels.begin();
+  }
+  to.ratio = from.ratio;
+  to.neighbours = from.neighbours;
+  to.seed = static_cast<uint64_t>(config.seed);
+  return to;
+}
 
 data::DataOptions to_data_options(const Config& config) {
   const DataConfig& from = config.data;
@@ -36,6 +65,11 @@ data::DataOptions to_data_options(const Config& config) {
   to.text_column = from.text_column;
   to.part_column = from.part_column;
   to.categorical_columns = from.categorical_columns;
+  to.exclude = from.exclude;
+  to.duplicates = config.guard.duplicates == "always"  ? data::DuplicateRule::always
+                  : config.guard.duplicates == "never" ? data::DuplicateRule::never
+                                                       : data::DuplicateRule::automatic;
+  to.allow_patients = to_leak_rules(config).allows("patient");
   to.split = from.split;
   to.split_file = path_or_empty(config, from.split_file);
   if (const auto count = fold_count(config)) {

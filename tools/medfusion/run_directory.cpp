@@ -18,10 +18,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array kFiles{"report.html",        "config.toml",     "labels.txt",      "data.json",
-                            "preprocessing.json", "features.json",   "train.log",       "metrics.jsonl",
-                            "metrics.json",       "predictions.csv", "evaluation.json", "cv.json",
-                            "best.safetensors",   "last.safetensors"};
+constexpr std::array kFiles{"report.html",        "config.toml",      "labels.txt",      "data.json",
+                            "preprocessing.json", "features.json",    "train.log",       "metrics.jsonl",
+                            "metrics.json",       "predictions.csv",  "evaluation.json", "cv.json",
+                            "protocols.json",     "best.safetensors", "last.safetensors"};
 
 constexpr bool kFlush = true;
 

@@ -9,7 +9,9 @@
 #include "core/threads.h"
 #include "optim/progress.h"
 #include "tools/medfusion/feature_report.h"
+#include "tools/medfusion/guard.h"
 #include "tools/medfusion/pipeline.h"
+#include "tools/medfusion/training_rows.h"
 
 namespace medfusion::tools {
 namespace {
@@ -159,18 +161,26 @@ void fit_validation(const RunDirectory& run, const TrainedRun& trained, data::Lo
 optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& dataset, const data::Splits& splits,
                              const RunDirectory& run) {
   const Config& config = job.config;
+  refuse_leaks(config, dataset, splits);
   Preprocessing preprocessing = Preprocessing::fit(config, dataset, splits.train);
-  const data::EncodedRows encoded = preprocessing.encode(dataset);
+  const TrainingRows training_rows = resample_training(config, dataset, preprocessing, splits.train);
+  const data::EncodedRows& encoded = training_rows.encoded;
   const auto network = make_network(config, dataset.labels, preprocessing);
   run.write_config(config);
   run.write_labels(dataset.labels);
-  run.write_json("data.json", describe_data(dataset, splits));
+  nlohmann::ordered_json data = describe_data(dataset, splits);
+  const auto warnings = suspicious_columns(dataset, splits.train);
+  data["guard"] = describe_guard(config, dataset, warnings);
+  if (config.resample.method != "none") data["resampled"] = training_rows.describe();
+  run.write_json("data.json", data);
   run.write_json("preprocessing.json", preprocessing.to_json());
   if (preprocessing.stage_one) run.write_json("features.json", features_json(*preprocessing.stage_one));
   run.log(fmt::format("medfusion {}  {} parameters, {} training rows, {} validation rows, {} threads",
                       MEDFUSION_VERSION, network->parameter_count(), splits.train.size(), splits.val.size(),
                       core::num_threads()));
-  const Tensor targets = targets_of(dataset, splits.train);
+  for (const auto& note : dataset.notes) run.log("note: " + note);
+  for (const auto& warning : warnings) run.log("warning: " + warning);
+  const Tensor targets = targets_of(training_rows.dataset, training_rows.rows);
   initialize(*network, job, targets, run);
 
   const optim::TrainOptions options = to_train_options(config);
@@ -179,7 +189,7 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
   }
   optim::TrainResult result;
   const auto validation =
-      splits.val.empty() ? nullptr : make_loader(config, dataset, encoded, splits.val, false);
+      splits.val.empty() ? nullptr : make_loader(config, training_rows.dataset, encoded, splits.val, false);
   if (options.epochs == 0) {
     core::save_safetensors(run.checkpoint("best").string(), optim::weights_of(*network),
                            checkpoint_metadata(job, 0));
@@ -187,7 +197,7 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
                            checkpoint_metadata(job, 0));
     if (job.on_checkpoint) job.on_checkpoint();
   } else {
-    const auto training = make_loader(config, dataset, encoded, splits.train, true);
+    const auto training = make_loader(config, training_rows.dataset, encoded, training_rows.rows, true);
     Recorder recorder(job, run, options.epochs * training->batches());
     result = optim::train(*network, *training, targets, validation.get(), dataset.labels, options,
                           recorder.callbacks());

@@ -1,0 +1,28 @@
+// Rows that repeat others: drawn into one part of a split, for a network that has seen a row in training is
+// not tested by its copy.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "data/dataset.h"
+
+namespace medfusion::data {
+
+enum class DuplicateRule : uint8_t {
+  automatic,  // equal features count unless more than a tenth of the rows repeat others: then the table is so
+              // coarse that equal rows are a coincidence
+  always,     // equal features always count
+  never,      // no row counts as a repeat
+};
+
+// The first row that each row repeats, itself where it repeats none: [N]. Rows with an image are equal where
+// their images are, byte for byte; files are read only where sizes agree. Rows without one are equal where
+// all columns and the text are. Throws core::InputError naming an image that cannot be read.
+std::vector<int64_t> first_equal_rows(const Dataset& dataset, DuplicateRule rule);
+
+// Where rows repeat others, sets Dataset::repeats, and Dataset::groups to the patients, joined where they
+// share a row; a note says how many rows there are.
+void group_duplicates(Dataset& dataset, DuplicateRule rule);
+
+}  // namespace medfusion::data

@@ -1,0 +1,120 @@
+#include "data/leakage.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <optional>
+#include <unordered_map>
+
+#include "core/error.h"
+
+namespace medfusion::data {
+namespace {
+
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// Whether the column tells the label in every row: two values, each with one value of the label.
+bool copies_label(const Dataset& dataset, const Column& column, int64_t label) {
+  constexpr int64_t kRows = 20;  // fewer may agree by chance
+  const int64_t labels = dataset.targets.size(1);
+  std::map<std::string, float> meaning;
+  int64_t known = 0;
+  for (int64_t row = 0; row < dataset.size(); ++row) {
+    const float target = dataset.targets.data<float>()[row * labels + label];
+    if (std::isnan(target)) continue;
+    const auto index = static_cast<size_t>(row);
+    const bool missing =
+        column.numeric ? std::isnan(column.numbers[index]) : column.categories[index].empty();
+    if (missing) return false;
+    const std::string value =
+        column.numeric ? fmt::format("{}", column.numbers[index]) : column.categories[index];
+    if (meaning.emplace(value, target).first->second != target || meaning.size() > 2) return false;
+    ++known;
+  }
+  if (known < kRows || meaning.size() != 2) return false;
+  return meaning.begin()->second != meaning.rbegin()->second;
+}
+
+std::optional<std::string> copied_label(const Dataset& dataset, const Column& column) {
+  for (size_t label = 0; label < dataset.labels.size(); ++label) {
+    if (copies_label(dataset, column, static_cast<int64_t>(label))) return dataset.labels[label];
+  }
+  return std::nullopt;
+}
+
+// "guard: WHAT; guard.allow = ["LEAK"] accepts it"
+[[noreturn]] void refuse(const LeakRules& rules, const char* leak, const std::string& what) {
+  core::throw_input_error({rules.file},
+                          fmt::format("guard: {}; guard.allow = [\"{}\"] accepts it", what, leak));
+}
+
+// 0, 1, 2 for train, val, test; -1 where a row is in none.
+std::vector<int> part_of_rows(const Dataset& dataset, const Splits& splits) {
+  std::vector<int> parts(static_cast<size_t>(dataset.size()), -1);
+  const std::array<const std::vector<int64_t>*, 3> all{&splits.train, &splits.val, &splits.test};
+  for (int part = 0; part < 3; ++part) {
+    for (const int64_t row : *all[static_cast<size_t>(part)]) parts[static_cast<size_t>(row)] = part;
+  }
+  return parts;
+}
+
+}  // namespace
+
+bool LeakRules::allows(const std::string& leak) const { return contains(allow, leak); }
+
+void check_inputs(const Dataset& dataset, const LeakRules& rules) {
+  for (const Column& column : dataset.columns) {
+    if (!rules.allows("target")) {
+      if (contains(rules.targets, column.name) || contains(dataset.labels, column.name)) {
+        refuse(rules, "target",
+               fmt::format("column '{}' is a target and must not be an input; leave it out with data.exclude",
+                           column.name));
+      }
+      if (const auto label = copied_label(dataset, column)) {
+        refuse(
+            rules, "target",
+            fmt::format("column '{}' says the same as the label '{}' in every row and must not be an input; "
+                        "leave it out with data.exclude",
+                        column.name, *label));
+      }
+    }
+    if (!rules.allows("leaking") && contains(rules.leaking, column.name)) {
+      refuse(rules, "leaking",
+             fmt::format("column '{}' is listed in guard.leaking and must not be an input; leave it out with "
+                         "data.exclude",
+                         column.name));
+    }
+  }
+}
+
+void check_parts(const Dataset& dataset, const Splits& splits, const LeakRules& rules) {
+  constexpr std::array kParts{"train", "val", "test"};
+  const std::vector<int> parts = part_of_rows(dataset, splits);
+  const auto name = [&](size_t row) { return kParts[static_cast<size_t>(parts[row])]; };
+  if (!rules.allows("patient")) {
+    std::unordered_map<std::string_view, size_t> first;
+    for (size_t row = 0; row < parts.size(); ++row) {
+      if (parts[row] < 0) continue;
+      const size_t earlier = first.emplace(dataset.patients[row], row).first->second;
+      if (parts[earlier] == parts[row]) continue;
+      refuse(rules, "patient",
+             fmt::format("patient '{}' lies in two parts, {} ('{}') and {} ('{}')", dataset.patients[row],
+                         name(earlier), dataset.ids[earlier], name(row), dataset.ids[row]));
+    }
+  }
+  if (dataset.repeats.empty() || rules.allows("duplicate")) return;
+  // Of each set of equal rows, the first that lies in a part.
+  std::unordered_map<int64_t, size_t> seen;
+  for (size_t row = 0; row < parts.size(); ++row) {
+    if (parts[row] < 0) continue;
+    const size_t earlier = seen.emplace(dataset.repeats[row], row).first->second;
+    if (parts[earlier] == parts[row]) continue;
+    refuse(rules, "duplicate",
+           fmt::format("rows '{}' and '{}' are equal and lie in two parts, {} and {}", dataset.ids[earlier],
+                       dataset.ids[row], name(earlier), name(row)));
+  }
+}
+
+}  // namespace medfusion::data

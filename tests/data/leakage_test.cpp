@@ -1,0 +1,141 @@
+#include "data/leakage.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "data/duplicates.h"
+#include "data/file_images.h"
+#include "data/splits.h"
+#include "tests/data/temporary_folder.h"
+
+namespace medfusion::data {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+// `count` rows of a patient each, with one column that tells them apart.
+Dataset rows_of(int count) {
+  Dataset data;
+  data.labels = {"Biopsy"};
+  data.targets = core::Tensor::zeros({count, 1});
+  data.columns = {{"Age", true, {}, {}}};
+  for (int row = 0; row < count; ++row) {
+    data.ids.push_back(fmt::format("r{}", row));
+    data.columns[0].numbers.push_back(row);
+    data.targets.data<float>()[row] = row % 3 == 0 ? 1.0F : 0.0F;
+  }
+  data.patients = data.ids;
+  return data;
+}
+
+LeakRules rules_of(std::vector<std::string> allow = {}) {
+  return {{"Schiller"}, {"Dx"}, std::move(allow), "table.csv"};
+}
+
+TEST(Guard, RefusesATargetAsAnInput) {
+  Dataset data = rows_of(30);
+  check_inputs(data, rules_of());
+  data.columns.push_back({"Schiller", true, std::vector<double>(30, 1.0), {}});
+  EXPECT_EQ(input_error([&] { check_inputs(data, rules_of()); }),
+            "table.csv: guard: column 'Schiller' is a target and must not be an input; leave it out with "
+            "data.exclude; guard.allow = [\"target\"] accepts it");
+  check_inputs(data, rules_of({"target"}));
+}
+
+TEST(Guard, RefusesACopyOfALabelUnderAnotherName) {
+  Dataset data = rows_of(30);
+  Column copy{"result", false, {}, {}};
+  for (int row = 0; row < 30; ++row) copy.categories.emplace_back(row % 3 == 0 ? "no" : "yes");
+  data.columns.push_back(copy);
+  EXPECT_THAT(input_error([&] { check_inputs(data, rules_of()); }),
+              HasSubstr("column 'result' says the same as the label 'Biopsy' in every row"));
+  check_inputs(data, rules_of({"target"}));
+  data.columns.back().categories[4] = "no";  // one row differs: a strong feature, not the label
+  check_inputs(data, rules_of());
+}
+
+TEST(Guard, RefusesAColumnListedAsLeaking) {
+  Dataset data = rows_of(30);
+  data.columns.push_back({"Dx", true, std::vector<double>(30, 1.0), {}});
+  EXPECT_EQ(
+      input_error([&] { check_inputs(data, rules_of({"target"})); }),
+      "table.csv: guard: column 'Dx' is listed in guard.leaking and must not be an input; leave it out with "
+      "data.exclude; guard.allow = [\"leaking\"] accepts it");
+  check_inputs(data, rules_of({"leaking"}));
+}
+
+TEST(Guard, RefusesAPatientInTwoParts) {
+  Dataset data = rows_of(30);
+  data.patients[7] = data.patients[2];
+  const Splits together{{2, 7}, {3}, {4}};
+  check_parts(data, together, rules_of());
+  const Splits apart{{2, 1}, {3}, {7}};
+  EXPECT_EQ(input_error([&] { check_parts(data, apart, rules_of()); }),
+            "table.csv: guard: patient 'r2' lies in two parts, train ('r2') and test ('r7'); guard.allow = "
+            "[\"patient\"] accepts it");
+  check_parts(data, apart, rules_of({"patient"}));
+}
+
+TEST(Guard, RefusesDuplicatedRowsInTwoParts) {
+  Dataset data = rows_of(30);
+  data.columns[0].numbers[7] = data.columns[0].numbers[2];
+  group_duplicates(data, DuplicateRule::automatic);
+  EXPECT_THAT(data.notes, ElementsAre(HasSubstr("1 rows repeat earlier ones")));
+  const Splits apart{{2, 1}, {7}, {4}};
+  EXPECT_EQ(
+      input_error([&] { check_parts(data, apart, rules_of()); }),
+      "table.csv: guard: rows 'r2' and 'r7' are equal and lie in two parts, train and val; guard.allow = "
+      "[\"duplicate\"] accepts it");
+  check_parts(data, apart, rules_of({"duplicate"}));
+  check_parts(data, {{2, 7}, {3}, {4}}, rules_of());
+}
+
+TEST(Duplicates, EqualRowsOfACoarseTableAreACoincidence) {
+  Dataset data = rows_of(30);
+  for (double& age : data.columns[0].numbers) age = std::floor(age / 2.0);
+  const auto repeats = [&](DuplicateRule rule) {
+    const auto first = first_equal_rows(data, rule);
+    int64_t count = 0;
+    for (int64_t row = 0; row < data.size(); ++row) count += first[static_cast<size_t>(row)] != row;
+    return count;
+  };
+  EXPECT_EQ(repeats(DuplicateRule::automatic), 0);
+  EXPECT_EQ(repeats(DuplicateRule::always), 15);
+  EXPECT_EQ(repeats(DuplicateRule::never), 0);
+  data.columns[0].numbers = rows_of(30).columns[0].numbers;
+  data.columns[0].numbers[9] = data.columns[0].numbers[8] = std::nan("");  // missing in both
+  EXPECT_EQ(repeats(DuplicateRule::automatic), 1);
+}
+
+TEST(Duplicates, ImagesAreEqualByTheirBytes) {
+  const TemporaryFolder folder;
+  Dataset data = rows_of(5);
+  const std::string a = folder.write("a.png", "one"), b = folder.write("b.png", "two");
+  const std::string c = folder.write("c.png", "one"), d = folder.write("d.png", "three");
+  data.images = std::make_shared<FileImages>(std::vector<std::string>{a, b, c, d, ""});
+  EXPECT_THAT(first_equal_rows(data, DuplicateRule::automatic), ElementsAre(0, 1, 0, 3, 4));
+  EXPECT_THAT(first_equal_rows(data, DuplicateRule::never), ElementsAre(0, 1, 2, 3, 4));
+}
+
+// Rows 0 and 10 are one patient, 10 and 20 are equal: all three are drawn together, by every kind of draw.
+TEST(Duplicates, AreDrawnIntoOnePartWithTheirPatients) {
+  Dataset data = rows_of(40);
+  data.patients[10] = data.patients[0];
+  data.columns[0].numbers[20] = data.columns[0].numbers[10];
+  group_duplicates(data, DuplicateRule::automatic);
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    const auto folds = make_folds(data, 4, seed);
+    EXPECT_EQ(folds[0], folds[10]);
+    EXPECT_EQ(folds[10], folds[20]);
+    check_parts(data, fold_splits(data, folds, 1, 0.3, seed), rules_of());
+    check_parts(data, random_splits(data, 0.3, 0.3, seed), rules_of());
+  }
+}
+
+}  // namespace
+}  // namespace medfusion::data
