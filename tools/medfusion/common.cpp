@@ -40,6 +40,7 @@ void add_commands(CLI::App& program, Action& action) {
   add_train_command(program, action);
   add_eval_command(program, action);
   add_predict_command(program, action);
+  add_explain_command(program, action);
   add_cv_command(program, action);
   add_report_command(program, action);
   add_features_command(program, action);
