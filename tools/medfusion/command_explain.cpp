@@ -7,7 +7,7 @@
 
 #include "data/prediction.h"
 #include "tools/evaluation/localization.h"
-#include "tools/medfusion/common.h"
+#include "tools/medfusion/command_explain.h"
 #include "tools/medfusion/explain_run.h"
 #include "tools/medfusion/pipeline.h"
 #include "tools/medfusion/run_directory.h"

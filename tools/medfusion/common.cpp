@@ -14,6 +14,7 @@
 #include "core/error.h"
 #include "core/runtime.h"
 #include "core/threads.h"
+#include "tools/medfusion/command_explain.h"
 #include "tools/medfusion/text_file.h"
 
 namespace medfusion::tools {

@@ -62,7 +62,6 @@ void add_synth_command(CLI::App& program, Action& action);
 void add_train_command(CLI::App& program, Action& action);
 void add_eval_command(CLI::App& program, Action& action);
 void add_predict_command(CLI::App& program, Action& action);
-void add_explain_command(CLI::App& program, Action& action);
 void add_cv_command(CLI::App& program, Action& action);
 void add_report_command(CLI::App& program, Action& action);
 void add_features_command(CLI::App& program, Action& action);
