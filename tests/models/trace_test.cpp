@@ -109,7 +109,9 @@ TEST(Trace, AttentionAndGateAreDistributionsAndTheTokensCoverTheSequence) {
   for (const Trace::Tokens& tokens : trace.tokens) {
     EXPECT_EQ(tokens.first, next);
     next += tokens.count;
-    if (tokens.kind == Trace::Tokens::Kind::image) EXPECT_EQ(tokens.height * tokens.width, tokens.count);
+    if (tokens.kind == Trace::Tokens::Kind::image) {
+      EXPECT_EQ(tokens.height * tokens.width, tokens.count);
+    }
   }
   ASSERT_EQ(trace.tokens.size(), 5U);  // labels, P4, P5, table, text
   EXPECT_EQ(next, 3 + 4 * 4 + 2 * 2 + 2 + 4);

@@ -19,14 +19,9 @@ struct ExplainCommand {
   CommonOptions common;
   std::string run;
   std::vector<std::string> images;
-  std::string table, split, data, out, level, method = "hirescam";
+  std::string table, split, data, out, level = "C3", method = "hirescam";
   ExplainJob job;
 };
-
-// Where nothing is named: the finest level of the pyramid, or the backbone's last.
-std::string default_level(const Config& config) {
-  return config.model.name == "medfusionnet" && config.model.branches.pyramid ? "P2" : "C5";
-}
 
 data::Dataset open_split(const ExplainCommand& options, const TrainedRun& trained, ExplainJob& job) {
   data::DataOptions data_options = to_data_options(trained.config);
@@ -98,7 +93,7 @@ void explain_command(const ExplainCommand& options) {
   ExplainJob job = options.job;
   job.split = options.split;
   job.method = map_method(options.method);
-  job.levels = Levels::parse(options.level.empty() ? default_level(trained.config) : options.level);
+  job.levels = Levels::parse(options.level);
   const data::Dataset dataset =
       files ? open_images(options, trained, job) : open_split(options, trained, job);
   const data::EncodedRows encoded = encode(trained, dataset, !files || !options.table.empty());
@@ -145,9 +140,10 @@ void add_explain_command(CLI::App& program, Action& action) {
   add_what_options(*command, *options);
   command
       ->add_option("--level", options->level,
-                   "Level of the network that maps are made of: P2 to P5, several as P2+P3, C2 to C5 "
-                   "(default: P2, or C5 without a pyramid)")
-      ->type_name("LEVEL");
+                   "Level of the network that maps are made of: C2 to C5 of the backbone, P2 to P5 of the "
+                   "pyramid, several of its as P2+P3")
+      ->type_name("LEVEL")
+      ->capture_default_str();
   command
       ->add_option("--method", options->method,
                    "How maps are made: gradcam, gradcam++, hirescam or attention")

@@ -36,10 +36,10 @@ std::string group_name(const Tokens& tokens, bool pyramid) {
 
 // Change of logit and probability: with it minus without it.
 Json change(const Contribution& contribution, const Explanation& explanation, int64_t sample, int64_t label,
-            optim::Output output) {
+            const TrainedRun& run) {
   const bool present = contribution.present[static_cast<size_t>(sample)];
   const auto probability = [&](const Tensor& logits) {
-    return optim::to_probabilities(logits.slice(0, sample, sample + 1), output).at(label);
+    return probabilities_of(logits.slice(0, sample, sample + 1), run).at(label);
   };
   const int64_t at = sample * explanation.logits.size(1) + label;
   Json json;
@@ -56,7 +56,7 @@ Json features_json(const Explanation& explanation, int64_t sample, int64_t label
   for (size_t f = 0; f < explanation.features.size(); ++f) {
     Json feature;
     feature["name"] = names.at(f);
-    feature.update(change(explanation.features[f], explanation, sample, label, output_of(run.config)));
+    feature.update(change(explanation.features[f], explanation, sample, label, run));
     for (const Tokens& tokens : explanation.tokens) {
       if (tokens.kind != Tokens::Kind::table) continue;
       feature["attention"] =
@@ -112,6 +112,18 @@ Json share_json(int64_t hits, int64_t count) {
 
 }  // namespace
 
+Tensor probabilities_of(const Tensor& logits, const TrainedRun& run) {
+  const Tensor result = optim::to_probabilities(logits, output_of(run.config));
+  const auto& calibration = run.preprocessing.calibration;
+  const auto labels = static_cast<int64_t>(calibration.size());
+  for (int64_t i = 0; labels > 0 && i < result.numel(); ++i) {
+    const Calibrator& calibrator = calibration[static_cast<size_t>(i % labels)];
+    if (calibrator.method == CalibrationMethod::none) continue;
+    result.data<float>()[i] = static_cast<float>(calibrator.apply(logits.at(i)));
+  }
+  return result;
+}
+
 Json number(double value) {
   if (!std::isfinite(value)) return {};
   const double rounded = std::round(value * 1e6) / 1e6;
@@ -125,8 +137,7 @@ Json label_json(const Explanation& explanation, int64_t sample, int64_t label, c
     for (const Modality modality : kModalities) {
       const Contribution& contribution = explanation.modalities[static_cast<size_t>(modality)];
       if (!contribution.logits.defined()) continue;
-      json["contributions"][name_of(modality)] =
-          change(contribution, explanation, sample, label, output_of(run.config));
+      json["contributions"][name_of(modality)] = change(contribution, explanation, sample, label, run);
     }
     if (!explanation.features.empty()) {
       json["features"] = features_json(explanation, sample, label, run);

@@ -12,6 +12,9 @@
 
 namespace medfusion::tools {
 
+// Probabilities of logits [n, labels], calibrated where the run has a calibration.
+core::Tensor probabilities_of(const core::Tensor& logits, const TrainedRun& run);
+
 // Rounded to six decimals; null where it is not finite.
 nlohmann::ordered_json number(double value);
 

@@ -140,7 +140,7 @@ class Run {
       options.map_labels = map_labels(batch, entries);
       const Explanation explanation = explain(*run_.network, optim::to_inputs(batch), options);
       if (entries) average_.add(explanation, batch.size());
-      const Tensor probabilities = optim::to_probabilities(explanation.logits, output_of(run_.config));
+      const Tensor probabilities = probabilities_of(explanation.logits, run_);
       for (int64_t b = 0; b < batch.size(); ++b) {
         localize_sample(explanation, options, probabilities, b, batch.rows[static_cast<size_t>(b)]);
         if (entries) add_entry(explanation, options, probabilities, b, batch.rows[static_cast<size_t>(b)]);
