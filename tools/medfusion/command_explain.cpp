@@ -47,21 +47,6 @@ data::Dataset open_images(const ExplainCommand& options, const TrainedRun& train
   return dataset;
 }
 
-data::EncodedRows encode(const TrainedRun& trained, const data::Dataset& dataset, bool with_table) {
-  if (with_table) return trained.preprocessing.encode(dataset);
-  data::EncodedRows encoded;  // everything that is not the image is missing
-  if (trained.preprocessing.table) {
-    const int64_t features = trained.preprocessing.table->features();
-    encoded.table = core::Tensor::zeros({dataset.size(), features});
-    encoded.table_missing = core::Tensor::full({dataset.size(), features}, 1.0, core::DType::boolean);
-  }
-  if (trained.preprocessing.text) {
-    encoded.tokens =
-        core::Tensor::zeros({dataset.size(), trained.preprocessing.text->max_length()}, core::DType::i64);
-  }
-  return encoded;
-}
-
 void print_summary(const nlohmann::ordered_json& json, const std::string& folder) {
   print_text(fmt::format("explained {} samples by {} {} in {}\n", json["samples"].size(),
                          json["method"].get<std::string>(), json["level"].get<std::string>(), folder));
@@ -96,7 +81,9 @@ void explain_command(const ExplainCommand& options) {
   job.levels = Levels::parse(options.level);
   const data::Dataset dataset =
       files ? open_images(options, trained, job) : open_split(options, trained, job);
-  const data::EncodedRows encoded = encode(trained, dataset, !files || !options.table.empty());
+  const data::EncodedRows encoded = files && options.table.empty()
+                                        ? trained.preprocessing.encode_missing(dataset.size())
+                                        : trained.preprocessing.encode(dataset);
   const std::filesystem::path folder =
       options.out.empty() ? run.folder() / "explain" : std::filesystem::path(options.out);
   const auto json = explain_run(trained, dataset, encoded, job, folder);
