@@ -14,6 +14,7 @@
 #include "core/error.h"
 #include "core/runtime.h"
 #include "core/threads.h"
+#include "tools/medfusion/command_explain.h"
 #include "tools/medfusion/text_file.h"
 
 namespace medfusion::tools {
@@ -41,6 +42,7 @@ void add_commands(CLI::App& program, Action& action) {
   add_eval_command(program, action);
   add_compare_command(program, action);
   add_predict_command(program, action);
+  add_explain_command(program, action);
   add_cv_command(program, action);
   add_report_command(program, action);
   add_features_command(program, action);

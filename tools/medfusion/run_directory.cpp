@@ -18,10 +18,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array kFiles{"report.html",        "config.toml",      "labels.txt",      "data.json",
-                            "preprocessing.json", "features.json",    "train.log",       "metrics.jsonl",
-                            "metrics.json",       "predictions.csv",  "evaluation.json", "cv.json",
-                            "protocols.json",     "best.safetensors", "last.safetensors"};
+constexpr std::array kFiles{"report.html",        "config.toml",      "labels.txt",       "data.json",
+                            "preprocessing.json", "features.json",    "train.log",        "metrics.jsonl",
+                            "metrics.json",       "predictions.csv",  "evaluation.json",  "cv.json",
+                            "protocols.json",     "best.safetensors", "last.safetensors", "explain"};
 
 constexpr bool kFlush = true;
 
@@ -50,7 +50,7 @@ RunDirectory RunDirectory::create(const fs::path& folder, bool overwrite) {
   check_free(folder, overwrite);
   std::error_code failure;
   for (const char* name : kFiles) {
-    fs::remove(folder / name, failure);  // no failure where there is none
+    fs::remove_all(folder / name, failure);  // no failure where there is none
     if (failure && is_there(folder / name)) {
       throw core::Error(
           fmt::format("{}: cannot be removed: {}", (folder / name).string(), failure.message()));

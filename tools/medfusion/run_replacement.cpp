@@ -43,7 +43,7 @@ RunReplacement::RunReplacement(const fs::path& folder, bool overwrite)
 RunReplacement::~RunReplacement() {
   if (kept_) return;
   std::error_code failure;
-  for (const std::string& name : RunDirectory::file_names()) fs::remove(run_.file(name), failure);
+  for (const std::string& name : RunDirectory::file_names()) fs::remove_all(run_.file(name), failure);
   if (fs::exists(aside(run_.folder()), failure)) {
     move_run(aside(run_.folder()), run_.folder(), failure);
     fs::remove(aside(run_.folder()), failure);
