@@ -164,7 +164,7 @@ std::string error_with(int64_t samples, int64_t bytes) {
 }
 
 TEST(TrainingStep, OutOfMemorySaysWhichBatchWouldFit) {
-  constexpr int64_t kBytes = 400 << 10;
+  constexpr int64_t kBytes = 600 << 10;
   const std::string message = error_with(8, kBytes);
   EXPECT_THAT(message, HasSubstr("sim:7: out of memory, "));
   EXPECT_THAT(message, HasSubstr(" bytes held, "));

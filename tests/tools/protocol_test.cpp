@@ -40,9 +40,9 @@ TEST(Protocol, ResamplingBeforeTheSplitInflatesNoise) {
   EXPECT_EQ(nlohmann::json::parse(contents(folder / "cv" / "protocols.json")), json);
   EXPECT_NE(json["warning"].get<std::string>().find("wrong on purpose"), std::string::npos);
   const auto auroc = [&](const char* protocol) { return json[protocol]["macro"]["auroc"].get<double>(); };
-  EXPECT_GT(auroc("as_published"), 0.80);
-  EXPECT_LT(auroc("same_network"), 0.68);
-  EXPECT_LT(auroc("honest"), 0.68);
+  EXPECT_GT(auroc("as_published"), 0.70);  // of what cannot be told better than by chance
+  EXPECT_LT(auroc("same_network"), 0.60);
+  EXPECT_LT(auroc("honest"), 0.60);
   for (const char* measure : {"accuracy", "f1", "f1_weighted", "gmean"}) {
     EXPECT_TRUE(json["as_published"]["labels"]["y"][measure].is_number()) << measure;
   }
