@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # From a fresh machine to a trained network: installs what is missing, builds, makes phantom data, trains MedFusionNet,
-# evaluates it, and repeats that with the table, the attention branch or the pyramid branch switched off.
+# evaluates and explains it, writes the report, and repeats the training with the table, the attention branch or the
+# pyramid branch switched off.
 #   bash tools/demo.sh
 # OUT (default: out) receives data and runs, BUILD_DIR (default: build) the build tree.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 case "${1:-}" in
   "") ;;
-  -h|--help) sed -n '2,5p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
+  -h|--help) sed -n '2,6p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
   *) echo "demo.sh: unknown argument $1; try --help" >&2; exit 2 ;;
 esac
 
@@ -39,6 +40,8 @@ run() {
 train_start=$SECONDS
 run demo
 echo "trained and evaluated in $((SECONDS - train_start)) s"
+"$medfusion" explain "$out/demo" --split test --limit 24 --boxes "$out/phantom/BBox_List_2017.csv"
+"$medfusion" report "$out/demo"
 run demo-no-table --set model.modalities.table=false --set model.modalities.text=false
 run demo-no-attention --set model.branches.attention=false
 run demo-no-pyramid --set model.branches.pyramid=false
@@ -47,4 +50,5 @@ printf '\n%-34s %s\n' "phantom data, test part" "macro AUROC"
 printf '%-34s %s\n' "full model" "$(cat "$out/demo.auroc")" "without table and text" "$(cat "$out/demo-no-table.auroc")" \
   "without the attention branch" "$(cat "$out/demo-no-attention.auroc")" \
   "without the pyramid branch" "$(cat "$out/demo-no-pyramid.auroc")"
+echo "report: $out/demo/report.html"
 echo "all in $((SECONDS - start)) s"
