@@ -10,6 +10,7 @@
 #include "tests/tools/program.h"
 #include "tools/evaluation/explain.h"
 #include "tools/evaluation/localization.h"
+#include "tools/evaluation/occlusion.h"
 #include "tools/evaluation/overlay.h"
 
 namespace medfusion::tools {
@@ -58,19 +59,19 @@ struct Tiny {
   models::Inputs inputs;
 };
 
-Tiny tiny() {
+Tiny tiny(DType dtype = DType::f64) {
   models::NetworkOptions options;
   options.size = "tiny";
   options.labels = 3;
-  options.dtype = DType::f64;
+  options.dtype = dtype;
   options.table_features = 2;
   options.vocabulary = 6;
   options.text_length = 4;
   options.layers = 2;
   Tiny result{models::make_network(options), {}};
   models::fill_module(*result.network);
-  result.inputs.images = models::signed_tensor("images", {2, 32, 32, 1}, DType::f64);
-  result.inputs.table = models::signed_tensor("table", {2, 2}, DType::f64);
+  result.inputs.images = models::signed_tensor("images", {2, 32, 32, 1}, dtype);
+  result.inputs.table = models::signed_tensor("table", {2, 2}, dtype);
   result.inputs.table_missing = Tensor::zeros({2, 2}, DType::boolean);
   result.inputs.tokens = Tensor::from<int64_t>({2, 4}, {2, 3, 0, 0, 5, 4, 3, 2});
   return result;
@@ -137,6 +138,43 @@ TEST(Explain, MapsAreThoseOfDifferencesOfTheLogit) {
       }
     }
   }
+}
+
+TEST(Occlusion, ABlurKeepsWhatIsEvenAndSpreadsAPoint) {
+  Tensor image = Tensor::full({8, 8, 1}, 2.0, DType::f32);
+  const Tensor even = gaussian_blur(image, 1.5);
+  for (int64_t i = 0; i < even.numel(); ++i) EXPECT_NEAR(even.at(i), 2.0, 1e-6);
+  Tensor point = Tensor::zeros({17, 17, 1}, DType::f32);
+  point.data<float>()[8 * 17 + 8] = 1.0F;
+  const Tensor spread = gaussian_blur(point, 1.0);
+  // The discrete Gaussian of radius 3: exp(-k^2 / 2) over its sum.
+  const double sum = 1.0 + 2.0 * (std::exp(-0.5) + std::exp(-2.0) + std::exp(-4.5));
+  EXPECT_NEAR(spread.at(8 * 17 + 8), 1.0 / (sum * sum), 1e-6);
+  EXPECT_NEAR(spread.at(8 * 17 + 9), std::exp(-0.5) / (sum * sum), 1e-6);
+  EXPECT_NEAR(spread.at(7 * 17 + 8), std::exp(-0.5) / (sum * sum), 1e-6);
+}
+
+// An image equal to its blur loses nothing when it is covered; another one does, and a map has the image's
+// size.
+TEST(Occlusion, MapsAreOfWhatCoveringTakesAway) {
+  Tiny t = tiny(DType::f32);
+  t.inputs.images = Tensor::full({2, 32, 32, 1}, 0.5, DType::f32);
+  for (const auto& maps : occlusion_maps(*t.network, t.inputs, {0, 2})) {
+    for (const Tensor& map : maps) EXPECT_LT(peak_of(map).value, 1e-5F);
+  }
+  t.inputs.images.data<float>()[1024 + 20 * 32 + 8] = 40.0F;  // of the second sample
+  const auto maps = occlusion_maps(*t.network, t.inputs, {0, 1, 2});
+  ASSERT_EQ(maps.size(), 2U);
+  float largest = 0.0F;
+  for (size_t l = 0; l < 3; ++l) {
+    EXPECT_EQ(maps[1][l].shape(), core::Shape({32, 32}));
+    EXPECT_LT(peak_of(maps[0][l]).value, 1e-5F);
+    const Peak peak = peak_of(maps[1][l]);
+    if (peak.value <= largest) continue;
+    largest = peak.value;
+    EXPECT_LE(std::abs(peak.row - 20) + std::abs(peak.column - 8), 6) << peak.row << " " << peak.column;
+  }
+  EXPECT_GT(largest, 1e-3F);
 }
 
 TEST(Explain, LevelsAreAdded) {

@@ -210,7 +210,7 @@ std::string matrix_svg(const std::string& title, const std::vector<std::string>&
           "stroke=\"#fff\"/>\n",
           left, top, kCell, kCell, mix(0), mix(90), mix(160));
       if (std::isfinite(value)) {
-        svg += text(left + kCell / 2, top + kCell / 2 + 4, fmt::format("{:.2f}", value),
+        svg += text(left + kCell / 2, top + kCell / 2 + 4, fmt::format("{:.1f}", 100 * value),
                     share > 0.55 ? "text-anchor=\"middle\" font-size=\"10\" fill=\"#fff\""
                                  : "text-anchor=\"middle\" font-size=\"10\"");
       }

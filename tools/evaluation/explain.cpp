@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "tools/evaluation/occlusion.h"
+
 namespace medfusion::tools {
 namespace {
 
@@ -161,13 +163,20 @@ void find_maps(const Network& network, const ImageLevels& levels, const Inputs& 
   result.maps.assign(static_cast<size_t>(batch), std::vector<Tensor>(options.map_labels.size()));
   if (!inputs.images.defined()) return;
   if (options.method == MapMethod::attention) return find_attention_maps(inputs, options, result);
+  const std::vector<bool> present = present_of(inputs, Modality::image);
+  if (options.method == MapMethod::occlusion) {
+    auto maps = occlusion_maps(network, inputs, options.map_labels);
+    for (size_t b = 0; b < maps.size(); ++b) {
+      if (present[b]) result.maps[b] = std::move(maps[b]);
+    }
+    return;
+  }
   if (!options.levels.backbone() && !levels.pyramid.front().defined()) {
     core::throw_input_error(
         {}, fmt::format("level {}: the network has no pyramid; expected C2 to C5", options.levels.text()));
   }
   Context context;
   const Prepared prepared = network.prepare(inputs, context).to(network.device());
-  const std::vector<bool> present = present_of(inputs, Modality::image);
   const int64_t height = inputs.images.size(1), width = inputs.images.size(2);
   for (size_t l = 0; l < options.map_labels.size(); ++l) {
     for (const Variable& level :

@@ -145,12 +145,13 @@ HtmlSection attention_section(const RunRecord& run) {
     for (size_t i = 0; i < values.size(); ++i) {
       for (size_t j = 0; j < values[i].size(); ++j) high = i == j ? high : std::max(high, values[i][j]);
     }
-    section.body =
-        fmt::format("<p>Means over {} images, {}.</p>\n", attention.at("samples").get<int64_t>(),
-                    html_escape(map.at("name").get<std::string>())) +
-        shares.html() + "<div class=\"scroll\"><figure style=\"max-width:760px;min-width:480px\">" +
-        matrix_svg("Attention from a label (row) to another (column)", names, names, values, 0.0, high) +
-        "</figure></div>\n";
+    section.body = fmt::format("<p>Means over {} images, {}.</p>\n", attention.at("samples").get<int64_t>(),
+                               html_escape(map.at("name").get<std::string>())) +
+                   shares.html() +
+                   "<div class=\"scroll\"><figure style=\"max-width:760px;min-width:480px\">" +
+                   matrix_svg("Attention from a label (row) to another (column), percent", names, names,
+                              values, 0.0, high) +
+                   "</figure></div>\n";
   }
   const Json& localization = run.explanation.at("localization");
   if (!localization.is_null()) section.body += localization_html(localization);

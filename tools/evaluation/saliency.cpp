@@ -38,8 +38,9 @@ MapMethod map_method(const std::string& name) {
   if (name == "gradcam++") return MapMethod::gradcam_pp;
   if (name == "hirescam") return MapMethod::hirescam;
   if (name == "attention") return MapMethod::attention;
-  core::throw_input_error({},
-                          fmt::format("expected gradcam, gradcam++, hirescam or attention, got '{}'", name));
+  if (name == "occlusion") return MapMethod::occlusion;
+  core::throw_input_error(
+      {}, fmt::format("expected gradcam, gradcam++, hirescam, attention or occlusion, got '{}'", name));
 }
 
 std::string name_of(MapMethod method) {
@@ -50,6 +51,8 @@ std::string name_of(MapMethod method) {
       return "gradcam++";
     case MapMethod::hirescam:
       return "hirescam";
+    case MapMethod::occlusion:
+      return "occlusion";
     default:
       return "attention";
   }

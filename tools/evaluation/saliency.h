@@ -21,14 +21,16 @@ enum class MapMethod : uint8_t {
   hirescam,
   // What the label's token attends to among the image's, by rollout; no gradient.
   attention,
+  // What covering a place of the image takes from the logit (occlusion.h); no gradient, no level.
+  occlusion,
 };
 
-// "gradcam", "gradcam++", "hirescam", "attention"; throws core::InputError on another.
+// "gradcam", "gradcam++", "hirescam", "attention", "occlusion"; throws core::InputError on another.
 MapMethod map_method(const std::string& name);
 std::string name_of(MapMethod method);
 
-// Not for `attention`. activations, gradient [h, w, C] f32 on the host -> [h, w] f32, negative values cut
-// off.
+// Not for `attention` and `occlusion`. activations, gradient [h, w, C] f32 on the host -> [h, w] f32,
+// negative values cut off.
 core::Tensor saliency_map(MapMethod method, const core::Tensor& activations, const core::Tensor& gradient);
 
 // [h, w] -> [height, width], bilinear with half-pixel centres. With `density` divided by the factor by which

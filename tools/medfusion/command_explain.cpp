@@ -133,9 +133,9 @@ void add_explain_command(CLI::App& program, Action& action) {
       ->capture_default_str();
   command
       ->add_option("--method", options->method,
-                   "How maps are made: gradcam, gradcam++, hirescam or attention")
+                   "How maps are made: gradcam, gradcam++, hirescam, attention or occlusion")
       ->type_name("NAME")
-      ->check(CLI::IsMember({"gradcam", "gradcam++", "hirescam", "attention"}))
+      ->check(CLI::IsMember({"gradcam", "gradcam++", "hirescam", "attention", "occlusion"}))
       ->capture_default_str();
   command
       ->add_option("--boxes", options->job.boxes,

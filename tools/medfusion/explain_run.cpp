@@ -252,6 +252,7 @@ class Run {
   }
 
   std::string level_text() const {
+    if (job_.method == MapMethod::occlusion) return "image";
     return job_.method == MapMethod::attention ? "tokens" : job_.levels.text();
   }
 
