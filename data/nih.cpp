@@ -32,7 +32,7 @@ constexpr std::array<std::string_view, 11> kHeader = {"Image Index",
                                                       "Height]",
                                                       "OriginalImagePixelSpacing[x",
                                                       "y]"};
-enum HeaderColumn { kImage, kFindings, kFollowUp, kPatient, kAge, kSex, kView };
+enum HeaderColumn { kImage, kFindings, kFollowUp, kPatient, kAge, kSex, kView, kWidth, kHeight, kSpacing };
 
 void check_header(const CsvTable& table) {
   for (size_t i = 0; i < kHeader.size(); ++i) {
@@ -145,7 +145,8 @@ Column categorical_column(const char* name) { return {name, false, {}, {}}; }
 
 }  // namespace
 
-std::string nih_text(double age, std::string_view sex, std::string_view view, double follow_up) {
+std::string nih_text(double age, std::string_view sex, std::string_view view, double follow_up,
+                     double aspect_ratio) {
   constexpr std::array<const char*, 10> kAges = {
       "under ten",      "in the teens",   "in the twenties",  "in the thirties", "in the forties",
       "in the fifties", "in the sixties", "in the seventies", "in the eighties", "over ninety"};
@@ -159,6 +160,10 @@ std::string nih_text(double age, std::string_view sex, std::string_view view, do
   if (!std::isnan(age))
     text += fmt::format(" {}", kAges[static_cast<size_t>(std::clamp(age / 10, 0.0, 9.0))]);
   if (!view.empty()) text += view == "PA" ? ", posteroanterior view" : ", anteroposterior view";
+  if (!std::isnan(aspect_ratio)) {
+    const char* format = aspect_ratio < 0.99 ? "portrait" : aspect_ratio > 1.01 ? "landscape" : "square";
+    text += fmt::format(", {} format", format);
+  }
   return text;
 }
 
@@ -173,11 +178,12 @@ void describe(Dataset& dataset, const std::vector<std::string>& wanted) {
     return found == dataset.columns.end() ? nullptr : &*found;
   };
   const Column *age = column("age"), *sex = column("sex"), *view = column("view"),
-               *follow_up = column("follow_up");
+               *follow_up = column("follow_up"), *aspect_ratio = column("aspect_ratio");
   for (size_t row = 0; row < dataset.ids.size(); ++row) {
     dataset.texts.push_back(nih_text(age ? age->numbers[row] : kUnknown, sex ? sex->categories[row] : "",
                                      view ? view->categories[row] : "",
-                                     follow_up ? follow_up->numbers[row] : kUnknown));
+                                     follow_up ? follow_up->numbers[row] : kUnknown,
+                                     aspect_ratio ? aspect_ratio->numbers[row] : kUnknown));
   }
 }
 
@@ -214,6 +220,20 @@ void join(Dataset& dataset, const CsvTable& extra, const std::vector<std::string
   }
 }
 
+// Of the image before it was made 1024 x 1024. A side of 0 counts as unknown.
+void append_geometry(Dataset& dataset, const CsvTable& table, const std::vector<std::string>& wanted) {
+  const auto append = [&](const char* name, const auto& value) {
+    if (std::find(wanted.begin(), wanted.end(), name) == wanted.end()) return;
+    Column& column = dataset.columns.emplace_back(numeric_column(name));
+    for (int64_t row = 0; row < table.rows(); ++row) column.numbers.push_back(value(row));
+  };
+  append("aspect_ratio", [&](int64_t row) {
+    const double ratio = table.number(row, kWidth) / table.number(row, kHeight);
+    return std::isfinite(ratio) && ratio > 0.0 ? ratio : kUnknown;
+  });
+  append("pixel_spacing", [&](int64_t row) { return table.number(row, kSpacing); });
+}
+
 Dataset read_rows(const CsvTable& table, const NihOptions& options) {
   check_header(table);
   Dataset dataset;
@@ -237,6 +257,7 @@ Dataset read_rows(const CsvTable& table, const NihOptions& options) {
     follow_up.numbers.push_back(known ? static_cast<double>(table.integer(row, kFollowUp, 0)) : kUnknown);
   }
   dataset.columns = {std::move(age), std::move(sex), std::move(view), std::move(follow_up)};
+  append_geometry(dataset, table, options.columns);
   if (!options.extra_table.empty()) join(dataset, CsvTable::read(options.extra_table), options.categorical);
   describe(dataset, options.columns);
   return dataset;

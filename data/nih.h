@@ -33,8 +33,10 @@ struct NihOptions {
 };
 
 // Columns, before those of extra_table: "age" (years; over 110, an error of the source, counts as missing),
-// "sex" (M, F), "view" (PA, AP), "follow_up" (count of earlier images). Text: nih_text. Labels of an image
-// are known: 0 or 1. Throws core::InputError naming file, line and column, or an unknown name in `columns`.
+// "sex" (M, F), "view" (PA, AP), "follow_up" (count of earlier images), and where `columns` asks for them
+// "aspect_ratio" (width over height) and "pixel_spacing" (mm) of the original image. Text: nih_text. Labels
+// of an image are known: 0 or 1. Throws core::InputError naming file, line and column, or an unknown name in
+// `columns`.
 Dataset read_nih(const NihOptions& options);
 
 // Ids, patients, targets, columns and texts of a table with the official header, without images. Of the
@@ -43,9 +45,11 @@ Dataset read_nih_table(const std::string& file, const NihOptions& options = {});
 
 // The sentence made of a row's metadata:
 //   [first image | follow-up 1 to 3 | follow-up 4 to 9 | follow-up 10 or more] of a [male | female] patient
-//   [under ten | in the teens | in the twenties ... | over ninety], [posteroanterior | anteroposterior] view
+//   [under ten | in the teens | in the twenties ... | over ninety], [posteroanterior | anteroposterior] view,
+//   [portrait | square | landscape] format
 // Parts that are not known (NaN, empty) are left out. Ranges in words, since exact numbers are in the table
 // and words that occur often can be learned from little data.
-std::string nih_text(double age, std::string_view sex, std::string_view view, double follow_up);
+std::string nih_text(double age, std::string_view sex, std::string_view view, double follow_up,
+                     double aspect_ratio);
 
 }  // namespace medfusion::data

@@ -21,9 +21,9 @@ struct Trace {
     int64_t level = 0, height = 0, width = 0;  // of image tokens
   };
 
-  // Asked for: intermediate results by name ("C2".."C5"). The pass goes on from a leaf of the same value,
-  // kept in `cuts`, so that after backward() the leaf's gradient is that of the result, and nothing before it
-  // is differentiated. Of results that depend on one another only one can be cut.
+  // Asked for: intermediate results by name ("image", "C2".."C5"). The pass goes on from a leaf of the same
+  // value, kept in `cuts`, so that after backward() the leaf's gradient is that of the result, and nothing
+  // before it is differentiated. Of results that depend on one another only one can be cut.
   std::set<std::string> wanted;
   std::map<std::string, core::Variable> cuts;
 

@@ -122,7 +122,8 @@ DenseFeatures::~DenseFeatures() = default;
 
 std::array<Variable, 4> DenseFeatures::forward(const Variable& images, const Context& context) const {
   std::array<Variable, 4> levels;
-  Variable x = norm0_.forward(conv0_.forward(images), context.training, true);
+  const Variable pixels = context.trace != nullptr ? context.trace->cut("image", images) : images;
+  Variable x = norm0_.forward(conv0_.forward(pixels), context.training, true);
   if (size_.published_stem) x = layers::max_pool(x, {.kernel = 3, .stride = 2, .padding = 1});
   for (size_t i = 0; i < levels.size(); ++i) {
     x = blocks_[i]->forward(x, context.training);

@@ -1,5 +1,6 @@
 #include "models/medfusionnet.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -160,6 +161,29 @@ Tensor MedFusionNet::gate_bias(const Presence& present) const {
   return result;
 }
 
+void MedFusionNet::prepare_text(const Inputs& inputs, const Presence& present, Prepared& batch) const {
+  text_tokens_->check(inputs.tokens);
+  batch.tokens = inputs.tokens;
+  const int64_t samples = inputs.tokens.size(0), length = options_.text_length;
+  batch.text_keys = present.text.reshape({samples, 1}).expand({samples, length}).clone();
+  for (int64_t i = 0; i < batch.text_keys.numel(); ++i) {
+    batch.text_keys.data<bool>()[i] &= inputs.tokens.at(i) != 0.0;
+  }
+  if (!options_.text_mean) return;
+  const Tensor words = batch.text_keys;
+  batch.text_keys = Tensor::zeros({samples, 1}, core::DType::boolean);
+  batch.text_weights = Tensor::zeros({samples, length, 1}, options_.dtype);
+  for (int64_t b = 0; b < samples; ++b) {
+    const bool* known = words.data<bool>() + b * length;
+    const auto count = std::count(known, known + length, true);
+    batch.text_keys.data<bool>()[b] = count > 0;
+    for (int64_t w = 0; w < length; ++w) {
+      if (known[w])
+        batch.text_weights.slice(0, b, b + 1).slice(1, w, w + 1).fill(1.0 / static_cast<double>(count));
+    }
+  }
+}
+
 Prepared MedFusionNet::prepare(const Inputs& inputs, Context& context) const {
   const Presence present = presence(inputs, context);
   const int64_t batch = present.image.size(0);
@@ -181,14 +205,7 @@ Prepared MedFusionNet::prepare(const Inputs& inputs, Context& context) const {
       result.table_missing = inputs.table_missing.to(options_.dtype).reshape(column);
     }
   }
-  if (text_tokens_) {
-    text_tokens_->check(inputs.tokens);
-    result.tokens = inputs.tokens;
-    result.text_keys = present.text.reshape({batch, 1}).expand({batch, options_.text_length}).clone();
-    for (int64_t i = 0; i < result.text_keys.numel(); ++i) {
-      result.text_keys.data<bool>()[i] &= inputs.tokens.at(i) != 0.0;
-    }
-  }
+  if (text_tokens_) prepare_text(inputs, present, result);
   if (gate_) result.gate_bias = gate_bias(present);
   return result;
 }
@@ -212,7 +229,9 @@ std::vector<layers::Trace::Tokens> MedFusionNet::token_groups(
     }
   }
   if (table_tokens_) append({.kind = Tokens::Kind::table, .count = options_.table_features});
-  if (text_tokens_) append({.kind = Tokens::Kind::text, .count = options_.text_length});
+  if (text_tokens_) {
+    append({.kind = Tokens::Kind::text, .count = options_.text_mean ? 1 : options_.text_length});
+  }
   return groups;
 }
 
@@ -233,7 +252,7 @@ Variable MedFusionNet::attend(const Prepared& batch, const std::map<int64_t, Var
     keys.push_back(batch.table_keys);
   }
   if (text_tokens_) {
-    sequence.push_back(text_tokens_->forward(batch.tokens));
+    sequence.push_back(text_tokens_->forward(batch.tokens, batch.text_weights));
     keys.push_back(batch.text_keys);
   }
   const Variable tokens = layers::concat(sequence, 1);

@@ -51,6 +51,7 @@ class MedFusionNet : public Network {
   class Gate;
   struct Presence;
 
+  void prepare_text(const Inputs& inputs, const Presence& present, Prepared& batch) const;
   core::Variable attend(const Prepared& batch, const std::map<int64_t, core::Variable>& levels,
                         layers::Context& context) const;
   Presence presence(const Inputs& inputs, layers::Context& context) const;

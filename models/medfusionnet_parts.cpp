@@ -22,8 +22,8 @@ using layers::Context;
 using layers::Init;
 
 std::vector<Tensor*> Prepared::all() {
-  return {&images,     &table,      &table_missing, &table_bins, &tokens,
-          &image_keys, &table_keys, &text_keys,     &gate_bias};
+  return {&images,     &table,      &table_missing, &table_bins,   &tokens,
+          &image_keys, &table_keys, &text_keys,     &text_weights, &gate_bias};
 }
 
 Prepared Prepared::to(core::Device device) const {
@@ -176,8 +176,9 @@ void MedFusionNet::TextTokens::check(const Tensor& ids) const {
   }
 }
 
-Variable MedFusionNet::TextTokens::forward(const Tensor& ids) const {
-  return layers::add(layers::embedding(embedding_, ids), position_);
+Variable MedFusionNet::TextTokens::forward(const Tensor& ids, const Tensor& weights) const {
+  const Variable words = layers::add(layers::embedding(embedding_, ids), position_);
+  return weights.defined() ? layers::sum(layers::mul(words, Variable(weights)), {1}, true) : words;
 }
 
 MedFusionNet::Encoder::Encoder(const NetworkOptions& options) : norm_(options.dim, options.dtype) {

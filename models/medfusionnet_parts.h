@@ -67,11 +67,12 @@ class MedFusionNet::TableTokens : public layers::Module {
   std::vector<int64_t> first_bin_;  // row of bin_ where each feature's bins start, and the end
 };
 
-// ids [B, W] i64 on the device of the parameters -> [B, W, D].
+// ids [B, W] i64 on the device of the parameters -> [B, W, D], or with `weights` [B, W, 1] the words'
+// weighted sum, [B, 1, D].
 class MedFusionNet::TextTokens : public layers::Module {
  public:
   TextTokens(int64_t vocabulary, int64_t length, int64_t dim, core::DType dtype);
-  core::Variable forward(const core::Tensor& ids) const;
+  core::Variable forward(const core::Tensor& ids, const core::Tensor& weights) const;
   void check(const core::Tensor& ids) const;  // throws core::Error on an id outside the vocabulary
 
  private:

@@ -32,7 +32,8 @@ struct Prepared {
   core::Tensor tokens;         // [B, W] i64, within the vocabulary
   core::Tensor image_keys;     // [B, 1] bool: the sample's image may be attended to
   core::Tensor table_keys;     // [B, 1] bool
-  core::Tensor text_keys;      // [B, W] bool: neither absent nor padding
+  core::Tensor text_keys;      // [B, W] bool: neither absent nor padding; [B, 1]: any word
+  core::Tensor text_weights;   // [B, W, 1] of the network's dtype: weights of the words' mean
   core::Tensor gate_bias;      // [B, branches, 1] of the network's dtype: -inf for a branch without its image
 
   std::vector<core::Tensor*> all();  // in this order, undefined ones included
@@ -52,6 +53,7 @@ struct NetworkOptions {
   int64_t table_features = 0;  // 0: no table
   int64_t vocabulary = 0;      // 0: no text
   int64_t text_length = 0;
+  bool text_mean = false;  // one token, the mean of the words, in place of one for each
   // Branches: at least one. Dense and pyramid need the image.
   bool dense_branch = true;
   bool pyramid_branch = true;

@@ -20,7 +20,7 @@ SIZES = {
 BRANCHES = ("attention", "dense", "pyramid")  # the order of the gate
 DEFAULTS = dict(size="densenet121", image=True, in_channels=3, labels=14, dim=None, heads=None, layers=None, mlp_ratio=2,
                 pyramid_channels=None, token_levels=(4, 5), upsample="nearest", align_corners=False, table_features=0,
-                vocabulary=0, text_length=0, branches=BRANCHES, dropout=0.0)
+                vocabulary=0, text_length=0, text_mean=False, branches=BRANCHES, dropout=0.0)
 
 
 class DenseLayer(nn.Module):
@@ -292,7 +292,12 @@ class MedFusionNet(nn.Module):
             table_start = sum(p.shape[1] for p in parts)
             append(self.table_tokens(table), (everyone if table_present is None else table_present)[:, None])
         if self.options["vocabulary"]:
-            append(self.text_tokens(text), text != 0)
+            words, known = self.text_tokens(text), text != 0
+            if self.options["text_mean"]:
+                weight = known / known.sum(1, keepdim=True).clamp(min=1)
+                append((words * weight[..., None]).sum(1, keepdim=True), known.any(1, keepdim=True))
+            else:
+                append(words, known)
         x = torch.cat(parts, 1)
         visible = torch.cat(keys, 1)[:, None, None, :].expand(-1, -1, x.shape[1], -1)
         if selection is not None and table_start is not None:

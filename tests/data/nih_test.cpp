@@ -57,6 +57,25 @@ TEST(Nih, ReadsLabelsTableTextAndImages) {
   EXPECT_EQ(data.images->read(1).shape(), (core::Shape{2, 3, 1}));
 }
 
+TEST(Nih, TellsOfTheOriginalImageWhereAsked) {
+  const TemporaryFolder folder;
+  const std::string other = "b.png,No Finding,0,2,60,F,AP,3000,2000,0.171,0.171\n";
+  const std::string unknown = "c.png,No Finding,0,3,60,F,AP,3000,0,,\n";
+  write_data(folder, row("a.png", "Mass") + other + unknown, {});
+  const Dataset data = read_nih({folder.path(), {}, 0, false, {"aspect_ratio", "pixel_spacing"}});
+  ASSERT_EQ(data.columns.size(), 2U);
+  EXPECT_EQ(data.columns[0].name, "aspect_ratio");
+  EXPECT_DOUBLE_EQ(data.columns[0].numbers[0], 2682.0 / 2749.0);
+  EXPECT_DOUBLE_EQ(data.columns[0].numbers[1], 1.5);
+  EXPECT_TRUE(std::isnan(data.columns[0].numbers[2]));
+  EXPECT_EQ(data.columns[1].name, "pixel_spacing");
+  EXPECT_EQ(data.columns[1].numbers[1], 0.171);
+  EXPECT_TRUE(std::isnan(data.columns[1].numbers[2]));
+  EXPECT_EQ(data.texts[0], "image of a patient, portrait format");
+  EXPECT_EQ(data.texts[1], "image of a patient, landscape format");
+  EXPECT_EQ(data.texts[2], "image of a patient");
+}
+
 TEST(Nih, AnotherTableJoinsByImage) {
   const TemporaryFolder folder;
   write_data(folder, row("a.png", "Mass", "0,1,58,M,PA") + row("b.png", "No Finding", "0,2,60,F,AP"), {});

@@ -71,6 +71,7 @@ std::map<std::string, Change> variants(const layers::Fixture& fixture) {
          o.token_levels = {3, 4, 5};
          o.layers = 2;
        }},
+      {"text_mean", [](NetworkOptions& o) { o.text_mean = true; }},
       {"selection", [&](NetworkOptions& o) { o.selection = fixture.get("input.selection"); }},
   };
 }

@@ -115,6 +115,7 @@ struct ModelConfig {
   double mlp_ratio = 0.0;
   int64_t pyramid_channels = 0;
   std::vector<int64_t> token_levels{4, 5};
+  std::string text_tokens = "words";
   std::string upsample = "nearest";
   bool align_corners = false;
   double dropout = 0.1;

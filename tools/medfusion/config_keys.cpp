@@ -81,9 +81,10 @@ std::vector<ConfigKey> data_keys() {
        "Divides what the mean was subtracted from; one value, or one per channel. Empty means 1."},
       {KEY(data.cache_megabytes), between(0, 1 << 24), "Memory for decoded and resized images, in MiB."},
       {KEY(data.table), any(),
-       "Columns that become table inputs; empty means all: `nih` age, sex, view and follow_up (the text "
-       "speaks "
-       "of these alone), `csv` every column without another role."},
+       "Columns that become table inputs, of which alone the text speaks; empty means all: `nih` age, sex, "
+       "view and "
+       "follow_up (and where named aspect_ratio and pixel_spacing of the original image), `csv` every column "
+       "without another role."},
       {KEY(data.log_columns), any(),
        "Numeric table columns read as sign(x) log(1 + |x|), such as counts with a wide range."},
       {KEY(data.extra_table), any(),
@@ -222,6 +223,7 @@ std::vector<ConfigKey> model_keys() {
       {KEY(model.pyramid_channels), between(0, 4096),
        "Channels of the pyramid's maps; 0 is the size's default."},
       {KEY(model.token_levels), between(2, 5), "Pyramid levels whose pixels become tokens."},
+      {KEY(model.text_tokens), one_of({"words", "mean"}), "A token for each word, or one, the words' mean."},
       {KEY(model.upsample), one_of({"nearest", "bilinear"}), "How the pyramid enlarges a map by two."},
       {KEY(model.align_corners), any(),
        "Bilinear enlargement keeps the corner pixels' centres in place; else half-pixel centres."},

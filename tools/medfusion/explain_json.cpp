@@ -69,8 +69,12 @@ Json features_json(const Explanation& explanation, int64_t sample, int64_t label
   return features;
 }
 
-Json words_json(const Tensor& row, const Tokens& tokens, const std::string& text) {
+Json words_json(const Tensor& row, const Tokens& tokens, const std::string& text, bool mean) {
   Json words = Json::array();
+  if (mean) {
+    words.push_back({{"word", text}, {"attention", number(row.at(tokens.first))}});
+    return words;
+  }
   const std::vector<std::string> split = data::split_words(text);
   for (int64_t w = 0; w < tokens.count && w < static_cast<int64_t>(split.size()); ++w) {
     words.push_back(
@@ -96,7 +100,7 @@ Json attention_json(const Explanation& explanation, int64_t sample, int64_t labe
       json["levels"].push_back(
           {{"level", name}, {"height", tokens.height}, {"width", tokens.width}, {"values", values}});
     } else if (tokens.kind == Tokens::Kind::text) {
-      json["words"] = words_json(row, tokens, text);
+      json["words"] = words_json(row, tokens, text, run.config.model.text_tokens == "mean");
     }
   }
   return json;

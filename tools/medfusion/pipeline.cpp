@@ -184,6 +184,7 @@ std::unique_ptr<models::Network> make_network(const Config& config, const std::v
   options.mlp_ratio = m.mlp_ratio;
   options.pyramid_channels = m.pyramid_channels;
   options.token_levels = m.token_levels;
+  options.text_mean = m.text_tokens == "mean";
   options.bilinear = m.upsample == "bilinear";
   options.align_corners = m.align_corners;
   options.dropout = m.dropout;
