@@ -110,7 +110,9 @@ class VisitDraw {
       band.angle = random_.uniform(-0.4, 0.4);
     }
     if (lost_volume) {
-      visit_.raised[static_cast<size_t>(at)] = random_.uniform(0.06, 0.1);
+      const double rise = random_.uniform(0.06, 0.1);
+      visit_.raised[static_cast<size_t>(at)] = rise;
+      plant(Look::diaphragm, at, {Finding::atelectasis}).size = rise;
     } else if (chance(random_, scar ? 0.5 : 0.06)) {
       visit_.raised[static_cast<size_t>(1 - at)] = random_.uniform(0.06, 0.1);
     }

@@ -25,7 +25,7 @@ inline constexpr std::array<std::string_view, 8> kPhantomFindings = {
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax"};
 
 // What is drawn. A shape is one of the looks below; the label it stands for depends on more than its look.
-enum class Look : uint8_t { heart, fluid, patch, mass, nodule, rim, band };
+enum class Look : uint8_t { heart, fluid, patch, mass, nodule, rim, band, diaphragm };
 
 // Sides as they appear in the image: 0 is its left (the patient's right), 1 its right.
 // Lengths are fractions of the image's size, before the pose.
@@ -33,7 +33,8 @@ struct Planted {
   Look look = Look::nodule;
   int side = 0;
   double along = 0.0, across = 0.0;  // place within the lung: 0 apex .. 1 base, -1 medial .. 1 lateral
-  double size = 0.0;            // radius, height of the fluid, width of the rim or half length of the band
+  double size =
+      0.0;  // radius, height of the fluid, width of the rim, half length of the band or rise of the diaphragm
   double contrast = 0.0;        // added density
   double angle = 0.0;           // radians
   std::vector<Finding> labels;  // what it is a box of; empty for what only resembles a finding

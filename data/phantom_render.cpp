@@ -140,6 +140,8 @@ class Renderer {
         return fluid(planted, p);
       case Look::rim:
         return p.lung * edge(planted.size - rim_depth(p), 0.014) * edge(0.55 - p.y, 0.1);
+      case Look::diaphragm:  // its outline, and what it has risen over
+        return edge(p.wall, 0.03) * edge(0.015 - p.floor, 0.025) * edge(p.floor + planted.size, 0.025);
       default:
         break;
     }
@@ -186,6 +188,7 @@ class Renderer {
             added += 0.08 * p.lung * ridge(rim_depth(p) - planted.size, 0.012);
           break;
         case Look::heart:
+        case Look::diaphragm:  // visit_.raised has moved them
           break;
         default:
           added += planted.contrast * w;

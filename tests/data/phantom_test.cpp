@@ -158,6 +158,40 @@ TEST_F(Phantom, ListsABoxForEveryFindingAndNoOther) {
   EXPECT_GE(smallest("Cardiomegaly"), 20);
 }
 
+// An atelectasis is a band and the raised diaphragm: raising it changes the pixels in its box, and hardly
+// others.
+TEST_F(Phantom, BoxesTheDiaphragmThatAnAtelectasisRaises) {
+  int checked = 0;
+  const std::vector<Visit> visits = draw_population({400, 64, 4});
+  for (size_t i = 0; i < visits.size(); ++i) {
+    if (!visits[i].has(Finding::atelectasis)) continue;
+    const auto& planted = visits[i].planted;
+    const auto dome = std::find_if(planted.begin(), planted.end(),
+                                   [](const Planted& p) { return p.look == Look::diaphragm; });
+    ASSERT_NE(dome, planted.end());
+    Visit raised = visits[i];
+    raised.planted = {*dome};  // other findings move with it
+    Visit level = raised;
+    level.raised[static_cast<size_t>(dome->side)] = 0.0;
+    const Radiograph with = render(raised, 64, 4, i), without = render(level, 64, 4, i);
+    ASSERT_EQ(with.boxes.size(), 1U);
+    EXPECT_EQ(with.boxes[0].finding, Finding::atelectasis);
+    const Box& box = with.boxes[0];
+    double inside = 0.0, outside = 0.0;
+    for (int64_t row = 0; row < 64; ++row) {
+      for (int64_t column = 0; column < 64; ++column) {
+        const double change =
+            std::abs(with.pixels.at(row * 64 + column) - without.pixels.at(row * 64 + column));
+        const bool within = row >= box.top && row < box.bottom && column >= box.left && column < box.right;
+        (within ? inside : outside) += change;
+      }
+    }
+    EXPECT_GT(inside, 3.0 * outside) << "visit " << i;
+    ++checked;
+  }
+  EXPECT_GE(checked, 10);
+}
+
 // What is planted must show: removing it changes the pixels inside its box, and hardly any outside.
 TEST_F(Phantom, DrawsEachFindingInsideItsBox) {
   std::map<Look, int> checked;
