@@ -36,7 +36,7 @@ TemporaryFolder* ExplainCommand::folder_ = nullptr;
 TEST_F(ExplainCommand, WritesWhatTheDocumentSays) {
   succeed({"explain", path("run"), "--split", "test", "--limit", "3", "--boxes", boxes(), "--quiet"});
   const auto json = nlohmann::json::parse(contents(*folder_ / "run/explain/explain.json"));
-  EXPECT_EQ(json["method"], "hirescam");
+  EXPECT_EQ(json["method"], "guided");
   EXPECT_EQ(json["split"], "test");
   ASSERT_EQ(json["samples"].size(), 3U);
   int pictures = 0;
@@ -107,7 +107,7 @@ TEST_F(ExplainCommand, TheSameBytesForAnyNumberOfThreads) {
 TEST_F(ExplainCommand, BadInputIsOneLine) {
   expect_refused({}, "expected --split, or --images, --table or both");
   expect_refused({"--split", "test", "--images", path("phantom/images")}, "expected --split, or --images");
-  expect_refused({"--split", "test", "--level", "P7"}, "expected a level P2 to P5");
+  expect_refused({"--split", "test", "--level", "P7"}, "expected levels of P2 to P5");
   expect_refused({"--split", "test", "--labels", "Efusion"}, "no label 'Efusion'; did you mean 'Effusion'?");
   expect_refused({"--split", "test", "--boxes", path("none.csv")}, "none.csv");
   const auto boxes =

@@ -9,6 +9,7 @@
 #include "tests/models/filler.h"
 #include "tests/tools/program.h"
 #include "tools/evaluation/explain.h"
+#include "tools/evaluation/integrated_gradients.h"
 #include "tools/evaluation/localization.h"
 #include "tools/evaluation/occlusion.h"
 #include "tools/evaluation/overlay.h"
@@ -179,21 +180,76 @@ TEST(Occlusion, MapsAreOfWhatCoveringTakesAway) {
 
 TEST(Explain, LevelsAreAdded) {
   const Tiny t = tiny();
-  const auto maps_of = [&](const char* level) {
+  const auto maps_of = [&](const std::string& level) {
     ExplainOptions options;
     options.levels = Levels::parse(level);
     options.map_labels = {1};
     options.attention = false;
     return explain(*t.network, t.inputs, options).maps[1][0];
   };
-  const Tensor both = maps_of("P3+P4"), third = maps_of("P3"), fourth = maps_of("P4");
-  for (int64_t i = 0; i < both.numel(); ++i) ASSERT_NEAR(both.at(i), third.at(i) + fourth.at(i), 1e-6);
+  for (const std::string network : {"P", "C"}) {
+    const Tensor both = maps_of(network + "3+" + network + "4"), third = maps_of(network + "3"),
+                 fourth = maps_of(network + "4");
+    for (int64_t i = 0; i < both.numel(); ++i) ASSERT_NEAR(both.at(i), third.at(i) + fourth.at(i), 1e-6);
+  }
+}
+
+// All pixels together give the logit's gain from the blur to the image.
+TEST(IntegratedGradients, AddUpToTheGainOfTheLogit) {
+  const Tiny t = tiny(DType::f32);
+  const auto logits = [&](const Tensor& images) {
+    models::Inputs inputs = t.inputs;
+    inputs.images = images;
+    layers::Context context;
+    return t.network->forward(inputs, context).value();
+  };
+  Tensor blurred = t.inputs.images.clone();
+  for (int64_t b = 0; b < 2; ++b) {
+    blurred.slice(0, b, b + 1)
+        .copy_from(gaussian_blur(t.inputs.images.slice(0, b, b + 1).squeeze(0), 1.5).reshape({1, 32, 32, 1}));
+  }
+  const Tensor after = logits(t.inputs.images), before = logits(blurred);
+  const auto maps = integrated_gradients(*t.network, t.inputs, {2, 0});
+  ASSERT_EQ(maps.size(), 2U);
+  double largest = 0.0;
+  for (int64_t b = 0; b < 2; ++b) {
+    for (size_t l = 0; l < 2; ++l) {
+      const int64_t at = b * 3 + (l == 0 ? 2 : 0);
+      const double gain = after.at(at) - before.at(at);
+      const Tensor& map = maps[static_cast<size_t>(b)][l];
+      double sum = 0.0, size = 0.0;
+      for (int64_t i = 0; i < map.numel(); ++i) sum += map.at(i), size += std::abs(map.at(i));
+      EXPECT_NEAR(sum, gain, 0.01 * size) << "sample " << b << " label " << l;
+      largest = std::max(largest, std::abs(gain) / size);
+    }
+  }
+  EXPECT_GT(largest, 0.1);  // terms that cancel would show nothing
+}
+
+TEST(Explain, GuidedMapsAreIntegratedTimesTheLevels) {
+  const Tiny t = tiny(DType::f32);
+  const auto map_of = [&](MapMethod method) {
+    ExplainOptions options;
+    options.method = method;
+    options.levels = Levels::parse("C3+C4");
+    options.map_labels = {1};
+    options.attention = false;
+    return explain(*t.network, t.inputs, options).maps[0][0];
+  };
+  const Tensor pixels = map_of(MapMethod::integrated), guided = map_of(MapMethod::guided);
+  const Tensor levels = gaussian_blur(map_of(MapMethod::hirescam).reshape({32, 32, 1}), 1.0);
+  const double largest = peak_of(levels.reshape({32, 32})).value;
+  EXPECT_GT(peak_of(guided).value, 0.0F);
+  for (int64_t i = 0; i < guided.numel(); ++i) {
+    ASSERT_NEAR(guided.at(i), pixels.at(i) * levels.at(i) / largest, 1e-5 * peak_of(pixels).value);
+  }
 }
 
 TEST(Explain, LevelsThatMakeNoSenseAreRefused) {
   EXPECT_EQ(Levels::parse("P3+P2").text(), "P2+P3");
   EXPECT_EQ(Levels::parse("C5").text(), "C5");
-  for (const char* text : {"", "P", "P1", "P6", "P2+", "P2+P2", "C2+C3", "P2+C3", "C2+P3", "P2P3", "p2"}) {
+  EXPECT_EQ(Levels::parse("C2+C3").text(), "C2+C3");
+  for (const char* text : {"", "P", "P1", "P6", "P2+", "P2+P2", "P2+C3", "C2+P3", "P2P3", "p2"}) {
     EXPECT_THROW(Levels::parse(text), core::InputError) << text;
   }
 }

@@ -1,7 +1,9 @@
 #include "tools/evaluation/explain.h"
 
 #include <algorithm>
+#include <limits>
 
+#include "tools/evaluation/integrated_gradients.h"
 #include "tools/evaluation/occlusion.h"
 
 namespace medfusion::tools {
@@ -114,16 +116,18 @@ void backward_of_label(const Variable& logits, int64_t label) {
 // The leaves that replace the wanted levels, after backward of `label`.
 std::vector<Variable> differentiated_levels(const Network& network, const ImageLevels& levels,
                                             const Prepared& batch, const Levels& wanted, int64_t label) {
-  Trace trace;
   Context context;
   std::vector<Variable> leaves;
   if (wanted.backbone()) {
-    const std::string name = wanted.text();
-    trace.wanted = {name};
-    context.trace = &trace;
-    const ImageLevels again = network.image_levels(batch, context);
-    backward_of_label(network.forward_from(again, batch, context), label);
-    return {trace.cuts.at(name)};
+    for (const int64_t number : wanted.numbers()) {  // they depend on one another: one pass for each
+      Trace trace;
+      trace.wanted = {fmt::format("C{}", number)};
+      context.trace = &trace;
+      const ImageLevels again = network.image_levels(batch, context);
+      backward_of_label(network.forward_from(again, batch, context), label);
+      leaves.push_back(trace.cuts.begin()->second);
+    }
+    return leaves;
   }
   ImageLevels cut = levels;  // values only: nothing before them is differentiated
   for (const int64_t number : wanted.numbers()) {
@@ -157,6 +161,30 @@ void find_attention_maps(const Inputs& inputs, const ExplainOptions& options, Ex
   }
 }
 
+Tensor smoothed(const Tensor& map) {
+  const int64_t height = map.size(0), width = map.size(1);
+  return gaussian_blur(map.reshape({height, width, 1}), 2.0 / 64 * static_cast<double>(width))
+      .reshape({height, width});
+}
+
+// The maps by integrated gradients, times those in `result` where there are any.
+void find_pixel_maps(const Network& network, const Inputs& inputs, const ExplainOptions& options,
+                     const std::vector<bool>& present, Explanation& result) {
+  const auto maps = integrated_gradients(network, inputs, options.map_labels);
+  for (size_t b = 0; b < maps.size(); ++b) {
+    for (size_t l = 0; present[b] && l < maps[b].size(); ++l) {
+      const Tensor map = smoothed(maps[b][l]);
+      Tensor& target = result.maps[b][l];
+      const Tensor guide = target.defined() ? smoothed(target) : Tensor::full(map.shape(), 1.0);
+      const float largest = std::max(peak_of(guide).value, std::numeric_limits<float>::min());
+      for (int64_t i = 0; i < map.numel(); ++i) {
+        map.data<float>()[i] = std::max(0.0F, map.data<float>()[i]) * guide.data<float>()[i] / largest;
+      }
+      target = map;
+    }
+  }
+}
+
 void find_maps(const Network& network, const ImageLevels& levels, const Inputs& inputs,
                const ExplainOptions& options, Explanation& result) {
   const int64_t batch = result.logits.size(0);
@@ -164,6 +192,9 @@ void find_maps(const Network& network, const ImageLevels& levels, const Inputs& 
   if (!inputs.images.defined()) return;
   if (options.method == MapMethod::attention) return find_attention_maps(inputs, options, result);
   const std::vector<bool> present = present_of(inputs, Modality::image);
+  if (options.method == MapMethod::integrated) {
+    return find_pixel_maps(network, inputs, options, present, result);
+  }
   if (options.method == MapMethod::occlusion) {
     auto maps = occlusion_maps(network, inputs, options.map_labels);
     for (size_t b = 0; b < maps.size(); ++b) {
@@ -191,6 +222,7 @@ void find_maps(const Network& network, const ImageLevels& levels, const Inputs& 
       }
     }
   }
+  if (options.method == MapMethod::guided) find_pixel_maps(network, inputs, options, present, result);
 }
 
 // [rows, inner] x [inner, columns], all f32.
@@ -225,7 +257,7 @@ Levels Levels::parse(const std::string& text) {
   Levels result;
   const auto refuse = [&] {
     core::throw_input_error(
-        {}, fmt::format("expected a level P2 to P5, several as P2+P3, or one of C2 to C5, got '{}'", text));
+        {}, fmt::format("expected levels of P2 to P5 or of C2 to C5, several as P2+P3, got '{}'", text));
   };
   for (size_t i = 0; i < text.size(); i += 3) {
     const bool known = i + 1 < text.size() && (text[i] == 'P' || text[i] == 'C') && text[i + 1] >= '2' &&
@@ -233,7 +265,7 @@ Levels Levels::parse(const std::string& text) {
                        (i + 2 == text.size() || (text[i + 2] == '+' && i + 3 < text.size()));
     if (!known) refuse();
     result.backbone_ = text[i] == 'C';
-    if (i > 0 && (text[i] == 'C' || text[0] == 'C')) refuse();
+    if (text[i] != text[0]) refuse();
     result.numbers_.push_back(text[i + 1] - '0');
   }
   std::sort(result.numbers_.begin(), result.numbers_.end());

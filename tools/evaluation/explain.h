@@ -12,8 +12,8 @@
 
 namespace medfusion::tools {
 
-// Levels of the image that are explained together: "P3", "P2+P3" (maps are added), or one of the backbone's
-// "C2" to "C5".
+// Levels of the image that are explained together: "P3", "P2+P3" (maps are added), or of the backbone "C2",
+// "C2+C3".
 class Levels {
  public:
   // Throws core::InputError on another text.
@@ -68,7 +68,8 @@ core::Tensor attention_rollout(const std::vector<core::Tensor>& probabilities);
 core::Tensor attention_map(const core::Tensor& row, const layers::Trace::Tokens& tokens);
 
 // One forward pass for everything but maps, one pass over the heads per hidden modality and feature, one with
-// backward per map label (levels of the backbone: through the whole network). Throws core::InputError where
+// backward per map label (and level of the backbone: through the whole network; `integrated` and `guided` add
+// eight). Throws core::InputError where
 // the network has no such level. Parameters' gradients are overwritten with what is of no use.
 Explanation explain(const models::Network& network, const models::Inputs& inputs,
                     const ExplainOptions& options);

@@ -38,9 +38,13 @@ MapMethod map_method(const std::string& name) {
   if (name == "gradcam++") return MapMethod::gradcam_pp;
   if (name == "hirescam") return MapMethod::hirescam;
   if (name == "attention") return MapMethod::attention;
+  if (name == "integrated") return MapMethod::integrated;
+  if (name == "guided") return MapMethod::guided;
   if (name == "occlusion") return MapMethod::occlusion;
   core::throw_input_error(
-      {}, fmt::format("expected gradcam, gradcam++, hirescam, attention or occlusion, got '{}'", name));
+      {}, fmt::format("expected gradcam, gradcam++, hirescam, integrated, guided, attention or occlusion, "
+                      "got '{}'",
+                      name));
 }
 
 std::string name_of(MapMethod method) {
@@ -51,6 +55,10 @@ std::string name_of(MapMethod method) {
       return "gradcam++";
     case MapMethod::hirescam:
       return "hirescam";
+    case MapMethod::integrated:
+      return "integrated";
+    case MapMethod::guided:
+      return "guided";
     case MapMethod::occlusion:
       return "occlusion";
     default:
@@ -67,7 +75,8 @@ Tensor saliency_map(MapMethod method, const Tensor& activations, const Tensor& g
   Tensor map = Tensor::empty({a.size(0), a.size(1)});
   const float *at = a.data<float>(), *slope = g.data<float>();
   std::vector<double> weights;
-  if (method != MapMethod::hirescam) weights = channel_weights(method, at, slope, pixels, channels);
+  if (method == MapMethod::gradcam || method == MapMethod::gradcam_pp)
+    weights = channel_weights(method, at, slope, pixels, channels);
   for (int64_t p = 0; p < pixels; ++p) {
     double sum = 0.0;
     for (int64_t c = 0; c < channels; ++c) {

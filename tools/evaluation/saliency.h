@@ -21,16 +21,24 @@ enum class MapMethod : uint8_t {
   hirescam,
   // What the label's token attends to among the image's, by rollout; no gradient.
   attention,
+  // What the pixels' difference to the image's blur adds to the logit (integrated_gradients.h), smoothed by a
+  // Gaussian of 2/64 of the width; no level.
+  integrated,
+  // integrated times the smoothed map by hirescam over its largest value: pixels that count, where a level
+  // sees
+  // the evidence (after Guided Grad-CAM of the same paper as gradcam, there with guided backpropagation).
+  guided,
   // What covering a place of the image takes from the logit (occlusion.h); no gradient, no level.
   occlusion,
 };
 
-// "gradcam", "gradcam++", "hirescam", "attention", "occlusion"; throws core::InputError on another.
+// "gradcam", "gradcam++", "hirescam", "integrated", "guided", "attention", "occlusion"; throws
+// core::InputError on another.
 MapMethod map_method(const std::string& name);
 std::string name_of(MapMethod method);
 
-// Not for `attention` and `occlusion`. activations, gradient [h, w, C] f32 on the host -> [h, w] f32,
-// negative values cut off.
+// By one of the first three, or for `guided` by hirescam. activations, gradient [h, w, C] f32 on the host ->
+// [h, w] f32, negative values cut off.
 core::Tensor saliency_map(MapMethod method, const core::Tensor& activations, const core::Tensor& gradient);
 
 // [h, w] -> [height, width], bilinear with half-pixel centres. With `density` divided by the factor by which

@@ -19,7 +19,7 @@ struct ExplainCommand {
   CommonOptions common;
   std::string run;
   std::vector<std::string> images;
-  std::string table, split, data, out, level = "C3", method = "hirescam";
+  std::string table, split, data, out, level = "C2+C3+C4", method = "guided";
   ExplainJob job;
 };
 
@@ -127,15 +127,17 @@ void add_explain_command(CLI::App& program, Action& action) {
   add_what_options(*command, *options);
   command
       ->add_option("--level", options->level,
-                   "Level of the network that maps are made of: C2 to C5 of the backbone, P2 to P5 of the "
-                   "pyramid, several of its as P2+P3")
+                   "Levels of the network that maps are made of: C2 to C5 of the backbone or P2 to P5 of the "
+                   "pyramid, several as P2+P3")
       ->type_name("LEVEL")
       ->capture_default_str();
   command
-      ->add_option("--method", options->method,
-                   "How maps are made: gradcam, gradcam++, hirescam, attention or occlusion")
+      ->add_option(
+          "--method", options->method,
+          "How maps are made: guided, integrated, hirescam, gradcam, gradcam++, attention or occlusion")
       ->type_name("NAME")
-      ->check(CLI::IsMember({"gradcam", "gradcam++", "hirescam", "attention", "occlusion"}))
+      ->check(CLI::IsMember(
+          {"guided", "integrated", "hirescam", "gradcam", "gradcam++", "attention", "occlusion"}))
       ->capture_default_str();
   command
       ->add_option("--boxes", options->job.boxes,

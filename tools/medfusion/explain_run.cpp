@@ -252,7 +252,7 @@ class Run {
   }
 
   std::string level_text() const {
-    if (job_.method == MapMethod::occlusion) return "image";
+    if (job_.method == MapMethod::occlusion || job_.method == MapMethod::integrated) return "image";
     return job_.method == MapMethod::attention ? "tokens" : job_.levels.text();
   }
 

@@ -1,0 +1,69 @@
+#include "tools/evaluation/integrated_gradients.h"
+
+#include <algorithm>
+
+#include "layers/trace.h"
+#include "tools/evaluation/occlusion.h"
+
+namespace medfusion::tools {
+namespace {
+
+using core::Tensor;
+using core::Variable;
+using models::Inputs;
+using models::Network;
+
+constexpr int kSteps = 8;
+
+// Of one label's logit in every sample with respect to the images: f32 [B, H, W, C] on the host.
+Tensor image_gradient(const Network& network, const Inputs& inputs, int64_t label) {
+  layers::Trace trace;
+  trace.wanted = {"image"};
+  layers::Context context;
+  context.trace = &trace;
+  const Variable logits = network.forward(inputs, context);
+  Tensor direction = Tensor::zeros(logits.shape(), logits.dtype());
+  direction.slice(1, label, label + 1).fill(1.0);
+  logits.backward(direction.to(logits.value().device()));
+  return trace.cuts.at("image").gradient().to(core::Device{}).to(core::DType::f32).to_contiguous();
+}
+
+}  // namespace
+
+std::vector<std::vector<Tensor>> integrated_gradients(const Network& network, const Inputs& inputs,
+                                                      const std::vector<int64_t>& labels) {
+  const Tensor images = inputs.images.to_contiguous();
+  const int64_t batch = images.size(0), height = images.size(1), width = images.size(2),
+                channels = images.size(3), pixels = height * width;
+  Tensor difference = images.clone();
+  for (int64_t b = 0; b < batch; ++b) {
+    const Tensor blurred =
+        gaussian_blur(images.slice(0, b, b + 1).squeeze(0), 3.0 / 64 * static_cast<double>(width));
+    float* at = difference.data<float>() + b * blurred.numel();
+    for (int64_t i = 0; i < blurred.numel(); ++i) at[i] -= blurred.data<float>()[i];
+  }
+  std::vector<std::vector<Tensor>> maps(static_cast<size_t>(batch));
+  for (auto& of_sample : maps) {
+    for (size_t l = 0; l < labels.size(); ++l) of_sample.push_back(Tensor::zeros({height, width}));
+  }
+  const float *image = images.data<float>(), *change = difference.data<float>();
+  for (int step = 0; step < kSteps; ++step) {
+    const float left = 1.0F - (static_cast<float>(step) + 0.5F) / kSteps;  // of the way to the image
+    Inputs between = inputs;
+    between.images = Tensor::empty(images.shape());
+    for (int64_t i = 0; i < images.numel(); ++i) {
+      between.images.data<float>()[i] = image[i] - left * change[i];
+    }
+    for (size_t l = 0; l < labels.size(); ++l) {
+      const Tensor gradient = image_gradient(network, between, labels[l]);
+      for (int64_t i = 0; i < images.numel(); ++i) {
+        const int64_t pixel = i / channels;
+        maps[static_cast<size_t>(pixel / pixels)][l].data<float>()[pixel % pixels] +=
+            gradient.data<float>()[i] * change[i] / kSteps;
+      }
+    }
+  }
+  return maps;
+}
+
+}  // namespace medfusion::tools
