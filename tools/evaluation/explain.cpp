@@ -170,11 +170,15 @@ Tensor smoothed(const Tensor& map) {
 // The maps by integrated gradients, times those in `result` where there are any.
 void find_pixel_maps(const Network& network, const Inputs& inputs, const ExplainOptions& options,
                      const std::vector<bool>& present, Explanation& result) {
-  const auto maps = integrated_gradients(network, inputs, options.map_labels);
+  const auto maps = integrated_gradients(network, inputs, options.map_labels, options.wanted);
   for (size_t b = 0; b < maps.size(); ++b) {
     for (size_t l = 0; present[b] && l < maps[b].size(); ++l) {
-      const Tensor map = smoothed(maps[b][l]);
       Tensor& target = result.maps[b][l];
+      if (!maps[b][l].defined()) {
+        target = Tensor();
+        continue;
+      }
+      const Tensor map = smoothed(maps[b][l]);
       const Tensor guide = target.defined() ? smoothed(target) : Tensor::full(map.shape(), 1.0);
       const float largest = std::max(peak_of(guide).value, std::numeric_limits<float>::min());
       for (int64_t i = 0; i < map.numel(); ++i) {

@@ -35,7 +35,10 @@ struct ExplainOptions {
   MapMethod method = MapMethod::hirescam;
   Levels levels;
   std::vector<int64_t> map_labels;  // whose maps are wanted
-  bool attention = true;            // off: maps only
+  // [B][map label]: whether this sample's map is, for `integrated` and `guided`; empty: all. Others are
+  // undefined.
+  std::vector<std::vector<bool>> wanted;
+  bool attention = true;  // off: maps only
 };
 
 // What hiding something changes: logits with it minus logits without, [B, L] f32, and where it was there to

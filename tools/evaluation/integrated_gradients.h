@@ -15,10 +15,11 @@ namespace medfusion::tools {
 // steps:
 //   (x - blur) mean_t d logit / d x at blur + t (x - blur),
 // summed over the channels; over all pixels together about what the logit has gained. inputs.images: f32
-// [B, H, W, C] on the host. Returns [B][labels.size()] maps [H, W] f32, negative values included. Parameters'
-// gradients are overwritten.
-std::vector<std::vector<core::Tensor>> integrated_gradients(const models::Network& network,
-                                                            const models::Inputs& inputs,
-                                                            const std::vector<int64_t>& labels);
+// [B, H, W, C] on the host. Returns [B][labels.size()] maps [H, W] f32, negative values included; undefined
+// where wanted[b][l] is false (empty: all are wanted). Eight passes with backward for each label that a
+// sample wants, samples side by side. Parameters' gradients are overwritten.
+std::vector<std::vector<core::Tensor>> integrated_gradients(
+    const models::Network& network, const models::Inputs& inputs, const std::vector<int64_t>& labels,
+    const std::vector<std::vector<bool>>& wanted = {});
 
 }  // namespace medfusion::tools

@@ -127,6 +127,16 @@ class Run {
     return labels;
   }
 
+  std::vector<std::vector<bool>> with_boxes(const data::Batch& batch,
+                                            const std::vector<int64_t>& labels) const {
+    std::vector<std::vector<bool>> result;
+    for (const int64_t row : batch.rows) {
+      auto& of_row = result.emplace_back();
+      for (const int64_t label : labels) of_row.push_back(boxes_of(row, label) != nullptr);
+    }
+    return result;
+  }
+
   void for_batches(const std::vector<int64_t>& rows, bool entries) {
     if (rows.empty()) return;
     const auto loader = make_loader(run_.config, dataset_, encoded_, rows, false);
@@ -138,6 +148,7 @@ class Run {
       options.levels = job_.levels;
       options.attention = entries;
       options.map_labels = map_labels(batch, entries);
+      if (!entries) options.wanted = with_boxes(batch, options.map_labels);
       const Explanation explanation = explain(*run_.network, optim::to_inputs(batch), options);
       if (entries) average_.add(explanation, batch.size());
       const Tensor probabilities = probabilities_of(explanation.logits, run_);
