@@ -245,7 +245,7 @@ TEST(Explain, GuidedMapsAreIntegratedTimesTheLevels) {
     return explain(*t.network, t.inputs, options).maps[0][0];
   };
   const Tensor pixels = map_of(MapMethod::integrated), guided = map_of(MapMethod::guided);
-  const Tensor levels = gaussian_blur(map_of(MapMethod::hirescam).reshape({32, 32, 1}), 1.0);
+  const Tensor levels = gaussian_blur(map_of(MapMethod::hirescam).reshape({32, 32, 1}), 2.0);
   const double largest = peak_of(levels.reshape({32, 32})).value;
   EXPECT_GT(peak_of(guided).value, 0.0F);
   for (int64_t i = 0; i < guided.numel(); ++i) {

@@ -161,9 +161,10 @@ void find_attention_maps(const Inputs& inputs, const ExplainOptions& options, Ex
   }
 }
 
-Tensor smoothed(const Tensor& map) {
+// By a Gaussian of sigma / 64 of the width.
+Tensor smoothed(const Tensor& map, double sigma) {
   const int64_t height = map.size(0), width = map.size(1);
-  return gaussian_blur(map.reshape({height, width, 1}), 2.0 / 64 * static_cast<double>(width))
+  return gaussian_blur(map.reshape({height, width, 1}), sigma / 64 * static_cast<double>(width))
       .reshape({height, width});
 }
 
@@ -178,8 +179,8 @@ void find_pixel_maps(const Network& network, const Inputs& inputs, const Explain
         target = Tensor();
         continue;
       }
-      const Tensor map = smoothed(maps[b][l]);
-      const Tensor guide = target.defined() ? smoothed(target) : Tensor::full(map.shape(), 1.0);
+      const Tensor map = smoothed(maps[b][l], 2.0);
+      const Tensor guide = target.defined() ? smoothed(target, 4.0) : Tensor::full(map.shape(), 1.0);
       const float largest = std::max(peak_of(guide).value, std::numeric_limits<float>::min());
       for (int64_t i = 0; i < map.numel(); ++i) {
         map.data<float>()[i] = std::max(0.0F, map.data<float>()[i]) * guide.data<float>()[i] / largest;

@@ -24,9 +24,9 @@ enum class MapMethod : uint8_t {
   // What the pixels' difference to the image's blur adds to the logit (integrated_gradients.h), smoothed by a
   // Gaussian of 2/64 of the width; no level.
   integrated,
-  // integrated times the smoothed map by hirescam over its largest value: pixels that count, where a level
-  // sees
-  // the evidence (after Guided Grad-CAM of the same paper as gradcam, there with guided backpropagation).
+  // integrated times the map by hirescam, smoothed by 4/64 of the width, over its largest value: pixels that
+  // count, where a level sees the evidence (after Guided Grad-CAM of the same paper as gradcam, there with
+  // guided backpropagation).
   guided,
   // What covering a place of the image takes from the logit (occlusion.h); no gradient, no level.
   occlusion,
