@@ -234,6 +234,28 @@ TEST(IntegratedGradients, AddUpToTheGainOfTheLogit) {
   }
 }
 
+TEST(Explain, MapsOfSomeLabelsAreThoseOfAll) {
+  const Tiny t = tiny(DType::f32);
+  for (const MapMethod method : {MapMethod::hirescam, MapMethod::guided}) {
+    ExplainOptions options;
+    options.method = method;
+    options.levels = Levels::parse("C3+C4");
+    options.map_labels = {2, 1, 0};
+    options.attention = false;
+    const auto all = explain(*t.network, t.inputs, options).maps;
+    options.wanted = {{false, true, true}, {true, false, false}};
+    const auto some = explain(*t.network, t.inputs, options).maps;
+    for (size_t b = 0; b < 2; ++b) {
+      for (size_t l = 0; l < 3; ++l) {
+        ASSERT_EQ(some[b][l].defined(), options.wanted[b][l]);
+        for (int64_t i = 0; options.wanted[b][l] && i < 32 * 32; ++i) {
+          ASSERT_EQ(some[b][l].at(i), all[b][l].at(i));
+        }
+      }
+    }
+  }
+}
+
 TEST(Explain, GuidedMapsAreIntegratedTimesTheLevels) {
   const Tiny t = tiny(DType::f32);
   const auto map_of = [&](MapMethod method) {

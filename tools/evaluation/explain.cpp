@@ -106,16 +106,14 @@ void find_contributions(const Network& network, const ImageLevels& levels, const
   }
 }
 
-// Differentiates one label's logit for all samples at once: samples do not see each other in evaluation.
-void backward_of_label(const Variable& logits, int64_t label) {
-  Tensor direction = Tensor::zeros(logits.shape(), logits.dtype());
-  direction.slice(1, label, label + 1).fill(1.0);
-  logits.backward(direction.to(logits.value().device()));
+void backward_of_round(const Variable& logits, const LabelRounds& rounds, size_t round) {
+  logits.backward(rounds.direction(round, logits.size(1)).to(logits.dtype()).to(logits.value().device()));
 }
 
-// The leaves that replace the wanted levels, after backward of `label`.
+// The leaves that replace the wanted levels, after backward of the round.
 std::vector<Variable> differentiated_levels(const Network& network, const ImageLevels& levels,
-                                            const Prepared& batch, const Levels& wanted, int64_t label) {
+                                            const Prepared& batch, const Levels& wanted,
+                                            const LabelRounds& rounds, size_t round) {
   Context context;
   std::vector<Variable> leaves;
   if (wanted.backbone()) {
@@ -124,7 +122,7 @@ std::vector<Variable> differentiated_levels(const Network& network, const ImageL
       trace.wanted = {fmt::format("C{}", number)};
       context.trace = &trace;
       const ImageLevels again = network.image_levels(batch, context);
-      backward_of_label(network.forward_from(again, batch, context), label);
+      backward_of_round(network.forward_from(again, batch, context), rounds, round);
       leaves.push_back(trace.cuts.begin()->second);
     }
     return leaves;
@@ -135,7 +133,7 @@ std::vector<Variable> differentiated_levels(const Network& network, const ImageL
     level = Variable(level.value(), true);
     leaves.push_back(level);
   }
-  backward_of_label(network.forward_from(cut, batch, context), label);
+  backward_of_round(network.forward_from(cut, batch, context), rounds, round);
   return leaves;
 }
 
@@ -175,10 +173,7 @@ void find_pixel_maps(const Network& network, const Inputs& inputs, const Explain
   for (size_t b = 0; b < maps.size(); ++b) {
     for (size_t l = 0; present[b] && l < maps[b].size(); ++l) {
       Tensor& target = result.maps[b][l];
-      if (!maps[b][l].defined()) {
-        target = Tensor();
-        continue;
-      }
+      if (!maps[b][l].defined()) continue;
       const Tensor map = smoothed(maps[b][l], 2.0);
       const Tensor guide = target.defined() ? smoothed(target, 4.0) : Tensor::full(map.shape(), 1.0);
       const float largest = std::max(peak_of(guide).value, std::numeric_limits<float>::min());
@@ -214,16 +209,18 @@ void find_maps(const Network& network, const ImageLevels& levels, const Inputs& 
   Context context;
   const Prepared prepared = network.prepare(inputs, context).to(network.device());
   const int64_t height = inputs.images.size(1), width = inputs.images.size(2);
-  for (size_t l = 0; l < options.map_labels.size(); ++l) {
+  const LabelRounds rounds(batch, options.map_labels, options.wanted);
+  for (size_t round = 0; round < rounds.count(); ++round) {
     for (const Variable& level :
-         differentiated_levels(network, levels, prepared, options.levels, options.map_labels[l])) {
+         differentiated_levels(network, levels, prepared, options.levels, rounds, round)) {
       const Tensor activations = to_host(level.value()), gradient = to_host(level.gradient());
       for (int64_t b = 0; b < batch; ++b) {
-        if (!present[static_cast<size_t>(b)]) continue;
+        const int64_t place = rounds.place(round, b);
+        if (!present[static_cast<size_t>(b)] || place < 0) continue;
         const auto of_sample = [b](const Tensor& t) { return t.slice(0, b, b + 1).squeeze(0); };
         const Tensor map = upsample_map(
             saliency_map(options.method, of_sample(activations), of_sample(gradient)), height, width, true);
-        add_to(result.maps[static_cast<size_t>(b)][l], map);
+        add_to(result.maps[static_cast<size_t>(b)][static_cast<size_t>(place)], map);
       }
     }
   }

@@ -35,8 +35,7 @@ struct ExplainOptions {
   MapMethod method = MapMethod::hirescam;
   Levels levels;
   std::vector<int64_t> map_labels;  // whose maps are wanted
-  // [B][map label]: whether this sample's map is, for `integrated` and `guided`; empty: all. Others are
-  // undefined.
+  // [B][map label]: whether this sample's map is, where gradients make it; empty: all. Others are undefined.
   std::vector<std::vector<bool>> wanted;
   bool attention = true;  // off: maps only
 };
