@@ -158,6 +158,19 @@ TEST_F(Phantom, ListsABoxForEveryFindingAndNoOther) {
   EXPECT_GE(smallest("Cardiomegaly"), 20);
 }
 
+// How much the pixels of two radiographs of 64 x 64 differ inside a box, and outside.
+std::pair<double, double> changes(const Radiograph& a, const Radiograph& b, const Box& box) {
+  double inside = 0.0, outside = 0.0;
+  for (int64_t row = 0; row < 64; ++row) {
+    for (int64_t column = 0; column < 64; ++column) {
+      const bool within = row >= box.top && row < box.bottom && column >= box.left && column < box.right;
+      (within ? inside : outside) +=
+          std::abs(a.pixels.at(row * 64 + column) - b.pixels.at(row * 64 + column));
+    }
+  }
+  return {inside, outside};
+}
+
 // An atelectasis is a band and the raised diaphragm: raising it changes the pixels in its box, and hardly
 // others.
 TEST_F(Phantom, BoxesTheDiaphragmThatAnAtelectasisRaises) {
@@ -176,16 +189,7 @@ TEST_F(Phantom, BoxesTheDiaphragmThatAnAtelectasisRaises) {
     const Radiograph with = render(raised, 64, 4, i), without = render(level, 64, 4, i);
     ASSERT_EQ(with.boxes.size(), 1U);
     EXPECT_EQ(with.boxes[0].finding, Finding::atelectasis);
-    const Box& box = with.boxes[0];
-    double inside = 0.0, outside = 0.0;
-    for (int64_t row = 0; row < 64; ++row) {
-      for (int64_t column = 0; column < 64; ++column) {
-        const double change =
-            std::abs(with.pixels.at(row * 64 + column) - without.pixels.at(row * 64 + column));
-        const bool within = row >= box.top && row < box.bottom && column >= box.left && column < box.right;
-        (within ? inside : outside) += change;
-      }
-    }
+    const auto [inside, outside] = changes(with, without, with.boxes[0]);
     EXPECT_GT(inside, 3.0 * outside) << "visit " << i;
     ++checked;
   }
@@ -204,16 +208,7 @@ TEST_F(Phantom, DrawsEachFindingInsideItsBox) {
     healthy.planted.clear();
     const Radiograph with = render(visits[i], 64, 4, i), without = render(healthy, 64, 4, i);
     ASSERT_EQ(with.boxes.size(), planted.labels.size());
-    const Box& box = with.boxes[0];
-    double inside = 0.0, outside = 0.0;
-    for (int64_t row = 0; row < 64; ++row) {
-      for (int64_t column = 0; column < 64; ++column) {
-        const double change =
-            std::abs(with.pixels.at(row * 64 + column) - without.pixels.at(row * 64 + column));
-        const bool within = row >= box.top && row < box.bottom && column >= box.left && column < box.right;
-        (within ? inside : outside) += change;
-      }
-    }
+    const auto [inside, outside] = changes(with, without, with.boxes[0]);
     EXPECT_GT(inside, 40.0) << "visit " << i;
     EXPECT_GT(inside, outside) << "visit " << i;
     ++checked[planted.look];

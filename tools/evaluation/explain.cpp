@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "tools/evaluation/integrated_gradients.h"
+#include "tools/evaluation/label_rounds.h"
 #include "tools/evaluation/occlusion.h"
 
 namespace medfusion::tools {
@@ -106,10 +107,6 @@ void find_contributions(const Network& network, const ImageLevels& levels, const
   }
 }
 
-void backward_of_round(const Variable& logits, const LabelRounds& rounds, size_t round) {
-  logits.backward(rounds.direction(round, logits.size(1)).to(logits.dtype()).to(logits.value().device()));
-}
-
 // The leaves that replace the wanted levels, after backward of the round.
 std::vector<Variable> differentiated_levels(const Network& network, const ImageLevels& levels,
                                             const Prepared& batch, const Levels& wanted,
@@ -122,7 +119,7 @@ std::vector<Variable> differentiated_levels(const Network& network, const ImageL
       trace.wanted = {fmt::format("C{}", number)};
       context.trace = &trace;
       const ImageLevels again = network.image_levels(batch, context);
-      backward_of_round(network.forward_from(again, batch, context), rounds, round);
+      rounds.backward(round, network.forward_from(again, batch, context));
       leaves.push_back(trace.cuts.begin()->second);
     }
     return leaves;
@@ -133,7 +130,7 @@ std::vector<Variable> differentiated_levels(const Network& network, const ImageL
     level = Variable(level.value(), true);
     leaves.push_back(level);
   }
-  backward_of_round(network.forward_from(cut, batch, context), rounds, round);
+  rounds.backward(round, network.forward_from(cut, batch, context));
   return leaves;
 }
 

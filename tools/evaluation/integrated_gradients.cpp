@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "layers/trace.h"
+#include "tools/evaluation/label_rounds.h"
 #include "tools/evaluation/occlusion.h"
 
 namespace medfusion::tools {
@@ -22,37 +23,11 @@ Tensor image_gradient(const Network& network, const Inputs& inputs, const LabelR
   layers::Context context;
   context.trace = &trace;
   const Variable logits = network.forward(inputs, context);
-  logits.backward(rounds.direction(round, logits.size(1)).to(logits.dtype()).to(logits.value().device()));
+  rounds.backward(round, logits);
   return trace.cuts.at("image").gradient().to(core::Device{}).to(core::DType::f32).to_contiguous();
 }
 
 }  // namespace
-
-LabelRounds::LabelRounds(int64_t batch, std::vector<int64_t> labels,
-                         const std::vector<std::vector<bool>>& wanted)
-    : labels_(std::move(labels)), places_(static_cast<size_t>(batch)) {
-  for (size_t b = 0; b < places_.size(); ++b) {
-    for (size_t l = 0; l < labels_.size(); ++l) {
-      if (wanted.empty() || wanted[b][l]) places_[b].push_back(l);
-    }
-    count_ = std::max(count_, places_[b].size());
-  }
-}
-
-int64_t LabelRounds::place(size_t round, int64_t sample) const {
-  const auto& mine = places_[static_cast<size_t>(sample)];
-  return round < mine.size() ? static_cast<int64_t>(mine[round]) : -1;
-}
-
-Tensor LabelRounds::direction(size_t round, int64_t outputs) const {
-  const auto batch = static_cast<int64_t>(places_.size());
-  Tensor result = Tensor::zeros({batch, outputs});
-  for (int64_t b = 0; b < batch; ++b) {
-    const int64_t at = place(round, b);
-    if (at >= 0) result.data<float>()[b * outputs + labels_[static_cast<size_t>(at)]] = 1.0F;
-  }
-  return result;
-}
 
 std::vector<std::vector<Tensor>> integrated_gradients(const Network& network, const Inputs& inputs,
                                                       const std::vector<int64_t>& labels,

@@ -10,24 +10,6 @@
 
 namespace medfusion::tools {
 
-// Samples do not see each other in evaluation, so one pass can differentiate another label in each: round r
-// takes the r-th label that each sample wants.
-class LabelRounds {
- public:
-  // labels: columns of the logits; wanted[b][l]: whether sample b wants labels[l]; empty: all do.
-  LabelRounds(int64_t batch, std::vector<int64_t> labels, const std::vector<std::vector<bool>>& wanted);
-  size_t count() const { return count_; }
-  // The place in `labels` that sample b differentiates in this round, or -1.
-  int64_t place(size_t round, int64_t sample) const;
-  // Ones at these labels, zeros elsewhere: [B, outputs] f32.
-  core::Tensor direction(size_t round, int64_t outputs) const;
-
- private:
-  std::vector<int64_t> labels_;
-  std::vector<std::vector<size_t>> places_;  // of each sample
-  size_t count_ = 0;
-};
-
 // Integrated gradients (Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", ICML 2017)
 // from the image's blur (a Gaussian of 3/64 of the width) to the image x, by the midpoint rule with eight
 // steps:
