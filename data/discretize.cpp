@@ -8,7 +8,7 @@
 namespace medfusion::data {
 namespace {
 
-struct Counts {
+struct ClassCounts {
   int64_t positives = 0, negatives = 0;
   double all() const { return static_cast<double>(positives + negatives); }
   int classes() const { return (positives > 0 ? 1 : 0) + (negatives > 0 ? 1 : 0); }
@@ -19,18 +19,18 @@ struct Counts {
   }
 };
 
-Counts operator-(const Counts& a, const Counts& b) {
+ClassCounts operator-(const ClassCounts& a, const ClassCounts& b) {
   return {a.positives - b.positives, a.negatives - b.negatives};
 }
 
-void add(Counts& counts, const ScoreGroup& group) {
+void add(ClassCounts& counts, const ScoreGroup& group) {
   counts.positives += group.positives;
   counts.negatives += group.negatives;
 }
 
 // Whether cutting `all` into `below` and the rest saves more than it costs to describe the cut.
-bool accepted(const Counts& all, const Counts& below) {
-  const Counts above = all - below;
+bool accepted(const ClassCounts& all, const ClassCounts& below) {
+  const ClassCounts above = all - below;
   const double n = all.all();
   const double gain = all.entropy() - below.all() / n * below.entropy() - above.all() / n * above.entropy();
   const double cost =
@@ -40,15 +40,15 @@ bool accepted(const Counts& all, const Counts& below) {
 }
 
 void cut_range(std::span<const ScoreGroup> groups, std::vector<double>& cuts) {
-  Counts all;
+  ClassCounts all;
   for (const ScoreGroup& group : groups) add(all, group);
   if (groups.size() < 2 || all.classes() < 2) return;
-  Counts below, best_below;
+  ClassCounts below, best_below;
   size_t best = 0;
   double least = 0.0;
   for (size_t i = 0; i + 1 < groups.size(); ++i) {
     add(below, groups[i]);
-    const Counts above = all - below;
+    const ClassCounts above = all - below;
     const double left = below.all() * below.entropy() + above.all() * above.entropy();
     if (best > 0 && left >= least * (1.0 - 1e-12)) continue;
     best = i + 1;

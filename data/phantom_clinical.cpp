@@ -12,7 +12,7 @@ namespace medfusion::data {
 namespace {
 
 constexpr uint64_t kClinicalKey = 0x636C696E6963616CU;
-constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
+constexpr double kUnanswered = std::numeric_limits<double>::quiet_NaN();
 constexpr int kNoiseColumns = 40;
 
 double two_decimals(double value) { return std::round(value * 100.0) / 100.0; }
@@ -68,7 +68,7 @@ double with(const Visit& visit, Finding finding) { return visit.has(finding) ? 1
 void draw_numbers(Writer& writer) {
   writer.number("bnp", [](const Visit& v, Draw& d) {
     const double value = std::exp(4.0 + 1.1 * with(v, Finding::cardiomegaly) + 0.8 * d.own.normal());
-    return d.own.uniform(0.0, 1.0) < 0.1 ? kMissing : value;
+    return d.own.uniform(0.0, 1.0) < 0.1 ? kUnanswered : value;
   });
   writer.planted("bnp", "bnp", Finding::cardiomegaly, true);
   writer.number("albumin", [](const Visit& v, Draw& d) {
@@ -94,7 +94,7 @@ void draw_numbers(Writer& writer) {
   // Known where there was an operation; its number says nothing.
   writer.number("surgery_days", [](const Visit& v, Draw& d) {
     const bool known = d.own.uniform(0.0, 1.0) < (v.has(Finding::atelectasis) ? 0.7 : 0.2);
-    return known ? std::floor(d.own.uniform(1.0, 60.0)) : kMissing;
+    return known ? std::floor(d.own.uniform(1.0, 60.0)) : kUnanswered;
   });
   writer.planted("surgery_days", "surgery_days is missing", Finding::atelectasis, false);
 }
@@ -145,7 +145,7 @@ void draw_noise(Writer& writer) {
       case 6:
         number([](const Visit&, Draw& d) {
           const double value = d.own.normal();
-          return d.own.uniform(0.0, 1.0) < 0.2 ? kMissing : value;
+          return d.own.uniform(0.0, 1.0) < 0.2 ? kUnanswered : value;
         });
         break;
       default:

@@ -11,7 +11,7 @@
 namespace medfusion::data {
 namespace {
 
-enum Stream : uint64_t { kBaseStream = 111, kSegmentStream = 112 };
+enum ResamplingStream : uint64_t { kBaseStream = 111, kSegmentStream = 112 };
 
 struct Classes {
   std::vector<int64_t> rare, other;

@@ -17,7 +17,7 @@ namespace {
 using RowOfId = std::unordered_map<std::string_view, int64_t>;
 
 // Streams of the generator: the draws of one purpose do not change with those of another.
-enum Stream : uint64_t { kValStream = 101, kTestStream = 102, kFoldStream = 103 };
+enum SplitStream : uint64_t { kValStream = 101, kTestStream = 102, kFoldStream = 103 };
 enum Part { kTrain, kVal, kTest };
 constexpr std::array<const char*, 3> kPartNames = {"train", "val", "test"};
 

@@ -18,7 +18,8 @@ start=$SECONDS
 bash tools/packages.sh
 mkdir -p "$build" "$out"
 if [ ! -f "$build/build.ninja" ]; then
-  cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DMEDFUSION_CUDA=OFF >"$out/configure.log" 2>&1 ||
+  cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DMEDFUSION_CUDA=OFF -DMEDFUSION_PCH=ON \
+    -DMEDFUSION_UNITY=ON >"$out/configure.log" 2>&1 ||
     { cat "$out/configure.log"; exit 1; }
 fi
 cmake --build "$build" --target medfusion

@@ -29,13 +29,13 @@ build_and_test() {
   cmake -S . -B "$1" -G Ninja $2 >"$1.configure.log" 2>&1 || { cat "$1.configure.log"; return 1; }
   # shellcheck disable=SC2086
   cmake --build "$1" -j "$jobs" --target $3
-  ctest --test-dir "$1" --output-on-failure --no-tests=error -R "$4"
+  ctest --test-dir "$1" -j "$jobs" --output-on-failure --no-tests=error -R "$4"
 }
 
 mkdir -p "$build"
-# Each tree is built once from nothing, so precompiled headers pay.
-release="-DCMAKE_BUILD_TYPE=Release -DMEDFUSION_BENCH=ON -DMEDFUSION_CUDA=AUTO -DMEDFUSION_PCH=ON"
-sanitizers="-DCMAKE_BUILD_TYPE=Debug -DMEDFUSION_SANITIZE=address,undefined -DMEDFUSION_CUDA=OFF -DMEDFUSION_PCH=ON"
+# Each tree is built once from nothing, so precompiled headers and files compiled together pay.
+release="-DCMAKE_BUILD_TYPE=Release -DMEDFUSION_BENCH=ON -DMEDFUSION_CUDA=AUTO -DMEDFUSION_PCH=ON -DMEDFUSION_UNITY=ON"
+sanitizers="-DCMAKE_BUILD_TYPE=Debug -DMEDFUSION_SANITIZE=address,undefined -DMEDFUSION_CUDA=OFF -DMEDFUSION_PCH=ON -DMEDFUSION_UNITY=ON"
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1}
 if $all_sanitized; then
   build_and_test "$build/sanitized" "$sanitizers" all '.'

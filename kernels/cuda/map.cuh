@@ -128,6 +128,13 @@ bool moves_in_pieces(const kernels::LoopNest<Views>& loop, size_t view, const vo
                                       : may_repeat && loop.inner_stride(view) == 0 && loop.inner() >= N;
 }
 
+// An op that says kWide = false goes element by element: half the machine code, for what is rarely called.
+template <class Op>
+constexpr bool kMayGoWide = [] {
+  if constexpr (requires { Op::kWide; }) return Op::kWide;
+  return true;
+}();
+
 // to = op(from...), element by element; op is a device function object of the values. Every view has the
 // rank of `to`, and its sizes or 1 (broadcast). The caller vouches for the element types. `from` may lie
 // where `to` does, element on element.
@@ -135,7 +142,7 @@ template <class To, class... From, class Op>
 void map(const char* name, const Op& op, const core::View& to,
          const std::array<const core::View*, sizeof...(From)>& from) {
   constexpr int kViews = 1 + static_cast<int>(sizeof...(From));
-  constexpr int kWide = static_cast<int>(16 / std::max({sizeof(To), sizeof(From)...}));
+  constexpr int kWide = kMayGoWide<Op> ? static_cast<int>(16 / std::max({sizeof(To), sizeof(From)...})) : 1;
   using Kernel = void (*)(Nest<kViews>, Op, Global<To>, Global<const From>...);
   std::array<core::View, kViews> views{to};
   std::transform(from.begin(), from.end(), views.begin() + 1, [](const core::View* view) { return *view; });

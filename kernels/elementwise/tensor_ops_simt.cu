@@ -24,8 +24,13 @@ __host__ __device__ To convert(From value) {
   }
 }
 
+template <class T>
+constexpr bool kIsReal = std::is_floating_point_v<T> || std::is_same_v<T, core::BFloat16>;
+
 template <class To, class From>
 struct Convert {
+  static constexpr bool kWide =
+      std::is_same_v<To, From> || (kIsReal<To> && (kIsReal<From> || std::is_same_v<From, uint8_t>));
   __device__ To operator()(From value) const { return convert<To>(value); }
 };
 template <class T>

@@ -19,7 +19,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
-const std::string kFixtures = std::string(MEDFUSION_SOURCE_DIR) + "/tests/fixtures/images/";
+const std::string kImageFixtures = std::string(MEDFUSION_SOURCE_DIR) + "/tests/fixtures/images/";
 
 std::string temporary(const std::string& name) {
   const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
@@ -67,7 +67,7 @@ TEST(DecodeImage, ReadsEveryPngLayout) {
   const std::vector<std::pair<std::string, int64_t>> files = {
       {"gray", 1}, {"gray_alpha", 2}, {"rgb", 3}, {"rgba", 4}, {"palette", 3}};
   for (const auto& [name, channels] : files) {
-    const Tensor image = decode_image(kFixtures + name + ".png");
+    const Tensor image = decode_image(kImageFixtures + name + ".png");
     EXPECT_EQ(image.shape(), (Shape{2, 3, channels})) << name;
     EXPECT_EQ(image.dtype(), DType::u8) << name;
     EXPECT_EQ(values(image), expected_pixels(channels, false)) << name;
@@ -77,23 +77,24 @@ TEST(DecodeImage, ReadsEveryPngLayout) {
 TEST(DecodeImage, KeepsSixteenBits) {
   for (const auto& [name, channels] : std::vector<std::pair<std::string, int64_t>>{
            {"gray16", 1}, {"gray_alpha16", 2}, {"rgb16", 3}, {"rgba16", 4}}) {
-    const Tensor image = decode_image(kFixtures + name + ".png");
+    const Tensor image = decode_image(kImageFixtures + name + ".png");
     EXPECT_EQ(image.dtype(), DType::i32) << name;
     EXPECT_EQ(values(image), expected_pixels(channels, true)) << name;
   }
 }
 
 TEST(DecodeImage, ScalesOneBitGray) {
-  EXPECT_EQ(values(decode_image(kFixtures + "gray1.png")), (std::vector<double>{0, 255, 0, 255, 255, 0}));
+  EXPECT_EQ(values(decode_image(kImageFixtures + "gray1.png")),
+            (std::vector<double>{0, 255, 0, 255, 255, 0}));
 }
 
 // A flat color survives JPEG within rounding.
 TEST(DecodeImage, ReadsJpeg) {
-  const Tensor gray = decode_image(kFixtures + "gray.jpg");
+  const Tensor gray = decode_image(kImageFixtures + "gray.jpg");
   EXPECT_EQ(gray.shape(), (Shape{9, 17, 1}));
   EXPECT_NEAR(gray.at(100), 90, 1);
   for (const std::string name : {"rgb.jpg", "progressive.jpg"}) {
-    const Tensor color = decode_image(kFixtures + name);
+    const Tensor color = decode_image(kImageFixtures + name);
     EXPECT_EQ(color.shape(), (Shape{9, 17, 3})) << name;
     EXPECT_NEAR(color.at(0), 200, 3) << name;
     EXPECT_NEAR(color.at(1), 100, 3) << name;
@@ -103,7 +104,7 @@ TEST(DecodeImage, ReadsJpeg) {
 
 TEST(DecodeImage, ReportsEveryTruncation) {
   for (const std::string name : {"rgb16.png", "palette.png", "gray.jpg", "progressive.jpg"}) {
-    const std::string whole = read_bytes(kFixtures + name);
+    const std::string whole = read_bytes(kImageFixtures + name);
     ASSERT_GT(whole.size(), 60U);
     const size_t signature = name.ends_with("png") ? 8 : 3;
     const std::string path = temporary("cut_" + name);
@@ -119,7 +120,7 @@ TEST(DecodeImage, ReportsEveryTruncation) {
 }
 
 TEST(DecodeImage, ReportsEveryDamagedBitOfAPng) {
-  const std::string whole = read_bytes(kFixtures + "rgb16.png");
+  const std::string whole = read_bytes(kImageFixtures + "rgb16.png");
   ASSERT_GT(whole.size(), 60U);
   const std::string path = temporary("damaged.png");
   for (size_t bit = 0; bit < 8 * whole.size(); ++bit) {
@@ -133,7 +134,7 @@ TEST(DecodeImage, ReportsEveryDamagedBitOfAPng) {
 
 // The pixel data end too early though every chunk is whole and its checksum right.
 TEST(DecodeImage, ReportsMissingPixels) {
-  EXPECT_THAT([] { decode_image(kFixtures + "too_few_rows.png"); },
+  EXPECT_THAT([] { decode_image(kImageFixtures + "too_few_rows.png"); },
               reports("too_few_rows.png", "damaged PNG: not enough pixels"));
 }
 

@@ -37,7 +37,7 @@ Dataset table_of_sixty() {
   return data;
 }
 
-std::vector<int64_t> first_rows(int64_t count) {
+std::vector<int64_t> rows_up_to(int64_t count) {
   std::vector<int64_t> rows;
   for (int64_t row = 0; row < count; ++row) rows.push_back(row);
   return rows;
@@ -65,7 +65,7 @@ double distance(const core::Tensor& features, int64_t a, int64_t b) {
 
 TEST(Resampling, EveryMethodBalancesWithRowsOfTheRareClassInTheTrainingPart) {
   const Dataset data = table_of_sixty();
-  const auto rows = first_rows(50);  // 10 positive, 40 negative; the last ten rows are not for training
+  const auto rows = rows_up_to(50);  // 10 positive, 40 negative; the last ten rows are not for training
   const core::Tensor features = encoded(data, rows);
   for (const auto method : {ResampleMethod::random, ResampleMethod::smote, ResampleMethod::adasyn}) {
     const auto added = plan_resampling(features, data.targets, rows, options_of(method));
@@ -87,7 +87,7 @@ TEST(Resampling, EveryMethodBalancesWithRowsOfTheRareClassInTheTrainingPart) {
 
 TEST(Resampling, AnyPositiveLabelCountsWhereNoneIsNamed) {
   const Dataset data = table_of_sixty();
-  const auto rows = first_rows(60);
+  const auto rows = rows_up_to(60);
   const auto added =
       plan_resampling(encoded(data, rows), data.targets, rows, options_of(ResampleMethod::smote, -1));
   EXPECT_EQ(added.size(), 22U);  // 12 + 9 - 2 = 19 rows with a positive label, 41 without
@@ -96,7 +96,7 @@ TEST(Resampling, AnyPositiveLabelCountsWhereNoneIsNamed) {
 
 TEST(Resampling, SegmentsEndAtOneOfTheNearestOfTheRareClass) {
   const Dataset data = table_of_sixty();
-  const auto rows = first_rows(60);
+  const auto rows = rows_up_to(60);
   const core::Tensor features = encoded(data, rows);
   auto options = options_of(ResampleMethod::smote);
   options.neighbours = 3;
@@ -123,7 +123,7 @@ TEST(Resampling, SegmentsEndAtOneOfTheNearestOfTheRareClass) {
 TEST(Resampling, NewRowsLieOnTheSegmentBetweenTheirTwo) {
   Dataset data = table_of_sixty();
   data.columns[1].numbers[0] = std::nan("");
-  const auto rows = first_rows(60);
+  const auto rows = rows_up_to(60);
   const auto added =
       plan_resampling(encoded(data, rows), data.targets, rows, options_of(ResampleMethod::smote));
   append_rows(data, added);
@@ -162,12 +162,12 @@ TEST(Resampling, AdasynStartsWhereTheOtherClassIsNear) {
   targets[16] = 1.0F;  // at 11
   const auto features = core::Tensor::from({26, 1}, values);
   const auto labels = core::Tensor::from({26, 1}, targets);
-  const auto added = plan_resampling(features, labels, first_rows(26), options_of(ResampleMethod::adasyn));
+  const auto added = plan_resampling(features, labels, rows_up_to(26), options_of(ResampleMethod::adasyn));
   EXPECT_EQ(added.size(), 12U);
   for (const SyntheticRow& row : added) EXPECT_EQ(row.base, 16);
   // Without it none is near the other class: all start alike.
   targets[16] = 0.0F;
-  const auto even = plan_resampling(features, core::Tensor::from({26, 1}, targets), first_rows(26),
+  const auto even = plan_resampling(features, core::Tensor::from({26, 1}, targets), rows_up_to(26),
                                     options_of(ResampleMethod::adasyn));
   std::map<int64_t, int> started;
   for (const SyntheticRow& row : even) ++started[row.base];
@@ -176,7 +176,7 @@ TEST(Resampling, AdasynStartsWhereTheOtherClassIsNear) {
 
 TEST(Resampling, DependsOnTheSeedAlone) {
   const Dataset data = table_of_sixty();
-  const auto rows = first_rows(60);
+  const auto rows = rows_up_to(60);
   const auto draw = [&](uint64_t seed) {
     auto options = options_of(ResampleMethod::smote);
     options.seed = seed;
@@ -193,7 +193,7 @@ TEST(Resampling, DependsOnTheSeedAlone) {
 
 TEST(Resampling, UnknownLabelsCountForNeitherClassAndTooFewRowsAreRefused) {
   Dataset data = table_of_sixty();
-  const auto rows = first_rows(60);
+  const auto rows = rows_up_to(60);
   const core::Tensor features = encoded(data, rows);
   for (int row = 1; row < 31; ++row) {
     if (row % 5 != 0) data.targets.data<float>()[2 * row] = kUnknown;

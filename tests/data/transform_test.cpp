@@ -19,10 +19,10 @@ using core::DType;
 using core::Shape;
 using core::Tensor;
 
-const std::string kFixtures = std::string(MEDFUSION_SOURCE_DIR) + "/tests/fixtures/transform/";
+const std::string kTransformFixtures = std::string(MEDFUSION_SOURCE_DIR) + "/tests/fixtures/transform/";
 
 Tensor read_fixture(const std::string& name, const Shape& shape) {
-  std::ifstream stream(kFixtures + name, std::ios::binary);
+  std::ifstream stream(kTransformFixtures + name, std::ios::binary);
   const std::string bytes(std::istreambuf_iterator<char>(stream), {});
   MEDFUSION_CHECK(static_cast<int64_t>(bytes.size()) == 4 * shape.numel(), "{}: {} bytes", name,
                   bytes.size());
@@ -54,7 +54,7 @@ TEST(TransformImage, AgreesWithTorchvision) {
       {"rgba.png", "rgba_to_11x3.f32", {11, 3, {}, {}}},
   };
   for (const Case& c : cases) {
-    const Tensor result = transform_image(decode_image(kFixtures + c.image), c.format);
+    const Tensor result = transform_image(decode_image(kTransformFixtures + c.image), c.format);
     const Tensor expected = read_fixture(c.expected, {c.format.size, c.format.size, c.format.channels});
     EXPECT_LE(largest_difference(result, expected), 1e-5) << c.expected;
   }

@@ -24,7 +24,7 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::Pointwise;
 
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+constexpr double kUnknownNumber = std::numeric_limits<double>::quiet_NaN();
 
 nlohmann::json fixture() {
   std::ifstream file(MEDFUSION_SOURCE_DIR "/tests/fixtures/features.json");
@@ -33,7 +33,7 @@ nlohmann::json fixture() {
 
 std::vector<double> numbers(const nlohmann::json& list) {
   std::vector<double> result;
-  for (const auto& entry : list) result.push_back(entry.is_null() ? kNan : entry.get<double>());
+  for (const auto& entry : list) result.push_back(entry.is_null() ? kUnknownNumber : entry.get<double>());
   return result;
 }
 
@@ -154,8 +154,8 @@ TEST(Univariate, TheTestFollowsFromTheScore) {
 
 // Values 1..6, positives at 3, 5 and 6 of {3, 5, 6} and negatives at {1, 2, 4}.
 TEST(Univariate, AnExampleByHand) {
-  const std::vector<double> values{1, 2, 3, 4, 5, 6, kNan, 9};
-  const std::vector<double> labels{0, 0, 1, 0, 1, 1, 1, kNan};
+  const std::vector<double> values{1, 2, 3, 4, 5, 6, kUnknownNumber, 9};
+  const std::vector<double> labels{0, 0, 1, 0, 1, 1, 1, kUnknownNumber};
   const std::vector<int64_t> patients{1, 2, 3, 4, 5, 6, 7, 8};
   const Univariate u = univariate(values, labels, patients, FeatureScore::youden);
   EXPECT_EQ(u.positives, 3);
@@ -193,10 +193,10 @@ TEST(Univariate, SaysWhyItTestsNothing) {
     EXPECT_EQ(u.p_value, 1.0);
     return u.untested;
   };
-  EXPECT_EQ(why({1, 2, 3}, {1, 1, kNan}), "no negative");
+  EXPECT_EQ(why({1, 2, 3}, {1, 1, kUnknownNumber}), "no negative");
   EXPECT_EQ(why({1, 2, 3}, {0, 0, 0}), "no positive");
   EXPECT_EQ(why({2, 2, 2}, {0, 1, 0}), "one value only");
-  EXPECT_EQ(why({kNan, kNan, 1}, {0, 1, kNan}), "no known value");
+  EXPECT_EQ(why({kUnknownNumber, kUnknownNumber, 1}, {0, 1, kUnknownNumber}), "no known value");
   EXPECT_EQ(why({1, 2, 3}, {0, 1, 0}), "");
 }
 

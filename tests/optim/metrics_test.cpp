@@ -13,7 +13,7 @@ namespace {
 using core::Tensor;
 using nlohmann::ordered_json;
 
-constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+constexpr double kUnknownTarget = std::numeric_limits<double>::quiet_NaN();
 
 std::vector<MetricValue> thresholds(size_t count, double value) {
   return std::vector<MetricValue>(count, MetricValue::of(value));
@@ -37,7 +37,7 @@ TEST(Metrics, MatchScikitLearnOnRandomAndDegenerateInputs) {
     const auto scores = fixture.at("scores").get<std::vector<double>>();
     std::vector<double> labels;
     for (const auto& label : fixture.at("labels")) {
-      labels.push_back(label.is_null() ? kUnknown : label.get<double>());
+      labels.push_back(label.is_null() ? kUnknownTarget : label.get<double>());
     }
     const auto samples = static_cast<int64_t>(scores.size());
     const ordered_json& expected = fixture.at("expected");
@@ -78,21 +78,22 @@ TEST(Metrics, AurocDoesNotDependOnTheOrderOfTheSamples) {
 
 TEST(Metrics, UndefinedValuesSayWhy) {
   const std::vector<double> scores{0.1, 0.2, 0.3};
-  EXPECT_EQ(auroc(scores, std::vector<double>{0, 0, kUnknown}).reason, "no positive among 2 known labels");
+  EXPECT_EQ(auroc(scores, std::vector<double>{0, 0, kUnknownTarget}).reason,
+            "no positive among 2 known labels");
   EXPECT_EQ(average_precision(scores, std::vector<double>{1, 1, 1}).reason,
             "no negative among 3 known labels");
-  EXPECT_EQ(auroc(scores, std::vector<double>{kUnknown, -1, -1}).reason, "no known label");
-  EXPECT_EQ(auroc(std::vector<double>{kUnknown, 0.5, 0.1}, std::vector<double>{1, 0, 0}).reason,
+  EXPECT_EQ(auroc(scores, std::vector<double>{kUnknownTarget, -1, -1}).reason, "no known label");
+  EXPECT_EQ(auroc(std::vector<double>{kUnknownTarget, 0.5, 0.1}, std::vector<double>{1, 0, 0}).reason,
             "1 of 3 scores are not numbers");
   // A score that is not a number does no harm where the label is unknown.
-  EXPECT_EQ(auroc(std::vector<double>{kUnknown, 0.5, 0.1}, std::vector<double>{-1, 1, 0}).value, 1.0);
+  EXPECT_EQ(auroc(std::vector<double>{kUnknownTarget, 0.5, 0.1}, std::vector<double>{-1, 1, 0}).value, 1.0);
 }
 
 TEST(Metrics, RefuseLabelsThatAreNeitherClass) {
   const std::vector<double> scores{0.1, 0.2};
   EXPECT_THROW(auroc(scores, std::vector<double>{0, 0.5}), core::Error);
   EXPECT_THROW(auroc(scores, std::vector<double>{0}), core::Error);
-  EXPECT_THROW(confusion_at(std::vector<double>{kUnknown}, std::vector<double>{1}, 0.5), core::Error);
+  EXPECT_THROW(confusion_at(std::vector<double>{kUnknownTarget}, std::vector<double>{1}, 0.5), core::Error);
 }
 
 TEST(Metrics, TheHighestOfEqualThresholdsWins) {
@@ -106,7 +107,7 @@ TEST(Metrics, TheHighestOfEqualThresholdsWins) {
 TEST(Metrics, MacroNamesTheLabelsItLeavesOut) {
   const Tensor scores = Tensor::from<float>({4, 3}, {0.1F, 0.5F, 0.9F, 0.2F, 0.5F, 0.1F,  //
                                                      0.8F, 0.5F, 0.3F, 0.9F, 0.5F, 0.2F});
-  const auto nan = static_cast<float>(kUnknown);
+  const auto nan = static_cast<float>(kUnknownTarget);
   const Tensor targets = Tensor::from<float>({4, 3}, {0, 0, 1, 0, 0, 0, 1, 0, nan, 1, 0, 1});
   const Metrics metrics = compute_metrics(scores, targets, {"Mass", "Hernia", "Edema"}, thresholds(3, 0.5));
   const MacroMetric& macro = metrics[Metric::auroc];

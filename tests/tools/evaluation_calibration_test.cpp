@@ -19,26 +19,26 @@
 namespace medfusion::tools {
 namespace {
 
-using nlohmann::json;
+using Json = nlohmann::json;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+constexpr double kUnknownValue = std::numeric_limits<double>::quiet_NaN();
 
-json cases() {
+Json cases() {
   std::ifstream file(MEDFUSION_SOURCE_DIR "/tests/fixtures/evaluation.json");
-  return json::parse(file).at("cases");
+  return Json::parse(file).at("cases");
 }
 
 TEST(Calibration, MatchesScipyAndScikitLearn) {
   int fitted = 0;
-  for (const json& each : cases()) {
+  for (const Json& each : cases()) {
     SCOPED_TRACE(each.at("name").get<std::string>());
     auto logits = each.at("logits").get<std::vector<double>>();
     auto labels = each.at("labels").get<std::vector<double>>();
     logits.push_back(9.0);
-    labels.push_back(kUnknown);
-    const json& expected = each.at("calibration");
+    labels.push_back(kUnknownValue);
+    const Json& expected = each.at("calibration");
     const Calibrator platt = fit_calibration(logits, labels, CalibrationMethod::platt);
     if (platt.method == CalibrationMethod::none) {
       EXPECT_THAT(platt.reason, HasSubstr("expected at least 5 of each"));
@@ -60,7 +60,7 @@ TEST(Calibration, MatchesScipyAndScikitLearn) {
 }
 
 TEST(Calibration, RecalibrationMatchesItsDefinition) {
-  for (const json& each : cases()) {
+  for (const Json& each : cases()) {
     SCOPED_TRACE(each.at("name").get<std::string>());
     std::vector<double> probabilities;
     for (const double z : each.at("logits").get<std::vector<double>>()) probabilities.push_back(sigmoid(z));
@@ -69,8 +69,8 @@ TEST(Calibration, RecalibrationMatchesItsDefinition) {
     for (const auto& patient : each.at("patients"))
       patients.push_back(number.emplace(patient.get<std::string>(), number.size()).first->second);
     const auto fit = recalibrate(probabilities, each.at("labels").get<std::vector<double>>(), patients);
-    const json& expected = each.at("recalibration");
-    const auto check = [](const Recalibration::Estimate& estimate, const json& wanted) {
+    const Json& expected = each.at("recalibration");
+    const auto check = [](const Recalibration::Estimate& estimate, const Json& wanted) {
       EXPECT_NEAR(estimate.value, wanted.at("value").get<double>(), 1e-8);
       EXPECT_NEAR(estimate.low, wanted.at("low").get<double>(), 1e-8);
       EXPECT_NEAR(estimate.high, wanted.at("high").get<double>(), 1e-8);
@@ -117,12 +117,12 @@ TEST(Calibration, IsLeftOutWithAReason) {
   EXPECT_EQ(few.reason, "4 positives and 5 negatives in the validation part, expected at least 5 of each");
   EXPECT_DOUBLE_EQ(few.apply(0.7), sigmoid(0.7));
   std::vector<double> broken(10, 0.0);
-  broken[3] = kUnknown;
+  broken[3] = kUnknownValue;
   EXPECT_EQ(
       fit_calibration(broken, std::vector<double>{0, 1, 0, 1, 0, 1, 0, 1, 0, 1}, CalibrationMethod::isotonic)
           .reason,
       "a logit of the validation part is not a finite number");
-  EXPECT_TRUE(std::isnan(few.apply(kUnknown)));
+  EXPECT_TRUE(std::isnan(few.apply(kUnknownValue)));
 }
 
 TEST(Calibration, SurvivesItsJson) {
@@ -222,7 +222,7 @@ TEST(Subgroups, FollowCategoriesAndBands) {
   EXPECT_THAT(by_sex.groups[0].rows, ElementsAre(0, 2));  // places in the list of rows
   EXPECT_EQ(by_sex.groups[2].name, "missing");
   EXPECT_THAT(by_sex.groups[2].rows, ElementsAre(1));
-  const data::Column age{"age", true, {17, 40, 59, kUnknown, 60, 95}, {}};
+  const data::Column age{"age", true, {17, 40, 59, kUnknownValue, 60, 95}, {}};
   const Grouping by_age = group_rows(age, {0, 1, 2, 3, 4, 5}, {18, 40, 60});
   std::vector<std::string> names;
   for (const auto& group : by_age.groups) names.push_back(group.name);
@@ -256,7 +256,7 @@ data::Dataset dataset_of(size_t count) {
   data::Column value{"value", true, {}, {}}, view{"View", false, {}, {}};
   std::vector<float> targets;
   for (size_t i = 0; i < count; ++i) {
-    value.numbers.push_back(i % 10 == 0 ? kUnknown : generator.normal());
+    value.numbers.push_back(i % 10 == 0 ? kUnknownValue : generator.normal());
     view.categories.emplace_back(generator.uniform() < 0.5F ? "PA" : "AP");
     targets.push_back(value.numbers.back() + 0.5 * generator.normal() > 0.0 ? 1.0F : 0.0F);
     targets.push_back(0.0F);

@@ -19,18 +19,18 @@
 namespace medfusion::tools {
 namespace {
 
-using nlohmann::json;
+using Json = nlohmann::json;
 using testing::DoubleEq;
 using testing::ElementsAre;
 
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
-json fixture(const std::string& name) {
+Json fixture(const std::string& name) {
   std::ifstream file(std::string(MEDFUSION_SOURCE_DIR "/tests/fixtures/") + name);
-  return json::parse(file);
+  return Json::parse(file);
 }
 
-std::vector<double> with_unknown(const json& labels) {
+std::vector<double> with_unknown(const Json& labels) {
   std::vector<double> result;
   for (const auto& label : labels) result.push_back(label.is_null() ? kUnknown : label.get<double>());
   return result;
@@ -52,16 +52,16 @@ std::vector<uint32_t> own_group(size_t count) {
 std::vector<uint32_t> ones(size_t count) { return std::vector<uint32_t>(count, 1); }
 
 TEST(Measures, MatchScikitLearnOnRandomAndDegenerateInputs) {
-  const json cases = fixture("metrics.json").at("cases");
+  const Json cases = fixture("metrics.json").at("cases");
   ASSERT_GE(cases.size(), 20U);
-  for (const json& each : cases) {
+  for (const Json& each : cases) {
     SCOPED_TRACE(each.at("name").get<std::string>());
     const auto scores = each.at("scores").get<std::vector<double>>();
     const auto targets = with_unknown(each.at("labels"));
     const auto predicted = decide(scores, each.at("threshold").get<double>());
     const RankedLabel ranked(scores, targets, own_group(scores.size()), predicted);
     const MeasureValues values = ranked.measures(ones(scores.size()));
-    const json& expected = each.at("expected");
+    const Json& expected = each.at("expected");
     for (const Measure measure : kMeasures) {
       SCOPED_TRACE(name_of(measure));
       if (measure == Measure::ece) continue;  // evaluation.json has it
@@ -252,7 +252,7 @@ TEST(Bootstrap, PValueCountsTheSmallerSide) {
 }
 
 TEST(Delong, MatchesItsDefinition) {
-  for (const json& each : fixture("evaluation.json").at("cases")) {
+  for (const Json& each : fixture("evaluation.json").at("cases")) {
     SCOPED_TRACE(each.at("name").get<std::string>());
     auto labels = each.at("labels").get<std::vector<double>>();
     auto first = each.at("logits").get<std::vector<double>>();
@@ -261,7 +261,7 @@ TEST(Delong, MatchesItsDefinition) {
     labels.push_back(kUnknown);
     first.push_back(0.3);
     second.push_back(kUnknown);
-    const json& expected = each.at("delong");
+    const Json& expected = each.at("delong");
     const auto value = [&](const char* key) { return expected.at(key).get<double>(); };
     const DelongAuroc single = delong(first, labels);
     EXPECT_NEAR(single.auroc, value("first"), 1e-12);
@@ -297,11 +297,11 @@ TEST(Delong, NeedsTwoOfEachClass) {
 }
 
 TEST(Curves, MatchScikitLearn) {
-  for (const json& each : fixture("evaluation.json").at("cases")) {
+  for (const Json& each : fixture("evaluation.json").at("cases")) {
     SCOPED_TRACE(each.at("name").get<std::string>());
     const auto labels = each.at("labels").get<std::vector<double>>();
     const auto logits = each.at("logits").get<std::vector<double>>();
-    const auto expect_points = [](const std::vector<CurvePoint>& points, const json& expected) {
+    const auto expect_points = [](const std::vector<CurvePoint>& points, const Json& expected) {
       ASSERT_EQ(points.size(), expected.size());
       for (size_t i = 0; i < points.size(); ++i) {
         EXPECT_NEAR(points[i].x, expected[i][0].get<double>(), 1e-12) << i;
@@ -339,7 +339,7 @@ TEST(Curves, ManyPointsAreThinnedEvenly) {
 }
 
 TEST(Curves, WilsonMatchesScipy) {
-  for (const json& each : fixture("evaluation.json").at("wilson")) {
+  for (const Json& each : fixture("evaluation.json").at("wilson")) {
     const Proportion interval = wilson(each[0].get<int64_t>(), each[1].get<int64_t>());
     EXPECT_NEAR(interval.low, each[2].get<double>(), 1e-12);
     EXPECT_NEAR(interval.high, each[3].get<double>(), 1e-12);
@@ -347,11 +347,11 @@ TEST(Curves, WilsonMatchesScipy) {
 }
 
 TEST(Curves, NetBenefitMatchesItsDefinition) {
-  for (const json& each : fixture("evaluation.json").at("cases")) {
+  for (const Json& each : fixture("evaluation.json").at("cases")) {
     std::vector<double> probabilities, thresholds;
     for (const double z : each.at("logits").get<std::vector<double>>())
       probabilities.push_back(1.0 / (1.0 + std::exp(-z)));
-    for (const json& point : each.at("decision")) thresholds.push_back(point[0].get<double>());
+    for (const Json& point : each.at("decision")) thresholds.push_back(point[0].get<double>());
     const auto curve =
         decision_curve(probabilities, each.at("labels").get<std::vector<double>>(), thresholds);
     ASSERT_EQ(curve.size(), 4U);
@@ -385,7 +385,7 @@ TEST(Curves, CalibrationBinsHoldEachSampleOnce) {
 }
 
 TEST(Curves, EceOfMeasuresIsThatOfTheBins) {
-  for (const json& each : fixture("evaluation.json").at("cases")) {
+  for (const Json& each : fixture("evaluation.json").at("cases")) {
     const auto labels = each.at("labels").get<std::vector<double>>();
     std::vector<double> p;
     for (const double z : each.at("logits").get<std::vector<double>>())

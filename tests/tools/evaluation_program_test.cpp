@@ -14,10 +14,10 @@ namespace medfusion::tools {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
+using Json = nlohmann::json;
 using testing::HasSubstr;
 
-json json_in(const fs::path& path) { return json::parse(contents(path)); }
+Json json_in(const fs::path& path) { return Json::parse(contents(path)); }
 
 void expect_refused(const std::vector<std::string>& arguments, const std::string& what) {
   const Outcome outcome = run_medfusion(arguments);
@@ -49,18 +49,18 @@ class Evaluation : public testing::Test {
 std::unique_ptr<TemporaryFolder> Evaluation::folder_;
 
 TEST_F(Evaluation, JsonAgreesWithMetricsAndHoldsItsParts) {
-  const json evaluation = json_in(run() / "evaluation.json");
-  const json metrics = json_in(run() / "metrics.json");
-  const json fitted = json_in(run() / "preprocessing.json");
+  const Json evaluation = json_in(run() / "evaluation.json");
+  const Json metrics = json_in(run() / "metrics.json");
+  const Json fitted = json_in(run() / "preprocessing.json");
   EXPECT_EQ(evaluation.at("split"), "test");
   EXPECT_EQ(evaluation.at("resamples"), 200);
   ASSERT_EQ(evaluation.at("labels").size(), metrics.at("labels").size());
   size_t at = 0;
   for (const auto& [name, label] : metrics.at("labels").items()) {
     SCOPED_TRACE(name);
-    const json& mine = evaluation.at("labels").at(name);
+    const Json& mine = evaluation.at("labels").at(name);
     for (const char* key : {"auroc", "auprc", "f1", "gmean", "sensitivity", "specificity", "accuracy"}) {
-      const json& measure = mine.at("measures").at(key);
+      const Json& measure = mine.at("measures").at(key);
       EXPECT_NEAR(measure.at("value").get<double>(), label.at(key).get<double>(), 1e-12) << key;
       EXPECT_LE(measure.at("low").get<double>(), measure.at("value").get<double>()) << key;
       EXPECT_GE(measure.at("high").get<double>(), measure.at("value").get<double>()) << key;
@@ -70,10 +70,10 @@ TEST_F(Evaluation, JsonAgreesWithMetricsAndHoldsItsParts) {
     EXPECT_EQ(mine.at("roc").front()[2], nullptr);
     EXPECT_EQ(mine.at("roc").back()[1], 1.0);
     EXPECT_EQ(mine.at("decision").size(), 99U);
-    EXPECT_EQ(json(mine.at("calibrator")), fitted.at("calibration")[at]);
+    EXPECT_EQ(Json(mine.at("calibrator")), fitted.at("calibration")[at]);
     int64_t binned = 0, levelled = 0;
-    for (const json& bin : mine.at("calibration").at("equal_width")) binned += bin.at("count").get<int64_t>();
-    for (const json& level : mine.at("risk").at("levels")) levelled += level.at("count").get<int64_t>();
+    for (const Json& bin : mine.at("calibration").at("equal_width")) binned += bin.at("count").get<int64_t>();
+    for (const Json& level : mine.at("risk").at("levels")) levelled += level.at("count").get<int64_t>();
     EXPECT_EQ(binned, evaluation.at("samples").get<int64_t>());
     EXPECT_EQ(levelled, evaluation.at("samples").get<int64_t>());
     EXPECT_NEAR(mine.at("calibration").at("ece").get<double>(),
@@ -81,9 +81,9 @@ TEST_F(Evaluation, JsonAgreesWithMetricsAndHoldsItsParts) {
     ++at;
   }
   ASSERT_EQ(evaluation.at("subgroups").size(), 3U);
-  for (const json& grouping : evaluation.at("subgroups")) {
+  for (const Json& grouping : evaluation.at("subgroups")) {
     int64_t samples = 0;
-    for (const json& group : grouping.at("groups")) samples += group.at("samples").get<int64_t>();
+    for (const Json& group : grouping.at("groups")) samples += group.at("samples").get<int64_t>();
     EXPECT_EQ(samples, evaluation.at("samples").get<int64_t>()) << grouping.at("column");
   }
   ASSERT_EQ(evaluation.at("controls").size(), 3U);
@@ -144,7 +144,7 @@ TEST_F(Evaluation, SubgroupsAndTheirAbsenceAreRefusedOrConfigured) {
   ASSERT_NE(text.find(key), std::string::npos);
   write(out / "config.toml", std::string(text).replace(text.find(key), key.size(), "subgroups = [\"View\"]"));
   succeed({"eval", out.string(), "--quiet", "--bootstrap", "0"});
-  const json evaluation = json_in(out / "evaluation.json");
+  const Json evaluation = json_in(out / "evaluation.json");
   ASSERT_EQ(evaluation.at("subgroups").size(), 1U);
   EXPECT_EQ(evaluation.at("macro").at("auroc").at("low"), nullptr);
   write(out / "config.toml",
@@ -155,7 +155,7 @@ TEST_F(Evaluation, SubgroupsAndTheirAbsenceAreRefusedOrConfigured) {
 }
 
 TEST_F(Evaluation, ARunComparedWithItselfDiffersByNothing) {
-  const json same = json::parse(succeed(
+  const Json same = Json::parse(succeed(
       {"compare", run().string(), (run() / "predictions.csv").string(), "--bootstrap", "100", "--json"}));
   EXPECT_EQ(same.at("macro").at("auroc").at("difference").at("value"), 0.0);
   EXPECT_EQ(same.at("macro").at("auroc").at("difference").at("p_value"), 1.0);
@@ -183,9 +183,9 @@ TEST_F(Evaluation, ComparisonFindsTheBetterRun) {
   }
   write(other, csv);
   write(*folder_ / "better.csv", better);
-  const json found = json::parse(succeed(
+  const Json found = Json::parse(succeed(
       {"compare", (*folder_ / "better.csv").string(), other.string(), "--bootstrap", "200", "--json"}));
-  const json& auroc = found.at("macro").at("auroc");
+  const Json& auroc = found.at("macro").at("auroc");
   EXPECT_EQ(auroc.at("first").at("value"), 1.0);
   EXPECT_GT(auroc.at("difference").at("low").get<double>(), 0.2);
   EXPECT_LT(auroc.at("difference").at("p_value").get<double>(), 0.02);

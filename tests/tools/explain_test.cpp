@@ -94,6 +94,23 @@ TEST_F(ExplainCommand, ProbabilitiesAreThoseOfPredictAndWithoutATableItAddsNothi
   EXPECT_TRUE(json["localization"].is_null());
 }
 
+TEST_F(ExplainCommand, OneTokenForTheWholeTextIsShownAsOneWord) {
+  succeed(train_command(*folder_ / "tiny.toml", *folder_ / "mean",
+                        {"--set", "model.text_tokens=mean", "--set", "train.epochs=1"}));
+  succeed({"explain", path("mean"), "--split", "test", "--limit", "1", "--quiet"});
+  const auto json = nlohmann::json::parse(contents(*folder_ / "mean/explain/explain.json"));
+  int shown = 0;
+  for (const auto& label : json["samples"][0]["labels"]) {
+    if (!label.contains("attention")) continue;
+    ++shown;
+    const auto& words = label["attention"]["words"];
+    ASSERT_EQ(words.size(), 1U);
+    EXPECT_NE(words[0]["word"].get<std::string>().find(' '), std::string::npos);  // all of the text
+    EXPECT_NEAR(words[0]["attention"].get<double>(), label["attention"]["share"]["text"].get<double>(), 1e-5);
+  }
+  EXPECT_GE(shown, 1);
+}
+
 TEST_F(ExplainCommand, TheSameBytesForAnyNumberOfThreads) {
   for (const char* threads : {"1", "2"}) {
     succeed({"explain", path("run"), "--split", "val", "--limit", "4", "--boxes", boxes(), "--out",

@@ -8,11 +8,11 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "core/threads.h"
+#include "tools/evaluation/measures.h"
 
 namespace medfusion::tools {
 namespace {
 
-constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();
 constexpr size_t kFewestDraws = 20;
 
 // Sorted values; numpy's "linear" quantile.

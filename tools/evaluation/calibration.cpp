@@ -9,13 +9,13 @@
 #include "core/error.h"
 #include "tools/evaluation/curves.h"
 #include "tools/evaluation/logistic.h"
+#include "tools/evaluation/measures.h"
 
 namespace medfusion::tools {
 namespace {
 
 constexpr std::array kNames{"none", "temperature", "platt", "isotonic"};
 constexpr double kLeastSlope = 1e-3;
-constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();
 
 struct Known {
   std::vector<double> logits, targets;

@@ -14,7 +14,7 @@ using core::Variable;
 using models::Inputs;
 using models::Network;
 
-constexpr int kSteps = 8;
+constexpr int kPathSteps = 8;
 
 // Of the round's logits with respect to the images: f32 [B, H, W, C] on the host.
 Tensor image_gradient(const Network& network, const Inputs& inputs, const LabelRounds& rounds, size_t round) {
@@ -45,8 +45,8 @@ std::vector<std::vector<Tensor>> integrated_gradients(const Network& network, co
   const LabelRounds rounds(batch, labels, wanted);
   std::vector<std::vector<Tensor>> maps(static_cast<size_t>(batch), std::vector<Tensor>(labels.size()));
   const float *image = images.data<float>(), *change = difference.data<float>();
-  for (int step = 0; step < kSteps; ++step) {
-    const float left = 1.0F - (static_cast<float>(step) + 0.5F) / kSteps;  // of the way to the image
+  for (int step = 0; step < kPathSteps; ++step) {
+    const float left = 1.0F - (static_cast<float>(step) + 0.5F) / kPathSteps;  // of the way to the image
     Inputs between = inputs;
     between.images = Tensor::empty(images.shape());
     for (int64_t i = 0; i < images.numel(); ++i) {
@@ -61,7 +61,7 @@ std::vector<std::vector<Tensor>> integrated_gradients(const Network& network, co
         if (!map.defined()) map = Tensor::zeros({height, width});
         for (int64_t i = 0; i < pixels * channels; ++i) {
           const int64_t at = b * pixels * channels + i;
-          map.data<float>()[i / channels] += gradient.data<float>()[at] * change[at] / kSteps;
+          map.data<float>()[i / channels] += gradient.data<float>()[at] * change[at] / kPathSteps;
         }
       }
     }

@@ -10,8 +10,6 @@
 namespace medfusion::tools {
 namespace {
 
-constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();
-
 bool needs_threshold(Measure measure) {
   return measure >= Measure::f1 && measure <= Measure::balanced_accuracy;
 }

@@ -4,12 +4,15 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 namespace medfusion::tools {
+
+inline constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();  // a measure without a value
 
 // auroc .. balanced_accuracy as in optim/metrics.h (balanced_accuracy is the mean of sensitivity and
 // specificity, ppv and npv the positive and negative predictive values); brier is the mean squared error of

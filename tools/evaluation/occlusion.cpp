@@ -13,7 +13,7 @@ using core::Tensor;
 using models::Inputs;
 using models::Network;
 
-constexpr int64_t kSteps = 16;
+constexpr int64_t kWindows = 16;
 
 std::vector<double> gaussian(double sigma) {
   const auto radius = static_cast<int64_t>(std::ceil(3 * sigma));
@@ -107,11 +107,11 @@ std::vector<std::vector<Tensor>> occlusion_maps(const Network& network, const In
   const auto count = static_cast<int64_t>(labels.size());
   std::vector<double> sums(static_cast<size_t>(batch * count * pixels), 0.0),
       weights(static_cast<size_t>(pixels), 0.0);
-  for (int64_t place = 0; place < kSteps * kSteps; ++place) {
+  for (int64_t place = 0; place < kWindows * kWindows; ++place) {
     const auto centre = [](int64_t step, int64_t size) {
-      return (static_cast<double>(step) + 0.5) * static_cast<double>(size) / kSteps - 0.5;
+      return (static_cast<double>(step) + 0.5) * static_cast<double>(size) / kWindows - 0.5;
     };
-    const auto mask = window(height, width, centre(place / kSteps, height), centre(place % kSteps, width),
+    const auto mask = window(height, width, centre(place / kWindows, height), centre(place % kWindows, width),
                              3.0 / 64 * static_cast<double>(width));
     Inputs hidden = inputs;
     hidden.images = covered(images, blurred, mask, channels);

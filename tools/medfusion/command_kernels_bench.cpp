@@ -28,7 +28,7 @@ struct BenchOptions {
   std::string json_file, plot_folder;
 };
 
-struct Row {
+struct TimedRow {
   std::string operation, variant, direction, precision, case_name;
   kernels::Timing timing;
   double flops = 0.0, bytes = 0.0;
@@ -39,7 +39,7 @@ struct Row {
 };
 
 // What the peer script is told of a case: one line of JSON.
-nlohmann::ordered_json described(const kernels::OpCase& op_case, const Row& row) {
+nlohmann::ordered_json described(const kernels::OpCase& op_case, const TimedRow& row) {
   nlohmann::ordered_json inputs;
   for (const kernels::Slot& slot : op_case.inputs) {
     inputs[slot.name] = std::vector<int64_t>(slot.shape.begin(), slot.shape.end());
@@ -48,9 +48,9 @@ nlohmann::ordered_json described(const kernels::OpCase& op_case, const Row& row)
           {"precision", row.precision}, {"case", row.case_name},      {"inputs", inputs}};
 }
 
-std::vector<Row> measure(const BenchOptions& options, core::Device device, std::string& request) {
+std::vector<TimedRow> measure(const BenchOptions& options, core::Device device, std::string& request) {
   const OperationAndVariant wanted = parse_operation(options.operation);
-  std::vector<Row> rows;
+  std::vector<TimedRow> rows;
   for (const std::string& operation : kernels::operations_with_cases()) {
     if (!wanted.operation.empty() && operation != wanted.operation) continue;
     for (const kernels::OpCase& op_case : kernels::cases_of(operation)) {
@@ -60,15 +60,15 @@ std::vector<Row> measure(const BenchOptions& options, core::Device device, std::
         for (const bool backward : {false, true}) {
           if (backward && !op_case.backward) continue;
           for (const core::DType precision : {core::DType::f32, core::DType::bf16}) {
-            Row row{operation,
-                    variant,
-                    backward ? "backward" : "forward",
-                    core::name_of(precision),
-                    op_case.name,
-                    {},
-                    0.0,
-                    0.0,
-                    {}};
+            TimedRow row{operation,
+                         variant,
+                         backward ? "backward" : "forward",
+                         core::name_of(precision),
+                         op_case.name,
+                         {},
+                         0.0,
+                         0.0,
+                         {}};
             try {
               row.timing = kernels::time_case(op_case, variant, backward, device, precision, options.seconds);
             } catch (const kernels::NoVariant&) {
@@ -90,7 +90,7 @@ std::vector<Row> measure(const BenchOptions& options, core::Device device, std::
 
 // Runs the peer script on the same shapes; it answers one line per case: {"key", "seconds": {peer: median}}.
 void ask_peer(const BenchOptions& options, core::Device device, const std::string& request,
-              std::vector<Row>& rows) {
+              std::vector<TimedRow>& rows) {
   if (!std::filesystem::exists(options.peer_script)) {
     core::throw_input_error({options.peer_script}, "expected the peer script; run in the source folder");
   }
@@ -112,14 +112,14 @@ void ask_peer(const BenchOptions& options, core::Device device, const std::strin
     begin = end + 1;
     MEDFUSION_CHECK(line.is_object() && line.contains("key") && line.contains("seconds"),
                     "kernels bench: {} answered something else than a line per case", options.peer_script);
-    for (Row& row : rows) {
+    for (TimedRow& row : rows) {
       if (row.key() == line["key"].get<std::string>())
         row.peers = line["seconds"].get<std::map<std::string, double>>();
     }
   }
 }
 
-nlohmann::ordered_json to_json(const std::vector<Row>& rows, const kernels::Ceilings& ceilings,
+nlohmann::ordered_json to_json(const std::vector<TimedRow>& rows, const kernels::Ceilings& ceilings,
                                core::Device device) {
   nlohmann::ordered_json json;
   json["device"] = core::name_of(device.type);
@@ -127,7 +127,7 @@ nlohmann::ordered_json to_json(const std::vector<Row>& rows, const kernels::Ceil
   json["ceilings"] = {{"copy_bytes_per_second", ceilings.bytes_per_second},
                       {"matrix_product_flops_per_second", ceilings.flops_per_second}};
   json["rows"] = nlohmann::ordered_json::array();
-  for (const Row& row : rows) {
+  for (const TimedRow& row : rows) {
     json["rows"].push_back({{"operation", row.operation},
                             {"variant", row.variant},
                             {"direction", row.direction},
@@ -144,15 +144,15 @@ nlohmann::ordered_json to_json(const std::vector<Row>& rows, const kernels::Ceil
   return json;
 }
 
-std::string table_of(const std::vector<Row>& rows, const kernels::Ceilings& ceilings) {
+std::string table_of(const std::vector<TimedRow>& rows, const kernels::Ceilings& ceilings) {
   std::string text =
       fmt::format("ceilings measured first: copy {:.1f} GB/s, f32 matrix product {:.1f} GFLOP/s\n",
                   ceilings.bytes_per_second * 1e-9, ceilings.flops_per_second * 1e-9);
   size_t width = 4;
-  for (const Row& row : rows) width = std::max(width, row.name().size());
+  for (const TimedRow& row : rows) width = std::max(width, row.name().size());
   text += fmt::format("{:<{}} {:>4} {:>10} {:>17} {:>8} {:>5} {:>9} {:>5}  {}\n", "case", width, "type",
                       "median ms", "p10-p90 ms", "GB/s", "%", "GFLOP/s", "%", "best peer / ours");
-  for (const Row& row : rows) {
+  for (const TimedRow& row : rows) {
     const double bytes = row.bytes / row.timing.median, flops = row.flops / row.timing.median;
     std::string peer = "-";
     if (!row.peers.empty()) {
@@ -170,11 +170,11 @@ std::string table_of(const std::vector<Row>& rows, const kernels::Ceilings& ceil
   return text;
 }
 
-void write_plots(const BenchOptions& options, const std::vector<Row>& rows, const kernels::Ceilings& ceilings,
-                 core::Device device) {
+void write_plots(const BenchOptions& options, const std::vector<TimedRow>& rows,
+                 const kernels::Ceilings& ceilings, core::Device device) {
   std::filesystem::create_directories(options.plot_folder);
   std::map<std::string, std::vector<RooflinePoint>> by_operation;
-  for (const Row& row : rows) {
+  for (const TimedRow& row : rows) {
     by_operation[row.operation].push_back({fmt::format("{} {} {}", row.variant, row.direction, row.case_name),
                                            row.bytes > 0 ? row.flops / row.bytes : 0.0,
                                            row.flops / row.timing.median});
@@ -197,7 +197,7 @@ void bench(const BenchOptions& options) {
   parse_operation(options.operation);
   const kernels::Ceilings ceilings = kernels::measure_ceilings(device);
   std::string request;
-  std::vector<Row> rows = measure(options, device, request);
+  std::vector<TimedRow> rows = measure(options, device, request);
   if (rows.empty()) {
     core::throw_input_error({}, fmt::format("kernels bench: no case of '{}' to time on {}", options.operation,
                                             core::name_of(device.type)));

@@ -19,16 +19,16 @@ struct ListOptions {
 };
 
 // One variant with all its directions.
-struct Row {
+struct VariantRow {
   std::string operation, variant, device, directions;
   int priority = 0;
 };
 
-std::vector<Row> rows_of(const std::string& operation) {
-  std::vector<Row> rows;
+std::vector<VariantRow> rows_of(const std::string& operation) {
+  std::vector<VariantRow> rows;
   for (const VariantInfo& info : kernels::all_variants()) {
     if (!operation.empty() && info.operation != operation) continue;
-    const auto found = std::find_if(rows.begin(), rows.end(), [&](const Row& row) {
+    const auto found = std::find_if(rows.begin(), rows.end(), [&](const VariantRow& row) {
       return row.operation == info.operation && row.variant == info.name &&
              row.device == core::name_of(info.device);
     });
@@ -54,15 +54,15 @@ bool present(const std::string& device) {
 }
 
 void list(const ListOptions& options) {
-  const std::vector<Row> rows = rows_of(options.operation);
+  const std::vector<VariantRow> rows = rows_of(options.operation);
   if (rows.empty()) throw_unknown_operation(options.operation);
   nlohmann::ordered_json json = nlohmann::ordered_json::array();
   size_t width = 9;
-  for (const Row& row : rows) width = std::max(width, row.operation.size());
+  for (const VariantRow& row : rows) width = std::max(width, row.operation.size());
   std::string text = fmt::format("{:<{}}  {:<12} {:<6} {:>8}  {}\n", "operation", width, "variant", "device",
                                  "priority", "directions");
   std::map<std::string, bool> devices;
-  for (const Row& row : rows) {
+  for (const VariantRow& row : rows) {
     devices[row.device] = present(row.device);
     json.push_back({{"operation", row.operation},
                     {"variant", row.variant},

@@ -61,7 +61,7 @@ std::vector<ConfigKey> data_keys() {
        "`folds` (fold `data.fold` of `data.folds` is the test part), `file` (`data.split_file`)."},
       {KEY(data.split_file), any(), "CSV file with two columns, the id and one of train, val, test."},
       {KEY(data.folds), any(),
-       "CSV file with two columns, the id and the fold counting from 0; or a number of folds to draw at "
+       "CSV file with two columns, the id and the fold counting from 0; or a toml_number of folds to draw at "
        "random by patient."},
       {KEY(data.fold), at_least(0), "The fold that is the test part."},
       {KEY(data.val_fraction), below(0, 1),
@@ -314,7 +314,7 @@ size_t name_distance(const std::string& name, const std::string& candidate) {
                   1 + core::edit_distance(last_part(name), last_part(candidate)));
 }
 
-std::string quoted(const std::string& text) {
+std::string toml_string(const std::string& text) {
   std::string result = "\"";
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
@@ -330,7 +330,7 @@ std::string quoted(const std::string& text) {
   return result + "\"";
 }
 
-std::string number(double value) {
+std::string toml_number(double value) {
   std::string text = fmt::format("{}", value);
   if (text.find_first_of(".einf") == std::string::npos) text += ".0";
   return text;
@@ -341,9 +341,9 @@ std::string scalar(const T& value) {
   if constexpr (std::is_same_v<T, bool>) {
     return value ? "true" : "false";
   } else if constexpr (std::is_same_v<T, double>) {
-    return number(value);
+    return toml_number(value);
   } else if constexpr (std::is_same_v<T, std::string>) {
-    return quoted(value);
+    return toml_string(value);
   } else {
     return fmt::format("{}", value);
   }
@@ -370,7 +370,7 @@ std::string ConfigKey::section() const {
 
 std::string ConfigKey::type() const {
   Config config;
-  static constexpr std::array kNames{"boolean",       "integer",         "number",          "text",
+  static constexpr std::array kNames{"boolean",       "integer",         "toml_number",     "text",
                                      "list of texts", "list of numbers", "list of integers"};
   return kNames.at(field(config).index());
 }

@@ -7,11 +7,6 @@
 namespace medfusion::tools {
 namespace {
 
-std::vector<double> column(const core::Tensor& matrix, int64_t label) {
-  const core::Tensor values = matrix.slice(1, label, label + 1).to(core::DType::f64).to_contiguous();
-  return {values.data<double>(), values.data<double>() + values.numel()};
-}
-
 std::vector<Grouping> groupings_of(const data::Dataset& dataset, const std::vector<int64_t>& rows,
                                    const EvaluationConfig& config) {
   std::vector<Grouping> result;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "tools/medfusion/occupancy.h"
 
 namespace medfusion::tools {
 namespace {
@@ -25,7 +26,7 @@ constexpr uint8_t kSizedValue = 4;          // of .nv.info: format, attribute, 1
 constexpr uint8_t kMaxThreads = 0x05;
 constexpr uint8_t kFrameSize = 0x11;
 constexpr uint8_t kRegisterCount = 0x2f;
-constexpr int64_t kReservedShared = 1024;  // counted as static in cubins for sm_90 and later
+// kReservedShared is counted as static in cubins for sm_90 and later.
 
 template <class T>
 T read(std::string_view bytes, uint64_t at) {

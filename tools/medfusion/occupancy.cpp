@@ -14,7 +14,6 @@ constexpr int kRegisters = 64 * 1024;  // likewise
 constexpr int kRegisterUnit = 256;     // registers are given to a warp in steps of this
 constexpr int kWarpUnit = 4;           // warps share the four register files evenly
 constexpr int64_t kSharedUnit = 128;
-constexpr int64_t kReservedShared = 1024;  // of each block, by the driver
 
 int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 

@@ -7,6 +7,9 @@
 
 namespace medfusion::tools {
 
+inline constexpr int64_t kReservedShared =
+    1024;  // bytes of shared memory of each block that the driver keeps
+
 struct Occupancy {
   int blocks = 0;  // resident on one multiprocessor
   int warps = 0;

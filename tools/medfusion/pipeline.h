@@ -99,14 +99,17 @@ optim::Predictions predict_run(const TrainedRun& run, data::Loader& loader,
 void fit_to_validation(const Config& config, optim::Predictions* validation, size_t labels,
                        Preprocessing& preprocessing);
 
+// Column `label` of a [rows, labels] tensor.
+std::vector<double> column(const core::Tensor& matrix, int64_t label);
+
 // Metrics of predictions (of predict_run) at the run's thresholds.
 optim::Metrics metrics_of(const optim::Predictions& predictions, const TrainedRun& run);
 
 // Predictions (of predict_run) as CSV: id, patient (where targets are known), probability_LABEL for each
 // label, target_LABEL (where known; an empty cell is an unknown one), raw_LABEL (before calibration, where
 // calibration.method is one), predicted_LABEL (1 or 0 by the threshold), risk_LABEL (low, intermediate, high;
-// where risk.method is one). Cells of a label without a threshold or cut-offs are empty. With softmax there are
-// the probabilities alone, and the targets.
+// where risk.method is one). Cells of a label without a threshold or cut-offs are empty. With softmax there
+// are the probabilities alone, and the targets.
 std::string predictions_csv(const optim::Predictions& predictions, const data::Dataset& dataset,
                             const TrainedRun& run);
 

@@ -7,15 +7,15 @@
 #include "tools/medfusion/text_file.h"
 
 namespace medfusion::tools {
-namespace {
 
 using core::Tensor;
 
-// Column `label` of a [rows, labels] tensor.
 std::vector<double> column(const Tensor& matrix, int64_t label) {
   const Tensor values = matrix.slice(1, label, label + 1).to(core::DType::f64).to_contiguous();
   return {values.data<double>(), values.data<double>() + values.numel()};
 }
+
+namespace {
 
 bool calibrates(const std::vector<Calibrator>& calibration) {
   return std::any_of(calibration.begin(), calibration.end(), [](const Calibrator& calibrator) {

@@ -12,7 +12,7 @@
 namespace medfusion::tools {
 namespace {
 
-constexpr std::array kMeasures{"accuracy", "f1", "f1_weighted", "gmean", "auroc"};
+constexpr std::array kShownMeasures{"accuracy", "f1", "f1_weighted", "gmean", "auroc"};
 
 // F1 of both classes, weighted by their rows (scikit-learn's average="weighted").
 optim::MetricValue weighted_f1(const optim::Confusion& counts) {
@@ -52,7 +52,7 @@ class Means {
 
   nlohmann::ordered_json to_json(const std::vector<std::string>& labels) const {
     nlohmann::ordered_json json;
-    for (const char* measure : kMeasures) {
+    for (const char* measure : kShownMeasures) {
       std::vector<double> means;
       for (const std::string& label : labels) {
         const auto found = values_.find({label, measure});
@@ -169,7 +169,7 @@ std::string protocols_table(const nlohmann::ordered_json& protocols) {
                                                  {"gmean", "G-mean"},
                                                  {"auroc", "AUROC"}};
   const auto rows = [&](const std::string& title, const std::string& pointer) {
-    for (const char* measure : kMeasures) {
+    for (const char* measure : kShownMeasures) {
       const nlohmann::ordered_json::json_pointer place(pointer + "/" + measure);
       text += fmt::format("{:<14} {:<26} {:>12} {:>14} {:>12}\n", title, names.at(measure),
                           cell(protocols["as_published"][place]), cell(protocols["same_network"][place]),
