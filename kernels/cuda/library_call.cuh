@@ -10,6 +10,7 @@
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/floats.cuh"
 #include "kernels/cuda/image.cuh"
+#include "kernels/elementwise/tensor_ops_simt.h"
 
 namespace medfusion::cuda {
 inline namespace MEDFUSION_GPU {
@@ -32,6 +33,8 @@ inline core::View on_host(core::View v) {
 
 // to = from, any strides.
 inline void copy_view(const core::View& from, const core::View& to) {
+  // Runs of one element, as in a weight with its channels last, are bytes to concat.
+  if (from.dtype == core::DType::bf16) return convert_view(from, to);
   kernels::dispatch<kernels::ConcatForward>({0, {from}, to}, kDevice);
 }
 
