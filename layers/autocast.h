@@ -4,8 +4,9 @@
 namespace medfusion::layers {
 
 // While one of these lives with `on`, on this thread, on a device other than the cpu: every Linear layer
-// multiplies in bf16 (linear_bf16 of layers/functional/matmul.h), and the encoder's attention takes q, k and
-// v in bf16. Networks in f64 are left alone.
+// multiplies in bf16 (linear_bf16 of layers/functional/matmul.h), the encoder's attention takes q, k and v in
+// bf16, and every Convolution takes and gives images in bf16, which the functions after it keep: batch norm,
+// ReLU, pooling, upsampling, dense blocks. Global pooling ends in f32. Networks in f64 are left alone.
 class AutocastScope {
  public:
   explicit AutocastScope(bool on);

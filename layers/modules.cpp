@@ -41,7 +41,8 @@ Convolution::Convolution(int64_t in, int64_t out, const ConvolutionOptions& opti
 }
 
 Variable Convolution::forward(const Variable& x) const {
-  return convolution(x, weight_, bias_, options_.stride, options_.padding);
+  return convolution(in_bf16(x) ? cast(x, DType::bf16) : x, weight_, bias_, options_.stride,
+                     options_.padding);
 }
 
 BatchNorm::BatchNorm(int64_t channels, core::DType dtype)

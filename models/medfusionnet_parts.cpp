@@ -117,8 +117,9 @@ Variable MedFusionNet::ImageTokens::forward(const std::map<int64_t, Variable>& l
     const int64_t batch = level.size(0), height = level.size(1), width = level.size(2);
     const Variable pixels = layers::reshape(level, {batch, height * width, level.size(3)});
     const auto row = static_cast<int64_t>(n);
-    const Tensor code = codes_.get({height, width}, level.value().device(),
-                                   [&] { return position_code(height, width, dim_, level.dtype()); });
+    const Tensor code = codes_.get({height, width}, level.value().device(), [&] {
+      return position_code(height, width, dim_, level_embedding_.dtype());
+    });
     const Variable place = layers::add(Variable(code), layers::slice(level_embedding_, 0, row, row + 1));
     parts.push_back(layers::add(projections_[n]->forward(pixels), place));
   }

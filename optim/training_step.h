@@ -20,7 +20,7 @@ struct StepOptions {
   layers::LossOptions loss;
   double clip_norm = 0.0;  // 0: no clipping
   uint64_t seed = 1;
-  bool bf16 = false;   // products of linear layers and attention in bf16 (layers/autocast.h); not on the cpu
+  bool bf16 = false;   // mixed precision (layers/autocast.h); not on the cpu
   bool graph = false;  // capture and replay; has no effect on the cpu
 };
 

@@ -11,7 +11,7 @@ enum class Activation : uint8_t {
   sigmoid,  // 1 / (1 + exp(-x))
 };
 
-// y = f(x). x, y: same shape and dtype (f32, f64), any strides; y may be x.
+// y = f(x). x, y: same shape and dtype (f32, f64; on devices relu also bf16), any strides; y may be x.
 struct ActivationForward {
   static constexpr const char* kOperation = "activation";
   static constexpr const char* kDirection = "forward";

@@ -1,6 +1,6 @@
 // Element-wise maps: bound by memory.
 #include "kernels/activation/activation.h"
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/floats.cuh"
 #include "kernels/cuda/map.cuh"
 #include "kernels/registry.h"
 
@@ -14,6 +14,14 @@ struct Relu {
 };
 struct ReluBackward {
   __device__ float operator()(float x, float g) const { return x > 0.0F ? g : g * 0.0F; }
+};
+struct NarrowRelu {
+  __device__ BFloat16 operator()(BFloat16 x) const { return to_bf16(Relu()(to_float(x))); }
+};
+struct NarrowReluBackward {
+  __device__ BFloat16 operator()(BFloat16 x, BFloat16 g) const {
+    return to_bf16(ReluBackward()(to_float(x), to_float(g)));
+  }
 };
 
 __device__ __forceinline__ float normal_probability(float x) { return 0.5F * erfcf(-0.70710678F * x); }
@@ -38,8 +46,15 @@ struct SigmoidBackward {
   }
 };
 
-bool supports_forward(const ActivationForward& a) { return a.x.dtype == core::DType::f32; }
+bool fits(Activation function, const core::View& x) {
+  return x.dtype == core::DType::f32 || (x.dtype == core::DType::bf16 && function == Activation::relu);
+}
+
+bool supports_forward(const ActivationForward& a) { return fits(a.function, a.x); }
 void run_forward(const ActivationForward& a) {
+  if (a.x.dtype == core::DType::bf16) {
+    return map<BFloat16, BFloat16>("activation_forward", NarrowRelu(), a.y, {&a.x});
+  }
   const auto run = [&](const auto& f) { map<float, float>("activation_forward", f, a.y, {&a.x}); };
   switch (a.function) {
     case Activation::relu:
@@ -51,8 +66,12 @@ void run_forward(const ActivationForward& a) {
   }
 }
 
-bool supports_backward(const ActivationBackward& a) { return a.x.dtype == core::DType::f32; }
+bool supports_backward(const ActivationBackward& a) { return fits(a.function, a.x); }
 void run_backward(const ActivationBackward& a) {
+  if (a.x.dtype == core::DType::bf16) {
+    return map<BFloat16, BFloat16, BFloat16>("activation_backward", NarrowReluBackward(), a.grad_x,
+                                             {&a.x, &a.grad_y});
+  }
   const auto run = [&](const auto& f) {
     map<float, float, float>("activation_backward", f, a.grad_x, {&a.x, &a.grad_y});
   };

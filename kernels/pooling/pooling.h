@@ -1,4 +1,5 @@
-// Pooling of images [B, H, W, C].
+// Pooling of images [B, H, W, C]. f32 or f64; devices also take images and their gradients in bf16. Global
+// pooling then gives f32.
 #pragma once
 
 #include "core/view.h"
@@ -17,7 +18,7 @@ struct PoolingWindow {
 };
 
 // y [B, H', W', C] = the maximum, or the mean, of the window's pixels that lie in the image: padding never
-// wins and never counts. f32 or f64; images may be channel slices. NaN propagates.
+// wins and never counts. Images may be channel slices. NaN propagates.
 struct PoolingForward {
   static constexpr const char* kOperation = "pooling";
   static constexpr const char* kDirection = "forward";

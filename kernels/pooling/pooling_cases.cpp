@@ -42,7 +42,7 @@ OpCase global(Pooling function, const Shape& x, Layout layout = Layout::contiguo
   const Shape y{x[0], x[3]};
   c.name = fmt::format("global {} {}", max ? "max" : "average", x.str());
   c.inputs = {{.name = "x", .shape = x, .fill = max ? Fill::distinct : Fill::normal, .layout = layout}};
-  c.outputs = {{.name = "y", .shape = y, .layout = layout}};
+  c.outputs = {{.name = "y", .shape = y, .layout = layout, .statistic = true}};
   if (max) {
     c.outputs.push_back({.name = "argmax", .shape = y, .differentiable = false, .dtype = core::DType::i32});
   }

@@ -1,6 +1,7 @@
-// A thread per output pixel and up to four channels; backward gathers. Global pooling: 32 channels to a
-// block, whose warps share the pixels.
+// A thread per output pixel and up to 16 bytes of channels; backward gathers. Global pooling: 32 channels to
+// a block, whose warps share the pixels.
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/floats.cuh"
 #include "kernels/cuda/image.cuh"
 #include "kernels/pooling/pooling.h"
 #include "kernels/registry.h"
@@ -43,21 +44,21 @@ __device__ __forceinline__ bool wins(float value, float best) {
   return value > best || (isnan(value) && !isnan(best));
 }
 
-template <int N>
+template <int N, class T>
 __global__ void __launch_bounds__(kThreads)
-    max_pool_forward(Image<const float> x, Image<float> y, Global<uint8_t> argmax, Window w) {
+    max_pool_forward(Image<const T> x, Image<T> y, Global<uint8_t> argmax, Window w) {
   for_pixels<N>(y, [&](int b, int i, int j, int c) {
     const Range rows = pixels_of(w, i, x.height);
     const Range columns = pixels_of(w, j, x.width);
     const int corner = (i * w.stride - w.padding) * w.kernel + j * w.stride - w.padding;
-    Vector<float, N> best = load<N>(x.data, x.at(b, rows.first, columns.first) + c);
+    Vector<float, N> best = load_floats<N>(x.data, x.at(b, rows.first, columns.first) + c);
     Vector<uint8_t, N> place;
 #pragma unroll
     for (int k = 0; k < N; ++k)
       place[k] = static_cast<uint8_t>(rows.first * w.kernel + columns.first - corner);
     for (int row = rows.first; row < rows.last; ++row) {
       for (int column = columns.first; column < columns.last; ++column) {
-        const auto v = load<N>(x.data, x.at(b, row, column) + c);
+        const auto v = load_pack<N>(x.data, x.at(b, row, column) + c);
         const auto here = static_cast<uint8_t>(row * w.kernel + column - corner);
 #pragma unroll
         for (int k = 0; k < N; ++k) {
@@ -67,14 +68,13 @@ __global__ void __launch_bounds__(kThreads)
         }
       }
     }
-    store<N>(y.data, y.at(b, i, j) + c, best);
+    store_floats<N>(y.data, y.at(b, i, j) + c, best);
     store<N>(argmax, ((int64_t{b} * y.height + i) * y.width + j) * y.channels + c, place);
   });
 }
 
-template <int N>
-__global__ void __launch_bounds__(kThreads)
-    average_pool_forward(Image<const float> x, Image<float> y, Window w) {
+template <int N, class T>
+__global__ void __launch_bounds__(kThreads) average_pool_forward(Image<const T> x, Image<T> y, Window w) {
   for_pixels<N>(y, [&](int b, int i, int j, int c) {
     const Range rows = pixels_of(w, i, x.height);
     const Range columns = pixels_of(w, j, x.width);
@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll 1
     for (int row = rows.first; row < rows.last; ++row) {
       for (int column = columns.first; column < columns.last; ++column) {
-        const auto v = load<N>(x.data, x.at(b, row, column) + c);
+        const auto v = load_pack<N>(x.data, x.at(b, row, column) + c);
 #pragma unroll
         for (int k = 0; k < N; ++k) sum[k] += v[k];
       }
@@ -90,14 +90,13 @@ __global__ void __launch_bounds__(kThreads)
     const auto count = static_cast<float>((rows.last - rows.first) * (columns.last - columns.first));
 #pragma unroll
     for (int k = 0; k < N; ++k) sum[k] /= count;
-    store<N>(y.data, y.at(b, i, j) + c, sum);
+    store_floats<N>(y.data, y.at(b, i, j) + c, sum);
   });
 }
 
-template <int N>
+template <int N, class T>
 __global__ void __launch_bounds__(kThreads)
-    max_pool_backward(Image<const float> grad_y, Global<const uint8_t> argmax, Image<float> grad_x,
-                      Window w) {
+    max_pool_backward(Image<const T> grad_y, Global<const uint8_t> argmax, Image<T> grad_x, Window w) {
   for_pixels<N>(grad_x, [&](int b, int i, int j, int c) {
     const Range rows = windows_of(w, i, grad_y.height);
     const Range columns = windows_of(w, j, grad_y.width);
@@ -106,7 +105,7 @@ __global__ void __launch_bounds__(kThreads)
     for (int row = rows.first; row < rows.last; ++row) {
       for (int column = columns.first; column < columns.last; ++column) {
         const int here = (i + w.padding - row * w.stride) * w.kernel + j + w.padding - column * w.stride;
-        const auto g = load<N>(grad_y.data, grad_y.at(b, row, column) + c);
+        const auto g = load_pack<N>(grad_y.data, grad_y.at(b, row, column) + c);
         const auto place = load<N>(
             argmax, ((int64_t{b} * grad_y.height + row) * grad_y.width + column) * grad_y.channels + c);
 #pragma unroll
@@ -115,13 +114,13 @@ __global__ void __launch_bounds__(kThreads)
         }
       }
     }
-    store<N>(grad_x.data, grad_x.at(b, i, j) + c, sum);
+    store_floats<N>(grad_x.data, grad_x.at(b, i, j) + c, sum);
   });
 }
 
-template <int N>
+template <int N, class T>
 __global__ void __launch_bounds__(kThreads)
-    average_pool_backward(Image<const float> grad_y, Image<float> grad_x, Window w) {
+    average_pool_backward(Image<const T> grad_y, Image<T> grad_x, Window w) {
   for_pixels<N>(grad_x, [&](int b, int i, int j, int c) {
     const Range rows = windows_of(w, i, grad_y.height);
     const Range columns = windows_of(w, j, grad_y.width);
@@ -133,12 +132,12 @@ __global__ void __launch_bounds__(kThreads)
         const Range held = pixels_of(w, column, grad_x.width);
         const auto count = static_cast<float>((held_rows.last - held_rows.first) * (held.last - held.first));
         const float share = __fdividef(1.0F, count);
-        const auto g = load<N>(grad_y.data, grad_y.at(b, row, column) + c);
+        const auto g = load_pack<N>(grad_y.data, grad_y.at(b, row, column) + c);
 #pragma unroll
         for (int k = 0; k < N; ++k) sum[k] += g[k] * share;
       }
     }
-    store<N>(grad_x.data, grad_x.at(b, i, j) + c, sum);
+    store_floats<N>(grad_x.data, grad_x.at(b, i, j) + c, sum);
   });
 }
 
@@ -147,8 +146,9 @@ constexpr int kMostWarps = 32;
 
 __device__ __forceinline__ int warps() { return static_cast<int>(blockDim.x) / kWarp; }
 
+template <class T>
 __global__ void __launch_bounds__(kMostWarps* kWarp)
-    global_max_forward(Image<const float> x, Global<float> y, Global<int32_t> argmax, int64_t y_stride) {
+    global_max_forward(Image<const T> x, Global<float> y, Global<int32_t> argmax, int64_t y_stride) {
   SharedMemory memory;
   Shared<float> values = memory.take<float>(blockDim.x);
   Shared<int32_t> places = memory.take<int32_t>(blockDim.x);
@@ -160,7 +160,7 @@ __global__ void __launch_bounds__(kMostWarps* kWarp)
   float best = 0.0F;
   int place = -1;  // none seen
   for (int p = warp; c < x.channels && p < pixels; p += warps()) {
-    const float v = x.data[x.at(b, p / x.width, p % x.width) + c];
+    const float v = load_floats<1>(x.data, x.at(b, p / x.width, p % x.width) + c)[0];
     if (place >= 0 && !wins(v, best)) continue;
     best = v;
     place = p;
@@ -180,8 +180,9 @@ __global__ void __launch_bounds__(kMostWarps* kWarp)
   argmax[int64_t{b} * x.channels + c] = place;
 }
 
+template <class T>
 __global__ void __launch_bounds__(kMostWarps* kWarp)
-    global_average_forward(Image<const float> x, Global<float> y, int64_t y_stride) {
+    global_average_forward(Image<const T> x, Global<float> y, int64_t y_stride) {
   SharedMemory memory;
   Shared<double> sums = memory.take<double>(blockDim.x);
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
@@ -193,7 +194,7 @@ __global__ void __launch_bounds__(kMostWarps* kWarp)
   for (int p = warp; c < x.channels && p < pixels;) {
     float part = 0.0F;
     for (int n = 0; n < kFloatTerms && p < pixels; ++n, p += warps()) {
-      part += x.data[x.at(b, p / x.width, p % x.width) + c];
+      part += load_floats<1>(x.data, x.at(b, p / x.width, p % x.width) + c)[0];
     }
     sum += static_cast<double>(part);
   }
@@ -205,15 +206,15 @@ __global__ void __launch_bounds__(kMostWarps* kWarp)
 }
 
 // argmax is null for the mean.
-template <int N>
+template <int N, class T>
 __global__ void __launch_bounds__(kThreads)
-    global_pool_backward(Global<const float> grad_y, Global<const int32_t> argmax, Image<float> grad_x,
+    global_pool_backward(Global<const float> grad_y, Global<const int32_t> argmax, Image<T> grad_x,
                          int64_t grad_y_stride) {
   const auto count = static_cast<float>(grad_x.height * grad_x.width);
   for_pixels<N>(grad_x, [&](int b, int i, int j, int c) {
-    auto g = load<N>(grad_y, b * grad_y_stride + c);
+    auto g = load_floats<N>(grad_y, b * grad_y_stride + c);
     if (argmax != nullptr) {
-      const auto place = load<N>(argmax, int64_t{b} * grad_x.channels + c);
+      const auto place = load_parts<N, int32_t>(argmax, int64_t{b} * grad_x.channels + c);
 #pragma unroll
       for (int k = 0; k < N; ++k) {
         if (place[k] != i * grad_x.width + j) g[k] = 0.0F;
@@ -222,52 +223,60 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
       for (int k = 0; k < N; ++k) g[k] /= count;
     }
-    store<N>(grad_x.data, grad_x.at(b, i, j) + c, g);
+    store_floats<N>(grad_x.data, grad_x.at(b, i, j) + c, g);
   });
 }
 
-bool fits(const core::View& v) { return v.dtype == core::DType::f32 && channels_adjacent(v); }
+bool fits(const core::View& v) { return is_f32_or_bf16(v.dtype) && channels_adjacent(v); }
 bool aligned(const core::View& v, uintptr_t bytes) {
   return !v.defined() || reinterpret_cast<uintptr_t>(v.data) % bytes == 0;
 }
 
-bool supports_forward(const PoolingForward& a) { return fits(a.x) && fits(a.y); }
+bool supports_forward(const PoolingForward& a) { return fits(a.x) && fits(a.y) && a.x.dtype == a.y.dtype; }
 void run_forward(const PoolingForward& a) {
   if (a.y.numel() == 0) return;
-  const bool wide = aligned_pixels(a.x, 4) && aligned_pixels(a.y, 4) && aligned(a.argmax, 4);
-  const dim3 grid = image_grid(a.y, wide ? 4 : 1, kThreads);
-  const Image<const float> x(a.x);
-  const Image<float> y(a.y);
-  const Window window(a.window);
-  if (a.function == Pooling::max) {
-    launch({"max_pool_forward", a.x.device, grid, dim3(kThreads)},
-           wide ? max_pool_forward<4> : max_pool_forward<1>, x, y, a.argmax.as<uint8_t>(), window);
-  } else {
-    launch({"average_pool_forward", a.x.device, grid, dim3(kThreads)},
-           wide ? average_pool_forward<4> : average_pool_forward<1>, x, y, window);
-  }
+  visit_floats(a.x.dtype, [&]<class T>(T /*element*/) {
+    constexpr int kN = kWide<T>;
+    const bool wide = aligned_pixels(a.x, kN) && aligned_pixels(a.y, kN) && aligned(a.argmax, kN);
+    const dim3 grid = image_grid(a.y, wide ? kN : 1, kThreads);
+    const Image<const T> x(a.x);
+    const Image<T> y(a.y);
+    const Window window(a.window);
+    if (a.function == Pooling::max) {
+      launch({"max_pool_forward", a.x.device, grid, dim3(kThreads)},
+             wide ? max_pool_forward<kN, T> : max_pool_forward<1, T>, x, y, a.argmax.as<uint8_t>(), window);
+    } else {
+      launch({"average_pool_forward", a.x.device, grid, dim3(kThreads)},
+             wide ? average_pool_forward<kN, T> : average_pool_forward<1, T>, x, y, window);
+    }
+  });
 }
 
-bool supports_backward(const PoolingBackward& a) { return fits(a.grad_y) && fits(a.grad_x); }
+bool supports_backward(const PoolingBackward& a) {
+  return fits(a.grad_y) && fits(a.grad_x) && a.grad_x.dtype == a.grad_y.dtype;
+}
 void run_backward(const PoolingBackward& a) {
   if (a.grad_x.numel() == 0) return;
-  const bool wide = aligned_pixels(a.grad_x, 4) && aligned_pixels(a.grad_y, 4) && aligned(a.argmax, 4);
-  const dim3 grid = image_grid(a.grad_x, wide ? 4 : 1, kThreads);
-  const Image<const float> grad_y(a.grad_y);
-  const Image<float> grad_x(a.grad_x);
-  const Window window(a.window);
-  if (a.function == Pooling::max) {
-    launch({"max_pool_backward", a.grad_x.device, grid, dim3(kThreads)},
-           wide ? max_pool_backward<4> : max_pool_backward<1>, grad_y, a.argmax.as<uint8_t>(), grad_x,
-           window);
-  } else {
-    launch({"average_pool_backward", a.grad_x.device, grid, dim3(kThreads)},
-           wide ? average_pool_backward<4> : average_pool_backward<1>, grad_y, grad_x, window);
-  }
+  visit_floats(a.grad_x.dtype, [&]<class T>(T /*element*/) {
+    constexpr int kN = kWide<T>;
+    const bool wide = aligned_pixels(a.grad_x, kN) && aligned_pixels(a.grad_y, kN) && aligned(a.argmax, kN);
+    const dim3 grid = image_grid(a.grad_x, wide ? kN : 1, kThreads);
+    const Image<const T> grad_y(a.grad_y);
+    const Image<T> grad_x(a.grad_x);
+    const Window window(a.window);
+    if (a.function == Pooling::max) {
+      launch({"max_pool_backward", a.grad_x.device, grid, dim3(kThreads)},
+             wide ? max_pool_backward<kN, T> : max_pool_backward<1, T>, grad_y, a.argmax.as<uint8_t>(),
+             grad_x, window);
+    } else {
+      launch({"average_pool_backward", a.grad_x.device, grid, dim3(kThreads)},
+             wide ? average_pool_backward<kN, T> : average_pool_backward<1, T>, grad_y, grad_x, window);
+    }
+  });
 }
 
 bool supports_global_forward(const GlobalPoolingForward& a) {
-  return fits(a.x) && fits(a.y) && a.x.size(1) * a.x.size(2) < (1 << 30);
+  return fits(a.x) && a.y.dtype == core::DType::f32 && a.x.size(1) * a.x.size(2) < (1 << 30);
 }
 void run_global_forward(const GlobalPoolingForward& a) {
   if (a.y.numel() == 0) return;
@@ -275,27 +284,33 @@ void run_global_forward(const GlobalPoolingForward& a) {
   // Few pixels to a warp: each waits for one at a time.
   const auto warps = std::clamp<int64_t>(ceil_div(a.x.size(1) * a.x.size(2), 16), 1, kMostWarps);
   const dim3 block(static_cast<unsigned>(warps * kWarp));
-  const Image<const float> x(a.x);
-  if (a.function == Pooling::max) {
-    launch({"global_max_forward", a.x.device, grid, block, block.x * 8}, global_max_forward, x,
-           a.y.as<float>(), a.argmax.as<int32_t>(), a.y.stride(0));
-  } else {
-    launch({"global_average_forward", a.x.device, grid, block, block.x * 8}, global_average_forward, x,
-           a.y.as<float>(), a.y.stride(0));
-  }
+  visit_floats(a.x.dtype, [&]<class T>(T /*element*/) {
+    const Image<const T> x(a.x);
+    if (a.function == Pooling::max) {
+      launch({"global_max_forward", a.x.device, grid, block, block.x * 8}, global_max_forward<T>, x,
+             a.y.as<float>(), a.argmax.as<int32_t>(), a.y.stride(0));
+    } else {
+      launch({"global_average_forward", a.x.device, grid, block, block.x * 8}, global_average_forward<T>, x,
+             a.y.as<float>(), a.y.stride(0));
+    }
+  });
 }
 
 bool supports_global_backward(const GlobalPoolingBackward& a) {
-  return fits(a.grad_y) && fits(a.grad_x) && a.grad_x.size(1) * a.grad_x.size(2) < (1 << 30);
+  return a.grad_y.dtype == core::DType::f32 && fits(a.grad_x) &&
+         a.grad_x.size(1) * a.grad_x.size(2) < (1 << 30);
 }
 void run_global_backward(const GlobalPoolingBackward& a) {
   if (a.grad_x.numel() == 0) return;
-  const bool wide = aligned_pixels(a.grad_x, 4) && aligned_rows<16>(a.grad_y) && aligned(a.argmax, 16);
-  launch(
-      {"global_pool_backward", a.grad_x.device, image_grid(a.grad_x, wide ? 4 : 1, kThreads), dim3(kThreads)},
-      wide ? global_pool_backward<4> : global_pool_backward<1>, a.grad_y.as<float>(),
-      a.function == Pooling::max ? a.argmax.as<int32_t>() : nullptr, Image<float>(a.grad_x),
-      a.grad_y.stride(0));
+  visit_floats(a.grad_x.dtype, [&]<class T>(T /*element*/) {
+    constexpr int kN = kWide<T>;
+    const bool wide = aligned_pixels(a.grad_x, kN) && aligned_rows<16>(a.grad_y) && aligned(a.argmax, 16);
+    launch({"global_pool_backward", a.grad_x.device, image_grid(a.grad_x, wide ? kN : 1, kThreads),
+            dim3(kThreads)},
+           wide ? global_pool_backward<kN, T> : global_pool_backward<1, T>, a.grad_y.as<float>(),
+           a.function == Pooling::max ? a.argmax.as<int32_t>() : nullptr, Image<T>(a.grad_x),
+           a.grad_y.stride(0));
+  });
 }
 
 const Register<PoolingForward> forward({"simt", kDevice, 10, supports_forward, run_forward});

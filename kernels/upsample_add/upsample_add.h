@@ -15,7 +15,8 @@ enum class Resize : uint8_t {
 };
 
 // Images [B, height, width, C], channels contiguous, f32 or f64; inputs have h x w pixels, outputs H x W.
-// y = lateral + resize(x) + bias. y may be lateral.
+// Devices also take images in bf16, bias and its gradient being f32. y = lateral + resize(x) + bias. y may be
+// lateral.
 struct UpsampleAddForward {
   static constexpr const char* kOperation = "upsample_add";
   static constexpr const char* kDirection = "forward";

@@ -20,7 +20,7 @@ OpCase make(Resize resize, const std::string& name, int64_t batch, Size in, Size
       fmt::format("{} {} {} to {}", kNames[static_cast<int>(resize)], name, x_shape.str(), y_shape.str());
   c.inputs = {{.name = "x", .shape = x_shape, .layout = layout},
               {.name = "lateral", .shape = y_shape, .layout = layout}};
-  if (bias) c.inputs.push_back({.name = "bias", .shape = {channels}});
+  if (bias) c.inputs.push_back({.name = "bias", .shape = {channels}, .statistic = true});
   c.outputs = {{.name = "y", .shape = y_shape, .layout = layout}};
   c.forward = [=](CaseTensors& t, const std::string& variant) {
     UpsampleAddForward a{resize, t.in("x").view(), t.in("lateral").view(), {}, t.out("y").view()};
@@ -45,6 +45,7 @@ const RegisterCases cases([] {
     list.push_back(make(resize, "ragged", 1, {3, 4}, {5, 7}, 31));
     list.push_back(make(resize, "triple", 1, {2, 3}, {6, 9}, 4));
     list.push_back(make(resize, "same", 2, {2, 3}, {2, 3}, 32));
+    list.push_back(make(resize, "wide", 2, {2, 3}, {4, 5}, 16, true));
     list.push_back(make(resize, "from one pixel", 2, {1, 1}, {3, 2}, 1, true));
     list.push_back(make(resize, "to one pixel", 1, {3, 2}, {1, 1}, 5));
     list.push_back(make(resize, "down", 1, {7, 5}, {3, 2}, 5));

@@ -1,6 +1,7 @@
-// A thread per pixel and up to four channels, in one pass: taps are computed where they are used, in whole
-// numbers. Backward gathers over the outputs that read the pixel.
+// A thread per pixel and up to 16 bytes of channels, in one pass: taps are computed where they are used, in
+// whole numbers. Backward gathers over the outputs that read the pixel.
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/floats.cuh"
 #include "kernels/cuda/image.cuh"
 #include "kernels/reduction/reduction.h"
 #include "kernels/registry.h"
@@ -81,36 +82,37 @@ struct Axis {
   }
 };
 
-template <int N>
-__device__ __forceinline__ void add(Vector<float, N>& sum, float weight, const Vector<float, N>& v) {
+template <int N, class Values>
+__device__ __forceinline__ void add(Vector<float, N>& sum, float weight, const Values& v) {
 #pragma unroll
   for (int k = 0; k < N; ++k) sum[k] = fmaf(weight, v[k], sum[k]);
 }
 
-template <int N>
+template <int N, class T>
 __global__ void __launch_bounds__(kThreads)
-    upsample_add_forward(Image<const float> x, Image<const float> lateral, Global<const float> bias,
-                         Image<float> y, Axis rows, Axis columns) {
+    upsample_add_forward(Image<const T> x, Image<const T> lateral, Global<const float> bias, Image<T> y,
+                         Axis rows, Axis columns) {
   for_pixels<N>(y, [&](int b, int i, int j, int c) {
     const Tap r = rows.tap(i);
     const Tap s = columns.tap(j);
-    auto sum = load<N>(lateral.data, lateral.at(b, i, j) + c);
-    if (bias != nullptr) add(sum, 1.0F, load<N>(bias, c));
-    add(sum, (1.0F - r.weight) * (1.0F - s.weight), load<N>(x.data, x.at(b, r.first, s.first) + c));
+    auto sum = load_floats<N>(lateral.data, lateral.at(b, i, j) + c);
+    if (bias != nullptr) add(sum, 1.0F, load_floats<N>(bias, c));
+    add(sum, (1.0F - r.weight) * (1.0F - s.weight), load_pack<N>(x.data, x.at(b, r.first, s.first) + c));
     if (s.weight != 0.0F) {
-      add(sum, (1.0F - r.weight) * s.weight, load<N>(x.data, x.at(b, r.first, s.second) + c));
+      add(sum, (1.0F - r.weight) * s.weight, load_pack<N>(x.data, x.at(b, r.first, s.second) + c));
     }
     if (r.weight != 0.0F) {
-      add(sum, r.weight * (1.0F - s.weight), load<N>(x.data, x.at(b, r.second, s.first) + c));
-      if (s.weight != 0.0F) add(sum, r.weight * s.weight, load<N>(x.data, x.at(b, r.second, s.second) + c));
+      add(sum, r.weight * (1.0F - s.weight), load_pack<N>(x.data, x.at(b, r.second, s.first) + c));
+      if (s.weight != 0.0F)
+        add(sum, r.weight * s.weight, load_pack<N>(x.data, x.at(b, r.second, s.second) + c));
     }
-    store<N>(y.data, y.at(b, i, j) + c, sum);
+    store_floats<N>(y.data, y.at(b, i, j) + c, sum);
   });
 }
 
-template <int N>
+template <int N, class T>
 __global__ void __launch_bounds__(kThreads)
-    upsample_add_backward(Image<const float> grad_y, Image<float> grad_x, Axis rows, Axis columns) {
+    upsample_add_backward(Image<const T> grad_y, Image<T> grad_x, Axis rows, Axis columns) {
   for_pixels<N>(grad_x, [&](int b, int i, int j, int c) {
     Vector<float, N> sum{};
     const int last_row = rows.end(i), last_column = columns.end(j);
@@ -119,38 +121,48 @@ __global__ void __launch_bounds__(kThreads)
       if (row_share == 0.0F) continue;
       for (int column = columns.begin(j); column < last_column; ++column) {
         const float share = row_share * columns.share(column, j);
-        if (share != 0.0F) add(sum, share, load<N>(grad_y.data, grad_y.at(b, row, column) + c));
+        if (share != 0.0F) add(sum, share, load_pack<N>(grad_y.data, grad_y.at(b, row, column) + c));
       }
     }
-    store<N>(grad_x.data, grad_x.at(b, i, j) + c, sum);
+    store_floats<N>(grad_x.data, grad_x.at(b, i, j) + c, sum);
   });
 }
 
 bool fits(const core::View& v) {
-  return !v.defined() || (v.dtype == core::DType::f32 && channels_adjacent(v) && v.size(1) <= kMostPixels &&
+  return !v.defined() || (is_f32_or_bf16(v.dtype) && channels_adjacent(v) && v.size(1) <= kMostPixels &&
                           v.size(2) <= kMostPixels);
 }
 
-bool supports_forward(const UpsampleAddForward& a) { return fits(a.x) && fits(a.lateral) && fits(a.y); }
+bool supports_forward(const UpsampleAddForward& a) {
+  return fits(a.x) && fits(a.lateral) && fits(a.y) && a.x.dtype == a.y.dtype && a.lateral.dtype == a.y.dtype;
+}
 void run_forward(const UpsampleAddForward& a) {
   if (a.y.numel() == 0) return;
-  const bool wide = aligned_pixels(a.x, 4) && aligned_pixels(a.lateral, 4) && aligned_pixels(a.y, 4) &&
-                    (!a.bias.defined() || aligned_rows<16>(a.bias));
-  launch({"upsample_add_forward", a.y.device, image_grid(a.y, wide ? 4 : 1, kThreads), dim3(kThreads)},
-         wide ? upsample_add_forward<4> : upsample_add_forward<1>, Image<const float>(a.x),
-         Image<const float>(a.lateral), a.bias.defined() ? a.bias.as<float>() : nullptr, Image<float>(a.y),
-         Axis(a.resize, a.x.size(1), a.y.size(1)), Axis(a.resize, a.x.size(2), a.y.size(2)));
+  visit_floats(a.y.dtype, [&]<class T>(T /*element*/) {
+    constexpr int kN = kWide<T>;
+    const bool wide = aligned_pixels(a.x, kN) && aligned_pixels(a.lateral, kN) && aligned_pixels(a.y, kN) &&
+                      (!a.bias.defined() || aligned_rows<16>(a.bias));
+    launch({"upsample_add_forward", a.y.device, image_grid(a.y, wide ? kN : 1, kThreads), dim3(kThreads)},
+           wide ? upsample_add_forward<kN, T> : upsample_add_forward<1, T>, Image<const T>(a.x),
+           Image<const T>(a.lateral), a.bias.defined() ? a.bias.as<float>() : nullptr, Image<T>(a.y),
+           Axis(a.resize, a.x.size(1), a.y.size(1)), Axis(a.resize, a.x.size(2), a.y.size(2)));
+  });
 }
 
-bool supports_backward(const UpsampleAddBackward& a) { return fits(a.grad_y) && fits(a.grad_x); }
+bool supports_backward(const UpsampleAddBackward& a) {
+  return fits(a.grad_y) && fits(a.grad_x) && (!a.grad_x.defined() || a.grad_x.dtype == a.grad_y.dtype);
+}
 void run_backward(const UpsampleAddBackward& a) {
   const core::View& g = a.grad_y;
   if (a.grad_x.numel() > 0 && a.grad_x.defined()) {
-    const bool wide = aligned_pixels(g, 4) && aligned_pixels(a.grad_x, 4);
-    launch({"upsample_add_backward", g.device, image_grid(a.grad_x, wide ? 4 : 1, kThreads), dim3(kThreads)},
-           wide ? upsample_add_backward<4> : upsample_add_backward<1>, Image<const float>(g),
-           Image<float>(a.grad_x), Axis(a.resize, a.grad_x.size(1), g.size(1)),
-           Axis(a.resize, a.grad_x.size(2), g.size(2)));
+    visit_floats(g.dtype, [&]<class T>(T /*element*/) {
+      const bool wide = aligned_pixels(g, kWide<T>) && aligned_pixels(a.grad_x, kWide<T>);
+      launch({"upsample_add_backward", g.device, image_grid(a.grad_x, wide ? kWide<T> : 1, kThreads),
+              dim3(kThreads)},
+             wide ? upsample_add_backward<kWide<T>, T> : upsample_add_backward<1, T>, Image<const T>(g),
+             Image<T>(a.grad_x), Axis(a.resize, a.grad_x.size(1), g.size(1)),
+             Axis(a.resize, a.grad_x.size(2), g.size(2)));
+    });
   }
   if (!a.grad_bias.defined()) return;
   core::View sum = a.grad_bias;  // as [1, 1, 1, C]

@@ -10,7 +10,8 @@ using core::Tensor;
 using core::Variable;
 
 Variable activation(const char* name, kernels::Activation function, const Variable& x) {
-  MEDFUSION_CHECK(x.dtype() == core::DType::f32 || x.dtype() == core::DType::f64,
+  const bool narrow = x.dtype() == core::DType::bf16 && function == kernels::Activation::relu;
+  MEDFUSION_CHECK(x.dtype() == core::DType::f32 || x.dtype() == core::DType::f64 || narrow,
                   "{}: expected f32 or f64, got {}", name, core::name_of(x.dtype()));
   const core::DeviceType device = x.value().device().type;
   const Tensor y = Tensor::empty(x.shape(), x.dtype(), x.value().device());

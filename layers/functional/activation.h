@@ -5,7 +5,7 @@
 
 namespace medfusion::layers {
 
-// Any shape; f32 or f64.
+// Any shape; f32 or f64, relu on a device also bf16.
 core::Variable relu(const core::Variable& x);
 core::Variable gelu(const core::Variable& x);
 core::Variable sigmoid(const core::Variable& x);

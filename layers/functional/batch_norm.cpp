@@ -10,10 +10,10 @@ using core::Tensor;
 using core::Variable;
 
 void check(const Tensor& tensor, const Variable& x, const char* name) {
-  MEDFUSION_CHECK(
-      tensor.shape() == core::Shape{x.size(-1)} && tensor.dtype() == x.dtype() && tensor.contiguous(),
-      "batch_norm: {} should be {} [{}], got {} {}", name, core::name_of(x.dtype()), x.size(-1),
-      core::name_of(tensor.dtype()), tensor.shape().str());
+  const core::DType dtype = core::statistics_dtype(x.dtype());
+  MEDFUSION_CHECK(tensor.shape() == core::Shape{x.size(-1)} && tensor.dtype() == dtype && tensor.contiguous(),
+                  "batch_norm: {} should be {} [{}], got {} {}", name, core::name_of(dtype), x.size(-1),
+                  core::name_of(tensor.dtype()), tensor.shape().str());
 }
 
 }  // namespace
@@ -21,8 +21,8 @@ void check(const Tensor& tensor, const Variable& x, const char* name) {
 Variable batch_norm(const Variable& x, const Variable& weight, const Variable& bias,
                     const Tensor& running_mean, const Tensor& running_var, bool training, double momentum,
                     double eps, bool fuse_relu) {
-  MEDFUSION_CHECK(x.dtype() == core::DType::f32 || x.dtype() == core::DType::f64,
-                  "batch_norm: expected f32 or f64, got {}", core::name_of(x.dtype()));
+  MEDFUSION_CHECK(core::is_floating(x.dtype()), "batch_norm: expected f32, f64 or bf16, got {}",
+                  core::name_of(x.dtype()));
   MEDFUSION_CHECK(x.rank() >= 1, "batch_norm: expected [..., channels], got {}", x.shape().str());
   check(weight.value(), x, "weight");
   check(bias.value(), x, "bias");
@@ -34,8 +34,8 @@ Variable batch_norm(const Variable& x, const Variable& weight, const Variable& b
   // Kernels take rows of one stride; anything else is copied first.
   const Tensor input = x.value().view().rows_uniform() ? x.value() : x.value().to_contiguous();
   const Tensor y = Tensor::empty(x.shape(), x.dtype(), x.value().device());
-  const Tensor mean = Tensor::empty({x.size(-1)}, x.dtype(), x.value().device());
-  const Tensor inv_std = Tensor::empty({x.size(-1)}, x.dtype(), x.value().device());
+  const Tensor mean = Tensor::empty({x.size(-1)}, weight.dtype(), x.value().device());
+  const Tensor inv_std = Tensor::empty({x.size(-1)}, weight.dtype(), x.value().device());
   kernels::dispatch<kernels::BatchNormForward>(
       {input.view(), weight.value().view(), bias.value().view(), running_mean.view(), running_var.view(),
        y.view(), mean.view(), inv_std.view(), training, fuse_relu, momentum, eps},

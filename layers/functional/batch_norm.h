@@ -5,7 +5,8 @@
 
 namespace medfusion::layers {
 
-// x [..., C]; weight, bias, running_mean, running_var [C], all f32 or all f64. In training the running
+// x [..., C]; weight, bias, running_mean, running_var [C], all f32 or all f64, or on a
+// device x in bf16 and the rest in f32. In training the running
 // statistics are updated in place, and more than one value per channel is wanted. With fuse_relu the result
 // is relu(batch_norm(x)).
 core::Variable batch_norm(const core::Variable& x, const core::Variable& weight, const core::Variable& bias,

@@ -11,11 +11,13 @@ using core::Tensor;
 using core::Variable;
 
 void check(const Variable& x, const Variable& weight, const Variable& bias, int64_t stride, int64_t padding) {
-  const core::DType dtype = x.dtype();
-  MEDFUSION_CHECK((dtype == core::DType::f32 || dtype == core::DType::f64) && weight.dtype() == dtype &&
-                      (!bias.defined() || bias.dtype() == dtype),
-                  "convolution: expected f32 or f64, the same for all, got x {} and weight {}",
-                  core::name_of(dtype), core::name_of(weight.dtype()));
+  const core::DType dtype = core::statistics_dtype(x.dtype());
+  MEDFUSION_CHECK(
+      (dtype == core::DType::f32 || dtype == core::DType::f64) && weight.dtype() == dtype &&
+          (!bias.defined() || bias.dtype() == dtype),
+      "convolution: expected f32 or f64, the same for all, or x in bf16 and the rest in f32, got x "
+      "{} and weight {}",
+      core::name_of(x.dtype()), core::name_of(weight.dtype()));
   MEDFUSION_CHECK(
       x.rank() == 4 && weight.rank() == 4 && x.size(3) == weight.size(1),
       "convolution: expected x [batch, height, width, in] and weight [out, in, kernel height, kernel "
@@ -42,7 +44,8 @@ Variable convolution(const Variable& x, const Variable& weight, const Variable& 
                      int64_t padding) {
   check(x, weight, bias, stride, padding);
   const Tensor image = with_adjacent_channels(x.value());
-  const Tensor filter = weight.value().to_contiguous();
+  const core::DType parameters = weight.dtype();
+  const Tensor filter = weight.value().to(x.dtype()).to_contiguous();
   const Tensor y =
       Tensor::empty({x.size(0), kernels::convolution_size(x.size(1), weight.size(2), stride, padding),
                      kernels::convolution_size(x.size(2), weight.size(3), stride, padding), weight.size(0)},
@@ -72,11 +75,11 @@ Variable convolution(const Variable& x, const Variable& weight, const Variable& 
                               backward.grad_x = grad_x.view();
                             }
                             if (gradients.needed(1)) {
-                              grad_weight = empty_like(filter);
+                              grad_weight = Tensor::empty(filter.shape(), parameters, filter.device());
                               backward.grad_weight = grad_weight.view();
                             }
                             if (gradients.size() > 2 && gradients.needed(2)) {
-                              grad_bias = Tensor::empty({filter.size(0)}, filter.dtype(), filter.device());
+                              grad_bias = Tensor::empty({filter.size(0)}, parameters, filter.device());
                               backward.grad_bias = grad_bias.view();
                             }
                             kernels::dispatch(backward, device);

@@ -4,6 +4,7 @@
 
 #include "kernels/dense_block/dense_block.h"
 #include "kernels/registry.h"
+#include "layers/functional/matmul.h"
 
 namespace medfusion::layers {
 namespace {
@@ -40,9 +41,10 @@ struct SavedLayer {
 };
 
 void check(const Variable& x, const std::vector<DenseLayer>& layers, bool training) {
-  MEDFUSION_CHECK((x.dtype() == core::DType::f32 || x.dtype() == core::DType::f64) && x.rank() == 4,
-                  "dense_block: expected x [batch, height, width, channels] of f32 or f64, got {} {}",
+  MEDFUSION_CHECK(core::is_floating(x.dtype()) && x.rank() == 4,
+                  "dense_block: expected x [batch, height, width, channels] of f32, f64 or bf16, got {} {}",
                   core::name_of(x.dtype()), x.shape().str());
+  const core::DType dtype = core::statistics_dtype(x.dtype());
   MEDFUSION_CHECK(!training || x.size(0) * x.size(1) * x.size(2) > 1,
                   "dense_block: training wants more than one value per channel, got x {}", x.shape().str());
   int64_t channels = x.size(3);
@@ -52,9 +54,9 @@ void check(const Variable& x, const std::vector<DenseLayer>& layers, bool traini
                     i, l.conv1.shape().str(), l.conv2.shape().str());
     const int64_t middle = l.conv1.size(0);
     const auto expect = [&](const char* name, const Tensor& t, const Shape& shape) {
-      MEDFUSION_CHECK(t.shape() == shape && t.dtype() == x.dtype() && t.contiguous(),
+      MEDFUSION_CHECK(t.shape() == shape && t.dtype() == dtype && t.contiguous(),
                       "dense_block: layer {}: expected {} {} {} without gaps, got {} {}", i, name,
-                      core::name_of(x.dtype()), shape.str(), core::name_of(t.dtype()), t.shape().str());
+                      core::name_of(dtype), shape.str(), core::name_of(t.dtype()), t.shape().str());
     };
     expect("conv1", l.conv1.value(), {middle, channels, 1, 1});
     expect("conv2", l.conv2.value(), {l.conv2.size(0), middle, 3, 3});
@@ -82,8 +84,9 @@ SavedLayer make_saved(const DenseLayer& l, const Tensor& z, bool training) {
   saved.norm2_var = l.norm2_var;
   saved.z = z;
   if (training) {
-    saved.z_mean = Tensor::empty({z.size(3)}, z.dtype(), z.device());
-    saved.z_inv_std = Tensor::empty({z.size(3)}, z.dtype(), z.device());
+    const core::DType dtype = core::statistics_dtype(z.dtype());
+    saved.z_mean = Tensor::empty({z.size(3)}, dtype, z.device());
+    saved.z_inv_std = Tensor::empty({z.size(3)}, dtype, z.device());
   }
   return saved;
 }
@@ -129,6 +132,50 @@ void run_backward(const SavedBlock& block, int64_t input_channels, const Tensor&
   if (inputs.needed(0)) inputs.accumulate(0, gradient.slice(3, 0, input_channels));
 }
 
+// A tensor without memory, for asking what kernels support.
+core::View planned(const Shape& shape, core::DType dtype, core::Device device) {
+  core::View view;
+  view.dtype = dtype;
+  view.device = device;
+  view.shape = shape;
+  view.strides = core::contiguous_strides(shape);
+  return view;
+}
+
+// Whether the device has kernels, forward and backward, for the block on a buffer in the dtype of x.
+bool has_kernels(const Variable& x, const std::vector<DenseLayer>& layers, int64_t channels, bool training) {
+  const core::Device device = x.value().device();
+  const core::DType statistics = core::statistics_dtype(x.dtype());
+  const core::View buffer = planned({x.size(0), x.size(1), x.size(2), channels}, x.dtype(), device);
+  const core::View per_channel = training ? planned({channels}, statistics, device) : core::View();
+  kernels::DenseBlockForward forward{.buffer = buffer,
+                                     .mean = per_channel,
+                                     .inv_std = per_channel,
+                                     .layers = {},
+                                     .training = training,
+                                     .eps = kEps,
+                                     .momentum = kMomentum};
+  kernels::DenseBlockBackward backward{.buffer = buffer,
+                                       .mean = per_channel,
+                                       .inv_std = per_channel,
+                                       .layers = {},
+                                       .gradient = buffer,
+                                       .gradients = {},
+                                       .training = training,
+                                       .eps = kEps};
+  for (const DenseLayer& l : layers) {
+    const int64_t middle = l.conv1.size(0);
+    kernels::DenseBlockLayer views = make_saved(l, Tensor(), false).views();
+    views.z = planned({x.size(0), x.size(1), x.size(2), middle}, x.dtype(), device);
+    if (training) views.z_mean = views.z_inv_std = planned({middle}, statistics, device);
+    forward.layers.push_back(views);
+    backward.gradients.push_back({views.norm1_weight, views.norm1_bias, views.conv1, views.norm2_weight,
+                                  views.norm2_bias, views.conv2});
+  }
+  backward.layers = forward.layers;
+  return kernels::is_supported(forward, device.type) && kernels::is_supported(backward, device.type);
+}
+
 }  // namespace
 
 Variable dense_block(const Variable& x, const std::vector<DenseLayer>& layers, bool training) {
@@ -139,6 +186,9 @@ Variable dense_block(const Variable& x, const std::vector<DenseLayer>& layers, b
     for (Variable& parameter : parameters_of(l)) inputs.push_back(std::move(parameter));
     channels += l.conv2.size(0);
   }
+  if (x.dtype() == core::DType::bf16 && !has_kernels(x, layers, channels, training)) {
+    return cast(dense_block(cast(x, core::DType::f32), layers, training), core::DType::bf16);
+  }
   const bool recorded =
       core::gradients_enabled() &&
       std::any_of(inputs.begin(), inputs.end(), [](const Variable& v) { return v.requires_grad(); });
@@ -147,8 +197,9 @@ Variable dense_block(const Variable& x, const std::vector<DenseLayer>& layers, b
   block.training = training;
   block.buffer = Tensor::empty({x.size(0), x.size(1), x.size(2), channels}, x.dtype(), device);
   if (training) {
-    block.mean = Tensor::empty({channels}, x.dtype(), device);
-    block.inv_std = Tensor::empty({channels}, x.dtype(), device);
+    const core::DType dtype = core::statistics_dtype(x.dtype());
+    block.mean = Tensor::empty({channels}, dtype, device);
+    block.inv_std = Tensor::empty({channels}, dtype, device);
   }
   block.buffer.slice(3, 0, x.size(3)).copy_from(x.value());
   Tensor z;

@@ -19,7 +19,8 @@ struct DenseLayer {
 
 // x [B, H, W, c0] -> [B, H, W, c0 + layers * k]: the input's channels followed by those of each layer. Batch
 // norms use eps 1e-5 and momentum 0.1 (running variance unbiased). f32 runs on one buffer without
-// concatenation.
+// concatenation. x may be bf16, parameters and statistics being f32: a device that has no kernels for that
+// runs the block in f32 and rounds its result.
 core::Variable dense_block(const core::Variable& x, const std::vector<DenseLayer>& layers, bool training);
 
 // The same as the textbook has it, from concat, batch_norm, relu and convolution: the oracle of the above.

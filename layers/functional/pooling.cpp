@@ -11,8 +11,8 @@ using core::Variable;
 using kernels::Pooling;
 
 void check_image(const char* name, const Variable& x) {
-  MEDFUSION_CHECK(x.dtype() == core::DType::f32 || x.dtype() == core::DType::f64,
-                  "{}: expected f32 or f64, got {}", name, core::name_of(x.dtype()));
+  MEDFUSION_CHECK(core::is_floating(x.dtype()), "{}: expected f32, f64 or bf16, got {}", name,
+                  core::name_of(x.dtype()));
   MEDFUSION_CHECK(x.rank() == 4, "{}: expected [batch, height, width, channels], got {}", name,
                   x.shape().str());
 }
@@ -61,17 +61,18 @@ Variable global_pool(const char* name, Pooling function, const Variable& x) {
   const core::DeviceType device = x.value().device().type;
   const core::Shape shape{x.size(0), x.size(3)};
   const bool max = function == Pooling::max;
-  const Tensor y = Tensor::empty(shape, x.dtype(), x.value().device());
+  const Tensor y = Tensor::empty(shape, core::statistics_dtype(x.dtype()), x.value().device());
   const Tensor argmax = max ? Tensor::empty(shape, core::DType::i32, x.value().device()) : Tensor();
   kernels::dispatch<kernels::GlobalPoolingForward>(
       {function, with_near_channels(x.value()).view(), y.view(), argmax.view()}, device);
-  return Variable::result(name, y, {x},
-                          [=, x_shape = x.shape()](const Tensor& g, const core::InputGradients& inputs) {
-                            const Tensor grad_x = Tensor::empty(x_shape, g.dtype(), g.device());
-                            kernels::dispatch<kernels::GlobalPoolingBackward>(
-                                {function, argmax.view(), g.view(), grad_x.view()}, device);
-                            inputs.accumulate(0, grad_x);
-                          });
+  return Variable::result(
+      name, y, {x},
+      [=, x_shape = x.shape(), dtype = x.dtype()](const Tensor& g, const core::InputGradients& inputs) {
+        const Tensor grad_x = Tensor::empty(x_shape, dtype, g.device());
+        kernels::dispatch<kernels::GlobalPoolingBackward>({function, argmax.view(), g.view(), grad_x.view()},
+                                                          device);
+        inputs.accumulate(0, grad_x);
+      });
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Differentiable pooling of images [B, H, W, C]; see kernels/pooling/pooling.h. f32 or f64.
+// Differentiable pooling of images [B, H, W, C]; see kernels/pooling/pooling.h. f32 or f64, on a device also
+// bf16.
 #pragma once
 
 #include "core/autograd.h"
@@ -16,7 +17,7 @@ struct PoolOptions {
 core::Variable max_pool(const core::Variable& x, const PoolOptions& options);
 core::Variable average_pool(const core::Variable& x, const PoolOptions& options);
 
-// -> [B, C]; at least one pixel.
+// -> [B, C], of bf16 in f32; at least one pixel.
 core::Variable global_max_pool(const core::Variable& x);
 core::Variable global_average_pool(const core::Variable& x);
 

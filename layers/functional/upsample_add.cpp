@@ -11,8 +11,8 @@ using core::Variable;
 using kernels::Resize;
 
 void check(const Variable& x, const Variable& lateral, const Variable& bias) {
-  MEDFUSION_CHECK(x.dtype() == core::DType::f32 || x.dtype() == core::DType::f64,
-                  "upsample_add: expected f32 or f64, got {}", core::name_of(x.dtype()));
+  MEDFUSION_CHECK(core::is_floating(x.dtype()), "upsample_add: expected f32, f64 or bf16, got {}",
+                  core::name_of(x.dtype()));
   MEDFUSION_CHECK(lateral.dtype() == x.dtype(), "upsample_add: x is {}, lateral is {}",
                   core::name_of(x.dtype()), core::name_of(lateral.dtype()));
   const bool fits =
@@ -22,8 +22,9 @@ void check(const Variable& x, const Variable& lateral, const Variable& bias) {
   MEDFUSION_CHECK((x.size(1) > 0 && x.size(2) > 0) || lateral.value().numel() == 0,
                   "upsample_add: x {} has no pixels for {}", x.shape().str(), lateral.shape().str());
   if (!bias.defined()) return;
-  MEDFUSION_CHECK(bias.dtype() == x.dtype() && bias.shape() == core::Shape{x.size(3)},
-                  "upsample_add: expected bias {} [{}], got {} {}", core::name_of(x.dtype()), x.size(3),
+  const core::DType dtype = core::statistics_dtype(x.dtype());
+  MEDFUSION_CHECK(bias.dtype() == dtype && bias.shape() == core::Shape{x.size(3)},
+                  "upsample_add: expected bias {} [{}], got {} {}", core::name_of(dtype), x.size(3),
                   core::name_of(bias.dtype()), bias.shape().str());
 }
 
@@ -46,7 +47,9 @@ Variable upsample_add(const Variable& x, const Variable& lateral, const Upsample
         Tensor grad_x;
         Tensor grad_bias;
         if (inputs.needed(0)) grad_x = Tensor::empty(x_shape, g.dtype(), g.device());
-        if (inputs.needed(2)) grad_bias = Tensor::empty({channels}, g.dtype(), g.device());
+        if (inputs.needed(2)) {
+          grad_bias = Tensor::empty({channels}, core::statistics_dtype(g.dtype()), g.device());
+        }
         if (grad_x.defined() || grad_bias.defined()) {
           kernels::dispatch<kernels::UpsampleAddBackward>({resize, g.view(), grad_x.view(), grad_bias.view()},
                                                           device);

@@ -11,7 +11,7 @@ struct UpsampleOptions {
 };
 
 // lateral + resize(x) + bias: x [B, h, w, C], lateral [B, H, W, C], bias [C] or undefined -> [B, H, W, C].
-// Any sizes, smaller ones too. f32 or f64.
+// Any sizes, smaller ones too. f32 or f64, on a device also bf16 with a bias in f32.
 core::Variable upsample_add(const core::Variable& x, const core::Variable& lateral,
                             const UpsampleOptions& options = {}, const core::Variable& bias = {});
 

@@ -8,6 +8,7 @@
 #include "tests/kernels/kernel_test.h"
 
 MEDFUSION_KERNEL_TESTS(pooling)
+MEDFUSION_KERNEL_TESTS_IN_BF16(pooling, "", "simt")
 
 namespace medfusion::kernels {
 namespace {

@@ -6,6 +6,7 @@
 #include "tests/kernels/kernel_test.h"
 
 MEDFUSION_KERNEL_TESTS(upsample_add)
+MEDFUSION_KERNEL_TESTS_IN_BF16(upsample_add, "", "simt")
 
 namespace medfusion::kernels {
 namespace {

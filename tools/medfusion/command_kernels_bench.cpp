@@ -79,7 +79,6 @@ std::vector<TimedRow> measure(const BenchOptions& options, core::Device device, 
             row.bytes = op_case.bytes * work * (precision == core::DType::bf16 ? 0.5 : 1.0);
             request += described(op_case, row).dump() + "\n";
             rows.push_back(std::move(row));
-            break;  // bf16 is for variants that take no f32
           }
         }
       }
