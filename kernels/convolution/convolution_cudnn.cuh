@@ -218,7 +218,10 @@ inline bool cudnn_solves(const Problem& p) { return PlannedCall(p).plan->found()
 inline void run_cudnn(const Problem& p, bool accumulate) {
   const core::Device device = p.x.device;
   const PlannedCall call(p);
-  MEDFUSION_CHECK(call.plan->found(), "convolution: cuDNN has no deterministic algorithm");
+  constexpr const char* kResults[] = {"the result", "the gradient of the image",
+                                      "the gradient of the weights"};
+  MEDFUSION_CHECK(call.plan->found(), "convolution: cuDNN has no deterministic algorithm for {}",
+                  kResults[static_cast<int>(p.direction)]);
   const core::Tensor workspace =
       core::Tensor::empty({static_cast<int64_t>(call.plan->workspace())}, core::DType::u8, device);
   cuda::library_call("convolution", device, {&p.x, &p.filter, &p.y}, {}, [&](void* native) {

@@ -37,6 +37,9 @@ constexpr Exception kExceptions[] = {
     // One byte of index goes with four of gradient, or two in bf16: 16 bytes of it would be 16 channels to a
     // thread, and few threads for the small images where the kernel matters.
     {"max_pool_backward", 0.66},
+    // The same byte of index, beside as little of y; what a window reads counts once here, and is several
+    // pixels.
+    {"max_pool_forward", 0.8},
 };
 
 bool has_wide_access(const InstructionMix& mix) {
