@@ -178,6 +178,7 @@ __device__ __forceinline__ void consume(const Shelves<T>& s, const Forward<BFloa
     release(s.k_empty, ring.stage);
     seen.hide_others(scores);
     const auto shrink = softmax.add(scores, size.scale);
+    no_wait_before(softmax.sum.v[0][0] + softmax.sum.v[0][1]);
     wait_products<0>(result, p, scores);
     release(s.v_empty, values.stage);
     map_rows(result, shrink, times);
@@ -198,10 +199,10 @@ __device__ __forceinline__ void write_rows(const Tokens<BFloat16>& y, const Plac
   __syncwarp();
   const auto to = y.head(at.b, at.h, T::kWidth) + first * y.token;
 #pragma unroll
-  for (int n = lane_index(); n < T::kWarpRows * kPieces; n += kWarp) {
-    const int i = n / kPieces, column = n % kPieces * kPiece;
-    if (first + i >= count) continue;
-    store<kPiece>(to, i * y.token + column, load<kPiece>(tile.data, T::Rows::offset(row + i, column)));
+  for (int step = 0; step < T::kWarpRows * kPieces / kWarp; ++step) {
+    const int n = step * kWarp + lane_index(), i = n / kPieces, column = n % kPieces * kPiece;
+    const auto piece = load<kPiece>(tile.data, T::Rows::offset(row + i, column));
+    if (first + i < count) store_16(to, i * y.token + column, piece);
   }
 }
 

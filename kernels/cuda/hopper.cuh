@@ -49,6 +49,20 @@ uint32_t shared_address(const Shared<T>& x, At i) {
 }
 #endif
 
+// Eight elements of 16 bits in one access: where nvcc makes several of store<8>.
+#ifdef __CUDACC__
+__device__ __forceinline__ void store_16(Global<BFloat16> y, At i, const Vector<BFloat16, 8>& value) {
+  const auto word = [&](int n) { return value[2 * n].bits | uint32_t{value[2 * n + 1].bits} << 16; };
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(y + i)),
+               "r"(word(0)), "r"(word(1)), "r"(word(2)), "r"(word(3))
+               : "memory");
+}
+#else
+inline void store_16(const Global<BFloat16>& y, At i, const Vector<BFloat16, 8>& value) {
+  store<8>(y, i, value);
+}
+#endif
+
 // mbarriers: x[i] counts the arrivals of a phase, and the bytes that copies bring in it. Phases end in turn
 // and have parity 0, 1, 0, ...
 #ifdef __CUDACC__
@@ -155,6 +169,11 @@ __device__ __forceinline__ void pin(uint32_t (&a)[kCount][4]) {
   for (int k = 0; k < kCount; ++k)
     asm volatile("" : "+r"(a[k][0]), "+r"(a[k][1]), "+r"(a[k][2]), "+r"(a[k][3])::"memory");
 }
+// Nor does ptxas move a later wait in front of the arithmetic that `value` comes from, which is to run beside
+// the products: a sleep depends on it that never happens, since nothing is above infinity.
+__device__ __forceinline__ void no_wait_before(float value) {
+  asm volatile("{.reg .pred p; setp.gt.f32 p, %0, 0f7F800000; @p nanosleep.u32 20;}" ::"f"(value));
+}
 // Both factors in shared memory, along the depth. Without `accumulate` sums start from 0.
 __device__ __forceinline__ void wgmma_64x128x16(float (&d)[16][4], uint64_t a, uint64_t b, bool accumulate) {
   asm volatile(
@@ -207,6 +226,7 @@ void wgmma_wait(simulator::Site site = simulator::Site::current()) {
 }
 template <class T, int kCount>
 void pin(T (&/*values*/)[kCount][4]) {}
+inline void no_wait_before(float /*value*/) {}
 inline void wgmma_64x128x16(float (&d)[16][4], uint64_t a, uint64_t b, bool accumulate,
                             simulator::Site site = simulator::Site::current()) {
   simulator::Block::current().wgmma({.columns = 128,
