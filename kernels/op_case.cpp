@@ -12,6 +12,21 @@ std::vector<std::function<std::vector<OpCase>()>>& makers() {
 
 }  // namespace
 
+SlotSlice slice_of(const Slot& slot) {
+  const int rank = slot.shape.rank();
+  const int64_t size = rank == 0 ? 1 : slot.shape[rank - 1];
+  switch (slot.layout) {
+    case Layout::channel_slice:
+      return {3, size + 8};
+    case Layout::middle_third:
+      return {size, 3 * size};
+    case Layout::contiguous:
+    case Layout::misaligned:
+      break;
+  }
+  return {0, size};
+}
+
 RegisterCases::RegisterCases(std::function<std::vector<OpCase>()> make) {
   makers().push_back(std::move(make));
 }

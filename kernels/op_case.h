@@ -29,6 +29,8 @@ enum class Fill {
 enum class Layout {
   contiguous,
   channel_slice,  // a slice of a buffer with more channels (last dimension), starting off its first channel
+  middle_third,   // the second of three equal slices of the last dimension, as k lies in a tensor of q, k and
+                  // v
   misaligned,     // contiguous, starting one element off an aligned address
 };
 
@@ -49,6 +51,12 @@ inline Slot gradient_slot(Slot slot) {
   slot.statistic |= slot.f32_gradient;
   return slot;
 }
+
+// Where the last dimension of the slot lies in that of its buffer.
+struct SlotSlice {
+  int64_t first, buffer;  // its first element; the size of the buffer's dimension
+};
+SlotSlice slice_of(const Slot& slot);
 
 // The tensors of one run of a case. Outputs and gradients start NaN-filled, between guard zones.
 class CaseTensors {

@@ -26,6 +26,8 @@ struct Variant {
   int priority;                        // the highest that supports the arguments wins; the reference has 0
   bool (*supports)(const Args& args);  // dtypes, layouts and sizes it can take; arguments are valid already
   void (*run)(const Args& args);
+  // Whether it should be taken without being named, of those that supports() holds for; null: always.
+  bool (*suits)(const Args& args) = nullptr;
 };
 
 // What is known of one variant without its argument type: for lists.
@@ -82,20 +84,23 @@ bool is_supported(const Args& args, core::DeviceType device) {
                      [&](const auto& v) { return v.device == device && v.supports(args); });
 }
 
-// Runs the best variant for the device, or the one named. Throws core::Error where none supports the
-// arguments.
+// Runs the best variant for the device, or the one named: the first that suits the arguments, or supports
+// them where none suits. Throws core::Error where none supports them.
 template <class Args>
 void dispatch(const Args& args, core::DeviceType device, const std::string& wanted = {}) {
   const std::string forced = wanted.empty() ? kernel_override(Args::kOperation) : std::string();
   const Variant<Args>* chosen = nullptr;
+  bool suited = false;
   for (const auto& variant : variants<Args>()) {
     if (variant.device != device || (!wanted.empty() && variant.name != wanted)) continue;
     if (!variant.supports(args)) continue;
-    if (chosen == nullptr) chosen = &variant;
     if (!forced.empty() && variant.name == forced) {
       chosen = &variant;
       break;
     }
+    if (suited) continue;
+    suited = variant.suits == nullptr || variant.suits(args);
+    if (suited || chosen == nullptr) chosen = &variant;
   }
   if (chosen == nullptr) detail::throw_no_variant(Args::kOperation, Args::kDirection, device, wanted);
   chosen->run(args);

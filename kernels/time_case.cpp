@@ -19,7 +19,8 @@ using Clock = std::chrono::steady_clock;
 Tensor make_tensor(const Slot& slot, uint64_t stream, core::Device device, core::DType precision) {
   core::Shape whole = slot.shape;
   const int last = slot.shape.rank() - 1;
-  if (slot.layout == Layout::channel_slice) whole[last] += 8;
+  const SlotSlice slice = slice_of(slot);
+  if (last >= 0) whole[last] = slice.buffer;
   Slot pattern = slot;
   pattern.shape = {std::min<int64_t>(whole.numel(), 1 << 16)};
   const Tensor drawn = Tensor::empty(pattern.shape, slot.dtype);
@@ -31,7 +32,7 @@ Tensor make_tensor(const Slot& slot, uint64_t stream, core::Device device, core:
   }
   const bool lowered = slot.dtype == core::DType::f32 && !slot.statistic;
   const Tensor shaped = (lowered ? tensor.to(precision) : tensor).reshape(whole).to(device);
-  return slot.layout == Layout::channel_slice ? shaped.slice(last, 3, 3 + slot.shape[last]) : shaped;
+  return last < 0 ? shaped : shaped.slice(last, slice.first, slice.first + slot.shape[last]);
 }
 
 // Batches of calls long enough for the clock and for the launches to overlap.

@@ -139,7 +139,7 @@ struct Probabilities {
   }
 };
 
-Probabilities probabilities_of(const AttentionForward& a) {
+inline Probabilities probabilities_of(const AttentionForward& a) {
   const core::View& p = a.probabilities;
   const bool mean = p.rank() == 3;
   return {p.as<float>(), p.stride(0), mean ? 0 : p.stride(1), p.stride(-2), p.stride(-1), mean ? a.heads : 1};
@@ -157,7 +157,7 @@ struct ProbabilityPlace {
     key = blockIdx.x % column_tiles * columns;
   }
 };
-dim3 probability_grid(const AttentionForward& a, int64_t rows, int64_t columns) {
+inline dim3 probability_grid(const AttentionForward& a, int64_t rows, int64_t columns) {
   return grid_of(a.q.size(0) * (a.probabilities.rank() == 3 ? 1 : a.heads) * ceil_div(a.q.size(1), rows) *
                  ceil_div(a.k.size(1), columns));
 }
@@ -227,7 +227,7 @@ Sizes sizes_of(const Args& a) {
 }
 
 // Whether all are of the type, with channels next to each other. Undefined ones are.
-bool dense_channels(core::DType dtype, std::initializer_list<const core::View*> views) {
+inline bool dense_channels(core::DType dtype, std::initializer_list<const core::View*> views) {
   return std::all_of(views.begin(), views.end(), [&](const core::View* x) {
     return !x->defined() || (x->dtype == dtype && (x->stride(2) == 1 || x->size(2) == 1));
   });

@@ -160,9 +160,16 @@ void copy_async_wait(simulator::Site site = simulator::Site::current()) {
 __device__ __forceinline__ void sync_named(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
+// Counts among them without waiting.
+__device__ __forceinline__ void arrive_named(int id, int threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
 #else
 inline void sync_named(int id, int threads, simulator::Site site = simulator::Site::current()) {
   simulator::Block::current().sync_named(id, threads, site);
+}
+inline void arrive_named(int id, int threads, simulator::Site site = simulator::Site::current()) {
+  simulator::Block::current().arrive_named(id, threads, site);
 }
 #endif
 

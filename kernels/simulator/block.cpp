@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/sim_memory.h"
+#include "kernels/simulator/async.h"
 
 namespace medfusion::simulator {
 namespace {
@@ -100,6 +101,7 @@ void Block::run(const char* name, Dim3 grid, Dim3 block, Dim3 index, int64_t sha
   random_ = mix(core::sim_seed() ^ hash_of(name) ^
                 mix((uint64_t{index.z} << 42) + (uint64_t{index.y} << 21) + index.x));
   at_barrier_ = exited_ = votes_ = 0;
+  for (auto& barrier : named_) barrier = {};
   stopping_ = false;
   fault_.clear();
   while (static_cast<int>(threads_.size()) < count_) threads_.push_back(std::make_unique<Thread>());
@@ -128,7 +130,9 @@ void Block::run(const char* name, Dim3 grid, Dim3 block, Dim3 index, int64_t sha
   Block* const before = std::exchange(current_block, this);
   schedule();
   if (!stopping_ && exited_ < count_) report_stuck();
+  if (!stopping_) check_async_end();
   if (stopping_) unwind();
+  forget_async();
   current_ = -1;
   current_block = before;
   if (!fault_.empty()) {
@@ -137,7 +141,7 @@ void Block::run(const char* name, Dim3 grid, Dim3 block, Dim3 index, int64_t sha
 }
 
 void Block::schedule() {
-  while (!ready_.empty() && !stopping_) {
+  while (!stopping_ && (!ready_.empty() || settle_copies())) {
     const size_t pick = random() % ready_.size();
     current_ = ready_[pick];
     ready_[pick] = ready_.back();
@@ -153,7 +157,7 @@ void Block::unwind() {
     self().fiber.resume();
   }
   for (auto& open : collectives_) open.clear();
-  for (auto& barrier : named_) barrier = {};
+  shadow_.forget_reads();
   for (int i = 0; i < count_; ++i) threads_[static_cast<size_t>(i)]->copies.clear();
 }
 
@@ -175,9 +179,13 @@ std::string Block::where(int thread, Site site) const {
 }
 
 void Block::fault(Site site, const std::string& message) {
-  if (fault_.empty()) fault_ = fmt::format("{}: {}", where(current_, site), message);
-  stopping_ = true;
+  fail(current_, site, message);
   throw Stop{};
+}
+
+void Block::fail(int thread, Site site, const std::string& message) {
+  if (fault_.empty()) fault_ = fmt::format("{}: {}", where(thread, site), message);
+  stopping_ = true;
 }
 
 void Block::thread_ended() {
@@ -201,14 +209,18 @@ void Block::check_collective_partners() {
 }
 
 void Block::report_stuck() {
-  // The thread to name: one at a barrier, since a missing partner there is the usual fault.
+  // The thread to name: one that waits for bytes which nobody brings, or one at a barrier, since a missing
+  // partner there is the usual fault.
   int stuck = -1;
-  for (int i = 0; i < count_; ++i) {
+  bool lost_bytes = false;
+  for (int i = 0; i < count_ && !lost_bytes; ++i) {
     const Thread& thread = *threads_[static_cast<size_t>(i)];
     if (thread.state == State::exited) continue;
-    if (stuck < 0 || thread.state == State::at_barrier) stuck = i;
+    lost_bytes = thread.state == State::at_mbarrier && has_lost_bytes(i);
+    if (stuck < 0 || thread.state == State::at_barrier || lost_bytes) stuck = i;
   }
   const Thread& thread = *threads_[static_cast<size_t>(stuck)];
+  if (thread.state == State::at_mbarrier) return fail(stuck, thread.site, stuck_at_mbarrier(stuck));
   std::string others;
   for (int i = 0; i < count_ && others.empty(); ++i) {
     const Thread& other = *threads_[static_cast<size_t>(i)];
@@ -247,18 +259,26 @@ int Block::sync_threads(bool predicate, Site site) {
   return vote_result_;
 }
 
-// After it, everybody knows what each of them knew before.
-void Block::synchronize_clocks(const std::vector<int>& threads) {
-  std::array<uint32_t, kMaxWarps> known{};
+void Block::release_clock(Known& known) {
+  Clock& clock = self().clock;
+  ++clock.known[static_cast<size_t>(current_ / kWarpSize)];
+  for (size_t w = 0; w < known.size(); ++w) known[w] = std::max(known[w], clock.known[w]);
+}
+
+// After it, everybody knows what each of them knew before, and what `known` says.
+void Block::synchronize_clocks(const std::vector<int>& threads, Known known) {
+  // Copy warps follow the real ones; most kernels have none.
+  const size_t clocks = async_ == nullptr ? kMaxWarps : known.size();
   for (const int i : threads) {
     Clock& clock = threads_[static_cast<size_t>(i)]->clock;
     ++clock.known[static_cast<size_t>(i / kWarpSize)];
-    for (size_t w = 0; w < known.size(); ++w) known[w] = std::max(known[w], clock.known[w]);
+    for (size_t w = 0; w < clocks; ++w) known[w] = std::max(known[w], clock.known[w]);
   }
-  for (const int i : threads) threads_[static_cast<size_t>(i)]->clock.known = known;
+  for (const int i : threads)
+    std::copy_n(known.begin(), clocks, threads_[static_cast<size_t>(i)]->clock.known.begin());
 }
 
-void Block::sync_named(int id, int threads, Site site) {
+Block::NamedBarrier& Block::named_barrier(int id, int threads, Site site) {
   if (id < 1 || id >= kNamedBarriers || threads % kWarpSize != 0 || threads < kWarpSize || threads > count_) {
     fault(site,
           fmt::format("named barrier {} for {} threads: expected an id of 1 to 15 and whole warps of the "
@@ -266,20 +286,38 @@ void Block::sync_named(int id, int threads, Site site) {
                       id, threads, count_));
   }
   NamedBarrier& barrier = named_[static_cast<size_t>(id)];
-  if (barrier.waiting.empty()) barrier.expected = threads;
+  if (barrier.waiting.empty() && barrier.arrived == 0) barrier.expected = threads;
   if (barrier.expected != threads) {
     fault(site,
           fmt::format("named barrier {} for {} threads, others came for {}", id, threads, barrier.expected));
   }
-  barrier.waiting.push_back(current_);
-  if (static_cast<int>(barrier.waiting.size()) < threads) {
-    wait(State::at_named, site);
-    return;
-  }
-  synchronize_clocks(barrier.waiting);
+  return barrier;
+}
+
+void Block::end_named(NamedBarrier& barrier) {
+  synchronize_clocks(barrier.waiting, barrier.known);
+  barrier.arrived = 0;
+  barrier.known = {};
   for (const int i : std::exchange(barrier.waiting, {})) {
     if (i != current_) wake(i);
   }
+}
+
+void Block::sync_named(int id, int threads, Site site) {
+  NamedBarrier& barrier = named_barrier(id, threads, site);
+  barrier.waiting.push_back(current_);
+  if (static_cast<int>(barrier.waiting.size()) + barrier.arrived < threads) {
+    wait(State::at_named, site);
+    return;
+  }
+  end_named(barrier);
+}
+
+void Block::arrive_named(int id, int threads, Site site) {
+  NamedBarrier& barrier = named_barrier(id, threads, site);
+  release_clock(barrier.known);
+  ++barrier.arrived;
+  if (static_cast<int>(barrier.waiting.size()) + barrier.arrived == threads) end_named(barrier);
 }
 
 const Collective& Block::exchange(const char* what, uint32_t mask, const void* value, size_t bytes,

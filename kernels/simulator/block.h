@@ -2,6 +2,7 @@
 // warp collectives and shared memory as the GPU has them, and reports what a GPU would let pass in silence.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -18,6 +19,10 @@
 namespace medfusion::simulator {
 
 using Site = std::source_location;
+struct TensorMap;
+struct Wgmma;
+struct Async;  // what Hopper's asynchronous instructions keep
+struct MBarrier;
 
 struct Dim3 {
   unsigned x = 1, y = 1, z = 1;
@@ -66,6 +71,8 @@ class Block {
   int sync_threads(bool predicate, Site site);
   // `threads` threads that name the same barrier (bar.sync id, threads).
   void sync_named(int id, int threads, Site site);
+  // Counts among the threads of a named barrier without waiting for it (bar.arrive).
+  void arrive_named(int id, int threads, Site site);
   // Exchanges a value of up to 64 bytes with the lanes of `mask`, all of which must come here. The result is
   // valid until release().
   const Collective& exchange(const char* what, uint32_t mask, const void* value, size_t bytes, Site site);
@@ -83,11 +90,30 @@ class Block {
   void copy_async_commit();
   void copy_async_wait(int groups_left, Site site);
 
+  // An mbarrier at 8 aligned bytes of shared memory (mbarrier.cpp): phases end when `count` threads have
+  // arrived and copies have brought the bytes that they expected.
+  void mbarrier_init(void* at, int count, Site site);
+  void mbarrier_arrive(void* at, int64_t expected_bytes, Site site);
+  // Until the phase of that parity has ended; true at once where it is the one before the current phase.
+  void mbarrier_wait(void* at, unsigned parity, Site site);
+  // Starts the copy of the box at `place` (innermost first). Zeros where the tensor has nothing.
+  void bulk_copy(void* shared, void* mbarrier, const TensorMap& map, const std::array<int64_t, 3>& place,
+                 Site site);
+  // What the thread wrote to shared memory so far can be seen by bulk copies and wgmma.
+  void proxy_fence() { shadow_.proxy_fence(current_); }
+
+  // Asynchronous products of a warpgroup (wgmma.cpp).
+  void wgmma_fence();
+  void wgmma(const Wgmma& operation, Site site);
+  void wgmma_commit();
+  void wgmma_wait(int groups_left, Site site);
+  void set_max_registers(int count, bool increase, Site site);
+
   // Stops the launch with a fault of the calling thread.
   [[noreturn]] void fault(Site site, const std::string& message);
 
  private:
-  enum class State : uint8_t { ready, at_barrier, at_named, at_collective, exited };
+  enum class State : uint8_t { ready, at_barrier, at_named, at_collective, at_mbarrier, at_wgmma, exited };
   struct Copy {
     char* to;
     const char* from;
@@ -106,7 +132,8 @@ class Block {
     int group = 0;
   };
   struct NamedBarrier {
-    int expected = 0;
+    int expected = 0, arrived = 0;  // arrived: those that do not wait
+    Known known{};                  // of them
     std::vector<int> waiting;
   };
 
@@ -115,10 +142,29 @@ class Block {
   void wake(int thread);
   void thread_ended();
   void unwind();
-  void synchronize_clocks(const std::vector<int>& threads);
+  void synchronize_clocks(const std::vector<int>& threads, Known known = {});
+  // Tells whoever learns of the result what this thread has done so far.
+  void release_clock(Known& known);
+  NamedBarrier& named_barrier(int id, int threads, Site site);
+  void end_named(NamedBarrier& barrier);
   void report_stuck();
+  std::string stuck_at_mbarrier(int thread) const;
+  bool has_lost_bytes(int thread) const;
   void check_collective_partners();
   std::string where(int thread, Site site) const;
+  // A fault of a thread that is not the running one.
+  void fail(int thread, Site site, const std::string& message);
+
+  Async& async();
+  MBarrier& mbarrier_at(void* at, Site site);
+  void end_phase_if_complete(int64_t offset, MBarrier& barrier);
+  // Where nobody can run: brings bytes that somebody waits for, until somebody can.
+  bool settle_copies();
+  void bring_bytes(int64_t offset, MBarrier& barrier);
+  void compute_wgmma(int group);
+  void deliver_wgmma(int64_t end, Site site);
+  void check_async_end();
+  void forget_async();
   Thread& self() { return *threads_[static_cast<size_t>(current_)]; }
   uint64_t random();
 
@@ -137,6 +183,7 @@ class Block {
   std::vector<NamedBarrier> named_;
   std::vector<std::vector<std::unique_ptr<Collective>>> collectives_;  // open ones, by warp
   std::vector<std::unique_ptr<Collective>> spare_;
+  std::unique_ptr<Async> async_;  // null until a block uses it
   uint64_t random_ = 0;
   bool stopping_ = false;
   std::string fault_;

@@ -15,6 +15,7 @@
 #define __host__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __grid_constant__
 
 #define threadIdx (::medfusion::simulator::Block::current().thread_index())
 #define blockIdx (::medfusion::simulator::Block::current().index())

@@ -54,6 +54,13 @@ class Global {
     return {reinterpret_cast<U*>(pointer_), allocation_};
   }
 
+  // Whether element i lies in the allocation, and that is still there.
+  bool reachable(int64_t i) const {
+    const int64_t offset = reinterpret_cast<const char*>(pointer_ + i) - allocation_->begin;
+    return offset >= 0 && offset + static_cast<int64_t>(sizeof(T)) <= allocation_->bytes &&
+           !allocation_->freed;
+  }
+
   // `count` elements from i on, as one access of that many bytes, aligned to it.
   T* check(At i, int64_t count) const {
     Block& block = Block::current();

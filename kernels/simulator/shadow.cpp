@@ -7,6 +7,7 @@ namespace medfusion::simulator {
 void Shadow::start(int64_t bytes, uint32_t first_epoch) {
   if (static_cast<int64_t>(bytes_.size()) < bytes) bytes_.resize(static_cast<size_t>(bytes));
   first_epoch_ = first_epoch;
+  fences_.fill(0);
 }
 
 // Whether the access, of this block, happened before what `thread` does now.
@@ -25,6 +26,12 @@ std::string Shadow::read(int64_t offset, int64_t bytes, int thread, const Clock&
     }
     if (!in_block(byte.write)) return "read of shared memory never written";
     if (!before(byte.write, thread, clock)) {
+      if (is_copy(byte.write)) {
+        return fmt::format(
+            "race: read of shared memory that the bulk copy of line {} writes, without a wait on its "
+            "mbarrier",
+            byte.write.line);
+      }
       return fmt::format(
           "race: read of shared memory that thread {} writes at line {}, without a barrier between",
           byte.write.thread, byte.write.line);
@@ -43,6 +50,10 @@ std::string Shadow::write(int64_t offset, int64_t bytes, int thread, const Clock
                    static_cast<int16_t>(thread), site.line()};
   for (int64_t i = offset; i < offset + bytes; ++i) {
     Byte& byte = bytes_[static_cast<size_t>(i)];
+    if (byte.readers != 0) {
+      return fmt::format("write to shared memory that a wgmma of thread {} (line {}) still reads",
+                         byte.read.thread, byte.read.line);
+    }
     if (in_block(byte.write)) {
       if (byte.in_flight) {
         return fmt::format(
@@ -64,6 +75,7 @@ std::string Shadow::write(int64_t offset, int64_t bytes, int thread, const Clock
     }
     byte.write = now;
     byte.in_flight = false;
+    byte.fences = proxy_fences(thread);
   }
   return {};
 }
@@ -80,6 +92,42 @@ void Shadow::end_copy(int64_t offset, int64_t bytes, int thread, const Clock& cl
                       std::source_location site) {
   for (int64_t i = offset; i < offset + bytes; ++i) bytes_[static_cast<size_t>(i)].in_flight = false;
   write(offset, bytes, thread, clock, site);
+}
+
+void Shadow::arrive(int64_t offset, int64_t bytes, int warp, uint32_t epoch, uint32_t clock,
+                    std::source_location site) {
+  const Access now{epoch, clock, static_cast<int16_t>(warp * kWarpSize), site.line()};
+  for (int64_t i = offset; i < offset + bytes; ++i) {
+    bytes_[static_cast<size_t>(i)].write = now;
+    bytes_[static_cast<size_t>(i)].in_flight = false;
+  }
+}
+
+std::string Shadow::begin_read(int64_t offset, int64_t bytes, int thread, const Clock& clock,
+                               std::source_location site) {
+  std::string fault = read(offset, bytes, thread, clock, site);
+  if (!fault.empty()) return fault;
+  for (int64_t i = offset; i < offset + bytes; ++i) {
+    Byte& byte = bytes_[static_cast<size_t>(i)];
+    if (!is_copy(byte.write) && proxy_fences(byte.write.thread) <= byte.fences) {
+      return fmt::format(
+          "asynchronous read of shared memory that thread {} writes at line {}, without a fence.proxy.async "
+          "of it between",
+          byte.write.thread, byte.write.line);
+    }
+    ++byte.readers;
+  }
+  return {};
+}
+
+void Shadow::end_read(int64_t offset, int64_t bytes, int thread, const Clock& clock,
+                      std::source_location site) {
+  for (int64_t i = offset; i < offset + bytes; ++i) --bytes_[static_cast<size_t>(i)].readers;
+  read(offset, bytes, thread, clock, site);
+}
+
+void Shadow::forget_reads() {
+  for (Byte& byte : bytes_) byte.readers = 0;
 }
 
 }  // namespace medfusion::simulator

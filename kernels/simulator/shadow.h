@@ -11,13 +11,17 @@ namespace medfusion::simulator {
 
 constexpr int kWarpSize = 32;
 constexpr int kMaxWarps = 32;
+// Bulk copies are nobody's accesses: those that report to one mbarrier count as a warp of their own, of these
+// many behind the real ones.
+constexpr int kCopyWarps = 16;
+using Known = std::array<uint32_t, kMaxWarps + kCopyWarps>;
 
 // The place of a thread in the order that barriers make. Two accesses are ordered when a block-wide barrier
 // lies between them (epoch), or when a chain of warp collectives, named barriers and mbarriers leads from one
 // to the other: known[w] counts the synchronizations of warp w that the thread has learned of.
 struct Clock {
   uint32_t epoch = 0;
-  std::array<uint32_t, kMaxWarps> known{};
+  Known known{};
 };
 
 class Shadow {
@@ -33,6 +37,19 @@ class Shadow {
   std::string begin_copy(int64_t offset, int64_t bytes, int thread, const Clock& clock,
                          std::source_location site);
   void end_copy(int64_t offset, int64_t bytes, int thread, const Clock& clock, std::source_location site);
+  // Bytes of a bulk copy are there: `clock` is that of its warp, a copy warp.
+  void arrive(int64_t offset, int64_t bytes, int warp, uint32_t epoch, uint32_t clock,
+              std::source_location site);
+  // An asynchronous read (of a wgmma), by a warp: until its end nobody may write. Goes through the async
+  // proxy, so that what threads wrote must have been fenced by them.
+  std::string begin_read(int64_t offset, int64_t bytes, int thread, const Clock& clock,
+                         std::source_location site);
+  void end_read(int64_t offset, int64_t bytes, int thread, const Clock& clock, std::source_location site);
+  // fence.proxy.async of a thread, and how many it has made.
+  void proxy_fence(int thread) { ++fences_[static_cast<size_t>(thread)]; }
+  uint16_t proxy_fences(int thread) const { return fences_[static_cast<size_t>(thread)]; }
+  // After a block that ended in the middle of reads.
+  void forget_reads();
 
  private:
   struct Access {
@@ -46,11 +63,15 @@ class Shadow {
     Access read;   // the latest
     Access other;  // the latest of another thread than `read`
     bool in_flight = false;
+    uint8_t readers = 0;  // asynchronous ones
+    uint16_t fences = 0;  // of the writing thread before the write
   };
+  static bool is_copy(const Access& access) { return access.thread >= kMaxWarps * kWarpSize; }
   bool before(const Access& access, int thread, const Clock& clock) const;
   bool in_block(const Access& access) const { return access.epoch >= first_epoch_; }
 
   std::vector<Byte> bytes_;
+  std::array<uint16_t, kMaxWarps * kWarpSize> fences_{};
   uint32_t first_epoch_ = 1;
 };
 

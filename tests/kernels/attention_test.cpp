@@ -1,5 +1,7 @@
 #include "kernels/attention/attention.h"
 
+#include <cmath>
+
 #include "core/random.h"
 #include "core/sim_memory.h"
 #include "kernels/registry.h"
@@ -21,12 +23,13 @@ Tensor random_tensor(const core::Shape& shape, DType dtype, uint64_t stream) {
   return host.to(kSim);
 }
 
-// Everything that forward and backward of one variant write, in the order of threads and blocks of `seed`.
+// Everything that forward and backward of one variant write, in the order of threads and blocks of `seed`. A
+// variant without a backward is followed by another's.
 std::vector<std::vector<double>> results_of(const std::string& variant, DType dtype, uint64_t seed) {
   const uint64_t before = core::sim_seed();
   core::set_sim_seed(seed);
-  const int64_t heads = 2;
-  const core::Shape q_shape{1, 14, 32}, k_shape{1, 150, 32};
+  const int64_t heads = 2, channels = variant == "wgmma" ? 128 : 32;
+  const core::Shape q_shape{1, 14, channels}, k_shape{1, 150, channels};
   const Tensor q = random_tensor(q_shape, dtype, 1), k = random_tensor(k_shape, dtype, 2),
                v = random_tensor(k_shape, dtype, 3), grad_y = random_tensor(q_shape, dtype, 4);
   const Tensor y = Tensor::empty(q_shape, dtype, kSim), grad_q = Tensor::empty(q_shape, dtype, kSim),
@@ -56,7 +59,7 @@ std::vector<std::vector<double>> results_of(const std::string& variant, DType dt
                                .grad_q = grad_q.view(),
                                .grad_k = grad_k.view(),
                                .grad_v = grad_v.view()},
-                              kSim.type, variant);
+                              kSim.type, variant == "wgmma" ? "" : variant);
   std::vector<std::vector<double>> results;
   for (const Tensor& tensor : {y, l, grad_q, grad_k, grad_v}) {
     const Tensor host = tensor.to(core::Device{});
@@ -72,6 +75,77 @@ TEST(Attention, TheSameBitsInEveryOrderOfThreadsAndBlocks) {
     const DType dtype = variant == "simt" ? DType::f32 : DType::bf16;
     EXPECT_EQ(results_of(variant, dtype, 1), results_of(variant, dtype, 2)) << variant;
   }
+}
+
+struct Forward {
+  Tensor y, log_sum_exp;
+};
+Forward forward(const std::string& variant, const Tensor& q, const Tensor& k, const Tensor& v,
+                const Tensor& key_mask) {
+  const Forward result{Tensor::empty(q.shape(), DType::bf16, kSim),
+                       Tensor::empty({q.size(0), 1, q.size(1)}, DType::f32, kSim)};
+  dispatch<AttentionForward>({.heads = 1,
+                              .scale = 0.125,
+                              .q = q.view(),
+                              .k = k.view(),
+                              .v = v.view(),
+                              .key_mask = key_mask.view(),
+                              .pair_mask = {},
+                              .y = result.y.view(),
+                              .log_sum_exp = result.log_sum_exp.view(),
+                              .probabilities = {}},
+                             kSim.type, variant);
+  return {result.y.to(core::Device{}), result.log_sum_exp.to(core::Device{})};
+}
+
+// Whole tiles of keys without one to be seen, first, between and last, and a sample without any.
+TEST(Attention, WgmmaAgreesWithMmaWhereWholeTilesOfKeysAreMasked) {
+  const int64_t samples = 5, keys = 400;
+  const Tensor q = random_tensor({samples, 6, 64}, DType::bf16, 1),
+               k = random_tensor({samples, keys, 64}, DType::bf16, 2),
+               v = random_tensor({samples, keys, 64}, DType::bf16, 3);
+  const Tensor mask = Tensor::empty({samples, keys}, DType::boolean);
+  for (int64_t j = 0; j < keys; ++j) {
+    const int64_t tile = j / 128;
+    const bool seen[] = {tile != 0, tile == 1, tile == 3, tile == 0 || j == 399, false};
+    for (int64_t b = 0; b < samples; ++b) mask.data<bool>()[b * keys + j] = seen[b];
+  }
+  const Tensor key_mask = mask.to(kSim);
+  const Forward mma = forward("mma", q, k, v, key_mask), wgmma = forward("wgmma", q, k, v, key_mask);
+  for (int64_t i = 0; i < mma.y.numel(); ++i) ASSERT_NEAR(wgmma.y.at(i), mma.y.at(i), 0.02) << i;
+  for (int64_t i = 0; i < mma.log_sum_exp.numel(); ++i) {
+    const double expected = mma.log_sum_exp.at(i), actual = wgmma.log_sum_exp.at(i);
+    ASSERT_TRUE(expected == actual || std::abs(expected - actual) < 1e-4)
+        << i << " " << expected << " " << actual;
+  }
+}
+
+// On sim the variant for long sequences is there for who names it.
+TEST(Attention, WgmmaRunsOnSimWhereItIsNamed) {
+  const Tensor q = random_tensor({1, 512, 64}, DType::bf16, 1),
+               mask = Tensor::empty({1, 512}, DType::boolean, kSim);
+  const AttentionForward arguments{.heads = 1,
+                                   .scale = 0.125,
+                                   .q = q.view(),
+                                   .k = q.view(),
+                                   .v = q.view(),
+                                   .key_mask = {},
+                                   .pair_mask = {},
+                                   .y = q.view(),
+                                   .log_sum_exp = {},
+                                   .probabilities = {}};
+  AttentionForward with_pairs = arguments, narrow = arguments;
+  with_pairs.pair_mask = mask.view();
+  narrow.heads = 2;
+  for (const auto& variant : variants<AttentionForward>()) {
+    if (variant.device != kSim.type || variant.name != "wgmma") continue;
+    EXPECT_TRUE(variant.supports(arguments));
+    EXPECT_FALSE(variant.suits(arguments));
+    EXPECT_FALSE(variant.supports(with_pairs));
+    EXPECT_FALSE(variant.supports(narrow));
+    return;
+  }
+  FAIL() << "no wgmma on sim";
 }
 
 }  // namespace

@@ -7,6 +7,8 @@
 #include <functional>
 #include <limits>
 
+#include "kernels/registry.h"
+
 namespace medfusion::kernels {
 namespace {
 
@@ -65,6 +67,36 @@ TEST(Check, ADifferentValueFailsParity) {
   EXPECT_THAT(check_parity(triple(off, kNone), "faulty"), ElementsAre(HasSubstr("y[7]: expected")));
   EXPECT_THAT(check_parity(triple(kNone, off), "faulty"),
               ElementsAre(HasSubstr("gradient of x[7]: expected")));
+}
+
+struct HalfForward {
+  static constexpr const char* kOperation = "half";
+  static constexpr const char* kDirection = "forward";
+};
+struct HalfBackward {
+  static constexpr const char* kOperation = "half";
+  static constexpr const char* kDirection = "backward";
+};
+template <class Args>
+Variant<Args> cpu_variant(const char* name) {
+  return {name, core::DeviceType::cpu, 1, [](const Args&) { return true; }, [](const Args&) {}};
+}
+const Register<HalfForward> one_way(cpu_variant<HalfForward>("one way"));
+const Register<HalfForward> there(cpu_variant<HalfForward>("both ways"));
+const Register<HalfBackward> and_back(cpu_variant<HalfBackward>("both ways"));
+
+TEST(Check, AVariantWithoutABackwardIsFollowedByTheOneThatDispatchTakes) {
+  std::vector<std::string> called;
+  OpCase c = triple(kNone, kNone);
+  c.operation = "half";
+  const auto backward = c.backward;
+  c.backward = [&](CaseTensors& t, const std::string& variant) {
+    called.push_back(variant);
+    backward(t, variant);
+  };
+  EXPECT_THAT(check_parity(c, "one way"), IsEmpty());
+  EXPECT_THAT(check_parity(c, "both ways"), IsEmpty());
+  EXPECT_THAT(called, ElementsAre("reference", "", "reference", "both ways"));
 }
 
 TEST(Check, AnElementLeftUnwrittenFailsParity) {

@@ -324,9 +324,22 @@ ptxas info    : Compiling entry function 'absent' for 'sm_80'
 ptxas info    : Function properties for absent
     0 bytes stack frame, 8 bytes spill stores, 8 bytes spill loads
 )");
+  EXPECT_FALSE(kernels[1].wgmma_serialized);
   EXPECT_EQ(kernels[1].spill_stores, 40);
   EXPECT_EQ(kernels[1].spill_loads, 44);
   EXPECT_FALSE(kernels[0].spill_stores.has_value());
+}
+
+TEST(MachineCode, TheReportTellsOfSerializedWgmmas) {
+  std::vector<KernelCode> kernels = read_kernels(cubin("sm_90a", 90 << 8));
+  const std::string line =
+      "ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized due "
+      "to "
+      "insufficient register resources for the function ";
+  add_ptxas_report(kernels, line + "'other'\n");
+  EXPECT_FALSE(kernels[0].wgmma_serialized);
+  add_ptxas_report(kernels, line + "'step'\n");
+  EXPECT_TRUE(kernels[0].wgmma_serialized);
 }
 
 TEST(MachineCode, AListingOfSassReplacesTheMixOfPtx) {
@@ -393,6 +406,14 @@ TEST(StaticCheck, TensorCoreVariantsMustNotSpill) {
   EXPECT_THAT(static_violations({local}, {}), ElementsAre(HasSubstr("3 instructions on local memory")));
   spills.variant = local.variant = "simt";
   EXPECT_THAT(static_violations({spills, local}, {}), IsEmpty());
+}
+
+TEST(StaticCheck, WgmmasMustNotBeSerialized) {
+  KernelCode kernel = with_hmma(code("wgmma", "forward", "sm_90a"));
+  EXPECT_THAT(static_violations({kernel}, {}), IsEmpty());
+  kernel.wgmma_serialized = true;
+  EXPECT_THAT(static_violations({kernel}, {}),
+              ElementsAre("op/wgmma forward (sm_90a): ptxas serializes its wgmmas"));
 }
 
 TEST(StaticCheck, VariantsOfOtherNamesCountAsTensorCoreVariants) {

@@ -42,6 +42,8 @@ struct KernelCode {
   int64_t stack_bytes = 0;   // per thread
   int max_threads = 0;       // per block, from __launch_bounds__; 0: not said
   std::optional<int64_t> spill_stores, spill_loads;  // bytes, where the report of ptxas is at hand
+  // ptxas says of its wgmmas that each waits for the one before: then nothing runs beside them.
+  bool wgmma_serialized = false;
   std::optional<InstructionMix> mix;
 };
 
@@ -54,7 +56,7 @@ std::vector<KernelCode> read_kernels(std::string_view file);
 // {"layer_norm", {"simt"}}.
 void name_kernel(KernelCode& code, const std::map<std::string, std::vector<std::string>>& operations);
 
-// Adds the bytes of spills from what `ptxas -v` printed.
+// Adds the bytes of spills, and whether wgmmas are serialized, from what `ptxas -v` printed.
 void add_ptxas_report(std::vector<KernelCode>& kernels, std::string_view report);
 
 // Replaces the mix by that of the machine code, from what `cuobjdump -sass` or `nvdisasm` printed.

@@ -271,6 +271,11 @@ void add_ptxas_report(std::vector<KernelCode>& kernels, std::string_view report)
   bool of_entry = false;
   for_each_line(report, [&](std::string_view line) {
     constexpr std::string_view kProperties = "Function properties for ";
+    // "(C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized due to ... 'NAME'"
+    if (line.find("wgmma.mma_async instructions are serialized") != std::string_view::npos) {
+      for (KernelCode& code : kernels) code.wgmma_serialized |= code.mangled == between_quotes(line);
+      return;
+    }
     if (line.find("Compiling entry function") != std::string_view::npos) {
       entry.second = between_quotes(line);
       entry.first = between_quotes(line.substr(line.rfind('\'', line.size() - 2)));

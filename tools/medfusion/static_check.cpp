@@ -143,7 +143,11 @@ std::vector<std::string> static_violations(const std::vector<KernelCode>& kernel
   for (const KernelCode& code : kernels) variants[{code.operation, code.variant}].push_back(&code);
   for (const auto& [name, members] : variants) {
     if (!uses_tensor_cores(name.second)) continue;
-    for (const KernelCode* code : members) check_spills(*code, violations);
+    for (const KernelCode* code : members) {
+      check_spills(*code, violations);
+      if (code->wgmma_serialized)
+        violations.push_back(fmt::format("{}: ptxas serializes its wgmmas", describe(*code)));
+    }
     check_tensor_cores(members, violations);
   }
   for (const KernelCode* code : aligned_paths(kernels)) {

@@ -1,0 +1,289 @@
+// bf16 on Hopper, for long sequences. A block takes 128 queries of a head: one warp brings tiles of 128 keys
+// and values by bulk copies, and two warpgroups take 64 queries each. Two overlaps keep the tensor cores busy
+// while exponentials are computed: a warpgroup's softmax of a tile runs beside its product of the tile before
+// with the values, and the warpgroups take turns in starting products, so that one computes while the other's
+// run. (Shah et al., "FlashAttention-3", 2024). Backward is left to the other variants.
+#include "kernels/attention/attention_softmax.cuh"
+#include "kernels/cuda/warpgroup_tile.cuh"
+#include "kernels/registry.h"
+#ifdef __CUDACC__
+#include "core/runtime_cuda.h"
+#endif
+
+namespace medfusion::kernels {
+namespace {
+
+constexpr int kConsumers = 2;  // warpgroups behind the producer's
+constexpr int kBlock = (1 + kConsumers) * kWarpgroup;
+constexpr int kGroupRows = 64, kTileRows = kConsumers * kGroupRows, kTileKeys = 128;
+// Of 65536 / 384, in eights, 168 per thread: what the producer does not need goes to the consumers.
+constexpr int kProducerRegisters = 24, kConsumerRegisters = 240;
+// Named barriers, one per consumer each.
+constexpr int kTurn = 1, kResult = 3;
+
+template <int kWidth_>
+struct Hopper {
+  static constexpr int kWidth = kWidth_, kWarpRows = 16;
+  static constexpr int kStages = kWidth <= 64 ? 4 : 2;
+  using Rows = SwizzledTile<kTileRows, kWidth>;
+  using Keys = SwizzledTile<kTileKeys, kWidth>;
+  using Scores = Accumulators<kWarpRows, kTileKeys>;
+  using Left = LeftTile<kWarpRows, kTileKeys>;
+  using Result = Accumulators<kWarpRows, kWidth>;
+  static constexpr int kBarriers = 1 + 4 * kStages;
+  static constexpr int64_t kBytes = Rows::kBytes + 2 * kStages * Keys::kBytes + 8 * kBarriers;
+};
+
+// Place in a ring of stages, and how often it has gone round.
+template <int kStages>
+struct Ring {
+  int stage = 0, parity = 0;
+  __device__ __forceinline__ void next() {
+    if (++stage < kStages) return;
+    stage = 0;
+    parity ^= 1;
+  }
+};
+
+// The shared memory of a block. A barrier of `full` ends a phase when a tile has come, one of `empty` when
+// all warps that read it are done with it.
+template <class T>
+struct Shelves {
+  typename T::Rows q;
+  typename T::Keys k, v;
+  Shared<uint64_t> q_full, k_full, k_empty, v_full, v_empty;
+
+  static __device__ __forceinline__ Shelves take(SharedMemory& memory) {
+    Shelves s;
+    s.q = T::Rows::take(memory);
+    s.k = T::Keys::take(memory, T::kStages);
+    s.v = T::Keys::take(memory, T::kStages);
+    s.q_full = memory.take<uint64_t>(1, 8);
+    for (auto* barriers : {&s.k_full, &s.k_empty, &s.v_full, &s.v_empty})
+      *barriers = memory.take<uint64_t>(T::kStages, 8);
+    return s;
+  }
+  // By one thread; a __syncthreads shows them to the others.
+  __device__ __forceinline__ void init() const {
+    mbarrier_init(q_full, 0, 1);
+#pragma unroll
+    for (int i = 0; i < T::kStages; ++i) {
+      mbarrier_init(k_full, i, 1);
+      mbarrier_init(v_full, i, 1);
+      mbarrier_init(k_empty, i, kConsumers * kWarpgroup / kWarp);
+      mbarrier_init(v_empty, i, kConsumers * kWarpgroup / kWarp);
+    }
+    fence_proxy_async();
+  }
+};
+
+// One thread brings all tiles, as fast as their places become empty.
+template <class T>
+__device__ __forceinline__ void produce(const Shelves<T>& s, const TensorMap& q, const TensorMap& k,
+                                        const TensorMap& v, const Place& at, int64_t tiles) {
+  const int column = static_cast<int>(at.h) * T::kWidth, b = static_cast<int>(at.b);
+  constexpr int kBytes = static_cast<int>(T::Keys::kBytes);
+  mbarrier_arrive_expect(s.q_full, 0, static_cast<int>(T::Rows::kBytes));
+  copy_tile_async(s.q, s.q_full, 0, q, column, static_cast<int>(at.first), b);
+  Ring<T::kStages> ring;
+#pragma unroll 1
+  for (int64_t n = 0; n < tiles; ++n, ring.next()) {
+    const int stage = ring.stage, key = static_cast<int>(n) * kTileKeys;
+    mbarrier_wait(s.k_empty, stage, ring.parity ^ 1);  // the first time round nothing is to be waited for
+    mbarrier_arrive_expect(s.k_full, stage, kBytes);
+    copy_tile_async(s.k[stage], s.k_full, stage, k, column, key, b);
+    mbarrier_wait(s.v_empty, stage, ring.parity ^ 1);
+    mbarrier_arrive_expect(s.v_full, stage, kBytes);
+    copy_tile_async(s.v[stage], s.v_full, stage, v, column, key, b);
+  }
+}
+
+// Which of the 128 keys from `key` on are there and not masked, in the same registers of all lanes.
+struct SeenKeys {
+  unsigned bits[kTileKeys / kWarp];
+  bool all = true;
+
+  __device__ __forceinline__ SeenKeys(const Masks& masks, int64_t b, int64_t key, int64_t keys) {
+    all = masks.keys == nullptr && key + kTileKeys <= keys;
+    if (all) return;
+#pragma unroll
+    for (int n = 0; n < kTileKeys / kWarp; ++n) {
+      const int64_t j = key + n * kWarp + lane_index();
+      bits[n] = __ballot_sync(kFullWarp, j < keys && (masks.keys == nullptr || masks.key(b, j)));
+    }
+  }
+  // -inf in the scores of the other keys.
+  template <class Scores>
+  __device__ __forceinline__ void hide_others(Scores& s) const {
+    if (all) return;
+#pragma unroll
+    for (int j = 0; j < Scores::kJ; ++j) {
+      const unsigned seen = bits[j / 4] >> (j % 4 * 8 + Scores::column_of(0));
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        if ((seen >> (e % 2) & 1U) == 0) s.v[0][j][e] = -INFINITY;
+      }
+    }
+  }
+};
+
+// Frees a stage for the producer: its wgmmas are done for this warp.
+__device__ __forceinline__ void release(Shared<uint64_t> barriers, int stage) {
+  if (lane_index() == 0) mbarrier_arrive(barriers, stage);
+}
+
+// The warpgroups start products in turn: 0, 1, 0, 1, ..., once per tile.
+__device__ __forceinline__ void take_turn(int consumer) {
+  sync_named(kTurn + consumer, kConsumers * kWarpgroup);
+}
+__device__ __forceinline__ void pass_turn(int consumer) {
+  arrive_named(kTurn + 1 - consumer, kConsumers * kWarpgroup);
+}
+
+// 64 rows of the result, rows 16 w to 16 w + 15 in warp w.
+template <class T>
+__device__ __forceinline__ void consume(const Shelves<T>& s, const Forward<BFloat16>& a, const Place& at,
+                                        const Sizes& size, int64_t tiles, int consumer,
+                                        OnlineSoftmax<T>& softmax, typename T::Result& result) {
+  const int row = consumer * kGroupRows;
+  typename T::Scores scores;
+  typename T::Left p;
+  Ring<T::kStages> ring;  // of the keys; the values are one tile behind
+  if (consumer == 1) pass_turn(consumer);
+  mbarrier_wait(s.q_full, 0, 0);
+  {
+    const SeenKeys seen(a.masks, at.b, 0, size.keys);
+    mbarrier_wait(s.k_full, 0, 0);
+    take_turn(consumer);
+    start_multiply_transposed(scores, s.q, row, s.k[0]);
+    if (consumer == 0 || tiles > 1) pass_turn(consumer);  // the last turn ends the game
+    wait_products<0>(scores);
+    release(s.k_empty, 0);
+    seen.hide_others(scores);
+    softmax.add(scores, size.scale);
+    round_to(p, scores);
+  }
+#pragma unroll 1
+  for (int64_t n = 1; n < tiles; ++n) {
+    const Ring<T::kStages> values = ring;
+    ring.next();
+    const SeenKeys seen(a.masks, at.b, n * kTileKeys, size.keys);
+    mbarrier_wait(s.k_full, ring.stage, ring.parity);
+    take_turn(consumer);
+    start_multiply_transposed(scores, s.q, row, s.k[ring.stage]);
+    mbarrier_wait(s.v_full, values.stage, values.parity);
+    start_multiply(result, p, s.v[values.stage]);
+    if (consumer == 0 || n + 1 < tiles) pass_turn(consumer);
+    wait_products<1>(scores);
+    release(s.k_empty, ring.stage);
+    seen.hide_others(scores);
+    const auto shrink = softmax.add(scores, size.scale);
+    no_wait_before(softmax.sum.v[0][0] + softmax.sum.v[0][1]);
+    wait_products<0>(result, p, scores);
+    release(s.v_empty, values.stage);
+    map_rows(result, shrink, times);
+    round_to(p, scores);
+  }
+  mbarrier_wait(s.v_full, ring.stage, ring.parity);
+  start_multiply(result, p, s.v[ring.stage]);
+  wait_products<0>(result, p);
+}
+
+// Rows [first, first + 16) of the warp, through the place that its queries had.
+template <class T>
+__device__ __forceinline__ void write_rows(const Tokens<BFloat16>& y, const Place& at, int64_t first,
+                                           int64_t count, const typename T::Rows& tile, int row,
+                                           const typename T::Result& result) {
+  constexpr int kPiece = T::Rows::kPiece, kPieces = T::kWidth / kPiece;
+  store(tile, row, result);
+  __syncwarp();
+  const auto to = y.head(at.b, at.h, T::kWidth) + first * y.token;
+#pragma unroll
+  for (int step = 0; step < T::kWarpRows * kPieces / kWarp; ++step) {
+    const int n = step * kWarp + lane_index(), i = n / kPieces, column = n % kPieces * kPiece;
+    const auto piece = load<kPiece>(tile.data, T::Rows::offset(row + i, column));
+    if (first + i < count) store_16(to, i * y.token + column, piece);
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(kBlock, 1)
+    attention_wgmma_forward(const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap k,
+                            const __grid_constant__ TensorMap v, Forward<BFloat16> a, Sizes size) {
+  SharedMemory memory;
+  const auto s = Shelves<T>::take(memory);
+  if (threadIdx.x == 0) s.init();
+  __syncthreads();
+  const Place at(size, size.queries, kTileRows);
+  const int64_t tiles = ceil_div(size.keys, kTileKeys);
+  const int group = warpgroup_index();
+  if (group == 0) {
+    fewer_registers<kProducerRegisters>();
+    if (threadIdx.x == 0) produce<T>(s, q, k, v, at, tiles);
+    return;
+  }
+  more_registers<kConsumerRegisters>();
+  const int consumer = group - 1;
+  OnlineSoftmax<T> softmax;
+  typename T::Result result;
+  fill(result, 0.0F);
+  consume<T>(s, a, at, size, tiles, consumer, softmax, result);
+
+  const int row = consumer * kGroupRows + warp_index() % (kWarpgroup / kWarp) * T::kWarpRows;
+  finish_rows(softmax, result, a, at.head, at.first + row, size);
+  sync_named(kResult + consumer, kWarpgroup);  // the warpgroup's queries have been read
+  write_rows<T>(a.y, at, at.first + row, size.queries, s.q, row, result);
+}
+
+TensorBoxes boxes_of(const core::View& x, int64_t rows) {
+  const auto stride = [&](int i) {  // of a single element any will do
+    return x.size(i) == 1 ? (x.size(2) + 7) / 8 * 8 : x.stride(i);
+  };
+  return {x.as<BFloat16>(), {x.size(2), x.size(1), x.size(0)}, {1, stride(1), stride(0)}, rows};
+}
+
+bool has_wgmma([[maybe_unused]] const core::Device& device) {
+#ifdef __CUDACC__
+  return core::cuda_device_info(device.index).compute_capability == 90;
+#else
+  return true;
+#endif
+}
+
+bool supports_forward(const AttentionForward& a) {
+  const int64_t width = a.q.size(2) / a.heads;
+  return (width == 64 || width == 128) && a.scale > 0.0 && !a.pair_mask.defined() &&
+         !a.probabilities.defined() && dense_channels(core::DType::bf16, {&a.q, &a.k, &a.v, &a.y}) &&
+         has_boxes(boxes_of(a.q, kTileRows)) && has_boxes(boxes_of(a.k, kTileKeys)) &&
+         has_boxes(boxes_of(a.v, kTileKeys)) && tokens_of<BFloat16>(a.y, a.heads).wide &&
+         has_wgmma(a.q.device);
+}
+
+// Long sequences; shorter ones leave most of a block without work. The simulator takes it only where it is
+// named.
+bool suits_forward(const AttentionForward& a) {
+  constexpr int64_t kLong = 512;
+  return kDevice != core::DeviceType::sim && a.q.size(1) >= kLong && a.k.size(1) >= kLong;
+}
+
+void run_forward(const AttentionForward& a) {
+  const Sizes size = sizes_of(a);
+  const auto run = [&]<class T>(T) {
+    launch({"attention_wgmma_forward", a.q.device, size.grid(a.q.size(0), size.queries, kTileRows),
+            dim3(kBlock), T::kBytes},
+           attention_wgmma_forward<T>, tensor_map(boxes_of(a.q, kTileRows)),
+           tensor_map(boxes_of(a.k, kTileKeys)), tensor_map(boxes_of(a.v, kTileKeys)),
+           forward_of<BFloat16>(a), size);
+  };
+  if (size.width == 64) {
+    run(Hopper<64>{});
+  } else {
+    run(Hopper<128>{});
+  }
+}
+
+const Register<AttentionForward> forward({"wgmma", kDevice, 22, supports_forward, run_forward,
+                                          suits_forward});
+
+}  // namespace
+}  // namespace medfusion::kernels
