@@ -57,10 +57,11 @@ Guarded make_guarded(const Slot& slot, DType dtype, core::Device device) {
   Shape outer = slot.shape;
   const int last = slot.shape.rank() - 1;
   int64_t first_channel = 0;
-  if (slot.layout == Layout::channel_slice) {
+  const bool slice = slot.layout == Layout::channel_slice || slot.layout == Layout::piece_slice;
+  if (slice) {
     MEDFUSION_CHECK(last >= 0, "case: a channel slice needs a dimension");
-    first_channel = 3;
-    outer[last] += 8;
+    first_channel = slot.layout == Layout::piece_slice ? 16 : 3;
+    outer[last] += slot.layout == Layout::piece_slice ? 40 : 8;
   }
   const int64_t shift = slot.layout == Layout::misaligned ? 1 : 0;
   Guarded result;
@@ -69,9 +70,7 @@ Guarded make_guarded(const Slot& slot, DType dtype, core::Device device) {
   const auto inside = [&](const Tensor& whole) {
     auto* first = static_cast<uint8_t*>(whole.view().data) + (kGuard + shift) * element;
     const Tensor tensor = Tensor::borrow(first, outer, dtype, whole.device());
-    return slot.layout == Layout::channel_slice
-               ? tensor.slice(last, first_channel, first_channel + slot.shape[last])
-               : tensor;
+    return slice ? tensor.slice(last, first_channel, first_channel + slot.shape[last]) : tensor;
   };
   result.tensor = inside(result.whole);
   result.device_whole =
@@ -354,12 +353,14 @@ std::vector<std::string> check_parity(const OpCase& op_case, const std::string& 
   if (supported != nullptr) *supported = true;
   const std::string who = label(op_case, variant);
   const auto tolerance = [&](const Slot& slot) {
-    return parity_tolerance(run_dtype(slot, options.precision)) * op_case.tolerance;
+    const DType dtype = slot.of_stored ? options.precision : run_dtype(slot, options.precision);
+    return parity_tolerance(dtype) * op_case.tolerance;
   };
   try {
     Run actual(op_case, options.precision, options.seed, options.device);
     actual.forward(variant);
-    Run expected(op_case, DType::f64, options.seed, {}, options.precision);
+    const bool narrow = op_case.reference_in_bf16 && options.precision == DType::bf16;
+    Run expected(op_case, narrow ? DType::bf16 : DType::f64, options.seed, {}, options.precision);
     expected.forward("reference");
     for (const Slot& slot : op_case.outputs) {
       compare(expected.host("out:" + slot.name), actual.host("out:" + slot.name), tolerance(slot),
