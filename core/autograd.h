@@ -86,8 +86,8 @@ class NoGradGuard {
 };
 bool gradients_enabled();
 
-// How gradients add up on a device: to += from, f32 or f64, same shape, queued on the current stream. Set by
-// kernels.
+// How gradients add up on a device: to += from, f32, f64 or bf16, same shape, queued on the current stream.
+// Set by kernels.
 using DeviceAdd = void (*)(const View& to, const View& from);
 void set_device_add(DeviceType type, DeviceAdd add);
 

@@ -70,6 +70,9 @@ constexpr bool is_floating(DType dtype) {
   return dtype == DType::f32 || dtype == DType::f64 || dtype == DType::bf16;
 }
 
+// Of the parameters and sums that go with data of `dtype`.
+constexpr DType statistics_dtype(DType dtype) { return dtype == DType::bf16 ? DType::f32 : dtype; }
+
 template <class T>
 struct DTypeOf;
 template <>

@@ -199,7 +199,7 @@ class Run {
       fill(upstream, guarded, stream++);
     }
     for (const Slot& slot : case_.inputs) {
-      if (slot.differentiable) poison(add("grad_in:" + slot.name, slot, precision_));
+      if (slot.differentiable) poison(add("grad_in:" + slot.name, gradient_slot(slot), precision_));
     }
     case_.backward(tensors_, variant);
     download();

@@ -40,11 +40,18 @@ struct Slot {
   bool differentiable = true;            // inputs: has a gradient; outputs: receives one
   core::DType dtype = core::DType::f32;  // f32 means "the precision of the run": f32, f64 or bf16
   Layout layout = Layout::contiguous;
-  int64_t limit = 2;       // of Fill::index
-  bool statistic = false;  // f32 where the precision of the run is bf16
+  int64_t limit = 2;          // of Fill::index
+  bool statistic = false;     // f32 where the precision of the run is bf16
+  bool f32_gradient = false;  // inputs: the same of the gradient alone, which is held to bf16 nevertheless
   // A statistic that is made (an input: whose gradient is made) of what is stored in bf16: no better than it.
   bool of_stored = false;
 };
+
+// What the gradient of an input is like.
+inline Slot gradient_slot(Slot slot) {
+  slot.statistic |= slot.f32_gradient;
+  return slot;
+}
 
 // The tensors of one run of a case. Outputs and gradients start NaN-filled, between guard zones.
 class CaseTensors {

@@ -74,6 +74,14 @@ struct Register {
   }
 };
 
+// Whether any variant for the device takes the arguments.
+template <class Args>
+bool is_supported(const Args& args, core::DeviceType device) {
+  const auto& list = variants<Args>();
+  return std::any_of(list.begin(), list.end(),
+                     [&](const auto& v) { return v.device == device && v.supports(args); });
+}
+
 // Runs the best variant for the device, or the one named. Throws core::Error where none supports the
 // arguments.
 template <class Args>

@@ -70,7 +70,7 @@ CaseTensors make_bench_tensors(const OpCase& op_case, core::Device device, core:
   const auto make = [&](const Slot& slot) { return make_tensor(slot, stream++, device, precision); };
   for (const Slot& slot : op_case.inputs) {
     tensors.set("in:" + slot.name, make(slot));
-    if (slot.differentiable) tensors.set("grad_in:" + slot.name, make(slot));
+    if (slot.differentiable) tensors.set("grad_in:" + slot.name, make(gradient_slot(slot)));
   }
   for (const Slot& slot : op_case.outputs) {
     tensors.set("out:" + slot.name, make(slot));

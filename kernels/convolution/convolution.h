@@ -13,7 +13,8 @@ inline int64_t convolution_size(int64_t size, int64_t kernel, int64_t stride, in
 // y[b, i, j, n] = bias[n] + sum over c, u, v of weight[n, c, u, v] x[b, i stride + u - padding, j stride + v
 // - padding, c], x read as 0 outside the image. x [batch, height, width, in], weight [out, in, kernel height,
 // kernel width] contiguous, bias [out] contiguous or undefined, y [batch, convolution_size(height),
-// convolution_size(width), out]. One dtype (f32, f64). x and y may be channel slices of larger buffers
+// convolution_size(width), out]. One dtype (f32, f64); devices also take x, weight and y in bf16,
+// with bias, and sums, in f32. x and y may be channel slices of larger buffers
 // (channels adjacent in memory), also of the same one where they do not overlap.
 struct ConvolutionForward {
   static constexpr const char* kOperation = "convolution";
@@ -27,7 +28,8 @@ struct ConvolutionForward {
 };
 
 // Gradients of dot(grad_y, y). Those left undefined are not computed; the others are overwritten, grad_x is
-// added to with accumulate_x. Layouts as in forward; grad_x overlaps no other argument.
+// added to with accumulate_x. Layouts as in forward; grad_x overlaps no other argument. Where x, weight,
+// grad_y and grad_x are bf16, grad_weight and grad_bias are f32 (cuDNN rounds the former to bf16 on the way).
 struct ConvolutionBackward {
   static constexpr const char* kOperation = "convolution";
   static constexpr const char* kDirection = "backward";

@@ -30,8 +30,8 @@ OpCase make(const Setup& s) {
                 convolution_size(s.x[2], s.kernel_columns, s.stride, s.padding), s.out};
   const Layout weight_layout = s.layout == Layout::misaligned ? s.layout : Layout::contiguous;
   c.inputs = {{.name = "x", .shape = s.x, .differentiable = s.input_gradient, .layout = s.layout},
-              {.name = "weight", .shape = weight, .layout = weight_layout}};
-  if (s.bias) c.inputs.push_back({.name = "bias", .shape = {s.out}});
+              {.name = "weight", .shape = weight, .layout = weight_layout, .f32_gradient = true}};
+  if (s.bias) c.inputs.push_back({.name = "bias", .shape = {s.out}, .statistic = true});
   c.outputs = {{.name = "y", .shape = y, .layout = s.layout}};
   c.forward = [=](CaseTensors& t, const std::string& variant) {
     ConvolutionForward args{.x = t.in("x").view(),
@@ -129,6 +129,7 @@ const RegisterCases cases([] {
   list.push_back(
       make({.x = {1, 7, 6, 2}, .out = 3, .kernel_rows = 4, .kernel_columns = 2, .stride = 3, .padding = 2}));
   list.push_back(make({.x = {1, 4, 3, 70}, .out = 40, .bias = true, .accumulate = true}));
+  list.push_back(make({.x = {2, 4, 3, 16}, .out = 8, .kernel_rows = 3, .kernel_columns = 3, .padding = 1}));
   for (OpCase& c : timed()) list.push_back(std::move(c));
   return list;
 });

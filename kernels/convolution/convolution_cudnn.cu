@@ -1,6 +1,9 @@
 // cuDNN on `cuda`, the CPU kernel in its place on `sim`. Images that are slices of wider ones go through
-// contiguous copies, weights through copies with their channels last (none is needed for 1x1).
+// contiguous copies, weights through copies with their channels last (none is needed for 1x1). In bf16 on
+// `sim`, and where cuDNN has nothing for it, all go through copies in f32.
 #include "kernels/convolution/convolution.h"
+#include "kernels/convolution/convolution_wide.cuh"
+#include "kernels/cuda/floats.cuh"
 #include "kernels/cuda/library_call.cuh"
 #include "kernels/reduction/reduction.h"
 #include "kernels/registry.h"
@@ -42,13 +45,39 @@ void convolve_back_x(const View& grad_y, const View& weight, const View& grad_x,
                          accumulate);
 }
 void convolve_back_weight(const View& x, const View& grad_y, const View& grad_weight, const Geometry& g) {
-  const Packed filter = Packed::room_for(channels_last(grad_weight));
+  const View target = channels_last(grad_weight);
+  if (x.dtype == core::DType::bf16) {  // cuDNN writes the dtype that it reads
+    const Tensor rounded = Tensor::empty(target.shape, x.dtype, x.device);
+    convolution::run_cudnn({convolution::Direction::filter, x, rounded.view(), grad_y, g.stride, g.padding},
+                           false);
+    convert_view(rounded.view(), target);
+    return;
+  }
+  const Packed filter = Packed::room_for(target);
   convolution::run_cudnn({convolution::Direction::filter, x, filter.view(), grad_y, g.stride, g.padding},
                          false);
   filter.unpack();
 }
 
+// Whether cuDNN has an algorithm for the problem in bf16.
+bool solvable(convolution::Direction direction, const View& x, const View& weight, const View& y,
+              const Geometry& g) {
+  return x.numel() == 0 || y.numel() == 0 || weight.numel() == 0 ||
+         convolution::cudnn_solves({direction, x, channels_last(weight), y, g.stride, g.padding});
+}
+bool solvable(const ConvolutionForward& c) {
+  return solvable(convolution::Direction::forward, c.x, c.weight, c.y, {c.stride, c.padding});
+}
+bool solvable(const ConvolutionBackward& c) {
+  const Geometry g{c.stride, c.padding};
+  return (!c.grad_x.defined() || solvable(convolution::Direction::data, c.grad_x, c.weight, c.grad_y, g)) &&
+         (!c.grad_weight.defined() || solvable(convolution::Direction::filter, c.x, c.weight, c.grad_y, g));
+}
+
 #else
+
+bool solvable(const ConvolutionForward& /*c*/) { return false; }
+bool solvable(const ConvolutionBackward& /*c*/) { return false; }
 
 void convolve(const View& x, const View& weight, const View& y, const Geometry& g) {
   library_call("convolution", y.device, {&x, &weight}, {&y}, [=](void* /*native*/) {
@@ -105,12 +134,14 @@ bool available() {
 }
 
 bool fits(const View& v) {
-  return !v.defined() ||
-         (v.dtype == core::DType::f32 && channels_adjacent(v) && v.numel() < (int64_t{1} << 31));
+  return !v.defined() || (is_f32_or_bf16(v.dtype) && channels_adjacent(v) && v.numel() < (int64_t{1} << 31));
 }
 
-bool supports_forward(const ConvolutionForward& c) { return fits(c.x) && fits(c.y) && available(); }
+bool supports_forward(const ConvolutionForward& c) {
+  return fits(c.x) && fits(c.y) && c.x.dtype == c.y.dtype && c.weight.dtype == c.y.dtype && available();
+}
 void run_forward(const ConvolutionForward& c) {
+  if (c.y.dtype == core::DType::bf16 && !solvable(c)) return convolution::forward_in_f32(c, run_forward);
   if (c.y.numel() == 0) return;
   if (c.weight.numel() == 0) {
     set_bias(c.y, c.bias, false);
@@ -124,9 +155,14 @@ void run_forward(const ConvolutionForward& c) {
 }
 
 bool supports_backward(const ConvolutionBackward& c) {
-  return fits(c.x) && fits(c.grad_y) && fits(c.grad_x) && available();
+  const auto same = [&](const View& v) { return !v.defined() || v.dtype == c.grad_y.dtype; };
+  return fits(c.x) && fits(c.grad_y) && fits(c.grad_x) && same(c.x) && same(c.weight) && same(c.grad_x) &&
+         available();
 }
 void run_backward(const ConvolutionBackward& c) {
+  if (c.grad_y.dtype == core::DType::bf16 && !solvable(c)) {
+    return convolution::backward_in_f32(c, run_backward);
+  }
   const Geometry geometry{c.stride, c.padding};
   const bool nothing = c.grad_y.numel() == 0 || c.weight.shape.numel() == 0;
   if (nothing) {

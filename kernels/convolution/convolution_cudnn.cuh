@@ -15,8 +15,8 @@ namespace medfusion::kernels::convolution {
 
 enum class Direction : uint8_t { forward, data, filter };
 
-// Contiguous f32: x [batch, height, width, in], filter [out, rows, columns, in], y [batch, height, width,
-// out]. The direction says which of them is written: y, x or filter.
+// Contiguous, all f32 or all bf16: x [batch, height, width, in], filter [out, rows, columns, in], y [batch,
+// height, width, out]. The direction says which of them is written: y, x or filter.
 struct Problem {
   Direction direction;
   core::View x, filter, y;
@@ -39,8 +39,15 @@ struct Problem {
             f[2],
             o[1],
             o[2],
-            0,
+            static_cast<int64_t>(x.dtype),
             0};
+  }
+  bool bf16() const { return x.dtype == core::DType::bf16; }
+  cudnnDataType_t type() const { return bf16() ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT; }
+  // Sums are f32 whatever it says.
+  cudnnMathType_t math() const {
+    if (bf16()) return CUDNN_TENSOR_OP_MATH;
+    return cuda::allow_tf32() ? CUDNN_DEFAULT_MATH : CUDNN_FMA_MATH;
   }
 };
 
@@ -48,11 +55,11 @@ struct Problem {
 class CudnnPlan {
  public:
   CudnnPlan(cudnnHandle_t handle, const Problem& p) {
-    set_image(x_, p.x.shape);
-    set_image(y_, p.y.shape);
+    set_image(x_, p.type(), p.x.shape);
+    set_image(y_, p.type(), p.y.shape);
     const core::Shape& f = p.filter.shape;
     cuda::check_cudnn(
-        cudnnSetFilter4dDescriptor(filter_, CUDNN_DATA_FLOAT, CUDNN_TENSOR_NHWC, static_cast<int>(f[0]),
+        cudnnSetFilter4dDescriptor(filter_, p.type(), CUDNN_TENSOR_NHWC, static_cast<int>(f[0]),
                                    static_cast<int>(f[3]), static_cast<int>(f[1]), static_cast<int>(f[2])),
         "cudnnSetFilter4dDescriptor");
     const auto padding = static_cast<int>(p.padding);
@@ -60,9 +67,7 @@ class CudnnPlan {
     cuda::check_cudnn(cudnnSetConvolution2dDescriptor(convolution_, padding, padding, stride, stride, 1, 1,
                                                       CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT),
                       "cudnnSetConvolution2dDescriptor");
-    cuda::check_cudnn(
-        cudnnSetConvolutionMathType(convolution_, cuda::allow_tf32() ? CUDNN_DEFAULT_MATH : CUDNN_FMA_MATH),
-        "cudnnSetConvolutionMathType");
+    cuda::check_cudnn(cudnnSetConvolutionMathType(convolution_, p.math()), "cudnnSetConvolutionMathType");
     switch (p.direction) {
       case Direction::forward:
         choose_forward(handle);
@@ -76,6 +81,7 @@ class CudnnPlan {
     }
   }
 
+  bool found() const { return found_; }  // a deterministic algorithm
   size_t workspace() const { return workspace_; }
 
   void run(cudnnHandle_t handle, const Problem& p, void* workspace, bool accumulate) const {
@@ -105,9 +111,9 @@ class CudnnPlan {
  private:
   static constexpr size_t kMostWorkspace = size_t{1} << 30;
 
-  static void set_image(cudnnTensorDescriptor_t descriptor, const core::Shape& s) {
+  static void set_image(cudnnTensorDescriptor_t descriptor, cudnnDataType_t type, const core::Shape& s) {
     cuda::check_cudnn(
-        cudnnSetTensor4dDescriptor(descriptor, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, static_cast<int>(s[0]),
+        cudnnSetTensor4dDescriptor(descriptor, CUDNN_TENSOR_NHWC, type, static_cast<int>(s[0]),
                                    static_cast<int>(s[3]), static_cast<int>(s[1]), static_cast<int>(s[2])),
         "cudnnSetTensor4dDescriptor");
   }
@@ -115,14 +121,15 @@ class CudnnPlan {
   // The first deterministic algorithm of cuDNN's ranking, then of `others`, whose workspace is known and not
   // too large.
   template <class Performance, class Algorithm, class Rank, class Size>
-  void choose(const char* what, Algorithm& chosen, std::initializer_list<Algorithm> others, const Rank& rank,
+  void choose(Algorithm& chosen, std::initializer_list<Algorithm> others, const Rank& rank,
               const Size& size) {
     Performance ranking[8];
     int count = 0;
     if (rank(8, &count, ranking) != CUDNN_STATUS_SUCCESS) count = 0;
     const auto take = [&](Algorithm algorithm) {
       chosen = algorithm;
-      return size(algorithm, &workspace_) == CUDNN_STATUS_SUCCESS && workspace_ <= kMostWorkspace;
+      found_ = size(algorithm, &workspace_) == CUDNN_STATUS_SUCCESS && workspace_ <= kMostWorkspace;
+      return found_;
     };
     for (int i = 0; i < count; ++i) {
       const bool usable =
@@ -132,12 +139,11 @@ class CudnnPlan {
     for (const Algorithm algorithm : others) {
       if (take(algorithm)) return;
     }
-    MEDFUSION_CHECK(false, "convolution: cuDNN has no deterministic algorithm for {}", what);
   }
 
   void choose_forward(cudnnHandle_t handle) {
     choose<cudnnConvolutionFwdAlgoPerf_t, cudnnConvolutionFwdAlgo_t>(
-        "the forward", forward_,
+        forward_,
         {CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM},
         [&](int most, int* count, cudnnConvolutionFwdAlgoPerf_t* ranking) {
           return cudnnGetConvolutionForwardAlgorithm_v7(handle, x_, filter_, convolution_, y_, most, count,
@@ -150,7 +156,7 @@ class CudnnPlan {
   }
   void choose_data(cudnnHandle_t handle) {
     choose<cudnnConvolutionBwdDataAlgoPerf_t, cudnnConvolutionBwdDataAlgo_t>(
-        "the gradient of the image", data_, {CUDNN_CONVOLUTION_BWD_DATA_ALGO_1},
+        data_, {CUDNN_CONVOLUTION_BWD_DATA_ALGO_1},
         [&](int most, int* count, cudnnConvolutionBwdDataAlgoPerf_t* ranking) {
           return cudnnGetConvolutionBackwardDataAlgorithm_v7(handle, filter_, y_, convolution_, x_, most,
                                                              count, ranking);
@@ -162,7 +168,7 @@ class CudnnPlan {
   }
   void choose_filter(cudnnHandle_t handle) {
     choose<cudnnConvolutionBwdFilterAlgoPerf_t, cudnnConvolutionBwdFilterAlgo_t>(
-        "the gradient of the weights", filter_algorithm_, {CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1},
+        filter_algorithm_, {CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1},
         [&](int most, int* count, cudnnConvolutionBwdFilterAlgoPerf_t* ranking) {
           return cudnnGetConvolutionBackwardFilterAlgorithm_v7(handle, x_, y_, convolution_, filter_, most,
                                                                count, ranking);
@@ -180,29 +186,44 @@ class CudnnPlan {
   cudnnConvolutionBwdDataAlgo_t data_ = CUDNN_CONVOLUTION_BWD_DATA_ALGO_1;
   cudnnConvolutionBwdFilterAlgo_t filter_algorithm_ = CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1;
   size_t workspace_ = 0;
+  bool found_ = false;
 };
 
-// Queues it on the current stream. Plans are kept to the end of the process.
-inline void run_cudnn(const Problem& p, bool accumulate) {
-  static std::mutex mutex;
-  static auto& plans = *new std::map<Problem::Key, std::unique_ptr<CudnnPlan>>;
-  const core::Device device = p.x.device;
-  const core::Stream stream = core::current_stream(device);
-  cudnnHandle_t handle = nullptr;
+// How cuDNN solves a problem, and the handle to do it with on the current stream. Plans are kept to the end
+// of the process.
+struct PlannedCall {
   const CudnnPlan* plan = nullptr;
-  // Where the device is the current one.
-  core::runtime(device).launch(stream, "convolution", {}, [&](void* /*native*/) {
-    const std::lock_guard lock(mutex);
-    handle = cuda::cudnn_handle(device, stream);
-    auto& entry = plans[p.key()];
-    if (entry == nullptr) entry = std::make_unique<CudnnPlan>(handle, p);
-    plan = entry.get();
-  });
+  cudnnHandle_t handle = nullptr;
+
+  explicit PlannedCall(const Problem& p) {
+    static std::mutex mutex;
+    static auto& plans = *new std::map<Problem::Key, std::unique_ptr<CudnnPlan>>;
+    const core::Device device = p.x.device;
+    const core::Stream stream = core::current_stream(device);
+    // Where the device is the current one.
+    core::runtime(device).launch(stream, "convolution", {}, [&](void* /*native*/) {
+      const std::lock_guard lock(mutex);
+      handle = cuda::cudnn_handle(device, stream);
+      auto& entry = plans[p.key()];
+      if (entry == nullptr) entry = std::make_unique<CudnnPlan>(handle, p);
+      plan = entry.get();
+    });
+  }
+};
+
+// Whether it has a deterministic algorithm for the problem.
+inline bool cudnn_solves(const Problem& p) { return PlannedCall(p).plan->found(); }
+
+// Queues it on the current stream.
+inline void run_cudnn(const Problem& p, bool accumulate) {
+  const core::Device device = p.x.device;
+  const PlannedCall call(p);
+  MEDFUSION_CHECK(call.plan->found(), "convolution: cuDNN has no deterministic algorithm");
   const core::Tensor workspace =
-      core::Tensor::empty({static_cast<int64_t>(plan->workspace())}, core::DType::u8, device);
+      core::Tensor::empty({static_cast<int64_t>(call.plan->workspace())}, core::DType::u8, device);
   cuda::library_call("convolution", device, {&p.x, &p.filter, &p.y}, {}, [&](void* native) {
-    cuda::bind_cudnn(handle, native);
-    plan->run(handle, p, workspace.view().data, accumulate);
+    cuda::bind_cudnn(call.handle, native);
+    call.plan->run(call.handle, p, workspace.view().data, accumulate);
   });
 }
 

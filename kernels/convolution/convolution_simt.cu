@@ -1,6 +1,8 @@
 // Implicit products on the ordinary cores, for where cuDNN is missing: the operands gather the image as the
-// product reads them. Weights go through copies with the channels last.
+// product reads them. Weights go through copies with the channels last, all in bf16 through copies in f32.
 #include "kernels/convolution/convolution.h"
+#include "kernels/convolution/convolution_wide.cuh"
+#include "kernels/cuda/floats.cuh"
 #include "kernels/cuda/library_call.cuh"
 #include "kernels/cuda/product.cuh"
 #include "kernels/reduction/reduction.h"
@@ -126,13 +128,14 @@ constexpr int64_t kMost = int64_t{1} << 30;  // pixels, or columns of the produc
 
 bool fits(const View& v) {
   return !v.defined() ||
-         (v.dtype == core::DType::f32 && channels_adjacent(v) && v.size(0) * v.size(1) * v.size(2) < kMost);
+         (is_f32_or_bf16(v.dtype) && channels_adjacent(v) && v.size(0) * v.size(1) * v.size(2) < kMost);
 }
 
 bool supports_forward(const ConvolutionForward& c) {
   return fits(c.x) && fits(c.y) && c.y.rows_uniform() && c.weight.numel() < kMost;
 }
 void run_forward(const ConvolutionForward& c) {
+  if (c.y.dtype == core::DType::bf16) return convolution::forward_in_f32(c, run_forward);
   if (c.y.numel() == 0) return;
   if (c.weight.numel() > 0) convolve(c, {c.weight.size(2), c.weight.size(3), c.stride, c.padding});
   set_bias(c.y, c.bias, c.weight.numel() > 0);
@@ -143,6 +146,7 @@ bool supports_backward(const ConvolutionBackward& c) {
          (!c.grad_x.defined() || c.grad_x.rows_uniform()) && c.weight.numel() < kMost;
 }
 void run_backward(const ConvolutionBackward& c) {
+  if (c.grad_y.dtype == core::DType::bf16) return convolution::backward_in_f32(c, run_backward);
   const Setup setup{c.weight.size(2), c.weight.size(3), c.stride, c.padding};
   const bool nothing = c.grad_y.numel() == 0 || c.weight.numel() == 0;
   if (c.grad_weight.defined()) {

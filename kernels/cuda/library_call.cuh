@@ -8,6 +8,7 @@
 #include "core/tensor.h"
 #include "kernels/concat/concat.h"
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/floats.cuh"
 #include "kernels/cuda/image.cuh"
 
 namespace medfusion::cuda {
@@ -67,29 +68,32 @@ inline core::View flat(const core::View& v) {
 }
 
 // y = bias (+ y), for every pixel; a null bias is 0. N > 1 takes an aligned bias of stride 1.
-template <int N>
+template <int N, class T>
 __global__ void __launch_bounds__(128)
-    library_bias(Image<float> y, Global<const float> bias, int64_t bias_stride, bool accumulate) {
+    library_bias(Image<T> y, Global<const float> bias, int64_t bias_stride, bool accumulate) {
   for_pixels<N>(y, [&](int b, int i, int j, int c) {
     Vector<float, N> sum{};
-    if (accumulate) sum = load<N>(y.data, y.at(b, i, j) + c);
+    if (accumulate) sum = load_floats<N>(Global<const T>(y.data), y.at(b, i, j) + c);
     if (bias != nullptr) {
-      const auto added = load<N>(bias, c * bias_stride);
+      const auto added = load_floats<N>(bias, c * bias_stride);
 #pragma unroll
       for (int k = 0; k < N; ++k) sum[k] += added[k];
     }
-    store<N>(y.data, y.at(b, i, j) + c, sum);
+    store_floats<N>(y.data, y.at(b, i, j) + c, sum);
   });
 }
 
-// For an image [batch, height, width, channels]; bias [channels], which may be undefined.
+// For an image [batch, height, width, channels] in f32 or bf16; bias [channels] in f32, which may be
+// undefined.
 inline void set_bias(const core::View& y, const core::View& bias, bool accumulate) {
   if (y.numel() == 0 || (accumulate && !bias.defined())) return;
-  const bool wide = aligned_pixels(y, 4) && reinterpret_cast<uintptr_t>(bias.data) % 16 == 0 &&
-                    (!bias.defined() || bias.stride(0) == 1);
-  launch({"library_bias", y.device, image_grid(y, wide ? 4 : 1, 128), dim3(128)},
-         wide ? library_bias<4> : library_bias<1>, Image<float>(y),
-         bias.defined() ? bias.as<float>() : nullptr, bias.defined() ? bias.stride(0) : 0, accumulate);
+  visit_floats(y.dtype, [&]<class T>(T /*element*/) {
+    const bool wide = aligned_pixels(y, kWide<T>) && reinterpret_cast<uintptr_t>(bias.data) % 16 == 0 &&
+                      (!bias.defined() || bias.stride(0) == 1);
+    launch({"library_bias", y.device, image_grid(y, wide ? kWide<T> : 1, 128), dim3(128)},
+           wide ? library_bias<kWide<T>, T> : library_bias<1, T>, Image<T>(y),
+           bias.defined() ? bias.as<float>() : nullptr, bias.defined() ? bias.stride(0) : 0, accumulate);
+  });
 }
 
 }  // namespace MEDFUSION_GPU

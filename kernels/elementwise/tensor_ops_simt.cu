@@ -1,8 +1,10 @@
 // What core asks of a device beyond plain byte copies: strided and converting copies, fills, and the adding
 // up of gradients.
+#include "kernels/elementwise/tensor_ops_simt.h"
+
 #include "core/autograd.h"
 #include "core/tensor.h"
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/floats.cuh"
 #include "kernels/cuda/map.cuh"
 
 namespace medfusion::kernels {
@@ -36,6 +38,10 @@ struct Constant {
 template <class T>
 struct Add {
   __device__ T operator()(T a, T b) const { return a + b; }
+};
+template <>
+struct Add<BFloat16> {
+  __device__ BFloat16 operator()(BFloat16 a, BFloat16 b) const { return to_bf16(to_float(a) + to_float(b)); }
 };
 
 // Calls body(T{}) with the unsigned type of as many bytes as an element has.
@@ -79,6 +85,8 @@ void fill(const core::View& to, double value) {
 void add(const core::View& to, const core::View& from) {
   if (to.dtype == core::DType::f64) {
     map<double, double, double>("add", Add<double>(), to, {&to, &from});
+  } else if (to.dtype == core::DType::bf16) {
+    map<BFloat16, BFloat16, BFloat16>("add", Add<BFloat16>(), to, {&to, &from});
   } else {
     to.as<float>();  // throws on any other
     map<float, float, float>("add", Add<float>(), to, {&to, &from});
@@ -94,3 +102,11 @@ const bool registered = [] {
 
 }  // namespace
 }  // namespace medfusion::kernels
+
+namespace medfusion::cuda {
+inline namespace MEDFUSION_GPU {
+
+void convert_view(const core::View& from, const core::View& to) { kernels::copy(to, from); }
+
+}  // namespace MEDFUSION_GPU
+}  // namespace medfusion::cuda

@@ -9,8 +9,8 @@ enum class Reduction : uint8_t { sum, mean, max };
 
 // y = the sum, mean or maximum of x over the dimensions in which y has size 1 and x another. x, y: f32 or
 // f64, same rank, any strides. Nothing to reduce gives 0 (sum), NaN (mean); max wants at least one element.
-// max propagates NaN. Sums of f32 combine partial sums of at most 128 terms in double, in an order that
-// depends on the shape only.
+// max propagates NaN. Devices also take the sum of x in bf16, with y in f32. Sums of f32 combine partial sums
+// of at most 128 terms in double, in an order that depends on the shape only.
 struct ReduceForward {
   static constexpr const char* kOperation = "reduction";
   static constexpr const char* kDirection = "forward";

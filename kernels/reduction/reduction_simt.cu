@@ -4,7 +4,9 @@
 
 #include "core/tensor.h"
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/floats.cuh"
 #include "kernels/cuda/map.cuh"
+#include "kernels/elementwise/tensor_ops_simt.h"
 #include "kernels/reduction/reduction.h"
 #include "kernels/registry.h"
 
@@ -56,7 +58,7 @@ __device__ __forceinline__ T combine_lanes(const Plan& plan, T value, Shared<T> 
   return value;
 }
 
-// y = factor * sum of x. X is float, or double in the second launch; Y is double where one follows.
+// y = factor * sum of x. X is float or bf16, or double in the second launch; Y is double where one follows.
 template <class X, class Y>
 __global__ void __launch_bounds__(kThreads)
     reduce_sum(Plan plan, Global<const X> x, Global<Y> y, double factor) {
@@ -70,13 +72,17 @@ __global__ void __launch_bounds__(kThreads)
     const auto term = [&](int64_t t) {
       int64_t offset[4];
       plan.reduced.locate<1>(t, offset);
-      return x[at[kX] + offset[kX]];
+      if constexpr (std::is_same_v<X, BFloat16>) {
+        return load_floats<1>(x, at[kX] + offset[kX])[0];
+      } else {
+        return static_cast<X>(x[at[kX] + offset[kX]]);
+      }
     };
     const int64_t last = plan.last_term();
     const int step = plan.lanes;
     int64_t t = plan.first_term() + plan.lane();
     for (; t + 3 * step < last; t += 4 * step) {
-      const X a = term(t), b = term(t + step), c = term(t + 2 * step), d = term(t + 3 * step);
+      const auto a = term(t), b = term(t + step), c = term(t + 2 * step), d = term(t + 3 * step);
       total += static_cast<double>((a + b) + (c + d));
     }
     for (; t < last; t += step) total += static_cast<double>(term(t));
@@ -207,6 +213,7 @@ Launch config_of(const char* name, const Plan& plan, core::Device device, int64_
           dim3(kThreads), kThreads * element_bytes};
 }
 
+template <class X>
 void run_sum(const ReduceForward& a, Plan plan) {
   const core::Device device = a.x.device;
   const double factor = a.function == Reduction::mean
@@ -214,13 +221,13 @@ void run_sum(const ReduceForward& a, Plan plan) {
                             : 1.0;
   constexpr int64_t kBytes = sizeof(double);
   if (plan.chunks == 1) {
-    launch(config_of("reduce_sum", plan, device, kBytes), reduce_sum<float, float>, plan, a.x.as<float>(),
+    launch(config_of("reduce_sum", plan, device, kBytes), reduce_sum<X, float>, plan, a.x.as<X>(),
            a.y.as<float>(), factor);
     return;
   }
   const Plan second = split_off_chunks(plan);
   const core::Tensor partial = core::Tensor::empty({plan.chunks * plan.kept.count}, core::DType::f64, device);
-  launch(config_of("reduce_sum", plan, device, kBytes), reduce_sum<float, double>, plan, a.x.as<float>(),
+  launch(config_of("reduce_sum", plan, device, kBytes), reduce_sum<X, double>, plan, a.x.as<X>(),
          partial.view().as<double>(), 1.0);
   launch(config_of("reduce_sum", second, device, kBytes), reduce_sum<double, float>, second,
          partial.view().as<double>(), a.y.as<float>(), factor);
@@ -253,7 +260,10 @@ struct Constant {
   __device__ float operator()() const { return value; }
 };
 
-bool supports_forward(const ReduceForward& a) { return a.x.dtype == core::DType::f32; }
+bool supports_forward(const ReduceForward& a) {
+  const bool narrow = a.x.dtype == core::DType::bf16 && a.function == Reduction::sum;
+  return a.y.dtype == core::DType::f32 && (narrow || a.x.dtype == core::DType::f32);
+}
 void run_forward(const ReduceForward& a) {
   if (a.y.numel() == 0) return;
   if (a.x.numel() == 0) {
@@ -262,9 +272,9 @@ void run_forward(const ReduceForward& a) {
   } else if (a.function == Reduction::max) {
     run_max(a, make_plan(a.x, a.y, a.argmax));
   } else if (a.x.shape == a.y.shape) {
-    map<float, float>("reduce_none", Scale{1.0F}, a.y, {&a.x});
+    convert_view(a.x, a.y);
   } else {
-    run_sum(a, make_plan(a.x, a.y, a.argmax));
+    visit_floats(a.x.dtype, [&]<class X>(X /*element*/) { run_sum<X>(a, make_plan(a.x, a.y, a.argmax)); });
   }
 }
 
@@ -280,7 +290,9 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-bool supports_backward(const ReduceBackward& a) { return a.grad_y.dtype == core::DType::f32; }
+bool supports_backward(const ReduceBackward& a) {
+  return a.grad_y.dtype == core::DType::f32 && a.grad_x.dtype == core::DType::f32;
+}
 void run_backward(const ReduceBackward& a) {
   if (a.grad_x.numel() == 0) return;
   if (a.function == Reduction::max) {

@@ -6,6 +6,7 @@
 #include "tests/kernels/kernel_test.h"
 
 MEDFUSION_KERNEL_TESTS(reduction)
+MEDFUSION_KERNEL_TESTS_IN_BF16(reduction, "narrow sum", "simt")
 
 namespace medfusion::kernels {
 namespace {

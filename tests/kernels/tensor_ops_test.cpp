@@ -171,6 +171,23 @@ TEST(DeviceAdd, GradientsAddUpInAnyLayout) {
   }
 }
 
+// bf16 in between: a sum of two gradients is rounded once.
+TEST(DeviceAdd, GradientsInBf16AddUpRounded) {
+  for (const int64_t width : {37, 40}) {
+    const Tensor first = random_tensor({3, width}, DType::bf16, 9);
+    const Tensor second = random_tensor({3, width}, DType::bf16, 10);
+    const core::Variable leaf(Tensor::zeros(first.shape(), DType::f32, kSim), true);
+    const core::Variable narrow = core::Variable::result(
+        "narrow", leaf.value().to(DType::bf16), {leaf},
+        [](const Tensor& g, const core::InputGradients& inputs) { inputs.accumulate(0, g.to(DType::f32)); });
+    accumulate_twice(narrow, first.to(kSim), second.to(kSim));
+    const Tensor sum = Tensor::empty(first.shape());
+    for (int64_t i = 0; i < sum.numel(); ++i)
+      sum.data<float>()[i] = static_cast<float>(first.at(i) + second.at(i));
+    EXPECT_TRUE(same(sum.to(DType::bf16), leaf.gradient()));
+  }
+}
+
 TEST(DeviceAdd, RefusesAGradientOfAnotherDevice) {
   const core::Variable x(Tensor::zeros({3}, DType::f32, kSim), true);
   try {
