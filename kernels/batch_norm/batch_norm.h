@@ -1,13 +1,14 @@
-// Batch normalization over the last dimension (Ioffe and Szegedy 2015), with ReLU fused on request.
+// Batch normalization over the last dimension (Ioffe and Szegedy 2015), with ReLU fused on request. f32 or
+// f64; devices also take x, y and their gradients in bf16, all else, and every sum, being f32 or wider.
 #pragma once
 
 #include "core/view.h"
 
 namespace medfusion::kernels {
 
-// mean and biased variance of every channel of x [..., C]. f32 or f64; mean, variance [C] contiguous. Every
-// value is read once; sums of squares are taken about a mean of their own chunk, so a large mean costs no
-// digits. No rows give NaN.
+// mean and biased variance of every channel of x [..., C]; mean, variance [C] contiguous. Every value is read
+// once; sums of squares are taken about a mean of their own chunk, so a large mean costs no digits. No rows
+// give NaN.
 struct BatchNormStatistics {
   static constexpr const char* kOperation = "batch_norm";
   static constexpr const char* kDirection = "statistics";

@@ -23,6 +23,8 @@ OpCase make(const std::string& name, const Shape& shape, bool training, bool rel
                {.name = "inv_std", .shape = channels, .differentiable = false},
                {.name = "new_running_mean", .shape = channels, .differentiable = false},
                {.name = "new_running_var", .shape = channels, .differentiable = false}};
+  for (size_t i = 1; i < c.inputs.size(); ++i) c.inputs[i].statistic = true;
+  for (size_t i = 1; i < c.outputs.size(); ++i) c.outputs[i].statistic = true;
   c.forward = [=](CaseTensors& t, const std::string& variant) {
     t.out("new_running_mean").copy_from(t.in("running_mean"));  // updated in place
     t.out("new_running_var").copy_from(t.in("running_var"));
@@ -50,8 +52,8 @@ OpCase statistics(const Shape& shape, Layout layout) {
   c.name = "statistics " + shape.str();
   const Shape channels{shape.at(-1)};
   c.inputs = {{.name = "x", .shape = shape, .differentiable = false, .layout = layout}};
-  c.outputs = {{.name = "mean", .shape = channels, .differentiable = false},
-               {.name = "variance", .shape = channels, .differentiable = false}};
+  c.outputs = {{.name = "mean", .shape = channels, .differentiable = false, .statistic = true},
+               {.name = "variance", .shape = channels, .differentiable = false, .statistic = true}};
   c.forward = [](CaseTensors& t, const std::string& variant) {
     dispatch<BatchNormStatistics>({t.in("x").view(), t.out("mean").view(), t.out("variance").view()},
                                   t.device(), variant);
@@ -85,6 +87,7 @@ const RegisterCases cases([] {
   }
   list.push_back(statistics({2, 5, 7, 33}, Layout::channel_slice));
   list.push_back(statistics({600, 16}, Layout::contiguous));
+  list.push_back(statistics({64, 24}, Layout::contiguous));
   return list;
 });
 

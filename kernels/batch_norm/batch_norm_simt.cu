@@ -1,5 +1,6 @@
-// Two stages for every sum over rows: chunks of rows by blocks, then the chunks of a channel by one warp, in
-// double. Statistics are merged about the means of their own rows (Chan, Golub and LeVeque 1983).
+// f32 or bf16 images. Two stages for every sum over rows: chunks of rows by blocks, then the chunks of a
+// channel by one warp, in double. Statistics are merged about the means of their own rows (Chan, Golub and
+// LeVeque 1983).
 #include "kernels/batch_norm/batch_norm_simt.h"
 
 #include <cmath>
@@ -36,8 +37,9 @@ struct Parameters {
   }
   template <int N>
   __device__ __forceinline__ Channels<N> of(int channel) const {
-    Channels<N> c{load<N>(mean, channel), load<N>(inv_std, channel), load<N>(bias, channel)};
-    const auto w = load<N>(weight, channel);
+    Channels<N> c{load_floats<N>(mean, channel), load_floats<N>(inv_std, channel),
+                  load_floats<N>(bias, channel)};
+    const auto w = load_floats<N>(weight, channel);
 #pragma unroll
     for (int k = 0; k < N; ++k) c.scale[k] *= w[k];
     return c;
@@ -58,9 +60,9 @@ struct Moments {
 };
 
 // partial[chunk] = the means, then the squares about them, of every channel.
-template <int N>
+template <int N, class T>
 __global__ void __launch_bounds__(kColumnThreads)
-    batch_norm_statistics(Global<const float> x, int64_t stride, Global<float> partial, Columns columns) {
+    batch_norm_statistics(Global<const T> x, int64_t stride, Global<float> partial, Columns columns) {
   SharedMemory memory;
   Shared<float> counts = memory.take<float>(kColumnThreads);
   Shared<float> means = memory.take<float>(kColumnThreads * N);
@@ -68,7 +70,7 @@ __global__ void __launch_bounds__(kColumnThreads)
   const ColumnPart part(columns, N);
   Moments moments[N] = {};
   for_column_rows<kColumnRows>(part, [&](int count, int64_t row) {
-    Vector<float, N> v[kColumnRows];
+    Pack<T, N> v[kColumnRows];
     load_rows(v, x, stride, part, count, row);
     const auto n = static_cast<float>(count);
 #pragma unroll
@@ -164,30 +166,32 @@ __global__ void __launch_bounds__(kThreads)
   inv_std[c] = static_cast<float>(1.0 / sqrt(static_cast<double>(running_var[c]) + eps));
 }
 
-template <int N>
+template <int N, class T>
 __global__ void __launch_bounds__(kColumnThreads)
-    batch_norm_normalize(Global<const float> x, int64_t x_stride, Parameters parameters, Global<float> y,
+    batch_norm_normalize(Global<const T> x, int64_t x_stride, Parameters parameters, Global<T> y,
                          int64_t y_stride, bool relu, Columns columns) {
   const ColumnPart part(columns, N);
   if (!part.active) return;
   const Channels<N> p = parameters.of<N>(part.channel);
   for_column_rows<kColumnRows>(part, [&](int count, int64_t row) {
-    Vector<float, N> v[kColumnRows];
+    Pack<T, N> v[kColumnRows];
     load_rows(v, x, x_stride, part, count, row);
 #pragma unroll
     for (int k = 0; k < kColumnRows; ++k) {
+      Vector<float, N> result;
 #pragma unroll
       for (int c = 0; c < N; ++c) {
         const float value = affine(v[k][c], p.mean[c], p.scale[c], p.bias[c]);
-        v[k][c] = relu && value < 0.0F ? 0.0F : value;
+        result[c] = relu && value < 0.0F ? 0.0F : value;
       }
-      if (k < count) store<N>(y, (row + int64_t{k} * part.groups) * y_stride + part.channel, v[k]);
+      if (k < count) store_floats<N>(y, (row + int64_t{k} * part.groups) * y_stride + part.channel, result);
     }
   });
 }
 
+template <class T>
 struct Gradients {
-  Global<const float> x, grad_y;
+  Global<const T> x, grad_y;
   int64_t x_stride, grad_y_stride;
   template <class F>
   void for_each_global(const F& f) const {
@@ -201,9 +205,9 @@ __device__ __forceinline__ float upstream(float g, float x, float mean, float sc
 }
 
 // partial[chunk] = the sums of g, then of g (x - mean), of every channel.
-template <int N>
+template <int N, class T>
 __global__ void __launch_bounds__(kColumnThreads)
-    batch_norm_backward_sums(Gradients in, Parameters parameters, bool relu, Global<float> partial,
+    batch_norm_backward_sums(Gradients<T> in, Parameters parameters, bool relu, Global<float> partial,
                              Columns columns) {
   SharedMemory memory;
   Shared<float> scratch = memory.take<float>(kColumnThreads * 2 * N);
@@ -212,7 +216,7 @@ __global__ void __launch_bounds__(kColumnThreads)
   Channels<N> p{};
   if (part.active) p = parameters.of<N>(part.channel);
   for_column_rows<kPairRows>(part, [&](int count, int64_t row) {
-    Vector<float, N> x[kPairRows], g[kPairRows];
+    Pack<T, N> x[kPairRows], g[kPairRows];
     load_rows(x, in.x, in.x_stride, part, count, row);
     load_rows(g, in.grad_y, in.grad_y_stride, part, count, row);
 #pragma unroll
@@ -267,40 +271,44 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // grad_x = scale (g - offset - slope (x - mean)); offset and slope are null where they are 0.
-template <int N>
+template <int N, class T>
 __global__ void __launch_bounds__(kColumnThreads)
-    batch_norm_backward_x(Gradients in, Parameters parameters, bool relu, Global<const float> offset,
-                          Global<const float> slope, Global<float> grad_x, int64_t grad_x_stride,
+    batch_norm_backward_x(Gradients<T> in, Parameters parameters, bool relu, Global<const float> offset,
+                          Global<const float> slope, Global<T> grad_x, int64_t grad_x_stride,
                           Columns columns) {
   const ColumnPart part(columns, N);
   if (!part.active) return;
   const Channels<N> p = parameters.of<N>(part.channel);
   Vector<float, N> shift{}, tilt{};
   if (offset != nullptr) {
-    shift = load<N>(offset, part.channel);
-    tilt = load<N>(slope, part.channel);
+    shift = load_floats<N>(offset, part.channel);
+    tilt = load_floats<N>(slope, part.channel);
   }
   for_column_rows<kPairRows>(part, [&](int count, int64_t row) {
-    Vector<float, N> x[kPairRows], g[kPairRows];
+    Pack<T, N> x[kPairRows], g[kPairRows];
     load_rows(x, in.x, in.x_stride, part, count, row);
     load_rows(g, in.grad_y, in.grad_y_stride, part, count, row);
 #pragma unroll
     for (int k = 0; k < kPairRows; ++k) {
+      Vector<float, N> result;
 #pragma unroll
       for (int c = 0; c < N; ++c) {
         const float up = upstream(g[k][c], x[k][c], p.mean[c], p.scale[c], p.bias[c], relu);
-        g[k][c] = p.scale[c] * (up - shift[c] - tilt[c] * (x[k][c] - p.mean[c]));
+        result[c] = p.scale[c] * (up - shift[c] - tilt[c] * (x[k][c] - p.mean[c]));
       }
-      if (k < count) store<N>(grad_x, (row + int64_t{k} * part.groups) * grad_x_stride + part.channel, g[k]);
+      if (k < count) {
+        store_floats<N>(grad_x, (row + int64_t{k} * part.groups) * grad_x_stride + part.channel, result);
+      }
     }
   });
 }
 
 float* data_of(const core::View& v) { return v.defined() ? v.as<float>() : nullptr; }
 
-bool aligned(std::initializer_list<const core::View*> views) {
+// Whether all can be moved, and parameters read, `count` channels at a time.
+bool aligned(std::initializer_list<const core::View*> views, int64_t count) {
   return std::all_of(views.begin(), views.end(),
-                     [](const core::View* v) { return v->size(-1) % 4 == 0 && aligned_rows<16>(*v); });
+                     [=](const core::View* v) { return v->size(-1) % count == 0 && aligned_rows<16>(*v); });
 }
 
 dim3 warps_grid(int64_t channels) { return grid_of(ceil_div(channels, kThreads / kWarp)); }
@@ -318,28 +326,34 @@ inline namespace MEDFUSION_GPU {
 void statistics(const core::View& x, const StatisticsOutputs& to) {
   const int64_t channels = x.size(-1);
   if (channels == 0) return;
-  const bool wide = aligned({&x});
-  const Columns columns(x.rows(), channels, wide ? 4 : 1, kSumBlocks);
-  const core::Tensor partial =
-      core::Tensor::empty({columns.chunks() * 2 * channels}, core::DType::f32, x.device);
-  launch({"batch_norm_statistics", x.device, columns.grid, dim3(kColumnThreads),
-          kColumnThreads * (wide ? 9 : 3) * 4},
-         wide ? batch_norm_statistics<4> : batch_norm_statistics<1>, x.as<float>(), x.row_stride(),
-         partial.view().as<float>(), columns);
-  launch({"batch_norm_finish_statistics", x.device, warps_grid(channels), dim3(kThreads)},
-         batch_norm_finish_statistics, partial.view().as<float>(), columns, columns.chunks(),
-         StatisticsTarget{data_of(to.mean), data_of(to.variance), data_of(to.inv_std),
-                          data_of(to.running_mean), data_of(to.running_var), to.momentum, to.eps});
+  const auto run = [&]<class T>(T /*element*/) {
+    const bool wide = aligned({&x}, kWide<T>);
+    const int n = wide ? kWide<T> : 1;
+    const Columns columns(x.rows(), channels, n, kSumBlocks);
+    const core::Tensor partial =
+        core::Tensor::empty({columns.chunks() * 2 * channels}, core::DType::f32, x.device);
+    launch({"batch_norm_statistics", x.device, columns.grid, dim3(kColumnThreads),
+            kColumnThreads * (2 * n + 1) * 4},
+           wide ? batch_norm_statistics<kWide<T>, T> : batch_norm_statistics<1, T>, x.as<T>(), x.row_stride(),
+           partial.view().as<float>(), columns);
+    launch({"batch_norm_finish_statistics", x.device, warps_grid(channels), dim3(kThreads)},
+           batch_norm_finish_statistics, partial.view().as<float>(), columns, columns.chunks(),
+           StatisticsTarget{data_of(to.mean), data_of(to.variance), data_of(to.inv_std),
+                            data_of(to.running_mean), data_of(to.running_var), to.momentum, to.eps});
+  };
+  visit_floats(x.dtype, run);
 }
 
 void normalize(const Normalization& a) {
   if (a.x.numel() == 0) return;
-  const bool wide = aligned({&a.x, &a.y, &a.mean, &a.inv_std, &a.weight, &a.bias});
-  const Columns columns(a.x.rows(), a.x.size(-1), wide ? 4 : 1, kMapBlocks);
-  launch({"batch_norm_normalize", a.x.device, columns.grid, dim3(kColumnThreads)},
-         wide ? batch_norm_normalize<4> : batch_norm_normalize<1>, a.x.as<float>(), a.x.row_stride(),
-         parameters_of(a.mean, a.inv_std, a.weight, a.bias), a.y.as<float>(), a.y.row_stride(), a.relu,
-         columns);
+  visit_floats(a.x.dtype, [&]<class T>(T /*element*/) {
+    const bool wide = aligned({&a.x, &a.y, &a.mean, &a.inv_std, &a.weight, &a.bias}, kWide<T>);
+    const Columns columns(a.x.rows(), a.x.size(-1), wide ? kWide<T> : 1, kMapBlocks);
+    launch({"batch_norm_normalize", a.x.device, columns.grid, dim3(kColumnThreads)},
+           wide ? batch_norm_normalize<kWide<T>, T> : batch_norm_normalize<1, T>, a.x.as<T>(),
+           a.x.row_stride(), parameters_of(a.mean, a.inv_std, a.weight, a.bias), a.y.as<T>(),
+           a.y.row_stride(), a.relu, columns);
+  });
 }
 
 void from_running(const core::View& running_mean, const core::View& running_var, double eps,
@@ -357,7 +371,7 @@ void from_running(const core::View& running_mean, const core::View& running_var,
 namespace {
 
 bool fits(const core::View& v) {
-  return !v.defined() || (v.dtype == core::DType::f32 && v.rows_uniform() && v.size(-1) < (1 << 30));
+  return !v.defined() || (is_f32_or_bf16(v.dtype) && v.rows_uniform() && v.size(-1) < (1 << 30));
 }
 
 bool supports_statistics(const BatchNormStatistics& a) { return fits(a.x); }
@@ -365,7 +379,7 @@ void run_statistics(const BatchNormStatistics& a) {
   batch_norm::statistics(a.x, {.mean = a.mean, .variance = a.variance});
 }
 
-bool supports_forward(const BatchNormForward& a) { return fits(a.x) && fits(a.y); }
+bool supports_forward(const BatchNormForward& a) { return fits(a.x) && fits(a.y) && a.y.dtype == a.x.dtype; }
 void run_forward(const BatchNormForward& a) {
   if (a.training) {
     batch_norm::statistics(a.x, {.mean = a.mean,
@@ -381,44 +395,53 @@ void run_forward(const BatchNormForward& a) {
   batch_norm::normalize({a.x, a.mean, a.inv_std, a.weight, a.bias, a.y, a.relu});
 }
 
-bool supports_backward(const BatchNormBackward& a) { return fits(a.x) && fits(a.grad_y) && fits(a.grad_x); }
-void run_backward(const BatchNormBackward& a) {
+template <class T>
+void backward(const BatchNormBackward& a) {
   const int64_t channels = a.x.size(-1);
   const int64_t rows = a.x.rows();
-  if (channels == 0) return;
   const core::Device device = a.x.device;
-  const bool wide = aligned({&a.x, &a.grad_y, &a.mean, &a.inv_std, &a.weight, &a.bias});
-  const Gradients in{a.x.as<float>(), a.grad_y.as<float>(), a.x.row_stride(), a.grad_y.row_stride()};
+  const bool wide = aligned({&a.x, &a.grad_y, &a.mean, &a.inv_std, &a.weight, &a.bias}, kWide<T>);
+  const Gradients<T> in{a.x.as<T>(), a.grad_y.as<T>(), a.x.row_stride(), a.grad_y.row_stride()};
   const Parameters parameters = parameters_of(a.mean, a.inv_std, a.weight, a.bias);
   core::Tensor corrections;  // offset and slope
   if (a.training) corrections = core::Tensor::empty({2, channels}, core::DType::f32, device);
   float* const offset = a.training ? corrections.view().as<float>() : nullptr;
   float* const slope = a.training ? offset + channels : nullptr;
   if (a.training || a.grad_weight.defined() || a.grad_bias.defined()) {
-    const Columns columns(rows, channels, wide ? 4 : 1, kSumBlocks);
+    const int n = wide ? kWide<T> : 1;
+    const Columns columns(rows, channels, n, kSumBlocks);
     const core::Tensor partial =
         core::Tensor::empty({columns.chunks() * 2 * channels}, core::DType::f32, device);
-    launch({"batch_norm_backward_sums", device, columns.grid, dim3(kColumnThreads),
-            kColumnThreads * (wide ? 8 : 2) * 4},
-           wide ? batch_norm_backward_sums<4> : batch_norm_backward_sums<1>, in, parameters, a.relu,
-           partial.view().as<float>(), columns);
+    launch(
+        {"batch_norm_backward_sums", device, columns.grid, dim3(kColumnThreads), kColumnThreads * 2 * n * 4},
+        wide ? batch_norm_backward_sums<kWide<T>, T> : batch_norm_backward_sums<1, T>, in, parameters, a.relu,
+        partial.view().as<float>(), columns);
     launch({"batch_norm_finish_backward", device, warps_grid(channels), dim3(kThreads)},
            batch_norm_finish_backward, partial.view().as<float>(), a.inv_std.as<float>(),
            data_of(a.grad_weight), data_of(a.grad_bias), offset, slope, static_cast<int>(channels),
            columns.chunks(), rows);
   }
   if (!a.grad_x.defined() || rows == 0) return;
-  const bool wide_x = wide && aligned({&a.grad_x});
-  const Columns columns(rows, channels, wide_x ? 4 : 1, kMapBlocks);
+  const bool wide_x = wide && aligned({&a.grad_x}, kWide<T>);
+  const Columns columns(rows, channels, wide_x ? kWide<T> : 1, kMapBlocks);
   launch({"batch_norm_backward_x", device, columns.grid, dim3(kColumnThreads)},
-         wide_x ? batch_norm_backward_x<4> : batch_norm_backward_x<1>, in, parameters, a.relu, offset, slope,
-         a.grad_x.as<float>(), a.grad_x.row_stride(), columns);
+         wide_x ? batch_norm_backward_x<kWide<T>, T> : batch_norm_backward_x<1, T>, in, parameters, a.relu,
+         offset, slope, a.grad_x.as<T>(), a.grad_x.row_stride(), columns);
+}
+
+bool supports_backward(const BatchNormBackward& a) {
+  return fits(a.x) && fits(a.grad_y) && fits(a.grad_x) && a.grad_y.dtype == a.x.dtype &&
+         (!a.grad_x.defined() || a.grad_x.dtype == a.x.dtype);
+}
+void run_backward(const BatchNormBackward& a) {
+  if (a.x.size(-1) == 0) return;
+  visit_floats(a.x.dtype, [&]<class T>(T /*element*/) { backward<T>(a); });
 }
 
 const Register<BatchNormStatistics> statistics_variant({"simt", kDevice, 10, supports_statistics,
                                                         run_statistics});
 const Register<BatchNormForward> forward({"simt", kDevice, 10, supports_forward, run_forward});
-const Register<BatchNormBackward> backward({"simt", kDevice, 10, supports_backward, run_backward});
+const Register<BatchNormBackward> backward_variant({"simt", kDevice, 10, supports_backward, run_backward});
 
 }  // namespace
 }  // namespace medfusion::kernels

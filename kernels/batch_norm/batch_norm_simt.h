@@ -1,4 +1,5 @@
-// The steps of batch norm on a device, for other rooms as well. Included by .cu files only.
+// The steps of batch norm on a device, for other rooms as well: x and y f32 or bf16, all else f32. Included
+// by .cu files only.
 #pragma once
 
 #include "kernels/batch_norm/batch_norm.h"

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/floats.cuh"
 #include "kernels/cuda/reduce.cuh"
 
 namespace medfusion::cuda {
@@ -74,6 +75,16 @@ __device__ __forceinline__ void load_rows(Vector<float, N> (&v)[R], const Global
   for (int k = 0; k < R; ++k) {
     v[k] = Vector<float, N>{};
     if (k < count) v[k] = load<N>(x, (row + int64_t{k} * part.groups) * stride + part.channel);
+  }
+}
+// The same of f32 or bf16, as they lie in memory.
+template <int R, int N, class T>
+__device__ __forceinline__ void load_rows(Pack<T, N> (&v)[R], const Global<const T>& x, int64_t stride,
+                                          const ColumnPart& part, int count, int64_t row) {
+#pragma unroll
+  for (int k = 0; k < R; ++k) {
+    v[k] = Pack<T, N>{};
+    if (k < count) v[k] = load_pack<N>(x, (row + int64_t{k} * part.groups) * stride + part.channel);
   }
 }
 
