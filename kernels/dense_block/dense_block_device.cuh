@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/tensor.h"
+#include "kernels/cuda/columns.cuh"
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/dense_block/dense_block.h"
@@ -45,6 +46,8 @@ using dense_block::Norm;
 using dense_block::Pending;
 
 constexpr int kThreads = 128;
+constexpr int64_t kCorrectBlocks = 528;  // about: four for every multiprocessor of a large GPU
+constexpr int kCorrectRows = 4;          // of a thread in flight
 
 // Each of weight, bias, mean, inv_std or var, and of the four rows of `norm`: [channels]. `statistic` is
 // inv_std, or the variance where `variance` says so.
@@ -101,6 +104,54 @@ __global__ void __launch_bounds__(kThreads)
   const double share = static_cast<double>(weight[c]) / static_cast<double>(pixels);
   pending.d[c] = (more ? pending.d[c] : 0.0) + share * d;
   pending.dx[c] = (more ? pending.dx[c] : 0.0) + share * dx;
+}
+
+// to = from and what waits for its channels; pending.d is null where nothing does. to may be from.
+template <int N, class T>
+__global__ void __launch_bounds__(kColumnThreads)
+    dense_block_correct(Global<const T> from, int64_t from_stride, Global<const T> buffer,
+                        int64_t buffer_stride, Pending pending, Global<T> to, int64_t to_stride,
+                        Columns columns) {
+  const ColumnPart part(columns, N);
+  if (!part.active) return;
+  float slope[N] = {}, offset[N] = {};
+#pragma unroll
+  for (int k = 0; k < N; ++k) {
+    if (pending.d == nullptr) break;
+    const int c = part.channel + k;
+    const double d = pending.d[c], dx = pending.dx[c];
+    if (d == 0.0 && dx == 0.0) continue;  // the last channels have no statistics
+    const auto inverse = static_cast<double>(pending.inv_std[c]);
+    const double second = -inverse * inverse * dx;
+    slope[k] = static_cast<float>(second);
+    offset[k] = static_cast<float>(-inverse * d - second * static_cast<double>(pending.mean[c]));
+  }
+  for_column_rows<kCorrectRows>(part, [&](int count, int64_t row) {
+    Pack<T, N> g[kCorrectRows], x[kCorrectRows];
+    load_rows(g, from, from_stride, part, count, row);
+    if (pending.d != nullptr) load_rows(x, buffer, buffer_stride, part, count, row);
+#pragma unroll
+    for (int k = 0; k < kCorrectRows; ++k) {
+      if (k >= count) break;
+      Vector<float, N> sum;
+#pragma unroll
+      for (int c = 0; c < N; ++c) {
+        sum[c] = g[k][c];
+        if (pending.d != nullptr) sum[c] += fmaf(slope[c], x[k][c], offset[c]);
+      }
+      store_floats<N>(to, (row + int64_t{k} * part.groups) * to_stride + part.channel, sum);
+    }
+  });
+}
+
+// For [pixels, channels], N channels at a time.
+template <int N, class T>
+void start_correct(const core::View& from, const core::View& buffer, const Pending& pending,
+                   const core::View& to) {
+  const Columns columns(from.rows(), from.size(-1), N, kCorrectBlocks);
+  launch({"dense_block_correct", from.device, columns.grid, dim3(kColumnThreads)}, dense_block_correct<N, T>,
+         from.as<T>(), from.row_stride(), buffer.as<T>(), buffer.row_stride(), pending, to.as<T>(),
+         to.row_stride(), columns);
 }
 
 dim3 threads_grid(int64_t count) { return grid_of(ceil_div(count, kThreads)); }

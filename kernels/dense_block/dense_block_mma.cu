@@ -13,7 +13,7 @@
 #include <algorithm>
 
 #include "core/tensor.h"
-#include "kernels/cuda/columns.cuh"
+#include "kernels/batch_norm/batch_norm_simt.h"
 #include "kernels/cuda/library_call.cuh"
 #include "kernels/registry.h"
 
@@ -24,9 +24,6 @@ using core::DType;
 using core::Tensor;
 using core::View;
 using namespace dense_block;  // NOLINT(google-build-using-namespace): its device code
-
-constexpr int kRowsInFlight = 4;  // of a thread
-constexpr int64_t kMapBlocks = 1056;
 
 // narrow1 = conv1 [m, c], and narrow2 [9][k][m] = conv2 [k, m, 3, 3].
 __global__ void __launch_bounds__(kThreads)
@@ -41,64 +38,6 @@ __global__ void __launch_bounds__(kThreads)
   if (i < count1) narrow1[i] = round(conv1[i]);
   const int64_t tap = i / (count2 / 9);
   if (i < count2) narrow2[i] = round(conv2[(i - tap * (count2 / 9)) * 9 + tap]);
-}
-
-constexpr int kMomentRows = 8;                          // of a thread
-constexpr int kMomentGroups = kPixels / kMomentRows;    // of threads, one below the other
-constexpr int kMomentLanes = kThreads / kMomentGroups;  // of eight channels
-constexpr int kMomentChannels = kMomentLanes * 8;       // of a block
-
-// partial[tile of kPixels rows] = the means of the channels, then the squares about them.
-__global__ void __launch_bounds__(kThreads)
-    dense_block_moments(Matrix<const BFloat16> x, int pixels, Global<float> partial) {
-  SharedMemory memory;
-  const Shared<float> scratch = memory.take<float>(kMomentGroups * kMomentChannels);
-  const int lane = static_cast<int>(threadIdx.x) % kMomentLanes;
-  const int group = static_cast<int>(threadIdx.x) / kMomentLanes;
-  const int channel = static_cast<int>(blockIdx.y) * kMomentChannels + lane * 8;
-  const int row0 = static_cast<int>(blockIdx.x) * kPixels;
-  const int rows = pixels - row0 < kPixels ? pixels - row0 : kPixels;
-  float v[kMomentRows][8] = {};
-#pragma unroll
-  for (int r = 0; r < kMomentRows; ++r) {
-    const int row = r * kMomentGroups + group;
-    if (row < rows && channel < x.channels) unpack(v[r], load<8>(x.data, (row0 + row) * x.stride + channel));
-  }
-  // Of the rows of all threads, in order.
-  const auto add_up = [&](float(&sums)[8]) {
-#pragma unroll
-    for (int c = 0; c < 8; ++c) scratch[group * kMomentChannels + lane * 8 + c] = sums[c];
-    __syncthreads();
-#pragma unroll
-    for (int c = 0; c < 8; ++c) {
-      sums[c] = 0.0F;
-      for (int g = 0; g < kMomentGroups; ++g)
-        sums[c] += static_cast<float>(scratch[g * kMomentChannels + lane * 8 + c]);
-    }
-    __syncthreads();
-  };
-  float mean[8] = {}, squares[8] = {};
-#pragma unroll
-  for (int r = 0; r < kMomentRows; ++r) {
-#pragma unroll
-    for (int c = 0; c < 8; ++c) mean[c] += v[r][c];
-  }
-  add_up(mean);
-#pragma unroll
-  for (int c = 0; c < 8; ++c) mean[c] /= static_cast<float>(rows);
-#pragma unroll
-  for (int r = 0; r < kMomentRows; ++r) {
-    if (r * kMomentGroups + group >= rows) break;
-#pragma unroll
-    for (int c = 0; c < 8; ++c) squares[c] += (v[r][c] - mean[c]) * (v[r][c] - mean[c]);
-  }
-  add_up(squares);
-  if (group != 0 || channel >= x.channels) return;
-#pragma unroll
-  for (int c = 0; c < 8; ++c) {
-    partial[int64_t{blockIdx.x} * 2 * x.channels + channel + c] = mean[c];
-    partial[(int64_t{blockIdx.x} * 2 + 1) * x.channels + channel + c] = squares[c];
-  }
 }
 
 struct StatisticsTarget {
@@ -144,46 +83,6 @@ __global__ void __launch_bounds__(kThreads)
   };
   to.running_mean[c] = blend(to.running_mean[c], mean);
   to.running_var[c] = blend(to.running_var[c], squares / (n > 1.0 ? n - 1.0 : 1.0));
-}
-
-// The gradient gets what waits for its channels; x is what its channels hold.
-__global__ void __launch_bounds__(kColumnThreads)
-    dense_block_correct_bf16(Matrix<BFloat16> gradient, Matrix<const BFloat16> x, Pending pending,
-                             Columns columns) {
-  const ColumnPart part(columns, 8);
-  if (!part.active) return;
-  float slope[8], offset[8];
-#pragma unroll
-  for (int k = 0; k < 8; ++k) {
-    const int c = part.channel + k;
-    const double d = pending.d[c], dx = pending.dx[c];
-    slope[k] = offset[k] = 0.0F;
-    if (d == 0.0 && dx == 0.0) continue;  // the last channels have no statistics
-    const auto inverse = static_cast<double>(pending.inv_std[c]);
-    const double second = -inverse * inverse * dx;
-    slope[k] = static_cast<float>(second);
-    offset[k] = static_cast<float>(-inverse * d - second * static_cast<double>(pending.mean[c]));
-  }
-  for_column_rows<kRowsInFlight>(part, [&](int count, int64_t row) {
-    Vector<BFloat16, 8> g[kRowsInFlight], in[kRowsInFlight];
-#pragma unroll
-    for (int k = 0; k < kRowsInFlight; ++k) {
-      if (k >= count) break;
-      const int64_t at = row + int64_t{k} * part.groups;
-      g[k] = load<8>(gradient.data, at * gradient.stride + part.channel);
-      in[k] = load<8>(x.data, at * x.stride + part.channel);
-    }
-#pragma unroll
-    for (int k = 0; k < kRowsInFlight; ++k) {
-      if (k >= count) break;
-      float sum[8], value[8];
-      unpack(sum, g[k]);
-      unpack(value, in[k]);
-#pragma unroll
-      for (int c = 0; c < 8; ++c) sum[c] += fmaf(slope[c], value[c], offset[c]);
-      store<8>(gradient.data, (row + int64_t{k} * part.groups) * gradient.stride + part.channel, pack(sum));
-    }
-  });
 }
 
 // total[i][tap] = the sum over parts, in order, of partial[part][tap][i], i < count.
@@ -324,17 +223,12 @@ void run_forward(const DenseBlockForward& b) {
     launch({"dense_block_finish_statistics", device, warps_grid(count), dim3(kThreads)},
            dense_block_finish_statistics, partial, static_cast<int>(pixels), static_cast<int>(count), to);
   };
-  const auto finish_channels = [&](int64_t first, int64_t count) {
-    finish(count, {b.mean.as<float>() + first, variance.view().as<float>() + first,
-                   b.inv_std.as<float>() + first, nullptr, nullptr, b.momentum, b.eps});
-  };
   if (b.training) {
-    launch({"dense_block_moments", device,
-            grid_of(ceil_div(pixels, kPixels), ceil_div(channels, kMomentChannels)), dim3(kThreads),
-            kMomentGroups * kMomentChannels * 4},
-           dense_block_moments, matrix_of<const BFloat16>(channels_of(b.buffer, 0, channels)),
-           static_cast<int>(pixels), partial);
-    finish_channels(0, channels);
+    batch_norm::statistics(channels_of(b.buffer, 0, channels),
+                           {.mean = channels_of(b.mean, 0, channels),
+                            .variance = channels_of(variance.view(), 0, channels),
+                            .inv_std = channels_of(b.inv_std, 0, channels),
+                            .eps = b.eps});
   }
   for (size_t i = 0; i < b.layers.size(); ++i) {
     const DenseBlockLayer& l = b.layers[i];
@@ -349,7 +243,10 @@ void run_forward(const DenseBlockForward& b) {
     }
     convolve<true>(l.z, norm2_of(l, b.training, b.eps), weights.conv2,
                    channels_of(b.buffer, channels, channels + growth), last ? nullptr : partial);
-    if (b.training && !last) finish_channels(channels, growth);
+    if (b.training && !last) {
+      finish(growth, {b.mean.as<float>() + channels, variance.view().as<float>() + channels,
+                      b.inv_std.as<float>() + channels, nullptr, nullptr, b.momentum, b.eps});
+    }
     channels += growth;
   }
 }
@@ -389,9 +286,7 @@ class BackwardPass {
   // The gradient of x's channels becomes complete.
   void correct(const View& gradient, const View& x, const Pending& pending) const {
     if (!b_.training) return;
-    const Columns columns(x.rows(), x.size(3), 8, kMapBlocks);
-    launch({"dense_block_correct", x.device, columns.grid, dim3(kColumnThreads)}, dense_block_correct_bf16,
-           matrix_of<BFloat16>(gradient), matrix_of<const BFloat16>(x), pending, columns);
+    start_correct<8, BFloat16>(gradient, x, pending, gradient);
   }
   void finish_norm(const View& weight, const View& grad_weight, const View& grad_bias, const Pending& pending,
                    bool more) const {

@@ -9,7 +9,6 @@
 #include "core/tensor.h"
 #include "kernels/batch_norm/batch_norm_simt.h"
 #include "kernels/convolution/convolution.h"
-#include "kernels/cuda/columns.cuh"
 #include "kernels/cuda/library_call.cuh"
 #include "kernels/dense_block/dense_block.h"
 #include "kernels/registry.h"
@@ -21,47 +20,6 @@ using namespace cuda;  // NOLINT(google-build-using-namespace): the vocabulary o
 using core::DType;
 using core::Tensor;
 using core::View;
-
-constexpr int64_t kBlocks = 528;  // about: four for every multiprocessor of a large GPU
-constexpr int kRows = 4;          // of a thread in flight where two matrices are read
-
-// to = from and what waits for its channels; pending.d is null where nothing does.
-template <int N>
-__global__ void __launch_bounds__(kColumnThreads)
-    dense_block_correct(Global<const float> from, int64_t from_stride, Global<const float> buffer,
-                        int64_t buffer_stride, Pending pending, Global<float> to, int64_t to_stride,
-                        Columns columns) {
-  const ColumnPart part(columns, N);
-  if (!part.active) return;
-  float slope[N] = {}, offset[N] = {};
-#pragma unroll
-  for (int k = 0; k < N; ++k) {
-    if (pending.d == nullptr) break;
-    const int c = part.channel + k;
-    const double d = pending.d[c], dx = pending.dx[c];
-    if (d == 0.0 && dx == 0.0) continue;  // the last channels have no statistics
-    const auto inverse = static_cast<double>(pending.inv_std[c]);
-    const double second = -inverse * inverse * dx;
-    slope[k] = static_cast<float>(second);
-    offset[k] = static_cast<float>(-inverse * d - second * static_cast<double>(pending.mean[c]));
-  }
-  for_column_rows<kRows>(part, [&](int count, int64_t row) {
-    Vector<float, N> g[kRows], x[kRows];
-    load_rows(g, from, from_stride, part, count, row);
-    if (pending.d != nullptr) {
-      load_rows(x, buffer, buffer_stride, part, count, row);
-#pragma unroll
-      for (int k = 0; k < kRows; ++k) {
-#pragma unroll
-        for (int c = 0; c < N; ++c) g[k][c] += fmaf(slope[c], x[k][c], offset[c]);
-      }
-    }
-#pragma unroll
-    for (int k = 0; k < kRows; ++k) {
-      if (k < count) store<N>(to, (row + int64_t{k} * part.groups) * to_stride + part.channel, g[k]);
-    }
-  });
-}
 
 bool by_fours(const View& v) { return v.size(-1) % 4 == 0 && aligned_rows<16>(v); }
 
@@ -200,10 +158,8 @@ class BackwardPass {
     const View from = channels_of(b_.gradient, first, last);
     const View buffer = channels_of(b_.buffer, first, last);
     const bool wide = by_fours(from) && by_fours(buffer) && by_fours(to);
-    const Columns columns(block_.pixels(), last - first, wide ? 4 : 1, kBlocks);
-    launch({"dense_block_correct", block_.device(), columns.grid, dim3(kColumnThreads)},
-           wide ? dense_block_correct<4> : dense_block_correct<1>, from.as<float>(), from.row_stride(),
-           buffer.as<float>(), buffer.row_stride(), pending(first), to.as<float>(), to.row_stride(), columns);
+    const auto start = wide ? start_correct<4, float> : start_correct<1, float>;
+    start(from, buffer, pending(first), to);
   }
 
   // From the layer's new channels, at `channel`, to the gradient of z, in grad_z_.
