@@ -359,12 +359,14 @@ std::vector<std::string> check_parity(const OpCase& op_case, const std::string& 
   if (supported != nullptr) *supported = true;
   const std::string who = label(op_case, variant);
   const auto tolerance = [&](const Slot& slot) {
-    return parity_tolerance(run_dtype(slot, options.precision)) * op_case.tolerance;
+    const DType dtype = slot.of_stored ? options.precision : run_dtype(slot, options.precision);
+    return parity_tolerance(dtype) * op_case.tolerance;
   };
   try {
     Run actual(op_case, options.precision, options.seed, options.device);
     actual.forward(variant);
-    Run expected(op_case, DType::f64, options.seed, {}, options.precision);
+    const bool narrow = op_case.reference_in_bf16 && options.precision == DType::bf16;
+    Run expected(op_case, narrow ? DType::bf16 : DType::f64, options.seed, {}, options.precision);
     expected.forward("reference");
     for (const Slot& slot : op_case.outputs) {
       compare(expected.host("out:" + slot.name), actual.host("out:" + slot.name), tolerance(slot),

@@ -24,10 +24,10 @@ void fill_slot(const Slot& slot, const core::Tensor& tensor, uint64_t seed, uint
 // Each returns the failures, one line each: empty means passed. A thrown error is a failure too.
 // The reference's backward against central differences in f64 (fixed step 1e-5).
 std::vector<std::string> check_gradients(const OpCase& op_case, const CheckOptions& options = {});
-// Forward and backward of `variant` in f32 (or bf16) against the reference in f64 on the same (rounded)
-// inputs. Both read NaN-filled outputs and guard zones are verified afterwards. A variant without a backward
-// is followed by the one that dispatch takes. A case that the variant does not support passes; `supported`
-// tells.
+// Forward and backward of `variant` in f32 (or bf16) against the reference in f64 (or storing bf16 where the
+// case wants that) on the same (rounded) inputs. Both read NaN-filled outputs and guard zones are verified
+// afterwards. A variant without a backward is followed by the one that dispatch takes. A case that the variant
+// does not support passes; `supported` tells.
 std::vector<std::string> check_parity(const OpCase& op_case, const std::string& variant,
                                       const CheckOptions& options = {}, bool* supported = nullptr);
 // The names of the variants registered for the operation on a device, without the reference.

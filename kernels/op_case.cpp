@@ -18,6 +18,8 @@ SlotSlice slice_of(const Slot& slot) {
   switch (slot.layout) {
     case Layout::channel_slice:
       return {3, size + 8};
+    case Layout::piece_slice:
+      return {16, size + 40};
     case Layout::middle_third:
       return {size, 3 * size};
     case Layout::contiguous:

@@ -29,6 +29,7 @@ enum class Fill {
 enum class Layout {
   contiguous,
   channel_slice,  // a slice of a buffer with more channels (last dimension), starting off its first channel
+  piece_slice,    // such a slice starting, and with rows, at multiples of 16 bytes
   middle_third,   // the second of three equal slices of the last dimension, as k lies in a tensor of q, k and
                   // v
   misaligned,     // contiguous, starting one element off an aligned address
@@ -44,6 +45,8 @@ struct Slot {
   int64_t limit = 2;          // of Fill::index
   bool statistic = false;     // f32 where the precision of the run is bf16
   bool f32_gradient = false;  // inputs: the same of the gradient alone, which is held to bf16 nevertheless
+  // A statistic that is made (an input: whose gradient is made) of what is stored in bf16: no better than it.
+  bool of_stored = false;
 };
 
 // What the gradient of an input is like.
@@ -96,6 +99,10 @@ struct OpCase {
   double bytes = 0.0;      // least traffic of forward
   bool gradcheck = true;   // false where the forward is not smooth or random, with the reason in a comment
   bool bench = false;      // a size worth timing; tests skip these
+  // In bf16, parity is with the reference in bf16, which computes in f64 and rounds where variants store. For
+  // cases with kinks behind what is stored: a rounding may turn a ReLU over, and then an element differs from
+  // the one without roundings by its full size, however good the variant is.
+  bool reference_in_bf16 = false;
 };
 
 // Cases register like variants: const RegisterCases cases([] { return std::vector<OpCase>{...}; });

@@ -41,6 +41,24 @@ struct SharedTile {
   }
 };
 
+// Elements of bf16 that move together, as floats and back.
+template <int N>
+__device__ __forceinline__ void unpack(float (&values)[N], const Vector<BFloat16, N>& piece) {
+#pragma unroll
+  for (int i = 0; i < N; ++i) values[i] = low_bf16(piece[i].bits);
+}
+template <int N>
+__device__ __forceinline__ Vector<BFloat16, N> pack(const float (&values)[N]) {
+  Vector<BFloat16, N> piece;
+#pragma unroll
+  for (int i = 0; i < N; i += 2) {
+    const uint32_t pair = pack_bf16(values[i], values[i + 1]);
+    piece[i].bits = static_cast<uint16_t>(pair & 0xffffU);
+    piece[i + 1].bits = static_cast<uint16_t>(pair >> 16);
+  }
+  return piece;
+}
+
 namespace detail {
 // f(row, column) for the pieces of a tile that fall to the calling thread of a block of kThreads.
 template <int kThreads, class Tile, class Step>
@@ -107,10 +125,11 @@ __device__ __forceinline__ void copy_out(Global<T> y, int64_t stride, int64_t ro
 }
 
 // Items go by through a ring of stages in shared memory: produce(n, stage) starts the copies of item n, and
-// consume(n, stage) works on it, while kStages - 1 later ones are under way. All threads of the block do
-// both.
-template <int kStages, class Produce, class Consume>
-__device__ __forceinline__ void pipeline(int64_t count, const Produce& produce, const Consume& consume) {
+// consume(n, stage) works on it, while kStages - 1 later ones are under way. Between the two, prepare(n,
+// stage) may change what the same thread copied. All threads of the block do all three.
+template <int kStages, class Produce, class Prepare, class Consume>
+__device__ __forceinline__ void pipeline(int64_t count, const Produce& produce, const Prepare& prepare,
+                                         const Consume& consume) {
   static_assert(kStages >= 2, "with one stage nothing overlaps");
 #pragma unroll
   for (int n = 0; n < kStages - 1; ++n) {
@@ -120,6 +139,7 @@ __device__ __forceinline__ void pipeline(int64_t count, const Produce& produce, 
   int stage = 0, next = kStages - 1;
   for (int64_t n = 0; n < count; ++n) {
     copy_async_wait<kStages - 2>();
+    prepare(n, stage);
     __syncthreads();  // item n is there for all, and all are done with the one before
     if (n + kStages - 1 < count) produce(n + kStages - 1, next);
     copy_async_commit();
@@ -127,6 +147,11 @@ __device__ __forceinline__ void pipeline(int64_t count, const Produce& produce, 
     stage = stage + 1 == kStages ? 0 : stage + 1;
     next = next + 1 == kStages ? 0 : next + 1;
   }
+}
+template <int kStages, class Produce, class Consume>
+__device__ __forceinline__ void pipeline(int64_t count, const Produce& produce, const Consume& consume) {
+  pipeline<kStages>(
+      count, produce, [](int64_t, int) {}, consume);
 }
 
 // f32 [kRows, kColumns]; lane: v[i][j][e] is element (16 i + row_of(e), 8 j + column_of(e)).
@@ -318,12 +343,9 @@ __device__ __forceinline__ void store(const Tile& tile, int row, const Accumulat
     for (int j = 0; j < X::kJ; ++j) {
 #pragma unroll
       for (int e = 0; e < 4; e += 2) {
-        const uint32_t pair = pack_bf16(x.v[i][j][e], x.v[i][j][e + 1]);
-        Vector<BFloat16, 2> value;
-        value[0].bits = static_cast<uint16_t>(pair & 0xffffU);
-        value[1].bits = static_cast<uint16_t>(pair >> 16);
+        const float pair[2] = {x.v[i][j][e], x.v[i][j][e + 1]};
         store<2>(tile.data, Tile::offset(row + 16 * i + X::row_of(e), column + 8 * j + X::column_of(e)),
-                 value);
+                 pack(pair));
       }
     }
   }
@@ -339,12 +361,13 @@ __device__ __forceinline__ void multiply_step(Accumulators<kRows, kColumns>& d, 
     mma_16x8x16(d.v[i][2 * j + 1], a[i], b[2], b[3]);
   }
 }
-// d += a_k b_k^T, b_k = columns [16 k, 16 k + 16) of b, whose rows are d's columns
+// d += a_k b_k^T, b_k = columns [16 k, 16 k + 16) of b, whose rows from `first` on are d's columns
 template <int kRows, int kColumns, class Tile>
 __device__ __forceinline__ void multiply_step_transposed(Accumulators<kRows, kColumns>& d,
                                                          const uint32_t (&a)[kRows / 16][4], const Tile& b,
-                                                         int k) {
-  const int row = lane_index() / 16 * 8 + lane_index() % 8, column = 16 * k + lane_index() / 8 % 2 * 8;
+                                                         int k, int first = 0) {
+  const int row = first + lane_index() / 16 * 8 + lane_index() % 8;
+  const int column = 16 * k + lane_index() / 8 % 2 * 8;
 #pragma unroll
   for (int j = 0; j < kColumns / 16; ++j) {
     uint32_t words[4];
@@ -369,17 +392,18 @@ __device__ __forceinline__ void multiply_transposed(Accumulators<kRows, kColumns
     multiply_step_transposed(d, left, b, k);
   }
 }
-// The same with rows [row, row + kRows) of a shared tile on the left: fewer registers, more loads.
+// The same with rows [row, row + kRows) of a shared tile on the left: fewer registers, more loads. On the
+// right, rows [column, column + kColumns) of b.
 template <int kRows, int kColumns, class Left, class Tile>
 __device__ __forceinline__ void multiply_transposed(Accumulators<kRows, kColumns>& d, const Left& a, int row,
-                                                    const Tile& b) {
-  static_assert(Tile::kRows == kColumns && Tile::kColumns == Left::kColumns);
+                                                    const Tile& b, int column = 0) {
+  static_assert(Tile::kRows >= kColumns && Tile::kColumns == Left::kColumns);
 #pragma unroll 4
   for (int k = 0; k < Tile::kColumns / 16; ++k) {
     uint32_t left[kRows / 16][4];
 #pragma unroll
     for (int i = 0; i < kRows / 16; ++i) load_left(left[i], a, row + 16 * i, 16 * k);
-    multiply_step_transposed(d, left, b, k);
+    multiply_step_transposed(d, left, b, k, column);
   }
 }
 
@@ -402,6 +426,26 @@ __device__ __forceinline__ void multiply(Accumulators<kRows, kColumns>& d, const
       uint32_t words[4];
       load_matrices_transposed(words, b.data, Tile::offset(16 * k + row, 16 * j + column));
       multiply_step(d, j, left, words);
+    }
+  }
+}
+
+// The same with rows [row, row + kRows) of a shared tile on the left and columns [column, column + kColumns)
+// of one on the right.
+template <int kRows, int kColumns, class Left, class Tile>
+__device__ __forceinline__ void multiply(Accumulators<kRows, kColumns>& d, const Left& a, int row,
+                                         const Tile& b, int column) {
+  static_assert(Tile::kRows == Left::kColumns);
+  const int b_row = lane_index() % 16, b_column = column + lane_index() / 16 * 8;
+#pragma unroll 4
+  for (int k = 0; k < Left::kColumns / 16; ++k) {
+    uint32_t left[kRows / 16][4], right[4];
+#pragma unroll
+    for (int i = 0; i < kRows / 16; ++i) load_left(left[i], a, row + 16 * i, 16 * k);
+#pragma unroll
+    for (int j = 0; j < kColumns / 16; ++j) {
+      load_matrices_transposed(right, b.data, Tile::offset(16 * k + b_row, 16 * j + b_column));
+      multiply_step(d, j, left, right);
     }
   }
 }

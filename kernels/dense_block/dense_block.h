@@ -8,7 +8,10 @@
 //   running = (1 - momentum) running + momentum batch, with the unbiased variance;
 // otherwise mean and var are the running statistics.
 //
-// One dtype (f32, f64). All views contiguous but for buffer and gradient, whose pixels may lie further apart.
+// One dtype (f32, f64), or buffer, gradient and z in bf16 and all else in f32: weights of convolutions are
+// then rounded to bf16 by the kernels, sums are f32, statistics are those of the stored values. A device may
+// take only some shapes in bf16 (`mma`: channels in whole pieces of 16 bytes); for the others dispatch throws
+// NoVariant. All views contiguous but for buffer and gradient, whose pixels may lie further apart.
 #pragma once
 
 #include <vector>

@@ -9,7 +9,6 @@
 #include "core/tensor.h"
 #include "kernels/batch_norm/batch_norm_simt.h"
 #include "kernels/convolution/convolution.h"
-#include "kernels/cuda/columns.cuh"
 #include "kernels/cuda/library_call.cuh"
 #include "kernels/dense_block/dense_block.h"
 #include "kernels/registry.h"
@@ -21,124 +20,6 @@ using namespace cuda;  // NOLINT(google-build-using-namespace): the vocabulary o
 using core::DType;
 using core::Tensor;
 using core::View;
-using dense_block::Norm;
-
-constexpr int kThreads = 128;
-constexpr int64_t kBlocks = 528;  // about: four for every multiprocessor of a large GPU
-constexpr int kRows = 4;          // of a thread in flight where two matrices are read
-
-// Each of weight, bias, mean, inv_std or var, and of the four rows of `norm`: [channels]. `statistic` is
-// inv_std, or the variance where `variance` says so.
-__global__ void __launch_bounds__(kThreads)
-    dense_block_norm(Global<const float> weight, Global<const float> bias, Global<const float> mean,
-                     Global<const float> statistic, bool variance, double eps, int channels,
-                     Global<float> norm) {
-  const int c = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
-  if (c >= channels) return;
-  float inv_std = statistic[c];
-  if (variance) inv_std = static_cast<float>(1.0 / sqrt(static_cast<double>(inv_std) + eps));
-  const double scale = static_cast<double>(weight[c]) * static_cast<double>(inv_std);
-  const auto m = static_cast<double>(mean[c]);
-  norm[c] = static_cast<float>(scale);
-  norm[channels + c] = static_cast<float>(static_cast<double>(bias[c]) - m * scale);
-  norm[2 * channels + c] = inv_std;
-  norm[3 * channels + c] = static_cast<float>(-m * static_cast<double>(inv_std));
-}
-
-// running = (1 - momentum) running + momentum batch, where `variance` is biased.
-__global__ void __launch_bounds__(kThreads)
-    dense_block_update_running(Global<const float> mean, Global<const float> variance,
-                               Global<float> running_mean, Global<float> running_var, double momentum,
-                               double unbiased, int channels) {
-  const int c = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
-  if (c >= channels) return;
-  const auto blend = [&](float running, double value) {
-    return static_cast<float>((1.0 - momentum) * static_cast<double>(running) + momentum * value);
-  };
-  running_mean[c] = blend(running_mean[c], static_cast<double>(mean[c]));
-  running_var[c] = blend(running_var[c], static_cast<double>(variance[c]) * unbiased);
-}
-
-// The channels' corrections that still wait: the gradient lacks -inv_std (d + xhat dx).
-struct Pending {
-  Global<double> d, dx;
-  Global<const float> mean, inv_std;
-  template <class F>
-  void for_each_global(const F& f) const {
-    f(d), f(dx), f(mean), f(inv_std);
-  }
-};
-
-// to = from and what waits for its channels; pending.d is null where nothing does.
-template <int N>
-__global__ void __launch_bounds__(kColumnThreads)
-    dense_block_correct(Global<const float> from, int64_t from_stride, Global<const float> buffer,
-                        int64_t buffer_stride, Pending pending, Global<float> to, int64_t to_stride,
-                        Columns columns) {
-  const ColumnPart part(columns, N);
-  if (!part.active) return;
-  float slope[N] = {}, offset[N] = {};
-#pragma unroll
-  for (int k = 0; k < N; ++k) {
-    if (pending.d == nullptr) break;
-    const int c = part.channel + k;
-    const double d = pending.d[c], dx = pending.dx[c];
-    if (d == 0.0 && dx == 0.0) continue;  // the last channels have no statistics
-    const auto inverse = static_cast<double>(pending.inv_std[c]);
-    const double second = -inverse * inverse * dx;
-    slope[k] = static_cast<float>(second);
-    offset[k] = static_cast<float>(-inverse * d - second * static_cast<double>(pending.mean[c]));
-  }
-  for_column_rows<kRows>(part, [&](int count, int64_t row) {
-    Vector<float, N> g[kRows], x[kRows];
-    load_rows(g, from, from_stride, part, count, row);
-    if (pending.d != nullptr) {
-      load_rows(x, buffer, buffer_stride, part, count, row);
-#pragma unroll
-      for (int k = 0; k < kRows; ++k) {
-#pragma unroll
-        for (int c = 0; c < N; ++c) g[k][c] += fmaf(slope[c], x[k][c], offset[c]);
-      }
-    }
-#pragma unroll
-    for (int k = 0; k < kRows; ++k) {
-      if (k < count) store<N>(to, (row + int64_t{k} * part.groups) * to_stride + part.channel, g[k]);
-    }
-  });
-}
-
-// A warp per channel adds up its partial sums of d and d xhat (see dense_block_conv1_grad_x).
-__global__ void __launch_bounds__(kThreads)
-    dense_block_finish_norm1(Global<const float> partial, int64_t parts, Global<const float> weight,
-                             Global<float> grad_weight, Global<float> grad_bias, Pending pending,
-                             int channels, int64_t pixels) {
-  const int c = static_cast<int>(blockIdx.x * (kThreads / kWarp) + threadIdx.x / kWarp);
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  if (c >= channels) return;
-  double d = 0.0, dx = 0.0;
-  for (int64_t i = lane; i < parts; i += kWarp) {
-    d += static_cast<double>(partial[i * 2 * channels + c]);
-    dx += static_cast<double>(partial[(i * 2 + 1) * channels + c]);
-  }
-  d = warp_sum(d);
-  dx = warp_sum(dx);
-  if (lane != 0) return;
-  grad_weight[c] = static_cast<float>(dx);
-  grad_bias[c] = static_cast<float>(d);
-  if (pending.d == nullptr) return;
-  const double share = static_cast<double>(weight[c]) / static_cast<double>(pixels);
-  pending.d[c] += share * d;
-  pending.dx[c] += share * dx;
-}
-
-dim3 threads_grid(int64_t count) { return grid_of(ceil_div(count, kThreads)); }
-
-// Channels [first, last) of a view whose last dimension they are.
-View channels_of(View view, int64_t first, int64_t last) {
-  view.data = static_cast<char*>(view.data) + first * core::size_of(view.dtype);
-  view.shape[view.rank() - 1] = last - first;
-  return view;
-}
 
 bool by_fours(const View& v) { return v.size(-1) % 4 == 0 && aligned_rows<16>(v); }
 
@@ -157,14 +38,8 @@ struct Block {
 
   // [4, c]: the rows of dense_block::Norm.
   Tensor norm1(const DenseBlockLayer& l) const {
-    const int64_t c = l.norm1_weight.numel();
-    Tensor norm = scratch({4, c});
-    const View& m = training ? mean : l.norm1_mean;
-    const View& statistic = training ? inv_std : l.norm1_var;
-    launch({"dense_block_norm", device(), threads_grid(c), dim3(kThreads)}, dense_block_norm,
-           l.norm1_weight.as<float>(), l.norm1_bias.as<float>(), m.as<float>(), statistic.as<float>(),
-           !training, eps, static_cast<int>(c), norm.view().as<float>());
-    return norm;
+    return make_norm(l.norm1_weight, l.norm1_bias, training ? mean : l.norm1_mean,
+                     training ? inv_std : l.norm1_var, training, eps);
   }
   // Mean and inv_std of the norm before the 3x3 convolution; `own` keeps what is made for it.
   std::pair<View, View> statistics2(const DenseBlockLayer& l, Tensor& own) const {
@@ -184,12 +59,6 @@ struct Block {
     return {x, first, first + x.columns};
   }
 };
-
-int64_t input_channels(const View& buffer, const std::vector<DenseBlockLayer>& layers) {
-  int64_t channels = buffer.size(3);
-  for (const DenseBlockLayer& l : layers) channels -= l.conv2.size(0);
-  return channels;
-}
 
 bool fits(const View& v) {
   return v.dtype == DType::f32 && v.rows_uniform() && (v.size(3) <= 1 || v.stride(3) == 1) &&
@@ -223,17 +92,11 @@ void run_forward(const DenseBlockForward& b) {
                             .eps = b.eps});
   };
   if (b.training) statistics(0, channels);
-  const auto pixels = static_cast<double>(block.pixels());
   Tensor active;  // max(norm2(z), 0)
   for (size_t i = 0; i < b.layers.size(); ++i) {
     const DenseBlockLayer& l = b.layers[i];
     const int64_t growth = l.conv2.size(0);
-    if (b.training) {
-      launch({"dense_block_update_running", block.device(), threads_grid(channels), dim3(kThreads)},
-             dense_block_update_running, b.mean.as<float>(), variance.view().as<float>(),
-             l.norm1_mean.as<float>(), l.norm1_var.as<float>(), b.momentum,
-             pixels / std::max(1.0, pixels - 1.0), static_cast<int>(channels));
-    }
+    if (b.training) update_running1(l, b.mean, variance.view(), b.momentum, block.pixels());
     conv1_forward(block, l, channels_of(b.buffer, 0, channels), block.norm1(l));
     if (b.training) {
       batch_norm::statistics(l.z, {.mean = l.z_mean,
@@ -295,10 +158,8 @@ class BackwardPass {
     const View from = channels_of(b_.gradient, first, last);
     const View buffer = channels_of(b_.buffer, first, last);
     const bool wide = by_fours(from) && by_fours(buffer) && by_fours(to);
-    const Columns columns(block_.pixels(), last - first, wide ? 4 : 1, kBlocks);
-    launch({"dense_block_correct", block_.device(), columns.grid, dim3(kColumnThreads)},
-           wide ? dense_block_correct<4> : dense_block_correct<1>, from.as<float>(), from.row_stride(),
-           buffer.as<float>(), buffer.row_stride(), pending(first), to.as<float>(), to.row_stride(), columns);
+    const auto start = wide ? start_correct<4, float> : start_correct<1, float>;
+    start(from, buffer, pending(first), to);
   }
 
   // From the layer's new channels, at `channel`, to the gradient of z, in grad_z_.
@@ -349,16 +210,15 @@ class BackwardPass {
             {g.conv1.as<float>(), channels, middle, static_cast<int>(channels)}, block_.pixels());
     const int64_t tiles = ceil_div(block_.pixels(), kTileRows);
     const Tensor partial = block_.scratch({tiles * 2 * channels});
-    float* const n = norm.view().as<float>();
     launch({"dense_block_conv1_grad_x", block_.device(), grid_of(tiles, ceil_div(channels, kTileColumns)),
             dim3(kTileThreads), kTileShared},
            wide ? dense_block::dense_block_conv1_grad_x<4> : dense_block::dense_block_conv1_grad_x<1>, grad_z,
-           Block::weight_source(l.conv1), x, Norm{n, n + channels, n + 2 * channels, n + 3 * channels},
-           gradient.as<float>(), gradient.row_stride(), partial.view().as<float>());
-    launch({"dense_block_finish_norm1", block_.device(), grid_of(ceil_div(channels, kThreads / kWarp)),
+           Block::weight_source(l.conv1), x, rows_of_norm(norm), gradient.as<float>(), gradient.row_stride(),
+           partial.view().as<float>());
+    launch({"dense_block_finish_norm", block_.device(), grid_of(ceil_div(channels, kThreads / kWarp)),
             dim3(kThreads)},
-           dense_block_finish_norm1, partial.view().as<float>(), tiles, l.norm1_weight.as<float>(),
-           g.norm1_weight.as<float>(), g.norm1_bias.as<float>(), pending(0), static_cast<int>(channels),
+           dense_block_finish_norm, partial.view().as<float>(), tiles, l.norm1_weight.as<float>(),
+           g.norm1_weight.as<float>(), g.norm1_bias.as<float>(), pending(0), true, static_cast<int>(channels),
            block_.pixels());
   }
 

@@ -3,21 +3,10 @@
 #pragma once
 
 #include "kernels/cuda/product.cuh"
+#include "kernels/dense_block/dense_block_device.cuh"
 
 namespace medfusion::kernels::dense_block {
 inline namespace MEDFUSION_GPU {
-
-using namespace cuda;  // NOLINT(google-build-using-namespace): the vocabulary of device code
-
-// A batch norm per channel: y = scale x + shift, normalized x = inv_std x + centre. Forward and backward read
-// the same numbers, so that they agree on which ReLUs are open.
-struct Norm {
-  Global<const float> scale, shift, inv_std, centre;
-  template <class F>
-  void for_each_global(const F& f) const {
-    f(scale), f(shift), f(inv_std), f(centre);
-  }
-};
 
 // With d = grad_z weight [P, c] where norm(prefix) > 0, otherwise 0: gradient += scale d, and
 // partial[tile of pixels] = the sums of d, then of d times the normalized prefix, of every channel.

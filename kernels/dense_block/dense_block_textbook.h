@@ -1,6 +1,7 @@
 // The block as the paper has it, step by step, every intermediate stored: concatenated prefix, batch norm,
 // ReLU, convolution. In f64 it is the reference, in f32 the fallback and the baseline of the fused version.
-// The convolutions are those of kernels/convolution.
+// The convolutions are those of kernels/convolution. `narrow`: what is stored between the steps is rounded to
+// bf16, in whatever type it is held.
 #pragma once
 
 #include <algorithm>
@@ -26,7 +27,8 @@ inline View channels_of(View view, int64_t first, int64_t last) {
 template <class T>
 class Textbook {
  public:
-  Textbook(bool training, double eps) : training_(training), eps_(eps) {}
+  Textbook(bool training, double eps, bool narrow = false)
+      : training_(training), eps_(eps), narrow_(narrow) {}
 
   void forward(const DenseBlockForward& b) const {
     int64_t width = b.buffer.size(3);
@@ -39,11 +41,13 @@ class Textbook {
       if (training_) update(prefix, mean, inv_std, l.norm1_mean, l.norm1_var, b.momentum);
       const Tensor a = normalize_relu(prefix, norm1(l, mean, inv_std));
       dispatch<ConvolutionForward>({.x = a.view(), .weight = l.conv1, .y = l.z}, core::DeviceType::cpu);
+      keep(l.z);
       if (training_) update(l.z, l.z_mean, l.z_inv_std, l.norm2_mean, l.norm2_var, b.momentum);
       const Tensor c = normalize_relu(l.z, norm2(l));
-      dispatch<ConvolutionForward>(
-          {.x = c.view(), .weight = l.conv2, .y = channels_of(b.buffer, width, width + growth), .padding = 1},
-          core::DeviceType::cpu);
+      const View made = channels_of(b.buffer, width, width + growth);
+      dispatch<ConvolutionForward>({.x = c.view(), .weight = l.conv2, .y = made, .padding = 1},
+                                   core::DeviceType::cpu);
+      keep(made);
       width += growth;
     }
   }
@@ -81,6 +85,7 @@ class Textbook {
       for (int64_t p = 0; p < total.rows(); ++p) {
         for (int64_t k = 0; k < width; ++k) at(total, p, k) += at(d1.view(), p, k);
       }
+      keep(total);
     }
   }
 
@@ -95,6 +100,14 @@ class Textbook {
       return static_cast<T>(1.0 / std::sqrt(static_cast<double>(running_var.as<T>()[c]) + eps));
     }
   };
+
+  void keep(const View& v) const {
+    if (!narrow_) return;
+    for (int64_t p = 0; p < v.rows(); ++p) {
+      for (int64_t c = 0; c < v.size(3); ++c)
+        at(v, p, c) = static_cast<T>(static_cast<float>(core::BFloat16(static_cast<float>(at(v, p, c)))));
+    }
+  }
 
   static T& at(const View& v, int64_t pixel, int64_t c) { return v.as<T>()[pixel * v.row_stride() + c]; }
 
@@ -137,6 +150,7 @@ class Textbook {
         at(y.view(), p, c) = value < T(0) ? T(0) : value;
       }
     }
+    keep(y.view());
     return y;
   }
 
@@ -166,10 +180,12 @@ class Textbook {
                                      (static_cast<double>(at(d, p, c)) - correction));
       }
     }
+    keep(d);
   }
 
   bool training_;
   double eps_;
+  bool narrow_;
 };
 
 }  // namespace medfusion::kernels::dense_block
