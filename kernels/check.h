@@ -29,6 +29,11 @@ std::vector<std::string> check_gradients(const OpCase& op_case, const CheckOptio
 // not support passes; `supported` tells.
 std::vector<std::string> check_parity(const OpCase& op_case, const std::string& variant,
                                       const CheckOptions& options = {}, bool* supported = nullptr);
+// Parity on `sim` under `schedules` orders of its threads, blocks and streams, seeds 1 to schedules: all must
+// give the same bits. Stops at the first order that fails. The seed of before is put back.
+std::vector<std::string> check_schedules(const OpCase& op_case, const std::string& variant,
+                                         const CheckOptions& options, int64_t schedules,
+                                         bool* supported = nullptr);
 // The names of the variants registered for the operation on a device, without the reference.
 std::vector<std::string> variants_of(const std::string& operation, core::DeviceType device);
 
