@@ -139,9 +139,8 @@ std::vector<std::string> static_violations(const std::vector<KernelCode>& kernel
   std::map<std::pair<std::string, std::string>, std::vector<const KernelCode*>> variants;
   for (const KernelCode& code : kernels) variants[{code.operation, code.variant}].push_back(&code);
   for (const auto& [name, members] : variants) {
-    if (!uses_tensor_cores(name.second)) continue;
     for (const KernelCode* code : members) check_spills(*code, violations);
-    check_tensor_cores(members, violations);
+    if (uses_tensor_cores(name.second)) check_tensor_cores(members, violations);
   }
   for (const KernelCode* code : aligned_paths(kernels)) {
     const double wanted = wanted_share(without_arguments(code->kernel));
