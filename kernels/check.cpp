@@ -10,6 +10,7 @@
 
 #include "core/random.h"
 #include "core/runtime.h"
+#include "core/sim_memory.h"
 #include "kernels/registry.h"
 
 namespace medfusion::kernels {
@@ -389,6 +390,39 @@ std::vector<std::string> check_parity(const OpCase& op_case, const std::string& 
   } catch (const std::exception& error) {
     failures.push_back(fmt::format("{}: {}", who, error.what()));
   }
+  if (options.device.type == core::DeviceType::sim) {
+    for (std::string& failure : failures) {  // faults that the simulator finds name the seed already
+      if (failure.find("SIM_SEED") == std::string::npos)
+        failure += fmt::format(" [MEDFUSION_SIM_SEED={}]", core::sim_seed());
+    }
+  }
+  return failures;
+}
+
+std::vector<std::string> check_schedules(const OpCase& op_case, const std::string& variant,
+                                         const CheckOptions& options, int64_t schedules, bool* supported) {
+  struct PutBack {
+    uint64_t before = core::sim_seed();
+    ~PutBack() { core::set_sim_seed(before); }
+  } const put_back;
+  bool taken = false;
+  uint64_t first = 0;
+  std::vector<std::string> failures;
+  for (int64_t schedule = 1; schedule <= schedules && failures.empty(); ++schedule) {
+    core::set_sim_seed(static_cast<uint64_t>(schedule));
+    uint64_t digest = 0;
+    CheckOptions check = options;
+    check.digest = &digest;
+    failures = check_parity(op_case, variant, check, &taken);
+    if (!taken) break;
+    if (schedule == 1) first = digest;
+    if (failures.empty() && digest != first) {
+      failures.push_back(
+          fmt::format("{}: other bits with MEDFUSION_SIM_SEED={} than with 1: a barrier or a wait is missing",
+                      label(op_case, variant), schedule));
+    }
+  }
+  if (supported != nullptr) *supported = taken;
   return failures;
 }
 

@@ -26,10 +26,15 @@ void fill_slot(const Slot& slot, const core::Tensor& tensor, uint64_t seed, uint
 std::vector<std::string> check_gradients(const OpCase& op_case, const CheckOptions& options = {});
 // Forward and backward of `variant` in f32 (or bf16) against the reference in f64 (or storing bf16 where the
 // case wants that) on the same (rounded) inputs. Both read NaN-filled outputs and guard zones are verified
-// afterwards. A variant without a backward is followed by the one that dispatch takes. A case that the variant
-// does not support passes; `supported` tells.
+// afterwards. A variant without a backward is followed by the one that dispatch takes. A case that the
+// variant does not support passes; `supported` tells.
 std::vector<std::string> check_parity(const OpCase& op_case, const std::string& variant,
                                       const CheckOptions& options = {}, bool* supported = nullptr);
+// Parity on `sim` under `schedules` orders of its threads, blocks and streams, seeds 1 to schedules: all must
+// give the same bits. Stops at the first order that fails. The seed of before is put back.
+std::vector<std::string> check_schedules(const OpCase& op_case, const std::string& variant,
+                                         const CheckOptions& options, int64_t schedules,
+                                         bool* supported = nullptr);
 // The names of the variants registered for the operation on a device, without the reference.
 std::vector<std::string> variants_of(const std::string& operation, core::DeviceType device);
 

@@ -6,6 +6,7 @@
 
 #include "core/runtime.h"
 #include "kernels/check.h"
+#include "kernels/cuda/math_mode.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/registry.h"
 
@@ -62,6 +63,48 @@ Timing time_calls(core::Device device, double seconds, const Call& call) {
   return {at(0.5), at(0.1), at(0.9), calls * static_cast<int64_t>(each.size())};
 }
 
+// Read and written bytes per second.
+double time_copy(core::Device device, int64_t bytes, double seconds) {
+  const Tensor from = Tensor::zeros({bytes}, core::DType::u8, device);
+  const Tensor to = Tensor::zeros({bytes}, core::DType::u8, device);
+  const Timing copy = time_calls(device, seconds, [&] {
+    core::runtime(device).copy_on_device(to.view().data, from.view().data, bytes,
+                                         core::current_stream(device));
+  });
+  return 2.0 * static_cast<double>(bytes) / copy.median;
+}
+
+// Keeps products of f32 from being rounded to TF32.
+class WithoutTf32 {
+ public:
+  WithoutTf32() { cuda::set_allow_tf32(false); }
+  ~WithoutTf32() { cuda::set_allow_tf32(before_); }
+  WithoutTf32(const WithoutTf32&) = delete;
+  WithoutTf32& operator=(const WithoutTf32&) = delete;
+
+ private:
+  bool before_ = cuda::allow_tf32();
+};
+
+// Operations per second of a product of n x n matrices, by the library where the device has one: what others
+// are held against must not depend on what is registered here. 0 on the cpu in bf16, which it does not take.
+double time_product(core::Device device, core::DType precision, int64_t n, double seconds) {
+  if (precision == core::DType::bf16 && device.type == core::DeviceType::cpu) return 0.0;
+  const WithoutTf32 exact;
+  const std::vector<std::string> variants = variants_of("matmul", device.type);
+  const bool library = std::find(variants.begin(), variants.end(), "cublas") != variants.end();
+  // Draws, since a multiplier of equal numbers takes less power, and the card is faster for it.
+  const auto square = [&](uint64_t stream) {
+    return make_tensor({.name = "x", .shape = {n, n}}, stream, device, precision);
+  };
+  const Tensor a = square(1), b = square(2), c = Tensor::empty({n, n}, core::DType::f32, device);
+  const Timing product = time_calls(device, seconds, [&] {
+    dispatch(MatmulForward{.a = a.view(), .b = b.view(), .c = c.view()}, device.type,
+             library ? "cublas" : "");
+  });
+  return 2.0 * std::pow(static_cast<double>(n), 3) / product.median;
+}
+
 }  // namespace
 
 CaseTensors make_bench_tensors(const OpCase& op_case, core::Device device, core::DType precision) {
@@ -88,26 +131,16 @@ Timing time_case(const OpCase& op_case, const std::string& variant, bool backwar
   return time_calls(device, seconds, [&] { direction(tensors, variant); });
 }
 
-Ceilings measure_ceilings(core::Device device) {
-  constexpr double kSeconds = 0.3;
+Ceilings measure_ceilings(core::Device device, const CeilingSizes& sizes) {
   Ceilings result;
   const bool gpu = device.type == core::DeviceType::cuda;
-  const int64_t bytes = int64_t{gpu ? 512 : 64} << 20;
-  const Tensor from = Tensor::zeros({bytes}, core::DType::u8, device);
-  const Tensor to = Tensor::zeros({bytes}, core::DType::u8, device);
-  const Timing copy = time_calls(device, kSeconds, [&] {
-    core::runtime(device).copy_on_device(to.view().data, from.view().data, bytes,
-                                         core::current_stream(device));
-  });
-  result.bytes_per_second = 2.0 * static_cast<double>(bytes) / copy.median;
-  const int64_t n = gpu ? 4096 : 1024;
-  const Tensor a = Tensor::full({n, n}, 0.5, core::DType::f32, device);
-  const Tensor b = Tensor::full({n, n}, 0.25, core::DType::f32, device);
-  const Tensor c = Tensor::empty({n, n}, core::DType::f32, device);
-  const Timing product = time_calls(device, kSeconds, [&] {
-    dispatch(MatmulForward{.a = a.view(), .b = b.view(), .c = c.view()}, device.type);
-  });
-  result.flops_per_second = 2.0 * std::pow(static_cast<double>(n), 3) / product.median;
+  const auto chosen = [](int64_t given, int64_t otherwise) { return given > 0 ? given : otherwise; };
+  result.bytes_per_second =
+      time_copy(device, chosen(sizes.bytes, int64_t{gpu ? 512 : 64} << 20), sizes.seconds);
+  result.flops_per_second =
+      time_product(device, core::DType::f32, chosen(sizes.product, gpu ? 4096 : 1024), sizes.seconds);
+  result.bf16_flops_per_second =
+      time_product(device, core::DType::bf16, chosen(sizes.bf16_product, gpu ? 8192 : 1024), sizes.seconds);
   return result;
 }
 

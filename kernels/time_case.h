@@ -24,11 +24,22 @@ Timing time_case(const OpCase& op_case, const std::string& variant, bool backwar
                  core::DType precision, double seconds);
 
 // What the device can do, measured: bytes per second of a copy within its memory (read and written bytes both
-// count), and operations per second of a large f32 matrix product.
+// count), and operations per second of large square matrix products: of f32, never rounded to TF32, and of
+// bf16 with f32 sums. 0 where the device has no such product.
 struct Ceilings {
   double bytes_per_second = 0.0;
   double flops_per_second = 0.0;
+  double bf16_flops_per_second = 0.0;
+  // The product that work in this precision is held against.
+  double flops_of(core::DType precision) const {
+    return precision == core::DType::bf16 ? bf16_flops_per_second : flops_per_second;
+  }
 };
-Ceilings measure_ceilings(core::Device device);
+// Sizes of what is measured; 0: by the device, large enough to keep it busy.
+struct CeilingSizes {
+  int64_t bytes = 0, product = 0, bf16_product = 0;  // of the copy; rows of the matrices
+  double seconds = 0.3;                              // on each
+};
+Ceilings measure_ceilings(core::Device device, const CeilingSizes& sizes = {});
 
 }  // namespace medfusion::kernels

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that needs an NVIDIA GPU: builds with the `cuda` device, runs every test (those of devices run on the
-# GPU too), checks every CUDA kernel against the float64 reference, runs these checks under compute-sanitizer, and
-# trains twice from one seed for the same bytes. Called by tools/test.sh --gpu; BUILD_DIR as there.
+# GPU too), checks every CUDA kernel against the float64 reference, runs these checks and the tests of devices under
+# compute-sanitizer, and trains twice from one seed for the same bytes. Called by tools/test.sh --gpu; BUILD_DIR as there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,6 +28,14 @@ medfusion="$build/bin/medfusion"
 "$medfusion" kernels check --device cuda
 for tool in memcheck racecheck; do
   compute-sanitizer --tool "$tool" --error-exitcode 1 "$medfusion" kernels check --device cuda
+done
+# Tests of devices, under the sanitizer as well. They reach what no case of a kernel does: whole networks, captured
+# steps, calls of libraries. That of kernels_tests is small, since there the cases run on `cpu` and `sim` alone: on
+# `cuda` they are `kernels check`, above. Some provoke errors of the CUDA runtime: those are not counted.
+for folder in core kernels models optim; do
+  tests=$(find "$build" -type f -name "${folder}_tests" -perm -u+x)
+  "$tests" --gtest_filter='*/cuda' --gtest_list_tests | grep -q '^  ' || fail "${folder}_tests has no test on the GPU"
+  compute-sanitizer --tool memcheck --report-api-errors no --error-exitcode 1 "$tests" --gtest_filter='*/cuda'
 done
 
 # Two runs of one seed, captured, and one that is not: the same weights.

@@ -112,6 +112,16 @@ const RegisterCases cases([] {
   list.push_back(make("head 64", 1, 1, 64, 33, 65, {.scale = 0.125, .pair_mask = Mask::some}));
   list.push_back(make("labels", 1, 1, 32, 14, 150, {.scale = 0.2, .key_mask = Mask::some}));
   list.push_back(make("short", 1, 1, 24, 49, 49, {.scale = 0.2}));
+  // Several heads per block of the kernels for short sequences, in numbers that do not fill the last block.
+  list.push_back(make("five heads", 1, 5, 16, 20, 32, {.scale = 0.2, .key_mask = Mask::some}));
+  list.push_back(make("three heads", 1, 3, 16, 49, 64, {.scale = 0.2, .pair_mask = Mask::some}));
+  list.push_back(make("three heads", 3, 1, 8, 64, 49, {.layout = Layout::channel_slice}));
+  list.push_back(make("three heads", 1, 3, 33, 52, 50, {.scale = 0.1, .key_mask = Mask::some}));
+  // With two keys a quarter of the samples sees none; enough of them that one sees both.
+  list.push_back(make("some samples blind", 11, 1, 8, 50, 2, {.key_mask = Mask::some}));
+  list.push_back(make("65 tokens", 1, 1, 16, 65, 65, {.scale = 0.2, .key_mask = Mask::some}));
+  list.push_back(make("197 tokens", 1, 1, 8, 197, 197, {.scale = 0.2}));
+  list.push_back(make("256 tokens", 1, 1, 8, 256, 256, {.scale = 0.2, .key_mask = Mask::some}));
   list.push_back(make("up to 128 tokens", 1, 1, 8, 70, 100, {.scale = 0.2, .key_mask = Mask::some}));
   list.push_back(make("up to 256 tokens", 1, 1, 8, 150, 20, {.pair_mask = Mask::some}));
   list.push_back(make("head 128", 1, 1, 128, 66, 34, {.scale = 0.1, .key_mask = Mask::some}));
@@ -129,6 +139,7 @@ const RegisterCases cases([] {
   // With two keys a quarter of the queries sees none.
   list.push_back(make("some queries blind", 2, 2, 4, 33, 2, {.pair_mask = Mask::some}));
   list.push_back(make("all blind", 2, 2, 4, 5, 6, {.key_mask = Mask::all}));
+  list.push_back(make("all blind", 1, 3, 8, 50, 60, {.key_mask = Mask::all}));
   list.push_back(make("all blind pairs", 1, 2, 4, 5, 70, {.pair_mask = Mask::all}));
   list.push_back(make("probabilities", 2, 3, 4, 35, 70, {.key_mask = Mask::some, .probabilities_rank = 4}));
   list.push_back(
@@ -161,6 +172,7 @@ const RegisterCases cases([] {
     list.back().bench = true;
   };
   bench("short", 64, 8, 32, 49, 49);
+  bench("short", 64, 8, 32, 128, 128);
   bench("short", 64, 8, 32, 196, 196);
   bench("labels", 64, 8, 32, 14, 400);
   bench("long", 2, 16, 64, 1024, 1024);

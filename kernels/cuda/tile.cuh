@@ -60,11 +60,11 @@ __device__ __forceinline__ Vector<BFloat16, N> pack(const float (&values)[N]) {
 }
 
 namespace detail {
-// f(row, column) for the pieces of a tile that fall to the calling thread of a block of kThreads.
+// f(row, column) for the pieces of a tile that fall to the calling thread of kThreads.
 template <int kThreads, class Tile, class Step>
 __device__ __forceinline__ void piece_of_tile(int step, const Step& f) {
   constexpr int kCount = Tile::kRows * Tile::kPieces;
-  const int n = step * kThreads + static_cast<int>(threadIdx.x);
+  const int n = step * kThreads + static_cast<int>(threadIdx.x) % kThreads;
   if (kCount % kThreads == 0 || n < kCount) f(n / Tile::kPieces, n % Tile::kPieces * Tile::kPiece);
 }
 template <int kThreads, class Tile, class Step>
@@ -81,9 +81,10 @@ __device__ __forceinline__ void pieces_in_turn(const Step& f) {
 }
 }  // namespace detail
 
-// Block of kThreads: starts the copy of a matrix of `rows` rows and `columns` columns into the tile, zeros
-// around it. `wide`: rows are aligned to 16 bytes and `columns` is whole pieces; otherwise elements are
-// copied one by one, at once. A group of copies ends with copy_async_commit().
+// Block of kThreads, or as many of its threads from a multiple of kThreads on: starts the copy of a matrix of
+// `rows` rows and `columns` columns into the tile, zeros around it. `wide`: rows are aligned to 16 bytes and
+// `columns` is whole pieces; otherwise elements are copied one by one, at once. A group of copies ends with
+// copy_async_commit().
 template <int kThreads, class Tile, class T>
 __device__ __forceinline__ void copy_async(const Tile& tile, Global<const T> x, int64_t stride, int64_t rows,
                                            int columns, bool wide) {
@@ -104,7 +105,8 @@ __device__ __forceinline__ void copy_async(const Tile& tile, Global<const T> x, 
   });
 }
 
-// Block of kThreads: writes the first `rows` rows and `columns` columns of the tile.
+// Block of kThreads, or as many of its threads: writes the first `rows` rows and `columns` columns of the
+// tile.
 template <int kThreads, class Tile, class T>
 __device__ __forceinline__ void copy_out(Global<T> y, int64_t stride, int64_t rows, int columns, bool wide,
                                          const Tile& tile) {
@@ -308,13 +310,13 @@ template <class Tile>
 __device__ __forceinline__ void load_left(uint32_t (&block)[4], const Tile& x, int row, int column) {
   load_matrices(block, x.data, Tile::offset(row + lane_index() % 16, column + lane_index() / 16 * 8));
 }
-// Rows [row, row + kRows) of a shared tile.
+// Rows [row, row + kRows) and columns [column, column + kDepth) of a shared tile.
 template <int kRows, int kDepth, class Tile>
-__device__ __forceinline__ void load(LeftTile<kRows, kDepth>& a, const Tile& x, int row) {
+__device__ __forceinline__ void load(LeftTile<kRows, kDepth>& a, const Tile& x, int row, int column = 0) {
 #pragma unroll
   for (int i = 0; i < kRows / 16; ++i) {
 #pragma unroll
-    for (int k = 0; k < kDepth / 16; ++k) load_left(a.v[i][k], x, row + 16 * i, 16 * k);
+    for (int k = 0; k < kDepth / 16; ++k) load_left(a.v[i][k], x, row + 16 * i, column + 16 * k);
   }
 }
 

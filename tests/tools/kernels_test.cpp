@@ -1,4 +1,5 @@
 // medfusion kernels list, check and bench, as a user runs them.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -73,11 +74,22 @@ TEST(Kernels, BenchWritesResultsAndARoofline) {
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, AllOf(HasSubstr("ceilings measured first"), HasSubstr("softmax/cpu forward")));
   const auto json = nlohmann::json::parse(std::ifstream(file));
-  EXPECT_GT(json.at("ceilings").at("copy_bytes_per_second").get<double>(), 0.0);
+  const auto& ceilings = json.at("ceilings");
+  EXPECT_GT(ceilings.at("copy_bytes_per_second").get<double>(), 0.0);
+  EXPECT_GT(ceilings.at("matrix_product_flops_per_second").get<double>(), 0.0);
+  EXPECT_TRUE(ceilings.at("bf16_matrix_product_flops_per_second").is_null()) << "the cpu takes no bf16";
+  EXPECT_THAT(outcome.out, Not(HasSubstr("bf16")));
   ASSERT_FALSE(json.at("rows").empty());
   for (const auto& row : json.at("rows")) {
     EXPECT_LE(row.at("p10_s").get<double>(), row.at("median_s").get<double>());
     EXPECT_GT(row.at("bytes").get<double>(), 0.0);
+    const double seconds = row.at("median_s").get<double>();
+    const auto share = [&](const char* work, const char* ceiling) {
+      return row.at(work).get<double>() / seconds / ceilings.at(ceiling).get<double>();
+    };
+    EXPECT_DOUBLE_EQ(row.at("share_of_copy").get<double>(), share("bytes", "copy_bytes_per_second"));
+    EXPECT_DOUBLE_EQ(row.at("share_of_product").get<double>(),
+                     share("flops", "matrix_product_flops_per_second"));
   }
   std::ifstream svg(plots + "/softmax.svg");
   const std::string text{std::istreambuf_iterator<char>(svg), {}};
@@ -86,9 +98,25 @@ TEST(Kernels, BenchWritesResultsAndARoofline) {
 
 TEST(Roofline, ShowsThePointsThatHaveOperations) {
   const std::string svg =
-      roofline_svg("a < b", {1e9, 1e10}, {{"on the roof", 1.0, 1e9}, {"no operations", 0.0, 0.0}});
+      roofline_svg("a < b", {1e9, 1e10, 0.0}, {{"on the roof", 1.0, 1e9}, {"no operations", 0.0, 0.0}});
   EXPECT_THAT(svg, AllOf(HasSubstr("a &lt; b"), HasSubstr("on the roof"), Not(HasSubstr("no operations"))));
   EXPECT_THAT(svg, HasSubstr("slope: copy 1.0 GB/s"));
+  EXPECT_THAT(svg, HasSubstr("roof: f32 matrix product 10 GFLOP/s"));
+}
+
+TEST(Roofline, HasTheRoofsOfThePrecisionsThatItShows) {
+  const kernels::Ceilings ceilings{1e9, 1e10, 1e12};
+  const RooflinePoint f32{"one", 1.0, 1e9}, bf16{"two", 1.0, 1e9, core::DType::bf16};
+  const auto roof_of = [](const char* precision) {
+    return fmt::format("roof: {} matrix product", precision);
+  };
+  EXPECT_THAT(roofline_svg("", ceilings, {f32}),
+              AllOf(HasSubstr(roof_of("f32")), Not(HasSubstr(roof_of("bf16")))));
+  EXPECT_THAT(roofline_svg("", ceilings, {bf16}),
+              AllOf(HasSubstr("roof: bf16 matrix product 1000 GFLOP/s"), Not(HasSubstr(roof_of("f32")))));
+  EXPECT_THAT(roofline_svg("", ceilings, {f32, bf16}),
+              AllOf(HasSubstr(roof_of("f32")), HasSubstr(roof_of("bf16"))));
+  EXPECT_THAT(roofline_svg("", {1e9, 1e10, 0.0}, {bf16}), HasSubstr(roof_of("f32")));
 }
 
 }  // namespace

@@ -29,12 +29,24 @@ struct BenchOptions {
 };
 
 struct TimedRow {
-  std::string operation, variant, direction, precision, case_name;
+  std::string operation, variant, direction;
+  core::DType precision = core::DType::f32;
+  std::string case_name;
   kernels::Timing timing;
   double flops = 0.0, bytes = 0.0;
   std::map<std::string, double> peers;  // name -> median seconds
 
-  std::string key() const { return operation + " " + direction + " " + precision + " " + case_name; }
+  std::string key() const {
+    return fmt::format("{} {} {} {}", operation, direction, core::name_of(precision), case_name);
+  }
+  // Of the ceilings: of the copy, and of the product in the row's precision; 0 where there is none.
+  double share_of_copy(const kernels::Ceilings& c) const {
+    return bytes / timing.median / c.bytes_per_second;
+  }
+  double share_of_product(const kernels::Ceilings& c) const {
+    const double ceiling = c.flops_of(precision);
+    return ceiling > 0.0 ? flops / timing.median / ceiling : 0.0;
+  }
   std::string name() const { return fmt::format("{}/{} {} {}", operation, variant, direction, case_name); }
 };
 
@@ -44,8 +56,9 @@ nlohmann::ordered_json described(const kernels::OpCase& op_case, const TimedRow&
   for (const kernels::Slot& slot : op_case.inputs) {
     inputs[slot.name] = std::vector<int64_t>(slot.shape.begin(), slot.shape.end());
   }
-  return {{"key", row.key()},           {"operation", row.operation}, {"direction", row.direction},
-          {"precision", row.precision}, {"case", row.case_name},      {"inputs", inputs}};
+  return {{"key", row.key()},           {"operation", row.operation},
+          {"direction", row.direction}, {"precision", core::name_of(row.precision)},
+          {"case", row.case_name},      {"inputs", inputs}};
 }
 
 std::vector<TimedRow> measure(const BenchOptions& options, core::Device device, std::string& request) {
@@ -60,15 +73,9 @@ std::vector<TimedRow> measure(const BenchOptions& options, core::Device device, 
         for (const bool backward : {false, true}) {
           if (backward && !op_case.backward) continue;
           for (const core::DType precision : {core::DType::f32, core::DType::bf16}) {
-            TimedRow row{operation,
-                         variant,
-                         backward ? "backward" : "forward",
-                         core::name_of(precision),
-                         op_case.name,
-                         {},
-                         0.0,
-                         0.0,
-                         {}};
+            TimedRow row{operation, variant,      backward ? "backward" : "forward",
+                         precision, op_case.name, {},
+                         0.0,       0.0,          {}};
             try {
               row.timing = kernels::time_case(op_case, variant, backward, device, precision, options.seconds);
             } catch (const kernels::NoVariant&) {
@@ -123,14 +130,18 @@ nlohmann::ordered_json to_json(const std::vector<TimedRow>& rows, const kernels:
   nlohmann::ordered_json json;
   json["device"] = core::name_of(device.type);
   json["threads"] = core::num_threads();
-  json["ceilings"] = {{"copy_bytes_per_second", ceilings.bytes_per_second},
-                      {"matrix_product_flops_per_second", ceilings.flops_per_second}};
+  json["ceilings"] = {
+      {"copy_bytes_per_second", ceilings.bytes_per_second},
+      {"matrix_product_flops_per_second", ceilings.flops_per_second},
+      {"bf16_matrix_product_flops_per_second", ceilings.bf16_flops_per_second > 0.0
+                                                   ? nlohmann::ordered_json(ceilings.bf16_flops_per_second)
+                                                   : nullptr}};  // null: there is none
   json["rows"] = nlohmann::ordered_json::array();
   for (const TimedRow& row : rows) {
     json["rows"].push_back({{"operation", row.operation},
                             {"variant", row.variant},
                             {"direction", row.direction},
-                            {"precision", row.precision},
+                            {"precision", core::name_of(row.precision)},
                             {"case", row.case_name},
                             {"median_s", row.timing.median},
                             {"p10_s", row.timing.low},
@@ -138,6 +149,10 @@ nlohmann::ordered_json to_json(const std::vector<TimedRow>& rows, const kernels:
                             {"calls", row.timing.calls},
                             {"flops", row.flops},
                             {"bytes", row.bytes},
+                            {"share_of_copy", row.share_of_copy(ceilings)},
+                            {"share_of_product", ceilings.flops_of(row.precision) > 0.0
+                                                     ? nlohmann::ordered_json(row.share_of_product(ceilings))
+                                                     : nullptr},
                             {"peers_s", row.peers}});
   }
   return json;
@@ -145,8 +160,11 @@ nlohmann::ordered_json to_json(const std::vector<TimedRow>& rows, const kernels:
 
 std::string table_of(const std::vector<TimedRow>& rows, const kernels::Ceilings& ceilings) {
   std::string text =
-      fmt::format("ceilings measured first: copy {:.1f} GB/s, f32 matrix product {:.1f} GFLOP/s\n",
+      fmt::format("ceilings measured first: copy {:.1f} GB/s, f32 matrix product {:.1f} GFLOP/s",
                   ceilings.bytes_per_second * 1e-9, ceilings.flops_per_second * 1e-9);
+  if (ceilings.bf16_flops_per_second > 0.0)
+    text += fmt::format(", bf16 matrix product {:.1f} GFLOP/s", ceilings.bf16_flops_per_second * 1e-9);
+  text += "; GFLOP/s of a row are held against the product of its type\n";
   size_t width = 4;
   for (const TimedRow& row : rows) width = std::max(width, row.name().size());
   text += fmt::format("{:<{}} {:>4} {:>10} {:>17} {:>8} {:>5} {:>9} {:>5}  {}\n", "case", width, "type",
@@ -160,11 +178,14 @@ std::string table_of(const std::vector<TimedRow>& rows, const kernels::Ceilings&
       peer = fmt::format("{:.2f}x ({} {:.3f} ms)", best->second / row.timing.median, best->first,
                          best->second * 1e3);
     }
-    text += fmt::format("{:<{}} {:>4} {:>10.4f} {:>17} {:>8.1f} {:>4.0f}% {:>9.1f} {:>4.0f}%  {}\n",
-                        row.name(), width, row.precision, row.timing.median * 1e3,
+    text += fmt::format("{:<{}} {:>4} {:>10.4f} {:>17} {:>8.1f} {:>4.0f}% {:>9.1f} {:>5}  {}\n", row.name(),
+                        width, core::name_of(row.precision), row.timing.median * 1e3,
                         fmt::format("{:.4f}-{:.4f}", row.timing.low * 1e3, row.timing.high * 1e3),
-                        bytes * 1e-9, 100 * bytes / ceilings.bytes_per_second, flops * 1e-9,
-                        100 * flops / ceilings.flops_per_second, peer);
+                        bytes * 1e-9, 100 * row.share_of_copy(ceilings), flops * 1e-9,
+                        ceilings.flops_of(row.precision) > 0.0
+                            ? fmt::format("{:.0f}%", 100 * row.share_of_product(ceilings))
+                            : "-",
+                        peer);
   }
   return text;
 }
@@ -176,7 +197,7 @@ void write_plots(const BenchOptions& options, const std::vector<TimedRow>& rows,
   for (const TimedRow& row : rows) {
     by_operation[row.operation].push_back({fmt::format("{} {} {}", row.variant, row.direction, row.case_name),
                                            row.bytes > 0 ? row.flops / row.bytes : 0.0,
-                                           row.flops / row.timing.median});
+                                           row.flops / row.timing.median, row.precision});
   }
   for (const auto& [operation, points] : by_operation) {
     const auto file = std::filesystem::path(options.plot_folder) / (operation + ".svg");

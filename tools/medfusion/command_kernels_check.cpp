@@ -3,7 +3,6 @@
 #include <map>
 
 #include "core/runtime.h"
-#include "core/sim_memory.h"
 #include "kernels/check.h"
 #include "kernels/registry.h"
 #include "tools/medfusion/command_kernels.h"
@@ -34,26 +33,10 @@ Tally check_variant(const std::string& operation, const std::string& variant, co
     check.device = device;
     check.precision = precision;
     bool supported = false;
-    uint64_t first = 0;
-    for (int64_t schedule = 1; schedule <= options.schedules; ++schedule) {
-      if (options.schedules > 1) core::set_sim_seed(static_cast<uint64_t>(schedule));
-      uint64_t digest = 0;
-      check.digest = &digest;
-      for (const auto& failure : kernels::check_parity(op_case, variant, check, &supported)) {
-        // Faults that the simulator finds name the seed already.
-        const bool seeded =
-            device.type != core::DeviceType::sim || failure.find("SIM_SEED") != std::string::npos;
-        tally.failures.push_back(
-            seeded ? failure : fmt::format("{} [MEDFUSION_SIM_SEED={}]", failure, core::sim_seed()));
-      }
-      if (!supported || !tally.failures.empty()) break;
-      if (schedule == 1) first = digest;
-      if (digest != first) {
-        tally.failures.push_back(fmt::format(
-            "{}/{} [{}]: other bits with MEDFUSION_SIM_SEED={} than with 1: a barrier or a wait is missing",
-            operation, variant, op_case.name, schedule));
-      }
-    }
+    const auto failures = options.schedules > 1 ? kernels::check_schedules(op_case, variant, check,
+                                                                           options.schedules, &supported)
+                                                : kernels::check_parity(op_case, variant, check, &supported);
+    tally.failures.insert(tally.failures.end(), failures.begin(), failures.end());
     (supported ? tally.cases : tally.unsupported) += 1;
   }
   return tally;

@@ -44,6 +44,25 @@ std::string label(double x, double y, const std::string& text, const char* style
   return fmt::format("<text x='{:.1f}' y='{:.1f}' {}>{}</text>\n", x, y, style, escaped(text));
 }
 
+constexpr const char* kLine = "stroke='#333' stroke-width='2'";
+
+struct Roof {
+  const char* name;
+  double at;  // FLOP/s
+};
+std::vector<Roof> roofs_of(const kernels::Ceilings& ceilings, const std::vector<RooflinePoint>& shown) {
+  std::vector<Roof> roofs;
+  const auto is = [](core::DType precision) {
+    return [precision](const RooflinePoint& p) { return p.precision == precision; };
+  };
+  const bool bf16 =
+      ceilings.bf16_flops_per_second > 0.0 && std::any_of(shown.begin(), shown.end(), is(core::DType::bf16));
+  if (!bf16 || std::any_of(shown.begin(), shown.end(), is(core::DType::f32)))
+    roofs.push_back({"f32", ceilings.flops_per_second});
+  if (bf16) roofs.push_back({"bf16", ceilings.bf16_flops_per_second});
+  return roofs;
+}
+
 }  // namespace
 
 std::string roofline_svg(const std::string& title, const kernels::Ceilings& ceilings,
@@ -51,15 +70,18 @@ std::string roofline_svg(const std::string& title, const kernels::Ceilings& ceil
   std::vector<RooflinePoint> shown;
   std::copy_if(points.begin(), points.end(), std::back_inserter(shown),
                [](const RooflinePoint& p) { return p.flops_per_byte > 0.0 && p.flops_per_second > 0.0; });
-  const double ridge = ceilings.flops_per_second / ceilings.bytes_per_second;
-  double x_low = ridge / 100, x_high = ridge * 10, y_low = ceilings.flops_per_second / 1000;
+  const std::vector<Roof> roofs = roofs_of(ceilings, shown);
+  const auto [lowest, highest] = std::minmax_element(
+      roofs.begin(), roofs.end(), [](const Roof& a, const Roof& b) { return a.at < b.at; });
+  const double ridge = highest->at / ceilings.bytes_per_second;
+  double x_low = lowest->at / ceilings.bytes_per_second / 100, x_high = ridge * 10, y_low = lowest->at / 1000;
   for (const RooflinePoint& p : shown) {
     x_low = std::min(x_low, p.flops_per_byte);
     x_high = std::max(x_high, p.flops_per_byte);
     y_low = std::min(y_low, p.flops_per_second);
   }
   const Axis x(x_low, x_high, kLeft, kWidth - kRight);
-  const Axis y(y_low, ceilings.flops_per_second * 1.5, kHeight - kBottom, kTop);
+  const Axis y(y_low, highest->at * 1.5, kHeight - kBottom, kTop);
   std::string svg = fmt::format(
       "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {0} {1}' width='{0}' height='{1}' "
       "font-family='sans-serif' font-size='12'>\n<rect width='100%' height='100%' fill='white'/>\n",
@@ -82,19 +104,21 @@ std::string roofline_svg(const std::string& title, const kernels::Ceilings& ceil
                   (kTop + kHeight - kBottom) / 2);
   const double left = std::pow(10.0, x.first), right = std::pow(10.0, x.last);
   const double corner = std::max(left, std::pow(10.0, y.first) / ceilings.bytes_per_second);
-  svg += line(x.at(corner), y.at(corner * ceilings.bytes_per_second), x.at(ridge),
-              y.at(ceilings.flops_per_second), "stroke='#333' stroke-width='2'");
-  svg += line(x.at(ridge), y.at(ceilings.flops_per_second), x.at(right), y.at(ceilings.flops_per_second),
-              "stroke='#333' stroke-width='2'");
-  svg += label(kWidth - kRight + 8, kTop + 4,
-               fmt::format("roof: matrix product {:.0f} GFLOP/s", ceilings.flops_per_second * 1e-9),
-               "fill='#333'");
-  svg += label(kWidth - kRight + 8, kTop + 22,
+  svg += line(x.at(corner), y.at(corner * ceilings.bytes_per_second), x.at(ridge), y.at(highest->at), kLine);
+  double text = kTop + 4;
+  for (const Roof& roof : roofs) {
+    svg += line(x.at(roof.at / ceilings.bytes_per_second), y.at(roof.at), x.at(right), y.at(roof.at), kLine);
+    svg += label(kWidth - kRight + 8, text,
+                 fmt::format("roof: {} matrix product {:.0f} GFLOP/s", roof.name, roof.at * 1e-9),
+                 "fill='#333'");
+    text += 18;
+  }
+  svg += label(kWidth - kRight + 8, text,
                fmt::format("slope: copy {:.1f} GB/s", ceilings.bytes_per_second * 1e-9), "fill='#333'");
   constexpr const char* kColors[] = {"#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf"};
   for (size_t i = 0; i < shown.size(); ++i) {
     const char* color = kColors[i % std::size(kColors)];
-    const double row = kTop + 50 + 17 * static_cast<double>(i);
+    const double row = text + 28 + 17 * static_cast<double>(i);
     svg += fmt::format("<circle cx='{:.1f}' cy='{:.1f}' r='5' fill='{}'><title>{}</title></circle>\n",
                        x.at(shown[i].flops_per_byte), y.at(shown[i].flops_per_second), color,
                        escaped(shown[i].name));

@@ -142,13 +142,12 @@ std::vector<std::string> static_violations(const std::vector<KernelCode>& kernel
   std::map<std::pair<std::string, std::string>, std::vector<const KernelCode*>> variants;
   for (const KernelCode& code : kernels) variants[{code.operation, code.variant}].push_back(&code);
   for (const auto& [name, members] : variants) {
-    if (!uses_tensor_cores(name.second)) continue;
     for (const KernelCode* code : members) {
       check_spills(*code, violations);
       if (code->wgmma_serialized)
         violations.push_back(fmt::format("{}: ptxas serializes its wgmmas", describe(*code)));
     }
-    check_tensor_cores(members, violations);
+    if (uses_tensor_cores(name.second)) check_tensor_cores(members, violations);
   }
   for (const KernelCode* code : aligned_paths(kernels)) {
     const double wanted = wanted_share(without_arguments(code->kernel));

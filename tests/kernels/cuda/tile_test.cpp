@@ -83,6 +83,32 @@ TYPED_TEST(SharedTiles, CopiesInAndOutKeepTheMatrixAndItsEdges) {
   }
 }
 
+TYPED_TEST(SharedTiles, GroupsOfABlockCopyTilesOfTheirOwn) {
+  using Tile = SharedTile<BFloat16, TypeParam::kRows, TypeParam::kColumns>;
+  constexpr int kGroups = 3;
+  const Matrix source(kGroups * Tile::kRows, Tile::kColumns, 3);
+  for (const bool wide : {true, false}) {
+    const Tensor from = upload(source), to = upload(Matrix(source.rows, source.columns));
+    const Global<const BFloat16> x(from.view().as<BFloat16>());
+    const Global<BFloat16> y(to.view().as<BFloat16>());
+    run(kGroups * kThreads, kGroups * Tile::kBytes, [&] {
+      SharedMemory memory;
+      const int group = static_cast<int>(threadIdx.x) / kThreads;
+      const Tile tile = Tile::take(memory, kGroups)[group];
+      if (group == 1) return;  // the others need it not
+      copy_async<kThreads>(tile, x + group * Tile::kSize, Tile::kColumns, Tile::kRows, Tile::kColumns, wide);
+      copy_async_commit();
+      copy_async_wait<0>();
+      sync_named(1 + group, kThreads);
+      copy_out<kThreads>(y + group * Tile::kSize, Tile::kColumns, Tile::kRows, Tile::kColumns, wide, tile);
+    });
+    for (int i = 0; i < kGroups * Tile::kSize; ++i) {
+      const float expected = i / Tile::kSize == 1 ? 0.0F : source.v[static_cast<size_t>(i)];
+      ASSERT_EQ(static_cast<float>(to.view().as<BFloat16>()[i]), expected) << i;
+    }
+  }
+}
+
 // ---- register tiles
 
 template <class S>
@@ -247,6 +273,33 @@ TYPED_TEST(Products, WithTheTransposeOfASharedTile) {
   EXPECT_EQ(by_registers.v, by_rows.v);
 }
 
+TYPED_TEST(Products, WithColumnsOfASharedTileOnTheLeft) {
+  using This = TestFixture;
+  using A = SharedTile<BFloat16, This::kRows, 2 * This::kDepth>;
+  using B = SharedTile<BFloat16, This::kDepth, This::kColumns>;
+  const Matrix b(This::kDepth, This::kColumns, 8);
+  Matrix result(This::kRows, This::kColumns);
+  run(32, A::kBytes + B::kBytes, [&] {
+    SharedMemory memory;
+    const A wide = A::take(memory);
+    const B right = B::take(memory);
+    Matrix twice(This::kRows, 2 * This::kDepth);
+    for (int r = 0; r < twice.rows; ++r) {
+      for (int k = 0; k < twice.columns; ++k)
+        twice(r, k) = k < This::kDepth ? 100.0F : this->a(r, k - This::kDepth);
+    }
+    fill_tile(wide, twice);
+    fill_tile(right, b);
+    LeftTile<This::kRows, This::kDepth> left;
+    load(left, wide, 0, This::kDepth);
+    Accumulators<This::kRows, This::kColumns> d;
+    set(d, this->start);
+    multiply(d, left, right);
+    get(d, result);
+  });
+  this->expect_product(result, [&](int k, int c) { return b(k, c); });
+}
+
 TYPED_TEST(Products, WithASharedTileAndRoundedSumsOnTheLeft) {
   using This = TestFixture;
   using B = SharedTile<BFloat16, This::kDepth, This::kColumns>;
@@ -271,9 +324,10 @@ TYPED_TEST(Products, WithASharedTileAndRoundedSumsOnTheLeft) {
 // Rows of a transposed left and columns of a right tile; depth: the tokens of the short-sequence kernels.
 template <class S>
 class ProductsOfTransposed : public testing::Test {};
-using TransposedShapes = testing::Types<Shape<64, 16, 64>, Shape<64, 32, 64>, Shape<64, 64, 64>,
-                                        Shape<64, 16, 128>, Shape<64, 32, 128>, Shape<64, 64, 128>,
-                                        Shape<32, 16, 256>, Shape<32, 32, 256>, Shape<16, 64, 256>>;
+using TransposedShapes =
+    testing::Types<Shape<32, 16, 32>, Shape<32, 32, 32>, Shape<32, 64, 32>, Shape<64, 16, 64>,
+                   Shape<64, 32, 64>, Shape<64, 64, 64>, Shape<128, 16, 128>, Shape<128, 32, 128>,
+                   Shape<128, 64, 128>, Shape<32, 16, 256>, Shape<32, 32, 256>, Shape<16, 64, 256>>;
 TYPED_TEST_SUITE(ProductsOfTransposed, TransposedShapes);
 
 TYPED_TEST(ProductsOfTransposed, EveryPartOfTheProduct) {
