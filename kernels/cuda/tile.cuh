@@ -129,17 +129,17 @@ __device__ __forceinline__ void copy_out(Global<T> y, int64_t stride, int64_t ro
 // Items go by through a ring of stages in shared memory: produce(n, stage) starts the copies of item n, and
 // consume(n, stage) works on it, while kStages - 1 later ones are under way. Between the two, prepare(n,
 // stage) may change what the same thread copied. All threads of the block do all three.
-template <int kStages, class Produce, class Prepare, class Consume>
-__device__ __forceinline__ void pipeline(int64_t count, const Produce& produce, const Prepare& prepare,
+template <int kStages, class Count, class Produce, class Prepare, class Consume>
+__device__ __forceinline__ void pipeline(Count count, const Produce& produce, const Prepare& prepare,
                                          const Consume& consume) {
   static_assert(kStages >= 2, "with one stage nothing overlaps");
 #pragma unroll
   for (int n = 0; n < kStages - 1; ++n) {
-    if (n < count) produce(int64_t{n}, n);
+    if (n < count) produce(Count{n}, n);
     copy_async_commit();
   }
   int stage = 0, next = kStages - 1;
-  for (int64_t n = 0; n < count; ++n) {
+  for (Count n = 0; n < count; ++n) {
     copy_async_wait<kStages - 2>();
     prepare(n, stage);
     __syncthreads();  // item n is there for all, and all are done with the one before
@@ -150,10 +150,10 @@ __device__ __forceinline__ void pipeline(int64_t count, const Produce& produce, 
     next = next + 1 == kStages ? 0 : next + 1;
   }
 }
-template <int kStages, class Produce, class Consume>
-__device__ __forceinline__ void pipeline(int64_t count, const Produce& produce, const Consume& consume) {
+template <int kStages, class Count, class Produce, class Consume>
+__device__ __forceinline__ void pipeline(Count count, const Produce& produce, const Consume& consume) {
   pipeline<kStages>(
-      count, produce, [](int64_t, int) {}, consume);
+      count, produce, [](Count, int) {}, consume);
 }
 
 // f32 [kRows, kColumns]; lane: v[i][j][e] is element (16 i + row_of(e), 8 j + column_of(e)).

@@ -136,9 +136,10 @@ void start_convolve(const View& x, const Tensor& norm, const Tensor& weight, con
 }
 template <bool kWindow>
 void convolve(const View& x, const Tensor& norm, const Tensor& weight, const View& y, float* partial) {
+  constexpr int kWidest = kWindow ? 64 : 128;  // growth is small
   const auto start = y.size(3) <= 32   ? start_convolve<32, kWindow>
                      : y.size(3) <= 64 ? start_convolve<64, kWindow>
-                                       : start_convolve<128, kWindow>;
+                                       : start_convolve<kWidest, kWindow>;
   start(x, norm, weight, y, partial);
 }
 

@@ -53,20 +53,24 @@ struct Images {
 };
 
 // The pixels whose pieces of a tile a thread copies.
-template <class Tile>
+template <class Tile, bool kWindow>
 struct OwnPixels {
   using Own = OwnPieces<kMmaThreads, Tile>;
-  int pixel[Own::kCount];
-  unsigned taps[Own::kCount];
+  int first;  // of the thread's, the others lie a fixed distance apart
+  int pixels;
+  unsigned taps[kWindow ? Own::kCount : 1];
 
-  __device__ __forceinline__ OwnPixels(const Images& images, bool window, int first) {
+  __device__ __forceinline__ OwnPixels(const Images& images, int row0)
+      : first(row0 + Own::row(0)), pixels(images.pixels) {
+    if constexpr (kWindow) {
 #pragma unroll
-    for (int n = 0; n < Own::kCount; ++n) {
-      pixel[n] = first + Own::row(n);
-      taps[n] = images.taps_of(window, pixel[n]);
+      for (int n = 0; n < Own::kCount; ++n) taps[n] = images.taps_of(true, pixel(n));
     }
   }
-  __device__ __forceinline__ bool on_image(int n, int tap) const { return (taps[n] >> tap & 1U) != 0; }
+  __device__ __forceinline__ int pixel(int n) const { return first + n * (kMmaThreads / Tile::kPieces); }
+  __device__ __forceinline__ bool on_image(int n, int tap) const {
+    return kWindow ? (taps[kWindow ? n : 0] >> tap & 1U) != 0 : pixel(n) < pixels;
+  }
 };
 
 // The part of a tile [kPixels, kColumns] that a warp makes.
@@ -110,25 +114,27 @@ __device__ __forceinline__ void write_moments(typename WarpTile<kColumns>::Sums&
                                               int column0, int channels, const Global<float>& partial,
                                               const Shared<float>& scratch) {
   const WarpTile<kColumns> warp;
-  typename WarpTile<kColumns>::Columns mean{}, squares{};
-  const auto write = [&](typename WarpTile<kColumns>::Columns& values, int which) {
+  typename WarpTile<kColumns>::Columns values{};  // means, then squares: few registers are left
+  const auto add_up = [&] {
+    reduce_lane_columns(values, x, plus);
+    combine_columns(values, plus);
+    add_over_warps<kDown>(values, scratch, warp.down, warp.column, kColumns);
+  };
+  const auto write = [&](int which) {
     for_each(values, [&](float& value, int column) {
       column += column0 + warp.column;
       if (warp.down == 0 && lane_index() < 4 && column < channels)
         partial[(tile * 2 + which) * channels + column] = value;
     });
   };
-  reduce_lane_columns(mean, x, plus);
-  combine_columns(mean, plus);
-  add_over_warps<kDown>(mean, scratch, warp.down, warp.column, kColumns);
-  for_each(mean, [&](float& value, int) { value /= static_cast<float>(rows); });
-  map_columns(x, mean, [](float value, float m) { return (value - m) * (value - m); });
+  add_up();
+  for_each(values, [&](float& value, int) { value /= static_cast<float>(rows); });
+  write(0);
+  map_columns(x, values, [](float value, float mean) { return (value - mean) * (value - mean); });
   for_each(x, [&](float& value, int row, int) { value = warp.row + row < rows ? value : 0.0F; });
-  reduce_lane_columns(squares, x, plus);
-  combine_columns(squares, plus);
-  add_over_warps<kDown>(squares, scratch, warp.down, warp.column, kColumns);
-  write(mean, 0);
-  write(squares, 1);
+  for_each(values, [](float& value, int) { value = 0.0F; });
+  add_up();
+  write(1);
 }
 
 // y = the convolution of max(norm(x), 0) with weight [taps][y.channels][x.channels]; partial: the moments of
@@ -143,39 +149,40 @@ __global__ void __launch_bounds__(kMmaThreads, 2)
   const auto left = Left::take(memory, kMmaStages);
   const auto right = Right::take(memory, kMmaStages);
   const int steps = (x.channels + kStep - 1) / kStep;
-  const Shared<float> scale = memory.take<float>(steps * kStep), shift = memory.take<float>(steps * kStep);
+  const Shared<float> affine = memory.take<float>(steps * 2 * kStep);  // [steps][scale, shift][kStep]
   for (int c = static_cast<int>(threadIdx.x); c < steps * kStep; c += kMmaThreads) {
-    scale[c] = c < x.channels ? norm.scale[c] : 0.0F;
-    shift[c] = c < x.channels ? norm.shift[c] : 0.0F;
+    const int at = c / kStep * 2 * kStep + c % kStep;
+    affine[at] = c < x.channels ? norm.scale[c] : 0.0F;
+    affine[at + kStep] = c < x.channels ? norm.shift[c] : 0.0F;
   }
   __syncthreads();
 
   const int row0 = static_cast<int>(blockIdx.x) * kPixels, column0 = static_cast<int>(blockIdx.y) * kColumns;
-  const OwnPixels<Left> own(images, kWindow, row0);
+  const OwnPixels<Left, kWindow> own(images, row0);
   const WarpTile<kColumns> warp;
   typename WarpTile<kColumns>::Sums sums;
   fill(sums, 0.0F);
   pipeline<kMmaStages>(
       Images::taps(kWindow) * steps,
-      [&](int64_t n, int stage) {
-        const int tap = kWindow ? static_cast<int>(n) / steps : 0;
-        const int depth = (static_cast<int>(n) - tap * steps) * kStep;
+      [&](int n, int stage) {
+        const int tap = kWindow ? n / steps : 0;
+        const int depth = (n - tap * steps) * kStep;
         const int offset = images.offset(kWindow, tap);
         copy_async_rows<kMmaThreads>(left[stage], x.data + depth, x.stride, x.channels - depth, [&](int i) {
-          return own.on_image(i, tap) ? int64_t{own.pixel[i]} + offset : -1;
+          return own.on_image(i, tap) ? int64_t{own.pixel(i)} + offset : -1;
         });
         copy_async<kMmaThreads>(right[stage],
                                 weight + ((int64_t{tap} * y.channels + column0) * x.channels + depth),
                                 x.channels, y.channels - column0, x.channels - depth, true);
       },
-      [&](int64_t n, int stage) {
-        const int tap = kWindow ? static_cast<int>(n) / steps : 0;
-        const int channel = (static_cast<int>(n) - tap * steps) * kStep + OwnPixels<Left>::Own::column();
-        const Eight a = Eight::load_from(scale, channel), b = Eight::load_from(shift, channel);
+      [&](int n, int stage) {
+        const int tap = kWindow ? n / steps : 0;
+        const int at = (n - tap * steps) * 2 * kStep + OwnPieces<kMmaThreads, Left>::column();
+        const Eight a = Eight::load_from(affine, at), b = Eight::load_from(affine, at + kStep);
         map_own_pieces<kMmaThreads>(
             left[stage], [&](float(&values)[8], int i) { normalize(values, a, b, own.on_image(i, tap)); });
       },
-      [&](int64_t /*n*/, int stage) {
+      [&](int /*n*/, int stage) {
         multiply_transposed(sums, left[stage], warp.row, right[stage], warp.column);
       });
 
@@ -219,26 +226,26 @@ __global__ void __launch_bounds__(kMmaThreads, 2)
     copy_async<kMmaThreads>(result, Global<const BFloat16>(target), grad_x.stride, rows, columns, true);
 
   const int steps = (grad_y.channels + kStep - 1) / kStep;
-  const OwnPixels<Left> own(images, kWindow, row0);
+  const OwnPixels<Left, kWindow> own(images, row0);
   const WarpTile<kColumns> warp;
   typename WarpTile<kColumns>::Sums sums;
   fill(sums, 0.0F);
   pipeline<kMmaStages>(
       Images::taps(kWindow) * steps,
-      [&](int64_t n, int stage) {
-        const int tap = kWindow ? static_cast<int>(n) / steps : 0;
-        const int depth = (static_cast<int>(n) - tap * steps) * kStep;
+      [&](int n, int stage) {
+        const int tap = kWindow ? n / steps : 0;
+        const int depth = (n - tap * steps) * kStep;
         // A pixel was tap `tap` of the one that lies the other way.
         const int back = Images::taps(kWindow) - 1 - tap;
         const int offset = images.offset(kWindow, back);
         copy_async_rows<kMmaThreads>(
             left[stage], grad_y.data + depth, grad_y.stride, grad_y.channels - depth,
-            [&](int i) { return own.on_image(i, back) ? int64_t{own.pixel[i]} + offset : -1; });
+            [&](int i) { return own.on_image(i, back) ? int64_t{own.pixel(i)} + offset : -1; });
         copy_async<kMmaThreads>(right[stage],
                                 weight + ((int64_t{tap} * grad_y.channels + depth) * x.channels + column0),
                                 x.channels, grad_y.channels - depth, columns, true);
       },
-      [&](int64_t /*n*/, int stage) { multiply(sums, left[stage], warp.row, right[stage], warp.column); });
+      [&](int /*n*/, int stage) { multiply(sums, left[stage], warp.row, right[stage], warp.column); });
 
   typename WarpTile<kColumns>::Columns sum_d{}, sum_dx{};
 #pragma unroll
@@ -318,8 +325,8 @@ __global__ void __launch_bounds__(kMmaThreads, 2)
   fill(sums, 0.0F);
   const int down = warp_index() % kWarpsDown, across = warp_index() / kWarpsDown;
   pipeline<kMmaStages>((last - first + kStep - 1) / kStep,
-                       [&](int64_t n, int stage) {
-                         const int pixel = first + static_cast<int>(n) * kStep;
+                       [&](int n, int stage) {
+                         const int pixel = first + n * kStep;
                          copy_async<kMmaThreads>(left[stage], grad_y.data + (pixel * grad_y.stride + row0),
                                                  grad_y.stride, last - pixel, grad_y.channels - row0, true);
                          copy_async_rows<kMmaThreads>(
@@ -329,14 +336,14 @@ __global__ void __launch_bounds__(kMmaThreads, 2)
                                return (taps >> tap & 1U) != 0 ? int64_t{p} + offset : -1;
                              });
                        },
-                       [&](int64_t n, int stage) {
-                         const int pixel = first + static_cast<int>(n) * kStep;
+                       [&](int n, int stage) {
+                         const int pixel = first + n * kStep;
                          map_own_pieces<kMmaThreads>(right[stage], [&](float(&values)[8], int i) {
                            const unsigned taps = images.taps_of(kWindow, pixel + Own::row(i));
                            normalize(values, scale, shift, (taps >> tap & 1U) != 0);
                          });
                        },
-                       [&](int64_t /*n*/, int stage) {
+                       [&](int /*n*/, int stage) {
                          multiply_of_transposed(sums, left[stage], down * kWarpRows, right[stage],
                                                 across * kWarpColumns);
                        });
