@@ -53,7 +53,9 @@ class Packed {
 
  private:
   Packed(const core::View& v, bool fill) : original_(v) {
-    if (v.contiguous()) return;
+    // Tensor cores want addresses in multiples of 16 bytes, and bf16 has nothing else.
+    const bool aligned = v.dtype != core::DType::bf16 || reinterpret_cast<uintptr_t>(v.data) % 16 == 0;
+    if (v.contiguous() && aligned) return;
     copy_ = core::Tensor::empty(v.shape, v.dtype, v.device);
     if (fill) copy_view(v, copy_.view());
   }

@@ -150,10 +150,12 @@ __global__ void __launch_bounds__(kMmaThreads, 2)
   const auto right = Right::take(memory, kMmaStages);
   const int steps = (x.channels + kStep - 1) / kStep;
   const Shared<float> affine = memory.take<float>(steps * 2 * kStep);  // [steps][scale, shift][kStep]
-  for (int c = static_cast<int>(threadIdx.x); c < steps * kStep; c += kMmaThreads) {
+  for (int c = static_cast<int>(threadIdx.x) * 4; c < steps * kStep; c += kMmaThreads * 4) {
     const int at = c / kStep * 2 * kStep + c % kStep;
-    affine[at] = c < x.channels ? norm.scale[c] : 0.0F;
-    affine[at + kStep] = c < x.channels ? norm.shift[c] : 0.0F;
+    Vector<float, 4> a{}, b{};
+    if (c < x.channels) a = load<4>(norm.scale, c), b = load<4>(norm.shift, c);
+    store<4>(affine, at, a);
+    store<4>(affine, at + kStep, b);
   }
   __syncthreads();
 
