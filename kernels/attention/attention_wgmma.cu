@@ -48,13 +48,13 @@ struct Ring {
 // The shared memory of a block. A barrier of `full` ends a phase when a tile has come, one of `empty` when
 // all warps that read it are done with it.
 template <class T>
-struct Shelves {
+struct Buffers {
   typename T::Rows q;
   typename T::Keys k, v;
   Shared<uint64_t> q_full, k_full, k_empty, v_full, v_empty;
 
-  static __device__ __forceinline__ Shelves take(SharedMemory& memory) {
-    Shelves s;
+  static __device__ __forceinline__ Buffers take(SharedMemory& memory) {
+    Buffers s;
     s.q = T::Rows::take(memory);
     s.k = T::Keys::take(memory, T::kStages);
     s.v = T::Keys::take(memory, T::kStages);
@@ -79,7 +79,7 @@ struct Shelves {
 
 // One thread brings all tiles, as fast as their places become empty.
 template <class T>
-__device__ __forceinline__ void produce(const Shelves<T>& s, const TensorMap& q, const TensorMap& k,
+__device__ __forceinline__ void produce(const Buffers<T>& s, const TensorMap& q, const TensorMap& k,
                                         const TensorMap& v, const Place& at, int64_t tiles) {
   const int column = static_cast<int>(at.h) * T::kWidth, b = static_cast<int>(at.b);
   constexpr int kBytes = static_cast<int>(T::Keys::kBytes);
@@ -142,7 +142,7 @@ __device__ __forceinline__ void pass_turn(int consumer) {
 
 // 64 rows of the result, rows 16 w to 16 w + 15 in warp w.
 template <class T>
-__device__ __forceinline__ void consume(const Shelves<T>& s, const Forward<BFloat16>& a, const Place& at,
+__device__ __forceinline__ void consume(const Buffers<T>& s, const Forward<BFloat16>& a, const Place& at,
                                         const Sizes& size, int64_t tiles, int consumer,
                                         OnlineSoftmax<T>& softmax, typename T::Result& result) {
   const int row = consumer * kGroupRows;
@@ -156,7 +156,7 @@ __device__ __forceinline__ void consume(const Shelves<T>& s, const Forward<BFloa
     mbarrier_wait(s.k_full, 0, 0);
     take_turn(consumer);
     start_multiply_transposed(scores, s.q, row, s.k[0]);
-    if (consumer == 0 || tiles > 1) pass_turn(consumer);  // the last turn ends the game
+    if (consumer == 0 || tiles > 1) pass_turn(consumer);  // nobody waits for one more
     wait_products<0>(scores);
     release(s.k_empty, 0);
     seen.hide_others(scores);
@@ -211,7 +211,7 @@ __global__ void __launch_bounds__(kBlock, 1)
     attention_wgmma_forward(const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap k,
                             const __grid_constant__ TensorMap v, Forward<BFloat16> a, Sizes size) {
   SharedMemory memory;
-  const auto s = Shelves<T>::take(memory);
+  const auto s = Buffers<T>::take(memory);
   if (threadIdx.x == 0) s.init();
   __syncthreads();
   const Place at(size, size.queries, kTileRows);
