@@ -18,7 +18,7 @@ using core::Variable;
 constexpr core::Device kSim{core::DeviceType::sim, 0};
 constexpr int64_t kBatch = 8;
 
-Tensor random(const core::Shape& shape, uint64_t stream) {
+Tensor normals(const core::Shape& shape, uint64_t stream) {
   Tensor result = Tensor::empty(shape);
   const core::Philox philox(3, stream);
   for (int64_t i = 0; i < result.numel(); ++i) {
@@ -29,7 +29,7 @@ Tensor random(const core::Shape& shape, uint64_t stream) {
 
 Tensor rounded(const Tensor& t) { return t.to(DType::bf16).to(DType::f32); }
 
-struct Step {
+struct MixedStep {
   DType levels = DType::f32;     // what C2..C5 and P2..P5 are stored in
   std::vector<double> logits;    // of the batch
   std::vector<double> gradient;  // of all parameters
@@ -37,7 +37,7 @@ struct Step {
 
 // One pass forward and backward. `once`: parameters and images are rounded to bf16 before, and all else is
 // f32.
-Step step(const std::string& name, bool bf16, bool once = false) {
+MixedStep step(const std::string& name, bool bf16, bool once = false) {
   NetworkOptions options;
   options.name = name;
   options.size = "tiny";
@@ -46,7 +46,7 @@ Step step(const std::string& name, bool bf16, bool once = false) {
   const auto network = make_network(options);
   network->initialize(11);
   Inputs inputs;
-  inputs.images = random({kBatch, 32, 32, 1}, 1);
+  inputs.images = normals({kBatch, 32, 32, 1}, 1);
   if (once) {
     inputs.images = rounded(inputs.images);
     for (const auto& [own, parameter] : network->parameters()) {
@@ -61,7 +61,7 @@ Step step(const std::string& name, bool bf16, bool once = false) {
   const Tensor targets = Tensor::from<float>(
       {kBatch, 3}, {1, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1, 1, 0, 1, 0, 1, 0, 1, 1, 1});
   layers::multilabel_loss(logits, targets.to(kSim), {}).backward();
-  Step result;
+  MixedStep result;
   result.levels = levels.backbone[3].dtype();
   for (const auto* list : {&levels.backbone, &levels.pyramid}) {
     for (const Variable& level : *list) EXPECT_TRUE(!level.defined() || level.dtype() == result.levels);
@@ -95,7 +95,7 @@ double distance(const std::vector<double>& a, const std::vector<double>& b) {
 // of the pooling or sum, and the gradients of these three, and once more where the dense block begins and
 // ends: up to seven further errors of that size. Independent errors add up by their squares.
 void expect_near_f32(const std::string& name) {
-  const Step exact = step(name, false), once = step(name, false, true), mixed = step(name, true);
+  const MixedStep exact = step(name, false), once = step(name, false, true), mixed = step(name, true);
   EXPECT_EQ(exact.levels, DType::f32);
   EXPECT_EQ(mixed.levels, DType::bf16);
   for (const double g : mixed.gradient) ASSERT_TRUE(std::isfinite(g));
