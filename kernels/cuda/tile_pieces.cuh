@@ -28,14 +28,15 @@ struct OwnPieces {
 
 // Block of kThreads: starts the copy of rows of x, in any order: the row of a thread's n-th piece is row
 // source(n) of x, or zeros where that is negative. Rows are aligned to 16 bytes, `columns` is whole pieces.
-template <int kThreads, class Tile, class T, class Source>
-__device__ __forceinline__ void copy_async_rows(const Tile& tile, Global<const T> x, int64_t stride,
+// With a stride of int places in x are counted in 32 bits.
+template <int kThreads, class Tile, class T, class Index, class Source>
+__device__ __forceinline__ void copy_async_rows(const Tile& tile, Global<const T> x, Index stride,
                                                 int columns, const Source& source) {
   using Own = OwnPieces<kThreads, Tile>;
 #pragma unroll
   for (int n = 0; n < Own::kCount; ++n) {
     if (!Own::has(n)) continue;
-    const int64_t row = source(n);
+    const Index row = source(n);
     copy_async_16(tile.data, Tile::offset(Own::row(n), Own::column()), x, row * stride + Own::column(),
                   row >= 0 && Own::column() < columns);
   }

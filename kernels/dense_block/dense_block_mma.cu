@@ -11,6 +11,7 @@
 #include "kernels/dense_block/dense_block_mma.cuh"
 
 #include <algorithm>
+#include <limits>
 
 #include "core/tensor.h"
 #include "kernels/batch_norm/batch_norm_simt.h"
@@ -338,7 +339,7 @@ class BackwardPass {
 
 bool in_pieces(const View& v) {
   return v.dtype == DType::bf16 && v.rows_uniform() && v.size(3) % 8 == 0 && aligned_rows<16>(v) &&
-         v.rows() < (1 << 30);
+         v.rows() * std::max(v.row_stride(), v.size(3)) <= std::numeric_limits<int>::max();
 }
 bool fits(const View& buffer, const std::vector<DenseBlockLayer>& layers) {
   const bool widths = std::all_of(layers.begin(), layers.end(), [](const DenseBlockLayer& l) {

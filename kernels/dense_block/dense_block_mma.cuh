@@ -170,12 +170,16 @@ __global__ void __launch_bounds__(kMmaThreads, 2)
         const int tap = kWindow ? n / steps : 0;
         const int depth = (n - tap * steps) * kStep;
         const int offset = images.offset(kWindow, tap);
-        copy_async_rows<kMmaThreads>(left[stage], x.data + depth, x.stride, x.channels - depth, [&](int i) {
-          return own.on_image(i, tap) ? int64_t{own.pixel(i)} + offset : -1;
-        });
-        copy_async<kMmaThreads>(right[stage],
-                                weight + ((int64_t{tap} * y.channels + column0) * x.channels + depth),
-                                x.channels, y.channels - column0, x.channels - depth, true);
+        // 32 bits: the widest tile has no register left
+        copy_async_rows<kMmaThreads>(
+            left[stage], x.data + depth, static_cast<int>(x.stride), x.channels - depth,
+            [&](int i) { return own.on_image(i, tap) ? own.pixel(i) + offset : -1; });
+        copy_async_rows<kMmaThreads>(right[stage],
+                                     weight + ((int64_t{tap} * y.channels + column0) * x.channels + depth),
+                                     x.channels, x.channels - depth, [&](int i) {
+                                       const int row = OwnPieces<kMmaThreads, Right>::row(i);
+                                       return row < y.channels - column0 ? row : -1;
+                                     });
       },
       [&](int n, int stage) {
         const int tap = kWindow ? n / steps : 0;

@@ -111,7 +111,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <int N, class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 8)
     upsample_add_backward(Image<const T> grad_y, Image<T> grad_x, Axis rows, Axis columns) {
   for_pixels<N>(grad_x, [&](int b, int i, int j, int c) {
     Vector<float, N> sum{};

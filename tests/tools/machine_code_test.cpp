@@ -463,8 +463,8 @@ TEST(StaticCheck, AlignedPathsMoveSixteenBytes) {
               IsEmpty());
   EXPECT_THAT(
       static_violations(
-          {moving("max_pool_backward<1>", {{4, 1}}), moving("max_pool_backward<4>", {{16, 1}, {4, 2}})}, {}),
-      ElementsAre(HasSubstr("67 % of the bytes of its aligned path move in accesses of 16 bytes, 80 %")));
+          {moving("max_pool_backward<1>", {{4, 1}}), moving("max_pool_backward<4>", {{16, 1}, {4, 3}})}, {}),
+      ElementsAre(HasSubstr("57 % of the bytes of its aligned path move in accesses of 16 bytes, 66 %")));
   EXPECT_THAT(static_violations({moving("adamw<1>", {{4, 1}}), moving("adamw<4>", {{16, 1}, {4, 30}})}, {}),
               IsEmpty());
   EXPECT_THAT(static_violations({moving("adamw<1>", {{4, 1}}), moving("adamw<4>", {{4, 31}})}, {}),

@@ -61,7 +61,7 @@ std::vector<ConfigKey> data_keys() {
        "`folds` (fold `data.fold` of `data.folds` is the test part), `file` (`data.split_file`)."},
       {KEY(data.split_file), any(), "CSV file with two columns, the id and one of train, val, test."},
       {KEY(data.folds), any(),
-       "CSV file with two columns, the id and the fold counting from 0; or a toml_number of folds to draw at "
+       "CSV file with two columns, the id and the fold counting from 0; or a number of folds to draw at "
        "random by patient."},
       {KEY(data.fold), at_least(0), "The fold that is the test part."},
       {KEY(data.val_fraction), below(0, 1),
@@ -370,7 +370,7 @@ std::string ConfigKey::section() const {
 
 std::string ConfigKey::type() const {
   Config config;
-  static constexpr std::array kNames{"boolean",       "integer",         "toml_number",     "text",
+  static constexpr std::array kNames{"boolean",       "integer",         "number",          "text",
                                      "list of texts", "list of numbers", "list of integers"};
   return kNames.at(field(config).index());
 }
