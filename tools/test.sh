@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds everything and runs every test; then the tests of core, kernels and data again under AddressSanitizer and
+# Builds everything and runs every test; then the tests of core and data again under AddressSanitizer and
 # UndefinedBehaviorSanitizer. Where nvcc is found, the first build has the `cuda` device, and the machine code of its
 # kernels is checked; no GPU is needed.
 #   bash tools/test.sh              what continuous integration runs
@@ -41,5 +41,5 @@ if $all_sanitized; then
   build_and_test "$build/sanitized" "$sanitizers" all '.'
 else
   build_and_test "$build/release" "$release" all '.'
-  build_and_test "$build/sanitized" "$sanitizers -DMEDFUSION_FOLDERS=core;kernels;data" "core_tests kernels_tests data_tests" '^(core|kernels|data)$'
+  build_and_test "$build/sanitized" "$sanitizers -DMEDFUSION_FOLDERS=core;data" "core_tests data_tests" '^(core|data)$'
 fi
