@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds everything and runs every test; then the tests of core and data again under AddressSanitizer and
-# UndefinedBehaviorSanitizer. Where nvcc is found, the first build has the `cuda` device, and the machine code of its
-# kernels is checked; no GPU is needed.
+# Builds everything and runs every test; then those of core and data again under AddressSanitizer and
+# UndefinedBehaviorSanitizer (of kernels, simulated threads, they would take ten minutes: --sanitize). Where nvcc is
+# found, the first build has the `cuda` device, and the machine code of its kernels is checked; no GPU is needed.
 #   bash tools/test.sh              what continuous integration runs
 #   bash tools/test.sh --sanitize   every test under the sanitizers
 #   bash tools/test.sh --gpu        every test and kernel on this machine's GPU (tools/test_gpu.sh)

@@ -89,7 +89,7 @@ void forward(CaseTensors& t, const Setup& s, const std::string& variant) {
   const Tensor& y = t.out("y");
   y.slice(3, 0, s.x[3]).copy_from(t.in("x"));
   // Kept between the directions, but not compared: a variant need not write the last layer's.
-  const core::DType statistics = y.dtype() == core::DType::bf16 ? core::DType::f32 : y.dtype();
+  const core::DType statistics = core::statistics_dtype(y.dtype());
   t.set("saved mean", Tensor::empty({y.size(3)}, statistics, y.device()));
   t.set("saved inv_std", Tensor::empty({y.size(3)}, statistics, y.device()));
   dispatch(DenseBlockForward{.buffer = y.view(),

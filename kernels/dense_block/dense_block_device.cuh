@@ -7,6 +7,7 @@
 #include "core/tensor.h"
 #include "kernels/cuda/columns.cuh"
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/library_call.cuh"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/dense_block/dense_block.h"
 
@@ -67,6 +68,10 @@ __global__ void __launch_bounds__(kThreads)
   norm[3 * channels + c] = static_cast<float>(-m * static_cast<double>(inv_std));
 }
 
+__device__ __forceinline__ float blended(float running, double value, double momentum) {
+  return static_cast<float>((1.0 - momentum) * static_cast<double>(running) + momentum * value);
+}
+
 // running = (1 - momentum) running + momentum batch, where `variance` is biased.
 __global__ void __launch_bounds__(kThreads)
     dense_block_update_running(Global<const float> mean, Global<const float> variance,
@@ -74,11 +79,8 @@ __global__ void __launch_bounds__(kThreads)
                                double unbiased, int channels) {
   const int c = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
   if (c >= channels) return;
-  const auto blend = [&](float running, double value) {
-    return static_cast<float>((1.0 - momentum) * static_cast<double>(running) + momentum * value);
-  };
-  running_mean[c] = blend(running_mean[c], static_cast<double>(mean[c]));
-  running_var[c] = blend(running_var[c], static_cast<double>(variance[c]) * unbiased);
+  running_mean[c] = blended(running_mean[c], static_cast<double>(mean[c]), momentum);
+  running_var[c] = blended(running_var[c], static_cast<double>(variance[c]) * unbiased, momentum);
 }
 
 // A warp per channel adds up its partial sums of d and d xhat: [parts][2][channels]. What waits is added to
@@ -187,6 +189,15 @@ core::View channels_of(core::View view, int64_t first, int64_t last) {
   view.data = static_cast<char*>(view.data) + first * core::size_of(view.dtype);
   view.shape[view.rank() - 1] = last - first;
   return view;
+}
+
+// The gradients of a block without pixels.
+void clear_gradients(const std::vector<DenseBlockLayerGradient>& gradients) {
+  for (const DenseBlockLayerGradient& g : gradients) {
+    for (const core::View* v :
+         {&g.norm1_weight, &g.norm1_bias, &g.conv1, &g.norm2_weight, &g.norm2_bias, &g.conv2})
+      set_bias(flat(*v), {}, false);
+  }
 }
 
 int64_t input_channels(const core::View& buffer, const std::vector<DenseBlockLayer>& layers) {

@@ -15,7 +15,6 @@
 
 #include "core/tensor.h"
 #include "kernels/batch_norm/batch_norm_simt.h"
-#include "kernels/cuda/library_call.cuh"
 #include "kernels/registry.h"
 
 namespace medfusion::kernels {
@@ -30,15 +29,10 @@ using namespace dense_block;  // NOLINT(google-build-using-namespace): its devic
 __global__ void __launch_bounds__(kThreads)
     dense_block_round_weights(Global<const float> conv1, int64_t count1, Global<const float> conv2,
                               int64_t count2, Global<BFloat16> narrow1, Global<BFloat16> narrow2) {
-  const auto round = [](float x) {
-    BFloat16 result;
-    result.bits = static_cast<uint16_t>(pack_bf16(x, 0.0F) & 0xffffU);
-    return result;
-  };
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i < count1) narrow1[i] = round(conv1[i]);
+  if (i < count1) narrow1[i] = to_bf16(conv1[i]);
   const int64_t tap = i / (count2 / 9);
-  if (i < count2) narrow2[i] = round(conv2[(i - tap * (count2 / 9)) * 9 + tap]);
+  if (i < count2) narrow2[i] = to_bf16(conv2[(i - tap * (count2 / 9)) * 9 + tap]);
 }
 
 struct StatisticsTarget {
@@ -79,11 +73,8 @@ __global__ void __launch_bounds__(kThreads)
   to.inv_std[c] = static_cast<float>(1.0 / sqrt(squares / n + to.eps));
   if (to.variance != nullptr) to.variance[c] = static_cast<float>(squares / n);
   if (to.running_mean == nullptr) return;
-  const auto blend = [&](float running, double value) {
-    return static_cast<float>((1.0 - to.momentum) * static_cast<double>(running) + to.momentum * value);
-  };
-  to.running_mean[c] = blend(to.running_mean[c], mean);
-  to.running_var[c] = blend(to.running_var[c], squares / (n > 1.0 ? n - 1.0 : 1.0));
+  to.running_mean[c] = blended(to.running_mean[c], mean, to.momentum);
+  to.running_var[c] = blended(to.running_var[c], squares / (n > 1.0 ? n - 1.0 : 1.0), to.momentum);
 }
 
 // total[i][tap] = the sum over parts, in order, of partial[part][tap][i], i < count.
@@ -355,14 +346,8 @@ bool supports_backward(const DenseBlockBackward& b) {
   return fits(b.buffer, b.layers) && in_pieces(b.gradient);
 }
 void run_backward(const DenseBlockBackward& b) {
-  if (b.buffer.numel() > 0) {
-    BackwardPass(b).run();
-    return;
-  }
-  for (const DenseBlockLayerGradient& g : b.gradients) {
-    for (const View* v : {&g.norm1_weight, &g.norm1_bias, &g.conv1, &g.norm2_weight, &g.norm2_bias, &g.conv2})
-      set_bias(flat(*v), {}, false);
-  }
+  if (b.buffer.numel() == 0) return clear_gradients(b.gradients);
+  BackwardPass(b).run();
 }
 
 const Register<DenseBlockForward> forward({"mma", kDevice, 20, supports_forward, run_forward});

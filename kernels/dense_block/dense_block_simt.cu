@@ -9,7 +9,6 @@
 #include "core/tensor.h"
 #include "kernels/batch_norm/batch_norm_simt.h"
 #include "kernels/convolution/convolution.h"
-#include "kernels/cuda/library_call.cuh"
 #include "kernels/dense_block/dense_block.h"
 #include "kernels/registry.h"
 
@@ -230,14 +229,8 @@ class BackwardPass {
 
 bool supports_backward(const DenseBlockBackward& b) { return fits(b.buffer) && fits(b.gradient); }
 void run_backward(const DenseBlockBackward& b) {
-  if (b.buffer.numel() > 0) {
-    BackwardPass(b).run();
-    return;
-  }
-  for (const DenseBlockLayerGradient& g : b.gradients) {
-    for (const View* v : {&g.norm1_weight, &g.norm1_bias, &g.conv1, &g.norm2_weight, &g.norm2_bias, &g.conv2})
-      set_bias(flat(*v), {}, false);
-  }
+  if (b.buffer.numel() == 0) return clear_gradients(b.gradients);
+  BackwardPass(b).run();
 }
 
 const Register<DenseBlockForward> forward({"simt", kDevice, 10, supports_forward, run_forward});

@@ -276,7 +276,7 @@ void run_backward(const PoolingBackward& a) {
 }
 
 bool supports_global_forward(const GlobalPoolingForward& a) {
-  return fits(a.x) && a.y.dtype == core::DType::f32 && a.x.size(1) * a.x.size(2) < (1 << 30);
+  return fits(a.x) && fits(a.y) && a.y.dtype == core::DType::f32 && a.x.size(1) * a.x.size(2) < (1 << 30);
 }
 void run_global_forward(const GlobalPoolingForward& a) {
   if (a.y.numel() == 0) return;
@@ -297,7 +297,7 @@ void run_global_forward(const GlobalPoolingForward& a) {
 }
 
 bool supports_global_backward(const GlobalPoolingBackward& a) {
-  return a.grad_y.dtype == core::DType::f32 && fits(a.grad_x) &&
+  return fits(a.grad_y) && a.grad_y.dtype == core::DType::f32 && fits(a.grad_x) &&
          a.grad_x.size(1) * a.grad_x.size(2) < (1 << 30);
 }
 void run_global_backward(const GlobalPoolingBackward& a) {

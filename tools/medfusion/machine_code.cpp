@@ -26,7 +26,6 @@ constexpr uint8_t kSizedValue = 4;          // of .nv.info: format, attribute, 1
 constexpr uint8_t kMaxThreads = 0x05;
 constexpr uint8_t kFrameSize = 0x11;
 constexpr uint8_t kRegisterCount = 0x2f;
-// kReservedShared is counted as static in cubins for sm_90 and later.
 
 template <class T>
 T read(std::string_view bytes, uint64_t at) {
@@ -119,6 +118,7 @@ class Cubin {
       code.stem = stem;
       code.max_threads = max_threads(code.mangled);
       if (const Section* shared = find(".nv.shared." + code.mangled)) {
+        // Cubins for sm_90 and later count it as static.
         const bool counts_reserved = std::atoi(architecture_.c_str() + 3) >= 90;
         code.shared_bytes = static_cast<int64_t>(shared->size);
         if (counts_reserved) code.shared_bytes = std::max<int64_t>(0, code.shared_bytes - kReservedShared);

@@ -1,5 +1,5 @@
-// The simulator's mbarriers, bulk copies and wgmma: what they compute where a kernel is right, and what they
-// say of one that commits a fault.
+// The simulator's mbarriers and bulk copies: what they bring where a kernel is right, and what they say of
+// one that commits a fault.
 #include "kernels/cuda/hopper.cuh"
 
 #include <gmock/gmock.h>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/tensor.h"
+#include "tests/kernels/simulator/fault_of.h"
 
 namespace medfusion::kernels {
 namespace {
@@ -19,23 +20,9 @@ using testing::AllOf;
 using testing::AnyOf;
 using testing::HasSubstr;
 
-constexpr core::Device kSim{core::DeviceType::sim, 0};
 constexpr int kLine = 64;  // bf16 in a line of shared memory
 constexpr int kBoxRows = 8;
 constexpr int kBoxBytes = kBoxRows * 128;
-
-int thread() { return static_cast<int>(threadIdx.x); }
-
-// Runs one block of `threads`; returns the error, or "" where there was none.
-template <class Kernel>
-std::string fault_of(int threads, int64_t shared_bytes, const Kernel& kernel) {
-  try {
-    simulator::run("faulty", {1}, {static_cast<unsigned>(threads)}, shared_bytes, kernel);
-  } catch (const core::Error& error) {
-    return error.what();
-  }
-  return "";
-}
 
 // [samples, rows, columns] of bf16 on the device; element n is n % 251.
 struct Source {

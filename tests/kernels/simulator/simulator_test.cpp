@@ -7,6 +7,7 @@
 #include "core/tensor.h"
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/reduce.cuh"
+#include "tests/kernels/simulator/fault_of.h"
 
 namespace medfusion::kernels {
 namespace {
@@ -20,27 +21,12 @@ using testing::AllOf;
 using testing::AnyOf;
 using testing::HasSubstr;
 
-constexpr core::Device kSim{core::DeviceType::sim, 0};
-
 // Restores the seed of the simulator.
 class Simulator : public testing::Test {
  protected:
   void TearDown() override { core::set_sim_seed(before_); }
   uint64_t before_ = core::sim_seed();
 };
-
-// Runs one block of `threads`; returns the error, or "" where there was none.
-template <class Kernel>
-std::string fault_of(int threads, int64_t shared_bytes, const Kernel& kernel) {
-  try {
-    simulator::run("faulty", {1}, {static_cast<unsigned>(threads)}, shared_bytes, kernel);
-  } catch (const core::Error& error) {
-    return error.what();
-  }
-  return "";
-}
-
-int thread() { return static_cast<int>(threadIdx.x); }
 
 TEST_F(Simulator, ARunReachesEveryThreadOfEveryBlockOnce) {
   std::multiset<int> seen;

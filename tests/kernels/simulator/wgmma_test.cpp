@@ -1,5 +1,5 @@
-// The simulator's mbarriers, bulk copies and wgmma: what they compute where a kernel is right, and what they
-// say of one that commits a fault.
+// The simulator's wgmma and register counts: what it computes where a kernel is right, and what it says of
+// one that commits a fault.
 #include "kernels/cuda/hopper.cuh"
 
 #include <gmock/gmock.h>
@@ -9,33 +9,17 @@
 #include <vector>
 
 #include "core/tensor.h"
+#include "tests/kernels/simulator/fault_of.h"
 
 namespace medfusion::kernels {
 namespace {
 
 using namespace cuda;  // NOLINT(google-build-using-namespace): the vocabulary of device code
-using core::Tensor;
 using testing::AllOf;
 using testing::AnyOf;
 using testing::HasSubstr;
 
-constexpr core::Device kSim{core::DeviceType::sim, 0};
 constexpr int kLine = 64;  // bf16 in a line of shared memory
-constexpr int kBoxRows = 8;
-constexpr int kBoxBytes = kBoxRows * 128;
-
-int thread() { return static_cast<int>(threadIdx.x); }
-
-// Runs one block of `threads`; returns the error, or "" where there was none.
-template <class Kernel>
-std::string fault_of(int threads, int64_t shared_bytes, const Kernel& kernel) {
-  try {
-    simulator::run("faulty", {1}, {static_cast<unsigned>(threads)}, shared_bytes, kernel);
-  } catch (const core::Error& error) {
-    return error.what();
-  }
-  return "";
-}
 
 // A factor of 64 rows and a depth of 16 in shared memory (a), and one of 128 rows and a depth of 16 (b), both
 // along the depth: lines of 128 bytes, of which the first 32 are used.

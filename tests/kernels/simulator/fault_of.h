@@ -1,0 +1,26 @@
+// For tests that show a detector of the simulator a kernel that commits its fault.
+#pragma once
+
+#include <string>
+
+#include "core/error.h"
+#include "kernels/cuda/device.cuh"
+
+namespace medfusion::kernels {
+
+inline constexpr core::Device kSim{core::DeviceType::sim, 0};
+
+inline int thread() { return static_cast<int>(threadIdx.x); }
+
+// Runs one block of `threads`; returns the error, or "" where there was none.
+template <class Kernel>
+std::string fault_of(int threads, int64_t shared_bytes, const Kernel& kernel) {
+  try {
+    simulator::run("faulty", {1}, {static_cast<unsigned>(threads)}, shared_bytes, kernel);
+  } catch (const core::Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+}  // namespace medfusion::kernels
