@@ -144,23 +144,23 @@ const RegisterCases cases([] {
   list.push_back(make("probabilities", 2, 3, 4, 35, 70, {.key_mask = Mask::some, .probabilities_rank = 4}));
   list.push_back(
       make("mean probabilities", 2, 3, 4, 5, 7, {.pair_mask = Mask::some, .probabilities_rank = 3}));
-  // Tiles of 128 queries and keys, more of them than wgmma has stages, and their edges. Gradients of the
-  // reference are checked by the small cases.
+  // Tiles of 64 or 128 queries and keys, more of them than wgmma has stages, and their edges. Gradients of
+  // the reference are checked by the small cases.
   const auto tiled = [&](const char* name, int64_t batch, int64_t heads, int64_t width, int64_t queries,
-                         int64_t keys, bool backward, Options o = {}) {
+                         int64_t keys, Options o = {}) {
     o.scale = 1.0 / std::sqrt(static_cast<double>(width));
     list.push_back(make(name, batch, heads, width, queries, keys, o));
     list.back().gradcheck = false;
-    if (!backward) list.back().backward = nullptr;
   };
-  tiled("tiles", 1, 1, 64, 130, 530, false);
-  tiled("wide tiles", 1, 1, 128, 66, 400, false);
-  tiled("tiles, q|k|v", 2, 2, 64, 65, 130, true, {.key_mask = Mask::some, .layout = Layout::middle_third});
-  tiled("wide tiles, q|k|v", 2, 1, 128, 70, 129, true,
-        {.key_mask = Mask::some, .layout = Layout::middle_third});
-  tiled("tiles, all blind", 1, 1, 64, 3, 130, true, {.key_mask = Mask::all});
-  // With one key the gradients of q and k are differences of equals.
-  tiled("tiles of one", 1, 2, 64, 1, 1, false);
+  tiled("tiles", 1, 1, 64, 130, 530);
+  tiled("wide tiles", 1, 1, 128, 66, 400);
+  tiled("tiles of queries", 1, 1, 64, 530, 130, {.key_mask = Mask::some});
+  tiled("wide tiles of queries", 1, 1, 128, 330, 66);
+  tiled("tiles, q|k|v", 2, 2, 64, 65, 130, {.key_mask = Mask::some, .layout = Layout::middle_third});
+  tiled("wide tiles, q|k|v", 2, 1, 128, 70, 129, {.key_mask = Mask::some, .layout = Layout::middle_third});
+  tiled("tiles, all blind", 1, 1, 64, 3, 130, {.key_mask = Mask::all});
+  tiled("tiles of one", 1, 2, 64, 1, 1);
+  list.back().backward = nullptr;  // with one key the gradients of q and k are differences of equals
   for (const auto& [width, tokens] : {std::pair<int64_t, int64_t>{16, 80}, {32, 200}, {64, 300}}) {
     list.push_back(make("large", 16, 4, width, tokens, tokens));
     list.back().bench = true;

@@ -73,23 +73,6 @@ __device__ __forceinline__ void hide_keys(typename T::Scores& s, const Masks& ma
   }
 }
 
-// -inf in the scores of pairs for which sees(row, column) does not hold. The bits of a lane first, in a loop
-// that is not unrolled: it needs many addresses.
-template <class Scores, class Sees>
-__device__ __forceinline__ void hide_pairs(Scores& s, const Sees& sees) {
-  uint64_t seen = 0;
-#pragma unroll 1
-  for (int n = 0; n < Scores::kI * Scores::kJ * 4; ++n) {
-    const int row = n / (4 * Scores::kJ) * 16 + Scores::row_of(n % 4);
-    const int column = n / 4 % Scores::kJ * 8 + Scores::column_of(n % 4);
-    if (sees(row, column)) seen |= uint64_t{1} << n;
-  }
-#pragma unroll
-  for (int n = 0; n < Scores::kI * Scores::kJ * 4; ++n) {
-    if ((seen >> n & 1U) == 0) s.v[n / (4 * Scores::kJ)][n / 4 % Scores::kJ][n % 4] = -INFINITY;
-  }
-}
-
 // The probabilities again from the scores and their log-sum-exp: one block per tile of the result.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 2)
@@ -132,21 +115,6 @@ __global__ void __launch_bounds__(kThreads, 2)
   for_each(result, [&](float& value, int i, int j) {
     const int64_t query = at.first + row + i, key = at.key + j;
     if (query < size.queries && key < size.keys) to[query * p.query + key * p.key] = value / averaged;
-  });
-}
-
-// Log-sum-exp, to base 2, and delta of the queries from `first` on, for the rows or columns that they are.
-// exp2(s - inf) = 0: where there is no query, or it sees nothing.
-template <class Values>
-__device__ __forceinline__ void load_statistics(Values& l, Values& delta, const Backward<BFloat16>& a,
-                                                int64_t head, int64_t first, const Sizes& size) {
-  for_each(l, [&](float& value, int i) {
-    const bool there = first + i < size.queries;
-    value = there ? a.log_sum_exp[head * size.queries + first + i] * kLog2E : -INFINITY;
-    if (value == -INFINITY) value = INFINITY;
-  });
-  for_each(delta, [&](float& value, int i) {
-    value = first + i < size.queries ? a.delta[head * size.queries + first + i] : 0.0F;
   });
 }
 
@@ -213,15 +181,8 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward(Backward<BFloa
         multiply(grad, left, column_tiles[stage]);
       });
 
-  RowValues<T::kWarpRows> factor;  // 0 for a masked key: its rows hold what it would be unmasked
-  for_each(factor, [&](float& value, int i) {
-    const int64_t x = at.first + row + i;
-    value = !kOfKeys || a.masks.keys == nullptr || (x < rows && a.masks.key(at.b, x)) ? 1.0F : 0.0F;
-  });
-  const auto times_or_zero = [](float x, float f) { return f == 0.0F ? 0.0F : x * f; };
-  if constexpr (kOfKeys) map_rows(grad_value, factor, times_or_zero);
-  for_each(factor, [&](float& value, int) { value *= size.scale * kLn2; });
-  map_rows(grad, factor, times_or_zero);
+  scale_rows<kOfKeys>(grad, size.scale * kLn2, a.masks, at.b, at.first + row, rows);
+  if constexpr (kOfKeys) scale_rows<true>(grad_value, 1.0F, a.masks, at.b, at.first + row, rows);
   copy_async_wait<0>();
   const Tokens<BFloat16>& to = kOfKeys ? a.grad_k : a.grad_q;
   if (to.data != nullptr) write_tokens<T>(to, at.b, at.h, at.first, rows, size.width, row_tile, grad);

@@ -1,4 +1,5 @@
-// The online softmax of scores in registers, for the bf16 variants of attention.
+// What the bf16 variants of attention do with scores in registers: masks of pairs, the online softmax, and
+// backward's statistics and factors.
 #pragma once
 
 #include "kernels/attention/attention_device.cuh"
@@ -10,6 +11,23 @@ namespace {
 __device__ __forceinline__ float larger(float x, float y) { return fmaxf(x, y); }
 __device__ __forceinline__ float plus(float x, float y) { return x + y; }
 __device__ __forceinline__ float times(float x, float y) { return x * y; }
+
+// -inf in the scores of pairs for which sees(row, column) does not hold. The bits of a lane first, in a loop
+// that is not unrolled: it needs many addresses.
+template <class Scores, class Sees>
+__device__ __forceinline__ void hide_pairs(Scores& s, const Sees& sees) {
+  uint64_t seen = 0;
+#pragma unroll 1
+  for (int n = 0; n < Scores::kI * Scores::kJ * 4; ++n) {
+    const int row = n / (4 * Scores::kJ) * 16 + Scores::row_of(n % 4);
+    const int column = n / 4 % Scores::kJ * 8 + Scores::column_of(n % 4);
+    if (sees(row, column)) seen |= uint64_t{1} << n;
+  }
+#pragma unroll
+  for (int n = 0; n < Scores::kI * Scores::kJ * 4; ++n) {
+    if ((seen >> n & 1U) == 0) s.v[n / (4 * Scores::kJ)][n / 4 % Scores::kJ][n % 4] = -INFINITY;
+  }
+}
 
 // The softmax of scores that come tile by tile: the largest and the sum so far of each row.
 template <class T>
@@ -63,6 +81,38 @@ __device__ __forceinline__ void finish_rows(OnlineSoftmax<T>& softmax, typename 
     }
   }
   map_rows(result, softmax.sum, times);
+}
+
+// Log-sum-exp of a query, to base 2, as backward subtracts it: exp2(s - inf) = 0 where there is no such query
+// or it sees nothing.
+__device__ __forceinline__ float base_at(const Backward<BFloat16>& a, int64_t head, int64_t query,
+                                         const Sizes& size) {
+  const float l = query < size.queries ? a.log_sum_exp[head * size.queries + query] * kLog2E : -INFINITY;
+  return l == -INFINITY ? INFINITY : l;
+}
+__device__ __forceinline__ float delta_at(const Backward<BFloat16>& a, int64_t head, int64_t query,
+                                          const Sizes& size) {
+  return query < size.queries ? a.delta[head * size.queries + query] : 0.0F;
+}
+// Both, of the queries from `first` on, for the rows or columns that they are.
+template <class Values>
+__device__ __forceinline__ void load_statistics(Values& l, Values& delta, const Backward<BFloat16>& a,
+                                                int64_t head, int64_t first, const Sizes& size) {
+  for_each(l, [&](float& value, int i) { value = base_at(a, head, first + i, size); });
+  for_each(delta, [&](float& value, int i) { value = delta_at(a, head, first + i, size); });
+}
+
+// Multiplies gradients by the factor, those of a masked key by 0: its row holds what it would be unmasked.
+// The warp's rows, keys or queries, are those from `first` on of `count`.
+template <bool kOfKeys, int kRows, int kColumns>
+__device__ __forceinline__ void scale_rows(Accumulators<kRows, kColumns>& grad, float factor,
+                                           const Masks& masks, int64_t b, int64_t first, int64_t count) {
+  RowValues<kRows> factors;
+  for_each(factors, [&](float& value, int i) {
+    const int64_t key = first + i;
+    value = !kOfKeys || masks.keys == nullptr || (key < count && masks.key(b, key)) ? factor : 0.0F;
+  });
+  map_rows(grad, factors, [](float x, float f) { return f == 0.0F ? 0.0F : x * f; });
 }
 
 }  // namespace

@@ -2,24 +2,12 @@
 // and values by bulk copies, and two warpgroups take 64 queries each. Two overlaps keep the tensor cores busy
 // while exponentials are computed: a warpgroup's softmax of a tile runs beside its product of the tile before
 // with the values, and the warpgroups take turns in starting products, so that one computes while the other's
-// run. (Shah et al., "FlashAttention-3", 2024). Backward is left to the other variants.
-#include "kernels/attention/attention_softmax.cuh"
-#include "kernels/cuda/warpgroup_tile.cuh"
+// run. (Shah et al., "FlashAttention-3", 2024)
+#include "kernels/attention/attention_wgmma.cuh"
 #include "kernels/registry.h"
-#ifdef __CUDACC__
-#include "core/runtime_cuda.h"
-#endif
 
 namespace medfusion::kernels {
 namespace {
-
-constexpr int kConsumers = 2;  // warpgroups behind the producer's
-constexpr int kBlock = (1 + kConsumers) * kWarpgroup;
-constexpr int kGroupRows = 64, kTileRows = kConsumers * kGroupRows, kTileKeys = 128;
-// Of 65536 / 384, in eights, 168 per thread: what the producer does not need goes to the consumers.
-constexpr int kProducerRegisters = 24, kConsumerRegisters = 240;
-// Named barriers, one per consumer each.
-constexpr int kTurn = 1, kResult = 3;
 
 template <int kWidth_>
 struct Hopper {
@@ -32,17 +20,6 @@ struct Hopper {
   using Result = Accumulators<kWarpRows, kWidth>;
   static constexpr int kBarriers = 1 + 4 * kStages;
   static constexpr int64_t kBytes = Rows::kBytes + 2 * kStages * Keys::kBytes + 8 * kBarriers;
-};
-
-// Place in a ring of stages, and how often it has gone round.
-template <int kStages>
-struct Ring {
-  int stage = 0, parity = 0;
-  __device__ __forceinline__ void next() {
-    if (++stage < kStages) return;
-    stage = 0;
-    parity ^= 1;
-  }
 };
 
 // The shared memory of a block. A barrier of `full` ends a phase when a tile has come, one of `empty` when
@@ -96,40 +73,6 @@ __device__ __forceinline__ void produce(const Buffers<T>& s, const TensorMap& q,
     mbarrier_arrive_expect(s.v_full, stage, kBytes);
     copy_tile_async(s.v[stage], s.v_full, stage, v, column, key, b);
   }
-}
-
-// Which of the 128 keys from `key` on are there and not masked, in the same registers of all lanes.
-struct SeenKeys {
-  unsigned bits[kTileKeys / kWarp];
-  bool all = true;
-
-  __device__ __forceinline__ SeenKeys(const Masks& masks, int64_t b, int64_t key, int64_t keys) {
-    all = masks.keys == nullptr && key + kTileKeys <= keys;
-    if (all) return;
-#pragma unroll
-    for (int n = 0; n < kTileKeys / kWarp; ++n) {
-      const int64_t j = key + n * kWarp + lane_index();
-      bits[n] = __ballot_sync(kFullWarp, j < keys && (masks.keys == nullptr || masks.key(b, j)));
-    }
-  }
-  // -inf in the scores of the other keys.
-  template <class Scores>
-  __device__ __forceinline__ void hide_others(Scores& s) const {
-    if (all) return;
-#pragma unroll
-    for (int j = 0; j < Scores::kJ; ++j) {
-      const unsigned seen = bits[j / 4] >> (j % 4 * 8 + Scores::column_of(0));
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        if ((seen >> (e % 2) & 1U) == 0) s.v[0][j][e] = -INFINITY;
-      }
-    }
-  }
-};
-
-// Frees a stage for the producer: its wgmmas are done for this warp.
-__device__ __forceinline__ void release(Shared<uint64_t> barriers, int stage) {
-  if (lane_index() == 0) mbarrier_arrive(barriers, stage);
 }
 
 // The warpgroups start products in turn: 0, 1, 0, 1, ..., once per tile.
@@ -189,23 +132,6 @@ __device__ __forceinline__ void consume(const Buffers<T>& s, const Forward<BFloa
   wait_products<0>(result, p);
 }
 
-// Rows [first, first + 16) of the warp, through the place that its queries had.
-template <class T>
-__device__ __forceinline__ void write_rows(const Tokens<BFloat16>& y, const Place& at, int64_t first,
-                                           int64_t count, const typename T::Rows& tile, int row,
-                                           const typename T::Result& result) {
-  constexpr int kPiece = T::Rows::kPiece, kPieces = T::kWidth / kPiece;
-  store(tile, row, result);
-  __syncwarp();
-  const auto to = y.head(at.b, at.h, T::kWidth) + first * y.token;
-#pragma unroll
-  for (int step = 0; step < T::kWarpRows * kPieces / kWarp; ++step) {
-    const int n = step * kWarp + lane_index(), i = n / kPieces, column = n % kPieces * kPiece;
-    const auto piece = load<kPiece>(tile.data, T::Rows::offset(row + i, column));
-    if (first + i < count) store_16(to, i * y.token + column, piece);
-  }
-}
-
 template <class T>
 __global__ void __launch_bounds__(kBlock, 1)
     attention_wgmma_forward(const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap k,
@@ -235,21 +161,6 @@ __global__ void __launch_bounds__(kBlock, 1)
   write_rows<T>(a.y, at, at.first + row, size.queries, s.q, row, result);
 }
 
-TensorBoxes boxes_of(const core::View& x, int64_t rows) {
-  const auto stride = [&](int i) {  // of a single element any will do
-    return x.size(i) == 1 ? (x.size(2) + 7) / 8 * 8 : x.stride(i);
-  };
-  return {x.as<BFloat16>(), {x.size(2), x.size(1), x.size(0)}, {1, stride(1), stride(0)}, rows};
-}
-
-bool has_wgmma([[maybe_unused]] const core::Device& device) {
-#ifdef __CUDACC__
-  return core::cuda_device_info(device.index).compute_capability == 90;
-#else
-  return true;
-#endif
-}
-
 bool supports_forward(const AttentionForward& a) {
   const int64_t width = a.q.size(2) / a.heads;
   return (width == 64 || width == 128) && a.scale > 0.0 && !a.pair_mask.defined() &&
@@ -259,12 +170,7 @@ bool supports_forward(const AttentionForward& a) {
          has_wgmma(a.q.device);
 }
 
-// Long sequences; shorter ones leave most of a block without work. The simulator takes it only where it is
-// named.
-bool suits_forward(const AttentionForward& a) {
-  constexpr int64_t kLong = 512;
-  return kDevice != core::DeviceType::sim && a.q.size(1) >= kLong && a.k.size(1) >= kLong;
-}
+bool suits_forward(const AttentionForward& a) { return is_long(a.q, a.k); }
 
 void run_forward(const AttentionForward& a) {
   const Sizes size = sizes_of(a);

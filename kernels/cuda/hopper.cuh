@@ -190,6 +190,17 @@ __device__ __forceinline__ void wgmma_64x128x16(float (&d)[16][4], uint64_t a, u
         MEDFUSION_SUMS(d[12]), MEDFUSION_SUMS(d[13]), MEDFUSION_SUMS(d[14]), MEDFUSION_SUMS(d[15])
       : "l"(a), "l"(b), "r"(accumulate ? 1 : 0));
 }
+__device__ __forceinline__ void wgmma_64x64x16(float (&d)[8][4], uint64_t a, uint64_t b, bool accumulate) {
+  asm volatile(
+      "{.reg .pred p; setp.ne.b32 p, %34, 0;"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, "
+      "%19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+      "%32, %33, p, 1, 1, 0, 0;}"
+      : MEDFUSION_SUMS(d[0]), MEDFUSION_SUMS(d[1]), MEDFUSION_SUMS(d[2]), MEDFUSION_SUMS(d[3]),
+        MEDFUSION_SUMS(d[4]), MEDFUSION_SUMS(d[5]), MEDFUSION_SUMS(d[6]), MEDFUSION_SUMS(d[7])
+      : "l"(a), "l"(b), "r"(accumulate ? 1 : 0));
+}
 // The right factor across the depth.
 __device__ __forceinline__ void wgmma_64x128x16(float (&d)[16][4], const uint32_t (&a)[4], uint64_t b) {
   asm volatile(
@@ -227,9 +238,10 @@ void wgmma_wait(simulator::Site site = simulator::Site::current()) {
 template <class T, int kCount>
 void pin(T (&/*values*/)[kCount][4]) {}
 inline void no_wait_before(float /*value*/) {}
-inline void wgmma_64x128x16(float (&d)[16][4], uint64_t a, uint64_t b, bool accumulate,
-                            simulator::Site site = simulator::Site::current()) {
-  simulator::Block::current().wgmma({.columns = 128,
+namespace detail {
+template <int kCount>
+void wgmma_of_shared(float (&d)[kCount][4], uint64_t a, uint64_t b, bool accumulate, simulator::Site site) {
+  simulator::Block::current().wgmma({.columns = 8 * kCount,
                                      .a = nullptr,
                                      .a_descriptor = a,
                                      .b_descriptor = b,
@@ -238,7 +250,6 @@ inline void wgmma_64x128x16(float (&d)[16][4], uint64_t a, uint64_t b, bool accu
                                      .sums = &d[0][0]},
                                     site);
 }
-namespace detail {
 template <int kCount>
 void wgmma_of_registers(float (&d)[kCount][4], const uint32_t (&a)[4], uint64_t b, simulator::Site site) {
   simulator::Block::current().wgmma({.columns = 8 * kCount,
@@ -251,6 +262,14 @@ void wgmma_of_registers(float (&d)[kCount][4], const uint32_t (&a)[4], uint64_t 
                                     site);
 }
 }  // namespace detail
+inline void wgmma_64x128x16(float (&d)[16][4], uint64_t a, uint64_t b, bool accumulate,
+                            simulator::Site site = simulator::Site::current()) {
+  detail::wgmma_of_shared(d, a, b, accumulate, site);
+}
+inline void wgmma_64x64x16(float (&d)[8][4], uint64_t a, uint64_t b, bool accumulate,
+                           simulator::Site site = simulator::Site::current()) {
+  detail::wgmma_of_shared(d, a, b, accumulate, site);
+}
 inline void wgmma_64x128x16(float (&d)[16][4], const uint32_t (&a)[4], uint64_t b,
                             simulator::Site site = simulator::Site::current()) {
   detail::wgmma_of_registers(d, a, b, site);

@@ -67,12 +67,18 @@ __device__ __forceinline__ void copy_tile_async(const Tile& tile, Shared<uint64_
 template <int kColumns, class Left, class Right>
 __device__ __forceinline__ void start_multiply_transposed(Accumulators<16, kColumns>& d, const Left& a,
                                                           int row, const Right& b) {
-  static_assert(kColumns == 128 && Right::kRows == kColumns && Right::kColumns == Left::kColumns);
+  static_assert((kColumns == 64 || kColumns == 128) && Right::kRows == kColumns);
+  static_assert(Right::kColumns == Left::kColumns);
   pin(d.v[0]);
   wgmma_fence();
 #pragma unroll
-  for (int k = 0; k < Left::kColumns / 16; ++k)
-    wgmma_64x128x16(d.v[0], a.along_depth(row, k), b.along_depth(0, k), k > 0);
+  for (int k = 0; k < Left::kColumns / 16; ++k) {
+    if constexpr (kColumns == 128) {
+      wgmma_64x128x16(d.v[0], a.along_depth(row, k), b.along_depth(0, k), k > 0);
+    } else {
+      wgmma_64x64x16(d.v[0], a.along_depth(row, k), b.along_depth(0, k), k > 0);
+    }
+  }
   wgmma_commit();
 }
 
@@ -93,6 +99,14 @@ __device__ __forceinline__ void start_multiply(Accumulators<16, kColumns>& d, Le
     }
   }
   wgmma_commit();
+}
+
+// No later wait comes before the arithmetic that makes x.
+template <int kColumns>
+__device__ __forceinline__ void no_wait_before(Accumulators<16, kColumns>& x) {
+  uint32_t bits = 0;
+  for_each(x, [&](float& value, int, int) { bits |= __float_as_uint(value); });
+  no_wait_before(__uint_as_float(bits));
 }
 
 // Waits until at most kLeft products, the latest, are under way. Names the sums that are there then, and all

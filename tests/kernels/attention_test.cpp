@@ -23,8 +23,7 @@ Tensor random_tensor(const core::Shape& shape, DType dtype, uint64_t stream) {
   return host.to(kSim);
 }
 
-// Everything that forward and backward of one variant write, in the order of threads and blocks of `seed`. A
-// variant without a backward is followed by another's.
+// Everything that forward and backward of one variant write, in the order of threads and blocks of `seed`.
 std::vector<std::vector<double>> results_of(const std::string& variant, DType dtype, int64_t queries,
                                             int64_t keys, uint64_t seed) {
   const uint64_t before = core::sim_seed();
@@ -60,7 +59,7 @@ std::vector<std::vector<double>> results_of(const std::string& variant, DType dt
                                .grad_q = grad_q.view(),
                                .grad_k = grad_k.view(),
                                .grad_v = grad_v.view()},
-                              kSim.type, variant == "wgmma" ? "" : variant);
+                              kSim.type, variant);
   std::vector<std::vector<double>> results;
   for (const Tensor& tensor : {y, l, grad_q, grad_k, grad_v}) {
     const Tensor host = tensor.to(core::Device{});
@@ -83,13 +82,12 @@ TEST(Attention, TheSameBitsInEveryOrderOfThreadsAndBlocks) {
   }
 }
 
-struct Forward {
-  Tensor y, log_sum_exp;
-};
-Forward forward(const std::string& variant, const Tensor& q, const Tensor& k, const Tensor& v,
-                const Tensor& key_mask) {
-  const Forward result{Tensor::empty(q.shape(), DType::bf16, kSim),
-                       Tensor::empty({q.size(0), 1, q.size(1)}, DType::f32, kSim)};
+// What one variant writes where keys are masked.
+std::vector<Tensor> masked_results_of(const std::string& variant, const Tensor& q, const Tensor& k,
+                                      const Tensor& v, const Tensor& grad_y, const Tensor& key_mask) {
+  const auto empty = [](const Tensor& like) { return Tensor::empty(like.shape(), DType::bf16, kSim); };
+  const Tensor y = empty(q), grad_q = empty(q), grad_k = empty(k), grad_v = empty(v);
+  const Tensor l = Tensor::empty({q.size(0), 1, q.size(1)}, DType::f32, kSim);
   dispatch<AttentionForward>({.heads = 1,
                               .scale = 0.125,
                               .q = q.view(),
@@ -97,11 +95,27 @@ Forward forward(const std::string& variant, const Tensor& q, const Tensor& k, co
                               .v = v.view(),
                               .key_mask = key_mask.view(),
                               .pair_mask = {},
-                              .y = result.y.view(),
-                              .log_sum_exp = result.log_sum_exp.view(),
+                              .y = y.view(),
+                              .log_sum_exp = l.view(),
                               .probabilities = {}},
                              kSim.type, variant);
-  return {result.y.to(core::Device{}), result.log_sum_exp.to(core::Device{})};
+  dispatch<AttentionBackward>({.heads = 1,
+                               .scale = 0.125,
+                               .q = q.view(),
+                               .k = k.view(),
+                               .v = v.view(),
+                               .key_mask = key_mask.view(),
+                               .pair_mask = {},
+                               .y = y.view(),
+                               .log_sum_exp = l.view(),
+                               .grad_y = grad_y.view(),
+                               .grad_q = grad_q.view(),
+                               .grad_k = grad_k.view(),
+                               .grad_v = grad_v.view()},
+                              kSim.type, variant);
+  std::vector<Tensor> results;
+  for (const Tensor& tensor : {l, y, grad_q, grad_k, grad_v}) results.push_back(tensor.to(core::Device{}));
+  return results;
 }
 
 // Whole tiles of keys without one to be seen, first, between and last, and a sample without any.
@@ -109,7 +123,8 @@ TEST(Attention, WgmmaAgreesWithMmaWhereWholeTilesOfKeysAreMasked) {
   const int64_t samples = 5, keys = 400;
   const Tensor q = random_tensor({samples, 6, 64}, DType::bf16, 1),
                k = random_tensor({samples, keys, 64}, DType::bf16, 2),
-               v = random_tensor({samples, keys, 64}, DType::bf16, 3);
+               v = random_tensor({samples, keys, 64}, DType::bf16, 3),
+               grad_y = random_tensor({samples, 6, 64}, DType::bf16, 4);
   const Tensor mask = Tensor::empty({samples, keys}, DType::boolean);
   for (int64_t j = 0; j < keys; ++j) {
     const int64_t tile = j / 128;
@@ -117,13 +132,32 @@ TEST(Attention, WgmmaAgreesWithMmaWhereWholeTilesOfKeysAreMasked) {
     for (int64_t b = 0; b < samples; ++b) mask.data<bool>()[b * keys + j] = seen[b];
   }
   const Tensor key_mask = mask.to(kSim);
-  const Forward mma = forward("mma", q, k, v, key_mask), wgmma = forward("wgmma", q, k, v, key_mask);
-  for (int64_t i = 0; i < mma.y.numel(); ++i) ASSERT_NEAR(wgmma.y.at(i), mma.y.at(i), 0.02) << i;
-  for (int64_t i = 0; i < mma.log_sum_exp.numel(); ++i) {
-    const double expected = mma.log_sum_exp.at(i), actual = wgmma.log_sum_exp.at(i);
-    ASSERT_TRUE(expected == actual || std::abs(expected - actual) < 1e-4)
-        << i << " " << expected << " " << actual;
+  const auto mma = masked_results_of("mma", q, k, v, grad_y, key_mask),
+             wgmma = masked_results_of("wgmma", q, k, v, grad_y, key_mask);
+  for (size_t n = 0; n < mma.size(); ++n) {
+    const double bound = n == 0 ? 1e-4 : 0.02;  // log-sum-exp is f32
+    for (int64_t i = 0; i < mma[n].numel(); ++i) {
+      const double expected = mma[n].at(i), actual = wgmma[n].at(i);
+      ASSERT_TRUE(expected == actual || std::abs(expected - actual) < bound)
+          << n << " " << i << " " << expected << " " << actual;
+    }
   }
+}
+
+template <class Args>
+void expect_taken_where_named(const Args& arguments, const Tensor& mask) {
+  Args with_pairs = arguments, narrow = arguments;
+  with_pairs.pair_mask = mask.view();
+  narrow.heads = 2;
+  for (const auto& variant : variants<Args>()) {
+    if (variant.device != kSim.type || variant.name != "wgmma") continue;
+    EXPECT_TRUE(variant.supports(arguments));
+    EXPECT_FALSE(variant.suits(arguments));
+    EXPECT_FALSE(variant.supports(with_pairs));
+    EXPECT_FALSE(variant.supports(narrow));
+    return;
+  }
+  FAIL() << "no wgmma on sim";
 }
 
 // On sim the variant for long sequences is there for who names it.
@@ -140,18 +174,21 @@ TEST(Attention, WgmmaRunsOnSimWhereItIsNamed) {
                                    .y = q.view(),
                                    .log_sum_exp = {},
                                    .probabilities = {}};
-  AttentionForward with_pairs = arguments, narrow = arguments;
-  with_pairs.pair_mask = mask.view();
-  narrow.heads = 2;
-  for (const auto& variant : variants<AttentionForward>()) {
-    if (variant.device != kSim.type || variant.name != "wgmma") continue;
-    EXPECT_TRUE(variant.supports(arguments));
-    EXPECT_FALSE(variant.suits(arguments));
-    EXPECT_FALSE(variant.supports(with_pairs));
-    EXPECT_FALSE(variant.supports(narrow));
-    return;
-  }
-  FAIL() << "no wgmma on sim";
+  const AttentionBackward gradients{.heads = 1,
+                                    .scale = 0.125,
+                                    .q = q.view(),
+                                    .k = q.view(),
+                                    .v = q.view(),
+                                    .key_mask = {},
+                                    .pair_mask = {},
+                                    .y = q.view(),
+                                    .log_sum_exp = {},
+                                    .grad_y = q.view(),
+                                    .grad_q = {},
+                                    .grad_k = q.view(),
+                                    .grad_v = {}};
+  expect_taken_where_named(arguments, mask);
+  expect_taken_where_named(gradients, mask);
 }
 
 }  // namespace

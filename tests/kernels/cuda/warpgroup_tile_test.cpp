@@ -150,33 +150,42 @@ TYPED_TEST(WarpgroupTiles, StoreAndLoadAgree) {
   }
 }
 
+// d[64, kColumns] = a b^T for rows [row, row + 64) of a, both of kDepth columns.
+template <int kColumns, int kDepth>
+void check_product_with_transpose(int row) {
+  using Left = SwizzledTile<128, kDepth>;
+  using Right = SwizzledTile<kColumns, kDepth>;
+  const Matrix a(128, kDepth, 2), b(kColumns - 3, kDepth, 3);
+  const TensorMap a_map = a.map(128), b_map = b.map(kColumns);
+  std::vector<float> result(64 * kColumns);
+  run(Left::kBytes + Right::kBytes, [&] {
+    SharedMemory memory;
+    const Left left = Left::take(memory);
+    const Right right = Right::take(memory);
+    const auto barrier = memory.take<uint64_t>(1);
+    bring(
+        barrier, Left::kBytes + Right::kBytes, [&] { copy_tile_async(left, barrier, 0, a_map, 0, 0, 0); },
+        [&] { copy_tile_async(right, barrier, 0, b_map, 0, 0, 0); });
+    Accumulators<16, kColumns> d;
+    fill(d, NAN);  // what was there before does not count
+    start_multiply_transposed(d, left, row, right);
+    wait_products<0>(d);
+    get(d, result);
+  });
+  expect_sums(
+      result, kColumns, kDepth, [&](int r, int c, int k) { return double{a(row + r, k)} * b(c, k); }, 0.0F);
+}
+
 TYPED_TEST(WarpgroupTiles, ProductWithTheTransposeOfATile) {
-  constexpr int kDepth = TypeParam::kColumns;
-  using Tile = SwizzledTile<128, kDepth>;
-  const Matrix a(128, kDepth, 2), b(125, kDepth, 3);
-  const TensorMap a_map = a.map(128), b_map = b.map(128);
   for (const int row : {0, 64}) {
-    std::vector<float> result(64 * 128);
-    run(2 * Tile::kBytes, [&] {
-      SharedMemory memory;
-      const Tile left = Tile::take(memory), right = Tile::take(memory);
-      const auto barrier = memory.take<uint64_t>(1);
-      bring(
-          barrier, 2 * Tile::kBytes, [&] { copy_tile_async(left, barrier, 0, a_map, 0, 0, 0); },
-          [&] { copy_tile_async(right, barrier, 0, b_map, 0, 0, 0); });
-      Accumulators<16, 128> d;
-      fill(d, NAN);  // what was there before does not count
-      start_multiply_transposed(d, left, row, right);
-      wait_products<0>(d);
-      get(d, result);
-    });
-    expect_sums(
-        result, 128, kDepth, [&](int r, int c, int k) { return double{a(row + r, k)} * b(c, k); }, 0.0F);
+    check_product_with_transpose<64, TypeParam::kColumns>(row);
+    check_product_with_transpose<128, TypeParam::kColumns>(row);
   }
 }
 
-TYPED_TEST(WarpgroupTiles, ProductOfRoundedSumsWithATile) {
-  constexpr int kColumns = TypeParam::kColumns, kDepth = 128;
+// d[64, kColumns] += a b for a of kDepth columns in registers.
+template <int kColumns, int kDepth>
+void check_product_of_rounded_sums() {
   using Tile = SwizzledTile<kDepth, kColumns>;
   const Matrix a(64, kDepth, 4), b(kDepth, kColumns, 5);
   const TensorMap map = b.map(kDepth);
@@ -199,6 +208,11 @@ TYPED_TEST(WarpgroupTiles, ProductOfRoundedSumsWithATile) {
   });
   expect_sums(
       result, kColumns, kDepth, [&](int r, int c, int k) { return double{a(r, k)} * b(k, c); }, 3.0F);
+}
+
+TYPED_TEST(WarpgroupTiles, ProductOfRoundedSumsWithATile) {
+  check_product_of_rounded_sums<TypeParam::kColumns, 64>();
+  check_product_of_rounded_sums<TypeParam::kColumns, 128>();
 }
 
 TEST(WarpgroupTiles, AWaitCanLeaveTheLatestProduct) {

@@ -1,0 +1,107 @@
+// What forward and backward of attention on wgmma share: the roles of a block's warpgroups, masks, and what
+// bulk copies can take.
+#pragma once
+
+#include "kernels/attention/attention_softmax.cuh"
+#include "kernels/cuda/warpgroup_tile.cuh"
+#ifdef __CUDACC__
+#include "core/runtime_cuda.h"
+#endif
+
+namespace medfusion::kernels {
+namespace {
+
+constexpr int kConsumers = 2;  // warpgroups behind the producer's
+constexpr int kBlock = (1 + kConsumers) * kWarpgroup;
+constexpr int kGroupRows = 64, kTileRows = kConsumers * kGroupRows, kTileKeys = 128;
+// Of 65536 / 384, in eights, 168 per thread: what the producer does not need goes to the consumers.
+constexpr int kProducerRegisters = 24, kConsumerRegisters = 240;
+// Named barriers, one per consumer each.
+constexpr int kTurn = 1, kResult = 3;
+
+// Place in a ring of stages, and how often it has gone round.
+template <int kStages>
+struct Ring {
+  int stage = 0, parity = 0;
+  __device__ __forceinline__ void next() {
+    if (++stage < kStages) return;
+    stage = 0;
+    parity ^= 1;
+  }
+};
+
+// Which of the 128 keys from `key` on are there and not masked, in the same registers of all lanes.
+struct SeenKeys {
+  unsigned bits[kTileKeys / kWarp];
+  bool all = true;
+
+  __device__ __forceinline__ SeenKeys(const Masks& masks, int64_t b, int64_t key, int64_t keys) {
+    all = masks.keys == nullptr && key + kTileKeys <= keys;
+    if (all) return;
+#pragma unroll
+    for (int n = 0; n < kTileKeys / kWarp; ++n) {
+      const int64_t j = key + n * kWarp + lane_index();
+      bits[n] = __ballot_sync(kFullWarp, j < keys && (masks.keys == nullptr || masks.key(b, j)));
+    }
+  }
+  // -inf in the scores of the other keys.
+  template <class Scores>
+  __device__ __forceinline__ void hide_others(Scores& s) const {
+    if (all) return;
+#pragma unroll
+    for (int j = 0; j < Scores::kJ; ++j) {
+      const unsigned seen = bits[j / 4] >> (j % 4 * 8 + Scores::column_of(0));
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        if ((seen >> (e % 2) & 1U) == 0) s.v[0][j][e] = -INFINITY;
+      }
+    }
+  }
+};
+
+// Frees a stage for the producer: its wgmmas are done for this warp.
+__device__ __forceinline__ void release(Shared<uint64_t> barriers, int stage) {
+  if (lane_index() == 0) mbarrier_arrive(barriers, stage);
+}
+
+// Rows [first, first + 16) of the warp, through its rows of a tile that has been read.
+template <class T>
+__device__ __forceinline__ void write_rows(const Tokens<BFloat16>& y, const Place& at, int64_t first,
+                                           int64_t count, const typename T::Rows& tile, int row,
+                                           const typename T::Result& result) {
+  constexpr int kPiece = T::Rows::kPiece, kPieces = T::kWidth / kPiece;
+  store(tile, row, result);
+  __syncwarp();
+  const auto to = y.head(at.b, at.h, T::kWidth) + first * y.token;
+#pragma unroll
+  for (int step = 0; step < T::kWarpRows * kPieces / kWarp; ++step) {
+    const int n = step * kWarp + lane_index(), i = n / kPieces, column = n % kPieces * kPiece;
+    const auto piece = load<kPiece>(tile.data, T::Rows::offset(row + i, column));
+    if (first + i < count) store_16(to, i * y.token + column, piece);
+  }
+}
+
+TensorBoxes boxes_of(const core::View& x, int64_t rows) {
+  const auto stride = [&](int i) {  // of a single element any will do
+    return x.size(i) == 1 ? (x.size(2) + 7) / 8 * 8 : x.stride(i);
+  };
+  return {x.as<BFloat16>(), {x.size(2), x.size(1), x.size(0)}, {1, stride(1), stride(0)}, rows};
+}
+
+bool has_wgmma([[maybe_unused]] const core::Device& device) {
+#ifdef __CUDACC__
+  return core::cuda_device_info(device.index).compute_capability == 90;
+#else
+  return true;
+#endif
+}
+
+// Long sequences; shorter ones leave most of a block without work. The simulator takes the variant only where
+// it is named.
+bool is_long(const core::View& q, const core::View& k) {
+  constexpr int64_t kLong = 512;
+  return kDevice != core::DeviceType::sim && q.size(1) >= kLong && k.size(1) >= kLong;
+}
+
+}  // namespace
+}  // namespace medfusion::kernels
