@@ -158,6 +158,9 @@ const RegisterCases cases([] {
   tiled("wide tiles of queries", 1, 1, 128, 330, 66);
   tiled("tiles, q|k|v", 2, 2, 64, 65, 130, {.key_mask = Mask::some, .layout = Layout::middle_third});
   tiled("wide tiles, q|k|v", 2, 1, 128, 70, 129, {.key_mask = Mask::some, .layout = Layout::middle_third});
+  tiled("tiles of pairs", 1, 1, 64, 130, 200, {.pair_mask = Mask::some});
+  tiled("wide tiles of pairs", 2, 1, 128, 70, 140,
+        {.key_mask = Mask::some, .pair_mask = Mask::some, .pair_per_sample = true});
   tiled("tiles, all blind", 1, 1, 64, 3, 130, {.key_mask = Mask::all});
   tiled("tiles of one", 1, 2, 64, 1, 1);
   list.back().backward = nullptr;  // with one key the gradients of q and k are differences of equals

@@ -74,7 +74,9 @@ struct Masks {
   __device__ bool key(int64_t b, int64_t j) const { return keys[b * key_sample + j * key_token]; }
   // False where there is no such query or key.
   __device__ bool pair(int64_t b, int64_t i, int64_t queries, int64_t j, int64_t key_count) const {
-    return i < queries && j < key_count && pairs[b * pair_sample + i * pair_query + j * pair_key];
+    const bool there = i < queries && j < key_count;
+    const bool seen = pairs[there ? b * pair_sample + i * pair_query + j * pair_key : 0];
+    return there && seen;
   }
   // Whether query i of `queries` sees key j of `key_count`; not where there is no such query or key.
   __device__ bool see(int64_t b, int64_t i, int64_t queries, int64_t j, int64_t key_count) const {

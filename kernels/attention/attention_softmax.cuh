@@ -12,12 +12,12 @@ __device__ __forceinline__ float larger(float x, float y) { return fmaxf(x, y); 
 __device__ __forceinline__ float plus(float x, float y) { return x + y; }
 __device__ __forceinline__ float times(float x, float y) { return x * y; }
 
-// -inf in the scores of pairs for which sees(row, column) does not hold. The bits of a lane first, in a loop
-// that is not unrolled: it needs many addresses.
-template <class Scores, class Sees>
+// -inf in the scores of pairs for which sees(row, column) does not hold. The bits of a lane first, kAtOnce of
+// them at a time: each needs an address.
+template <int kAtOnce = 1, class Scores, class Sees>
 __device__ __forceinline__ void hide_pairs(Scores& s, const Sees& sees) {
   uint64_t seen = 0;
-#pragma unroll 1
+#pragma unroll kAtOnce
   for (int n = 0; n < Scores::kI * Scores::kJ * 4; ++n) {
     const int row = n / (4 * Scores::kJ) * 16 + Scores::row_of(n % 4);
     const int column = n / 4 % Scores::kJ * 8 + Scores::column_of(n % 4);

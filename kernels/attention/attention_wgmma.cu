@@ -86,12 +86,17 @@ __device__ __forceinline__ void pass_turn(int consumer) {
 // 64 rows of the result, rows 16 w to 16 w + 15 in warp w.
 template <class T>
 __device__ __forceinline__ void consume(const Buffers<T>& s, const Forward<BFloat16>& a, const Place& at,
-                                        const Sizes& size, int64_t tiles, int consumer,
+                                        const Sizes& size, int64_t tiles, int consumer, int64_t first,
                                         OnlineSoftmax<T>& softmax, typename T::Result& result) {
   const int row = consumer * kGroupRows;
   typename T::Scores scores;
   typename T::Left p;
   Ring<T::kStages> ring;  // of the keys; the values are one tile behind
+  const auto hide_pairs_from = [&](int64_t key) {
+    if (a.masks.pairs == nullptr) return;
+    hide_pairs<8>(scores,
+               [&](int i, int j) { return a.masks.pair(at.b, first + i, size.queries, key + j, size.keys); });
+  };
   if (consumer == 1) pass_turn(consumer);
   mbarrier_wait(s.q_full, 0, 0);
   {
@@ -103,6 +108,7 @@ __device__ __forceinline__ void consume(const Buffers<T>& s, const Forward<BFloa
     wait_products<0>(scores);
     release(s.k_empty, 0);
     seen.hide_others(scores);
+    hide_pairs_from(0);
     softmax.add(scores, size.scale);
     round_to(p, scores);
   }
@@ -120,6 +126,7 @@ __device__ __forceinline__ void consume(const Buffers<T>& s, const Forward<BFloa
     wait_products<1>(scores);
     release(s.k_empty, ring.stage);
     seen.hide_others(scores);
+    hide_pairs_from(n * kTileKeys);
     const auto shrink = softmax.add(scores, size.scale);
     no_wait_before(softmax.sum.v[0][0] + softmax.sum.v[0][1]);
     wait_products<0>(result, p, scores);
@@ -153,21 +160,21 @@ __global__ void __launch_bounds__(kBlock, 1)
   OnlineSoftmax<T> softmax;
   typename T::Result result;
   fill(result, 0.0F);
-  consume<T>(s, a, at, size, tiles, consumer, softmax, result);
-
   const int row = consumer * kGroupRows + warp_index() % (kWarpgroup / kWarp) * T::kWarpRows;
-  finish_rows(softmax, result, a, at.head, at.first + row, size);
+  const int64_t first = at.first + row;
+  consume<T>(s, a, at, size, tiles, consumer, first, softmax, result);
+
+  finish_rows(softmax, result, a, at.head, first, size);
   sync_named(kResult + consumer, kWarpgroup);  // the warpgroup's queries have been read
-  write_rows<T>(a.y, at, at.first + row, size.queries, s.q, row, result);
+  write_rows<T>(a.y, at, first, size.queries, s.q, row, result);
 }
 
 bool supports_forward(const AttentionForward& a) {
   const int64_t width = a.q.size(2) / a.heads;
-  return (width == 64 || width == 128) && a.scale > 0.0 && !a.pair_mask.defined() &&
-         !a.probabilities.defined() && dense_channels(core::DType::bf16, {&a.q, &a.k, &a.v, &a.y}) &&
-         has_boxes(boxes_of(a.q, kTileRows)) && has_boxes(boxes_of(a.k, kTileKeys)) &&
-         has_boxes(boxes_of(a.v, kTileKeys)) && tokens_of<BFloat16>(a.y, a.heads).wide &&
-         has_wgmma(a.q.device);
+  return (width == 64 || width == 128) && a.scale > 0.0 && !a.probabilities.defined() &&
+         dense_channels(core::DType::bf16, {&a.q, &a.k, &a.v, &a.y}) && has_boxes(boxes_of(a.q, kTileRows)) &&
+         has_boxes(boxes_of(a.k, kTileKeys)) && has_boxes(boxes_of(a.v, kTileKeys)) &&
+         tokens_of<BFloat16>(a.y, a.heads).wide && has_wgmma(a.q.device);
 }
 
 bool suits_forward(const AttentionForward& a) { return is_long(a.q, a.k); }

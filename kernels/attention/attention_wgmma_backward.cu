@@ -145,6 +145,13 @@ __device__ __forceinline__ void consume(const Buffers<T>& s, const Backward<BFlo
       wait_products<1>(p);
       seen.hide_others(p);
     }
+    if (a.masks.pairs != nullptr) {
+      hide_pairs<8>(p, [&](int i, int j) {
+        const int64_t x = first + i, y = n * T::kColumns + j;
+        return T::kOfKeys ? a.masks.pair(at.b, y, size.queries, x, size.keys)
+                          : a.masks.pair(at.b, x, size.queries, y, size.keys);
+      });
+    }
     combine(p, base, s.base, [&](float x, float b) { return exp2_fast(x * size.scale - b); });
     no_wait_before(p);
     wait_products<0>(grad_s);
@@ -225,7 +232,7 @@ bool supports_backward(const AttentionBackward& a) {
     return !x.defined() || tokens_of<BFloat16>(x, a.heads).wide;
   };
   const auto copied = [](const core::View& x) { return has_boxes(boxes_of(x, kTileRows)); };
-  return (width == 64 || width == 128) && a.scale > 0.0 && !a.pair_mask.defined() &&
+  return (width == 64 || width == 128) && a.scale > 0.0 &&
          dense_channels(core::DType::bf16,
                         {&a.q, &a.k, &a.v, &a.y, &a.grad_y, &a.grad_q, &a.grad_k, &a.grad_v}) &&
          copied(a.q) && copied(a.k) && copied(a.v) && copied(a.grad_y) && writable(a.grad_q) &&

@@ -145,15 +145,13 @@ TEST(Attention, WgmmaAgreesWithMmaWhereWholeTilesOfKeysAreMasked) {
 }
 
 template <class Args>
-void expect_taken_where_named(const Args& arguments, const Tensor& mask) {
-  Args with_pairs = arguments, narrow = arguments;
-  with_pairs.pair_mask = mask.view();
+void expect_taken_where_named(const Args& arguments) {
+  Args narrow = arguments;
   narrow.heads = 2;
   for (const auto& variant : variants<Args>()) {
     if (variant.device != kSim.type || variant.name != "wgmma") continue;
     EXPECT_TRUE(variant.supports(arguments));
     EXPECT_FALSE(variant.suits(arguments));
-    EXPECT_FALSE(variant.supports(with_pairs));
     EXPECT_FALSE(variant.supports(narrow));
     return;
   }
@@ -162,8 +160,7 @@ void expect_taken_where_named(const Args& arguments, const Tensor& mask) {
 
 // On sim the variant for long sequences is there for who names it.
 TEST(Attention, WgmmaRunsOnSimWhereItIsNamed) {
-  const Tensor q = random_tensor({1, 512, 64}, DType::bf16, 1),
-               mask = Tensor::empty({1, 512}, DType::boolean, kSim);
+  const Tensor q = random_tensor({1, 512, 64}, DType::bf16, 1);
   const AttentionForward arguments{.heads = 1,
                                    .scale = 0.125,
                                    .q = q.view(),
@@ -187,8 +184,8 @@ TEST(Attention, WgmmaRunsOnSimWhereItIsNamed) {
                                     .grad_q = {},
                                     .grad_k = q.view(),
                                     .grad_v = {}};
-  expect_taken_where_named(arguments, mask);
-  expect_taken_where_named(gradients, mask);
+  expect_taken_where_named(arguments);
+  expect_taken_where_named(gradients);
 }
 
 }  // namespace
