@@ -23,123 +23,118 @@ Tensor random_tensor(const core::Shape& shape, DType dtype, uint64_t stream) {
   return host.to(kSim);
 }
 
-// Everything that forward and backward of one variant write, in the order of threads and blocks of `seed`.
-std::vector<std::vector<double>> results_of(const std::string& variant, DType dtype, int64_t queries,
-                                            int64_t keys, uint64_t seed) {
-  const uint64_t before = core::sim_seed();
-  core::set_sim_seed(seed);
-  const int64_t heads = 3, channels = variant == "wgmma" ? 192 : 48;
-  const core::Shape q_shape{1, queries, channels}, k_shape{1, keys, channels};
-  const Tensor q = random_tensor(q_shape, dtype, 1), k = random_tensor(k_shape, dtype, 2),
-               v = random_tensor(k_shape, dtype, 3), grad_y = random_tensor(q_shape, dtype, 4);
-  const Tensor y = Tensor::empty(q_shape, dtype, kSim), grad_q = Tensor::empty(q_shape, dtype, kSim),
-               grad_k = Tensor::empty(k_shape, dtype, kSim), grad_v = Tensor::empty(k_shape, dtype, kSim);
-  const Tensor l = Tensor::empty({1, heads, queries}, DType::f32, kSim);
-  dispatch<AttentionForward>({.heads = heads,
-                              .scale = 0.25,
-                              .q = q.view(),
-                              .k = k.view(),
-                              .v = v.view(),
-                              .key_mask = {},
+struct Inputs {
+  int64_t heads;
+  double scale;
+  Tensor q, k, v, grad_y;
+  Tensor key_mask = {};
+};
+Inputs random_inputs(int64_t samples, int64_t heads, int64_t width, int64_t queries, int64_t keys,
+                     DType dtype, double scale) {
+  const core::Shape q_shape{samples, queries, heads * width}, k_shape{samples, keys, heads * width};
+  return {heads,
+          scale,
+          random_tensor(q_shape, dtype, 1),
+          random_tensor(k_shape, dtype, 2),
+          random_tensor(k_shape, dtype, 3),
+          random_tensor(q_shape, dtype, 4)};
+}
+
+// What forward and backward of one variant write: log-sum-exp, y and the gradients of those of q, k and v
+// that are wanted.
+std::vector<std::vector<double>> results_of(const std::string& variant, const Inputs& in,
+                                            const std::string& wanted = "qkv") {
+  const auto empty = [](const Tensor& like) { return Tensor::empty(like.shape(), like.dtype(), kSim); };
+  const auto gradient = [&](char of, const Tensor& like) {
+    return wanted.find(of) == std::string::npos ? Tensor() : empty(like);
+  };
+  const auto view = [](const Tensor& x) { return x.defined() ? x.view() : core::View(); };
+  const Tensor y = empty(in.q), grad_q = gradient('q', in.q), grad_k = gradient('k', in.k),
+               grad_v = gradient('v', in.v);
+  const Tensor l = Tensor::empty({in.q.size(0), in.heads, in.q.size(1)}, DType::f32, kSim);
+  dispatch<AttentionForward>({.heads = in.heads,
+                              .scale = in.scale,
+                              .q = in.q.view(),
+                              .k = in.k.view(),
+                              .v = in.v.view(),
+                              .key_mask = view(in.key_mask),
                               .pair_mask = {},
                               .y = y.view(),
                               .log_sum_exp = l.view(),
                               .probabilities = {}},
                              kSim.type, variant);
-  dispatch<AttentionBackward>({.heads = heads,
-                               .scale = 0.25,
-                               .q = q.view(),
-                               .k = k.view(),
-                               .v = v.view(),
-                               .key_mask = {},
+  dispatch<AttentionBackward>({.heads = in.heads,
+                               .scale = in.scale,
+                               .q = in.q.view(),
+                               .k = in.k.view(),
+                               .v = in.v.view(),
+                               .key_mask = view(in.key_mask),
                                .pair_mask = {},
                                .y = y.view(),
                                .log_sum_exp = l.view(),
-                               .grad_y = grad_y.view(),
-                               .grad_q = grad_q.view(),
-                               .grad_k = grad_k.view(),
-                               .grad_v = grad_v.view()},
+                               .grad_y = in.grad_y.view(),
+                               .grad_q = view(grad_q),
+                               .grad_k = view(grad_k),
+                               .grad_v = view(grad_v)},
                               kSim.type, variant);
   std::vector<std::vector<double>> results;
-  for (const Tensor& tensor : {y, l, grad_q, grad_k, grad_v}) {
+  for (const Tensor& tensor : {l, y, grad_q, grad_k, grad_v}) {
+    if (!tensor.defined()) continue;
     const Tensor host = tensor.to(core::Device{});
     auto& values = results.emplace_back();
     for (int64_t i = 0; i < host.numel(); ++i) values.push_back(host.at(i));
   }
-  core::set_sim_seed(before);
   return results;
 }
 
 TEST(Attention, TheSameBitsInEveryOrderOfThreadsAndBlocks) {
+  const uint64_t before = core::sim_seed();
   for (const std::string& variant : variants_of("attention", kSim.type)) {
     const DType dtype = variant == "simt" ? DType::f32 : DType::bf16;
     for (const auto& [queries, keys] :
          {std::pair<int64_t, int64_t>{14, 150}, {30, 20}, {50, 49}, {70, 100}}) {
       if (variant == "few" && queries > 16) continue;
-      EXPECT_EQ(results_of(variant, dtype, queries, keys, 1), results_of(variant, dtype, queries, keys, 2))
+      const Inputs in = random_inputs(1, 3, variant == "wgmma" ? 64 : 16, queries, keys, dtype, 0.25);
+      core::set_sim_seed(1);
+      const auto first = results_of(variant, in);
+      core::set_sim_seed(2);
+      EXPECT_EQ(first, results_of(variant, in))
           << variant << ", " << queries << " queries, " << keys << " keys";
     }
   }
-}
-
-// What one variant writes where keys are masked.
-std::vector<Tensor> masked_results_of(const std::string& variant, const Tensor& q, const Tensor& k,
-                                      const Tensor& v, const Tensor& grad_y, const Tensor& key_mask) {
-  const auto empty = [](const Tensor& like) { return Tensor::empty(like.shape(), DType::bf16, kSim); };
-  const Tensor y = empty(q), grad_q = empty(q), grad_k = empty(k), grad_v = empty(v);
-  const Tensor l = Tensor::empty({q.size(0), 1, q.size(1)}, DType::f32, kSim);
-  dispatch<AttentionForward>({.heads = 1,
-                              .scale = 0.125,
-                              .q = q.view(),
-                              .k = k.view(),
-                              .v = v.view(),
-                              .key_mask = key_mask.view(),
-                              .pair_mask = {},
-                              .y = y.view(),
-                              .log_sum_exp = l.view(),
-                              .probabilities = {}},
-                             kSim.type, variant);
-  dispatch<AttentionBackward>({.heads = 1,
-                               .scale = 0.125,
-                               .q = q.view(),
-                               .k = k.view(),
-                               .v = v.view(),
-                               .key_mask = key_mask.view(),
-                               .pair_mask = {},
-                               .y = y.view(),
-                               .log_sum_exp = l.view(),
-                               .grad_y = grad_y.view(),
-                               .grad_q = grad_q.view(),
-                               .grad_k = grad_k.view(),
-                               .grad_v = grad_v.view()},
-                              kSim.type, variant);
-  std::vector<Tensor> results;
-  for (const Tensor& tensor : {l, y, grad_q, grad_k, grad_v}) results.push_back(tensor.to(core::Device{}));
-  return results;
+  core::set_sim_seed(before);
 }
 
 // Whole tiles of keys without one to be seen, first, between and last, and a sample without any.
 TEST(Attention, WgmmaAgreesWithMmaWhereWholeTilesOfKeysAreMasked) {
   const int64_t samples = 5, keys = 400;
-  const Tensor q = random_tensor({samples, 6, 64}, DType::bf16, 1),
-               k = random_tensor({samples, keys, 64}, DType::bf16, 2),
-               v = random_tensor({samples, keys, 64}, DType::bf16, 3),
-               grad_y = random_tensor({samples, 6, 64}, DType::bf16, 4);
   const Tensor mask = Tensor::empty({samples, keys}, DType::boolean);
   for (int64_t j = 0; j < keys; ++j) {
     const int64_t tile = j / 128;
     const bool seen[] = {tile != 0, tile == 1, tile == 3, tile == 0 || j == 399, false};
     for (int64_t b = 0; b < samples; ++b) mask.data<bool>()[b * keys + j] = seen[b];
   }
-  const Tensor key_mask = mask.to(kSim);
-  const auto mma = masked_results_of("mma", q, k, v, grad_y, key_mask),
-             wgmma = masked_results_of("wgmma", q, k, v, grad_y, key_mask);
+  Inputs in = random_inputs(samples, 1, 64, 6, keys, DType::bf16, 0.125);
+  in.key_mask = mask.to(kSim);
+  const auto mma = results_of("mma", in), wgmma = results_of("wgmma", in);
   for (size_t n = 0; n < mma.size(); ++n) {
     const double bound = n == 0 ? 1e-4 : 0.02;  // log-sum-exp is f32
-    for (int64_t i = 0; i < mma[n].numel(); ++i) {
-      const double expected = mma[n].at(i), actual = wgmma[n].at(i);
-      ASSERT_TRUE(expected == actual || std::abs(expected - actual) < bound)
-          << n << " " << i << " " << expected << " " << actual;
+    for (size_t i = 0; i < mma[n].size(); ++i) {
+      ASSERT_TRUE(mma[n][i] == wgmma[n][i] || std::abs(mma[n][i] - wgmma[n][i]) < bound)
+          << n << " " << i << " " << mma[n][i] << " " << wgmma[n][i];
+    }
+  }
+}
+
+TEST(Attention, GradientsThatAreNotWantedChangeNoOther) {
+  for (const std::string& variant : variants_of("attention", kSim.type)) {
+    const DType dtype = variant == "simt" ? DType::f32 : DType::bf16;
+    const Inputs in = random_inputs(1, 1, 64, 14, 40, dtype, 0.125);
+    const auto all = results_of(variant, in);
+    for (size_t n = 0; n < 3; ++n) {
+      const auto one = results_of(variant, in, std::string(1, "qkv"[n]));
+      ASSERT_EQ(one.size(), 3U);
+      EXPECT_EQ(one[2], all[2 + n]) << variant << " " << n;
     }
   }
 }
