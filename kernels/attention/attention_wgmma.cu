@@ -22,34 +22,26 @@ struct Hopper {
   static constexpr int64_t kBytes = Rows::kBytes + 2 * kStages * Keys::kBytes + 8 * kBarriers;
 };
 
-// The shared memory of a block. A barrier of `full` ends a phase when a tile has come, one of `empty` when
-// all warps that read it are done with it.
+// The shared memory of a block.
 template <class T>
 struct Buffers {
   typename T::Rows q;
-  typename T::Keys k, v;
-  Shared<uint64_t> q_full, k_full, k_empty, v_full, v_empty;
+  TileRing<typename T::Keys, T::kStages> k, v;
+  Shared<uint64_t> q_full;
 
   static __device__ __forceinline__ Buffers take(SharedMemory& memory) {
     Buffers s;
     s.q = T::Rows::take(memory);
-    s.k = T::Keys::take(memory, T::kStages);
-    s.v = T::Keys::take(memory, T::kStages);
+    for (auto* ring : {&s.k, &s.v}) ring->take_tiles(memory);
+    for (auto* ring : {&s.k, &s.v}) ring->take_barriers(memory);
     s.q_full = memory.take<uint64_t>(1, 8);
-    for (auto* barriers : {&s.k_full, &s.k_empty, &s.v_full, &s.v_empty})
-      *barriers = memory.take<uint64_t>(T::kStages, 8);
     return s;
   }
   // By one thread; a __syncthreads shows them to the others.
   __device__ __forceinline__ void init() const {
     mbarrier_init(q_full, 0, 1);
-#pragma unroll
-    for (int i = 0; i < T::kStages; ++i) {
-      mbarrier_init(k_full, i, 1);
-      mbarrier_init(v_full, i, 1);
-      mbarrier_init(k_empty, i, kConsumers * kWarpgroup / kWarp);
-      mbarrier_init(v_empty, i, kConsumers * kWarpgroup / kWarp);
-    }
+    k.init();
+    v.init();
     fence_proxy_async();
   }
 };
@@ -59,19 +51,14 @@ template <class T>
 __device__ __forceinline__ void produce(const Buffers<T>& s, const TensorMap& q, const TensorMap& k,
                                         const TensorMap& v, const Place& at, int64_t tiles) {
   const int column = static_cast<int>(at.h) * T::kWidth, b = static_cast<int>(at.b);
-  constexpr int kBytes = static_cast<int>(T::Keys::kBytes);
   mbarrier_arrive_expect(s.q_full, 0, static_cast<int>(T::Rows::kBytes));
   copy_tile_async(s.q, s.q_full, 0, q, column, static_cast<int>(at.first), b);
   Ring<T::kStages> ring;
 #pragma unroll 1
   for (int64_t n = 0; n < tiles; ++n, ring.next()) {
-    const int stage = ring.stage, key = static_cast<int>(n) * kTileKeys;
-    mbarrier_wait(s.k_empty, stage, ring.parity ^ 1);  // the first time round nothing is to be waited for
-    mbarrier_arrive_expect(s.k_full, stage, kBytes);
-    copy_tile_async(s.k[stage], s.k_full, stage, k, column, key, b);
-    mbarrier_wait(s.v_empty, stage, ring.parity ^ 1);
-    mbarrier_arrive_expect(s.v_full, stage, kBytes);
-    copy_tile_async(s.v[stage], s.v_full, stage, v, column, key, b);
+    const int key = static_cast<int>(n) * kTileKeys;
+    s.k.bring(ring, k, column, key, b);
+    s.v.bring(ring, v, column, key, b);
   }
 }
 
@@ -94,19 +81,20 @@ __device__ __forceinline__ void consume(const Buffers<T>& s, const Forward<BFloa
   Ring<T::kStages> ring;  // of the keys; the values are one tile behind
   const auto hide_pairs_from = [&](int64_t key) {
     if (a.masks.pairs == nullptr) return;
-    hide_pairs<8>(scores,
-               [&](int i, int j) { return a.masks.pair(at.b, first + i, size.queries, key + j, size.keys); });
+    hide_pairs<8>(scores, [&](int i, int j) {
+      return a.masks.pair(at.b, first + i, size.queries, key + j, size.keys);
+    });
   };
   if (consumer == 1) pass_turn(consumer);
   mbarrier_wait(s.q_full, 0, 0);
   {
     const SeenKeys seen(a.masks, at.b, 0, size.keys);
-    mbarrier_wait(s.k_full, 0, 0);
+    const auto k = s.k.wait(ring);
     take_turn(consumer);
-    start_multiply_transposed(scores, s.q, row, s.k[0]);
+    start_multiply_transposed(scores, s.q, row, k);
     if (consumer == 0 || tiles > 1) pass_turn(consumer);  // nobody waits for one more
     wait_products<0>(scores);
-    release(s.k_empty, 0);
+    s.k.release(0);
     seen.hide_others(scores);
     hide_pairs_from(0);
     softmax.add(scores, size.scale);
@@ -117,25 +105,23 @@ __device__ __forceinline__ void consume(const Buffers<T>& s, const Forward<BFloa
     const Ring<T::kStages> values = ring;
     ring.next();
     const SeenKeys seen(a.masks, at.b, n * kTileKeys, size.keys);
-    mbarrier_wait(s.k_full, ring.stage, ring.parity);
+    const auto k = s.k.wait(ring);
     take_turn(consumer);
-    start_multiply_transposed(scores, s.q, row, s.k[ring.stage]);
-    mbarrier_wait(s.v_full, values.stage, values.parity);
-    start_multiply(result, p, s.v[values.stage]);
+    start_multiply_transposed(scores, s.q, row, k);
+    start_multiply(result, p, s.v.wait(values));
     if (consumer == 0 || n + 1 < tiles) pass_turn(consumer);
     wait_products<1>(scores);
-    release(s.k_empty, ring.stage);
+    s.k.release(ring.stage);
     seen.hide_others(scores);
     hide_pairs_from(n * kTileKeys);
     const auto shrink = softmax.add(scores, size.scale);
     no_wait_before(softmax.sum.v[0][0] + softmax.sum.v[0][1]);
     wait_products<0>(result, p, scores);
-    release(s.v_empty, values.stage);
+    s.v.release(values.stage);
     map_rows(result, shrink, times);
     round_to(p, scores);
   }
-  mbarrier_wait(s.v_full, ring.stage, ring.parity);
-  start_multiply(result, p, s.v[ring.stage]);
+  start_multiply(result, p, s.v.wait(ring));
   wait_products<0>(result, p);
 }
 

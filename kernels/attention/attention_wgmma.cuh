@@ -30,6 +30,47 @@ struct Ring {
   }
 };
 
+// Tiles that go by in shared memory. A barrier of `full` ends a phase when a tile has come, one of `empty`
+// when all warps that read it are done with it.
+template <class Tile, int kStages>
+struct TileRing {
+  Tile tiles;
+  Shared<uint64_t> full, empty;
+
+  __device__ __forceinline__ void take_tiles(SharedMemory& memory) { tiles = Tile::take(memory, kStages); }
+  __device__ __forceinline__ void take_barriers(SharedMemory& memory) {
+    full = memory.take<uint64_t>(kStages, 8);
+    empty = memory.take<uint64_t>(kStages, 8);
+  }
+  // By one thread. A tile has come when `arrivals` say so, `bring` among them.
+  __device__ __forceinline__ void init(int arrivals = 1) const {
+#pragma unroll
+    for (int i = 0; i < kStages; ++i) {
+      mbarrier_init(full, i, arrivals);
+      mbarrier_init(empty, i, kConsumers * kWarpgroup / kWarp);
+    }
+  }
+  // The first time round nothing is to be waited for.
+  __device__ __forceinline__ void wait_empty(const Ring<kStages>& at) const {
+    mbarrier_wait(empty, at.stage, at.parity ^ 1);
+  }
+  // By one thread: the tile from (row, column) of sample b on, as soon as its place is empty.
+  __device__ __forceinline__ void bring(const Ring<kStages>& at, const TensorMap& map, int column, int row,
+                                        int b) const {
+    wait_empty(at);
+    mbarrier_arrive_expect(full, at.stage, static_cast<int>(Tile::kBytes));
+    copy_tile_async(tiles[at.stage], full, at.stage, map, column, row, b);
+  }
+  __device__ __forceinline__ Tile wait(const Ring<kStages>& at) const {
+    mbarrier_wait(full, at.stage, at.parity);
+    return tiles[at.stage];
+  }
+  // Frees a stage for the producer: this warp is done with it.
+  __device__ __forceinline__ void release(int stage) const {
+    if (lane_index() == 0) mbarrier_arrive(empty, stage);
+  }
+};
+
 // Which of the 128 keys from `key` on are there and not masked, in the same registers of all lanes.
 struct SeenKeys {
   unsigned bits[kTileKeys / kWarp];
@@ -58,11 +99,6 @@ struct SeenKeys {
     }
   }
 };
-
-// Frees a stage for the producer: its wgmmas are done for this warp.
-__device__ __forceinline__ void release(Shared<uint64_t> barriers, int stage) {
-  if (lane_index() == 0) mbarrier_arrive(barriers, stage);
-}
 
 // Rows [first, first + 16) of the warp, through its rows of a tile that has been read.
 template <class T>

@@ -17,48 +17,48 @@ struct HopperBackward {
   static constexpr int kWidth = kWidth_, kWarpRows = 16;
   // Two results of 128 channels leave registers for the scores of 64 columns.
   static constexpr int kColumns = kOfKeys && kWidth == 128 ? 64 : kTileKeys;
-  static constexpr int kStages = kWidth * kColumns <= 64 * 128 ? 4 : 2;
+  // Whether the registers hold what goes into the gradients of a tile beside all scores of the next.
+  static constexpr bool kAllAtOnce = !kOfKeys && kWidth == 64;
+  static constexpr bool kSmall = kWidth * kColumns <= 64 * 128;
+  static constexpr int kStages = kSmall ? 4 : 3, kValueStages = kSmall ? 4 : 2;
   using Rows = SwizzledTile<kTileRows, kWidth>;
   using Columns = SwizzledTile<kColumns, kWidth>;
   using Scores = Accumulators<kWarpRows, kColumns>;
   using Left = LeftTile<kWarpRows, kColumns>;
   using Result = Accumulators<kWarpRows, kWidth>;
   static constexpr int kStatistics = kOfKeys ? kStages * kColumns : 0;  // of columns, in shared memory
-  static constexpr int kBarriers = 1 + 2 * kStages;
+  static constexpr int kBarriers = 1 + 2 * (kStages + kValueStages);
   static constexpr int64_t kBytes =
-      2 * Rows::kBytes + 2 * kStages * Columns::kBytes + 8 * kStatistics + 8 * kBarriers;
+      2 * Rows::kBytes + (kStages + kValueStages) * Columns::kBytes + 8 * (kStatistics + kBarriers);
 };
 
-// The shared memory of a block. With queries come their gradients of y, with keys their values. A barrier of
-// `full` ends a phase when a tile has come, one of `empty` when all warps that read it are done with it.
+// The shared memory of a block: with queries come their gradients of y, with keys their values.
 template <class T>
 struct Buffers {
   typename T::Rows row, row_value;
-  typename T::Columns column, column_value;
-  Shared<float> base, delta;
-  Shared<uint64_t> rows_full, full, empty;
+  TileRing<typename T::Columns, T::kStages> column;
+  TileRing<typename T::Columns, T::kValueStages> column_value;
+  Shared<float> base, delta;  // of `column`
+  Shared<uint64_t> rows_full;
 
   static __device__ __forceinline__ Buffers take(SharedMemory& memory) {
     Buffers s;
     s.row = T::Rows::take(memory);
     s.row_value = T::Rows::take(memory);
-    s.column = T::Columns::take(memory, T::kStages);
-    s.column_value = T::Columns::take(memory, T::kStages);
+    s.column.take_tiles(memory);
+    s.column_value.take_tiles(memory);
     s.base = memory.take<float>(T::kStatistics);
     s.delta = memory.take<float>(T::kStatistics);
+    s.column.take_barriers(memory);
+    s.column_value.take_barriers(memory);
     s.rows_full = memory.take<uint64_t>(1, 8);
-    s.full = memory.take<uint64_t>(T::kStages, 8);
-    s.empty = memory.take<uint64_t>(T::kStages, 8);
     return s;
   }
   // By one thread; a __syncthreads shows them to the others.
   __device__ __forceinline__ void init() const {
     mbarrier_init(rows_full, 0, 1);
-#pragma unroll
-    for (int i = 0; i < T::kStages; ++i) {
-      mbarrier_init(full, i, T::kOfKeys ? 2 : 1);  // copies, statistics
-      mbarrier_init(empty, i, kConsumers * kWarpgroup / kWarp);
-    }
+    column.init(T::kOfKeys ? 2 : 1);  // the statistics come, too
+    column_value.init();
     fence_proxy_async();
   }
 };
@@ -78,23 +78,23 @@ __device__ __forceinline__ void produce(const Buffers<T>& s, const TensorMap& ro
     copy_tile_async(s.row_value, s.rows_full, 0, row_value, channel, static_cast<int>(at.first), b);
   }
   Ring<T::kStages> ring;
+  Ring<T::kValueStages> values;
 #pragma unroll 1
-  for (int64_t n = 0; n < tiles; ++n, ring.next()) {
-    const int stage = ring.stage, first = static_cast<int>(n) * T::kColumns;
-    mbarrier_wait(s.empty, stage, ring.parity ^ 1);  // the first time round nothing is to be waited for
+  for (int64_t n = 0; n < tiles; ++n, ring.next(), values.next()) {
+    const int first = static_cast<int>(n) * T::kColumns;
     if (first_lane) {
-      mbarrier_arrive_expect(s.full, stage, static_cast<int>(2 * T::Columns::kBytes));
-      copy_tile_async(s.column[stage], s.full, stage, column, channel, first, b);
-      copy_tile_async(s.column_value[stage], s.full, stage, column_value, channel, first, b);
+      s.column.bring(ring, column, channel, first, b);
+      s.column_value.bring(values, column_value, channel, first, b);
     }
     if constexpr (T::kOfKeys) {
+      s.column.wait_empty(ring);
 #pragma unroll 1
       for (int i = lane_index(); i < T::kColumns; i += kWarp) {
-        s.base[stage * T::kColumns + i] = base_at(a, at.head, first + i, size);
-        s.delta[stage * T::kColumns + i] = delta_at(a, at.head, first + i, size);
+        s.base[ring.stage * T::kColumns + i] = base_at(a, at.head, first + i, size);
+        s.delta[ring.stage * T::kColumns + i] = delta_at(a, at.head, first + i, size);
       }
       __syncwarp();
-      if (first_lane) mbarrier_arrive(s.full, stage);
+      if (first_lane) mbarrier_arrive(s.column.full, ring.stage);
     }
   }
 }
@@ -122,6 +122,7 @@ __device__ __forceinline__ void consume(const Buffers<T>& s, const Backward<BFlo
   RowValues<T::kWarpRows> base, delta;  // of rows that are queries
   if constexpr (!T::kOfKeys) load_statistics(base, delta, a, at.head, first, size);
   Ring<T::kStages> ring;
+  Ring<T::kValueStages> values;
   // x = f(x, its query's value)
   const auto combine = [&](typename T::Scores& x, const RowValues<T::kWarpRows>& rows,
                            const Shared<float>& columns, const auto& f) {
@@ -131,59 +132,65 @@ __device__ __forceinline__ void consume(const Buffers<T>& s, const Backward<BFlo
       map_rows(x, rows, f);
     }
   };
-  const auto start_scores = [&] {
-    mbarrier_wait(s.full, ring.stage, ring.parity);
-    start_multiply_transposed(p, s.row, row, s.column[ring.stage]);
+  const auto start_scores = [&] { start_multiply_transposed(p, s.row, row, s.column.wait(ring)); };
+  const auto start_grad_scores = [&] {
+    start_multiply_transposed(grad_s, s.row_value, row, s.column_value.wait(values));
   };
-  // Their left factors, of tile n, from its scores, which are under way.
-  const auto finish_scores = [&](int64_t n) {
-    start_multiply_transposed(grad_s, s.row_value, row, s.column_value[ring.stage]);
-    if constexpr (T::kOfKeys) {
-      wait_products<1>(p);
-    } else {
-      const SeenKeys seen(a.masks, at.b, n * T::kColumns, size.keys);
-      wait_products<1>(p);
-      seen.hide_others(p);
-    }
+  const auto start_gradients = [&](int stage, int value_stage) {
+    if constexpr (T::kOfKeys) start_multiply(grad_value, left_p, s.column_value.tiles[value_stage]);
+    start_multiply(grad, left_s, s.column.tiles[stage]);
+  };
+  const auto wait_gradients = [&]<int kLeft>(std::integral_constant<int, kLeft>) {
+    if constexpr (T::kOfKeys) wait_products<kLeft>(grad_value, left_p);
+    wait_products<kLeft>(grad, left_s);
+  };
+  // Of the scores of tile n.
+  const auto make_probabilities = [&](int64_t n) {
+    const int64_t column = n * T::kColumns;
+    if constexpr (!T::kOfKeys) SeenKeys(a.masks, at.b, column, size.keys).hide_others(p);
     if (a.masks.pairs != nullptr) {
-      hide_pairs<8>(p, [&](int i, int j) {
-        const int64_t x = first + i, y = n * T::kColumns + j;
+      hide_pairs<4>(p, [&](int i, int j) {
+        const int64_t x = first + i, y = column + j;
         return T::kOfKeys ? a.masks.pair(at.b, y, size.queries, x, size.keys)
                           : a.masks.pair(at.b, x, size.queries, y, size.keys);
       });
     }
     combine(p, base, s.base, [&](float x, float b) { return exp2_fast(x * size.scale - b); });
     no_wait_before(p);
+  };
+  const auto make_left_factors = [&] {
     wait_products<0>(grad_s);
+    if constexpr (!T::kOfKeys) s.column_value.release(values.stage);
     combine(grad_s, delta, s.delta, [](float x, float d) { return x - d; });
     map(grad_s, p, times);
     if constexpr (T::kOfKeys) round_to(left_p, p);
     round_to(left_s, grad_s);
   };
-  const auto start_gradients = [&](int stage) {
-    if constexpr (T::kOfKeys) start_multiply(grad_value, left_p, s.column_value[stage]);
-    start_multiply(grad, left_s, s.column[stage]);
-  };
-  const auto wait_gradients = [&]<int kLeft>(std::integral_constant<int, kLeft>) {
-    if constexpr (T::kOfKeys) wait_products<kLeft>(grad_value, left_p);
-    wait_products<kLeft>(grad, left_s);
-  };
 
   mbarrier_wait(s.rows_full, 0, 0);
   start_scores();
-  finish_scores(0);
+  wait_products<0>(p);
+  make_probabilities(0);
+  start_grad_scores();
+  make_left_factors();
 #pragma unroll 1
   for (int64_t n = 1; n < tiles; ++n) {
-    const int before = ring.stage;
+    const int stage = ring.stage, value_stage = values.stage;
     ring.next();
-    start_gradients(before);
+    values.next();
     start_scores();
-    wait_gradients(std::integral_constant<int, 1>{});
+    start_gradients(stage, value_stage);
+    if constexpr (T::kAllAtOnce) start_grad_scores();
+    wait_products<(T::kOfKeys ? 2 : 1) + (T::kAllAtOnce ? 1 : 0)>(p);
+    make_probabilities(n);
+    wait_gradients(std::integral_constant < int, T::kAllAtOnce ? 1 : 0 > {});
     __syncwarp();  // all lanes have read the statistics
-    release(s.empty, before);
-    finish_scores(n);
+    s.column.release(stage);
+    if constexpr (T::kOfKeys) s.column_value.release(value_stage);
+    if constexpr (!T::kAllAtOnce) start_grad_scores();
+    make_left_factors();
   }
-  start_gradients(ring.stage);
+  start_gradients(ring.stage, values.stage);
   wait_gradients(std::integral_constant<int, 0>{});
 }
 
