@@ -99,6 +99,10 @@ __device__ __forceinline__ void produce(const Buffers<T>& s, const TensorMap& ro
   }
 }
 
+// For a wait: how many products, the latest, may still run.
+template <int kProducts>
+using Latest = std::integral_constant<int, kProducts>;
+
 // The values of a tile's columns, from[i] on.
 template <int kColumns>
 __device__ __forceinline__ ColumnValues<kColumns> load_columns(const Shared<float>& from, int i) {
@@ -140,14 +144,20 @@ __device__ __forceinline__ void consume(const Buffers<T>& s, const Backward<BFlo
     if constexpr (T::kOfKeys) start_multiply(grad_value, left_p, s.column_value.tiles[value_stage]);
     start_multiply(grad, left_s, s.column.tiles[stage]);
   };
-  const auto wait_gradients = [&]<int kLeft>(std::integral_constant<int, kLeft>) {
+  const auto wait_gradients = [&]<int kLeft>(Latest<kLeft>) {
     if constexpr (T::kOfKeys) wait_products<kLeft>(grad_value, left_p);
     wait_products<kLeft>(grad, left_s);
   };
-  // Of the scores of tile n.
-  const auto make_probabilities = [&](int64_t n) {
+  // Of tile n.
+  const auto make_probabilities = [&]<int kLeft>(int64_t n, Latest<kLeft>) {
     const int64_t column = n * T::kColumns;
-    if constexpr (!T::kOfKeys) SeenKeys(a.masks, at.b, column, size.keys).hide_others(p);
+    if constexpr (T::kOfKeys) {
+      wait_products<kLeft>(p);
+    } else {
+      const SeenKeys seen(a.masks, at.b, column, size.keys);
+      wait_products<kLeft>(p);
+      seen.hide_others(p);
+    }
     if (a.masks.pairs != nullptr) {
       hide_pairs<4>(p, [&](int i, int j) {
         const int64_t x = first + i, y = column + j;
@@ -169,8 +179,7 @@ __device__ __forceinline__ void consume(const Buffers<T>& s, const Backward<BFlo
 
   mbarrier_wait(s.rows_full, 0, 0);
   start_scores();
-  wait_products<0>(p);
-  make_probabilities(0);
+  make_probabilities(0, Latest<0>{});
   start_grad_scores();
   make_left_factors();
 #pragma unroll 1
@@ -181,9 +190,9 @@ __device__ __forceinline__ void consume(const Buffers<T>& s, const Backward<BFlo
     start_scores();
     start_gradients(stage, value_stage);
     if constexpr (T::kAllAtOnce) start_grad_scores();
-    wait_products<(T::kOfKeys ? 2 : 1) + (T::kAllAtOnce ? 1 : 0)>(p);
-    make_probabilities(n);
-    wait_gradients(std::integral_constant < int, T::kAllAtOnce ? 1 : 0 > {});
+    constexpr int kGradScores = T::kAllAtOnce ? 1 : 0, kGradients = T::kOfKeys ? 2 : 1;
+    make_probabilities(n, Latest<kGradients + kGradScores>{});
+    wait_gradients(Latest<kGradScores>{});
     __syncwarp();  // all lanes have read the statistics
     s.column.release(stage);
     if constexpr (T::kOfKeys) s.column_value.release(value_stage);
@@ -191,7 +200,7 @@ __device__ __forceinline__ void consume(const Buffers<T>& s, const Backward<BFlo
     make_left_factors();
   }
   start_gradients(ring.stage, values.stage);
-  wait_gradients(std::integral_constant<int, 0>{});
+  wait_gradients(Latest<0>{});
 }
 
 template <class T>
