@@ -195,30 +195,47 @@ Backward<T> backward_of(const AttentionBackward& a, const core::Tensor& delta) {
           tokens_of<T>(a.grad_v, a.heads)};
 }
 
-// delta[b, h, i] = dot(grad_y_i, y_i): one warp per row.
-template <class T>
+// delta[b, h, i] = dot(grad_y_i, y_i): eight lanes per row where it comes in pieces, otherwise a warp.
+template <int kPiece>
+constexpr int kDeltaLanes = kPiece == 1 ? kWarp : 8;
+template <class T, int kPiece>
 __global__ void __launch_bounds__(kThreads) attention_delta(Tokens<const T> y, Tokens<const T> grad_y,
                                                             Global<float> delta, int64_t rows, Sizes size) {
-  const int64_t row = int64_t{blockIdx.x} * (kThreads / kWarp) + threadIdx.x / kWarp;
-  if (row >= rows) return;
-  const int64_t b = row / size.queries / size.heads, h = row / size.queries % size.heads;
-  const int64_t query = row % size.queries;
-  const auto at = y.head(b, h, size.width) + query * y.token;
-  const auto grad_at = grad_y.head(b, h, size.width) + query * grad_y.token;
+  constexpr int kLanes = kDeltaLanes<kPiece>;
+  const int64_t row = int64_t{blockIdx.x} * (kThreads / kLanes) + threadIdx.x / kLanes;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
   float sum = 0.0F;
-  for (int c = static_cast<int>(threadIdx.x) % kWarp; c < size.width; c += kWarp)
-    sum += static_cast<float>(at[c]) * static_cast<float>(grad_at[c]);
-  sum = warp_sum(sum);
-  if (threadIdx.x % kWarp == 0) delta[row] = sum;
+  if (row < rows) {
+    const int64_t b = row / size.queries / size.heads, h = row / size.queries % size.heads;
+    const int64_t query = row % size.queries;
+    const auto at = y.head(b, h, size.width) + query * y.token;
+    const auto grad_at = grad_y.head(b, h, size.width) + query * grad_y.token;
+    for (int c = lane * kPiece; c < size.width; c += kLanes * kPiece) {
+      const auto value = load<kPiece>(at, c), grad = load<kPiece>(grad_at, c);
+#pragma unroll
+      for (int k = 0; k < kPiece; ++k) sum += static_cast<float>(value[k]) * static_cast<float>(grad[k]);
+    }
+  }
+#pragma unroll
+  for (int lanes = 1; lanes < kLanes; lanes *= 2) sum += __shfl_xor_sync(kFullWarp, sum, lanes);
+  if (row < rows && lane == 0) delta[row] = sum;
 }
 
 template <class T>
 core::Tensor delta_of(const AttentionBackward& a, const Sizes& size) {
   const int64_t rows = a.q.size(0) * size.heads * size.queries;
   const core::Tensor delta = core::Tensor::empty({rows}, core::DType::f32, a.q.device);
-  launch({"attention_delta", a.q.device, grid_of(ceil_div(rows, kThreads / kWarp)), dim3(kThreads)},
-         attention_delta<T>, tokens_of<const T>(a.y, a.heads), tokens_of<const T>(a.grad_y, a.heads),
-         delta.view().as<float>(), rows, size);
+  const auto y = tokens_of<const T>(a.y, a.heads), grad_y = tokens_of<const T>(a.grad_y, a.heads);
+  const auto run = [&]<int kPiece>(std::integral_constant<int, kPiece>) {
+    launch({"attention_delta", a.q.device, grid_of(ceil_div(rows, kThreads / kDeltaLanes<kPiece>)),
+            dim3(kThreads)},
+           attention_delta<T, kPiece>, y, grad_y, delta.view().as<float>(), rows, size);
+  };
+  if (y.wide && grad_y.wide) {
+    run(std::integral_constant<int, 16 / sizeof(T)>{});
+  } else {
+    run(std::integral_constant<int, 1>{});
+  }
   return delta;
 }
 

@@ -19,6 +19,7 @@ struct HopperBackward {
   static constexpr int kColumns = kOfKeys && kWidth == 128 ? 64 : kTileKeys;
   // Whether the registers hold what goes into the gradients of a tile beside all scores of the next.
   static constexpr bool kAllAtOnce = !kOfKeys && kWidth == 64;
+  // Of the larger tiles fewer fit; those of column_value are needed for a shorter time.
   static constexpr bool kSmall = kWidth * kColumns <= 64 * 128;
   static constexpr int kStages = kSmall ? 4 : 3, kValueStages = kSmall ? 4 : 2;
   using Rows = SwizzledTile<kTileRows, kWidth>;
