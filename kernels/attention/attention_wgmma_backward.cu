@@ -2,8 +2,8 @@
 // that of queries. The rows of a block, 128 keys or queries of a head, stay and tiles of the other side go
 // by: one warp brings them by bulk copies, and two warpgroups take 64 rows each. While a warpgroup computes
 // probabilities of a tile, its products of the tile before and the other warpgroup's run (Shah et al.,
-// "FlashAttention-3", 2024). Every result is gathered by one block, in order: scores are computed twice, and
-// no gradient is added up in memory.
+// "FlashAttention-3", 2024). Every result is gathered by one block, in order: no gradient is added up in
+// memory, and seven products of a tile are computed instead of five.
 #include "kernels/attention/attention_wgmma.cuh"
 #include "kernels/registry.h"
 
