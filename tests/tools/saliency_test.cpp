@@ -200,7 +200,8 @@ TEST(IntegratedGradients, AddUpToTheGainOfTheLogit) {
   Tensor blurred = t.inputs.images.clone();
   for (int64_t b = 0; b < 2; ++b) {
     blurred.slice(0, b, b + 1)
-        .copy_from(gaussian_blur(t.inputs.images.slice(0, b, b + 1).squeeze(0), 1.5).reshape({1, 32, 32, 1}));
+        .copy_from(
+            gaussian_blur(t.inputs.images.slice(0, b, b + 1).squeeze(0), 0.625).reshape({1, 32, 32, 1}));
   }
   const Tensor after = logits(t.inputs.images), before = logits(blurred);
   const auto maps = integrated_gradients(*t.network, t.inputs, {2, 0});
@@ -261,6 +262,12 @@ TEST(Explain, GuidedMapsAreIntegratedTimesTheLevels) {
     return explain(*t.network, t.inputs, options).maps[0][0];
   };
   const Tensor pixels = map_of(MapMethod::integrated), guided = map_of(MapMethod::guided);
+  Tensor positive = integrated_gradients(*t.network, t.inputs, {1})[0][0].clone();
+  for (int64_t i = 0; i < positive.numel(); ++i) {
+    positive.data<float>()[i] = std::max(0.0F, positive.data<float>()[i]);
+  }
+  positive = gaussian_blur(positive.reshape({32, 32, 1}), 1.0);
+  for (int64_t i = 0; i < positive.numel(); ++i) ASSERT_EQ(pixels.at(i), positive.at(i));
   const Tensor levels = gaussian_blur(map_of(MapMethod::hirescam).reshape({32, 32, 1}), 2.0);
   const double largest = peak_of(levels.reshape({32, 32})).value;
   EXPECT_GT(peak_of(guided).value, 0.0F);

@@ -163,6 +163,14 @@ Tensor smoothed(const Tensor& map, double sigma) {
       .reshape({height, width});
 }
 
+Tensor without_negative(const Tensor& map) {
+  const Tensor result = map.clone();
+  for (int64_t i = 0; i < result.numel(); ++i) {
+    result.data<float>()[i] = std::max(0.0F, result.data<float>()[i]);
+  }
+  return result;
+}
+
 // The maps by integrated gradients, times those in `result` where there are any.
 void find_pixel_maps(const Network& network, const Inputs& inputs, const ExplainOptions& options,
                      const std::vector<bool>& present, Explanation& result) {
@@ -171,11 +179,11 @@ void find_pixel_maps(const Network& network, const Inputs& inputs, const Explain
     for (size_t l = 0; present[b] && l < maps[b].size(); ++l) {
       Tensor& target = result.maps[b][l];
       if (!maps[b][l].defined()) continue;
-      const Tensor map = smoothed(maps[b][l], 2.0);
+      const Tensor map = smoothed(without_negative(maps[b][l]), 2.0);
       const Tensor guide = target.defined() ? smoothed(target, 4.0) : Tensor::full(map.shape(), 1.0);
       const float largest = std::max(peak_of(guide).value, std::numeric_limits<float>::min());
       for (int64_t i = 0; i < map.numel(); ++i) {
-        map.data<float>()[i] = std::max(0.0F, map.data<float>()[i]) * guide.data<float>()[i] / largest;
+        map.data<float>()[i] *= guide.data<float>()[i] / largest;
       }
       target = map;
     }

@@ -15,6 +15,7 @@ using models::Inputs;
 using models::Network;
 
 constexpr int kPathSteps = 8;
+constexpr double kBlur = 1.25 / 64;  // of the image's width
 
 // Of the round's logits with respect to the images: f32 [B, H, W, C] on the host.
 Tensor image_gradient(const Network& network, const Inputs& inputs, const LabelRounds& rounds, size_t round) {
@@ -38,7 +39,7 @@ std::vector<std::vector<Tensor>> integrated_gradients(const Network& network, co
   Tensor difference = images.clone();
   for (int64_t b = 0; b < batch; ++b) {
     const Tensor blurred =
-        gaussian_blur(images.slice(0, b, b + 1).squeeze(0), 3.0 / 64 * static_cast<double>(width));
+        gaussian_blur(images.slice(0, b, b + 1).squeeze(0), kBlur * static_cast<double>(width));
     float* at = difference.data<float>() + b * blurred.numel();
     for (int64_t i = 0; i < blurred.numel(); ++i) at[i] -= blurred.data<float>()[i];
   }

@@ -11,7 +11,7 @@
 namespace medfusion::tools {
 
 // Integrated gradients (Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", ICML 2017)
-// from the image's blur (a Gaussian of 3/64 of the width) to the image x, by the midpoint rule with eight
+// from the image's blur (a Gaussian of 1.25/64 of the width) to the image x, by the midpoint rule with eight
 // steps:
 //   (x - blur) mean_t d logit / d x at blur + t (x - blur),
 // summed over the channels; over all pixels together about what the logit has gained. inputs.images: f32

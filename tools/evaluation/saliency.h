@@ -21,8 +21,8 @@ enum class MapMethod : uint8_t {
   hirescam,
   // What the label's token attends to among the image's, by rollout; no gradient.
   attention,
-  // What the pixels' difference to the image's blur adds to the logit (integrated_gradients.h), smoothed by a
-  // Gaussian of 2/64 of the width; no level.
+  // What the pixels' difference to the image's blur adds to the logit (integrated_gradients.h), without
+  // negative values, smoothed by a Gaussian of 2/64 of the width; no level.
   integrated,
   // integrated times the map by hirescam, smoothed by 4/64 of the width, over its largest value: pixels that
   // count, where a level sees the evidence (after Guided Grad-CAM of the same paper as gradcam, there with
