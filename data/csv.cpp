@@ -177,6 +177,7 @@ double CsvTable::number(int64_t row, int column) const {
   if (is_missing(text)) return std::numeric_limits<double>::quiet_NaN();
   const auto value = parse_number(text);
   if (!value) reject(row, column, "a number");
+  if (std::abs(*value) > std::numeric_limits<float>::max()) reject(row, column, "a number that f32 holds");
   return *value;
 }
 

@@ -176,7 +176,7 @@ Dataset read_csv_folder(const CsvOptions& options) {
   dataset.targets = read_labels(table, options.labels);
   for (const int column : input_columns(table, options, roles)) {
     Column read = read_input_column(table, column, options.categorical);
-    if (is_constant(read)) {
+    if (!options.keep_constant && is_constant(read)) {
       dataset.notes.push_back(fmt::format("column '{}' is left out, it holds one value only", read.name));
     } else {
       dataset.columns.push_back(std::move(read));

@@ -22,6 +22,7 @@ struct CsvOptions {
   std::vector<std::string> table;        // columns that are inputs; empty: all that have no other role
   std::vector<std::string> categorical;  // those of them that are categories although they hold numbers
   std::vector<std::string> exclude;      // columns that are not inputs; they may have another role
+  bool keep_constant = false;            // keeps columns of one value: of rows to apply a run to
   bool read_images = true;               // false leaves the images out; the files need not exist
 };
 

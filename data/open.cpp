@@ -26,6 +26,7 @@ Dataset open_csv(const DataOptions& options) {
   csv.table = options.table;
   csv.categorical = options.categorical_columns;
   csv.exclude = options.exclude;
+  csv.keep_constant = options.keep_constant;
   csv.read_images = options.read_images;
   Dataset dataset = read_csv_folder(csv);
   select_labels(dataset, {}, options.min_positives);
@@ -57,8 +58,9 @@ Dataset read(const DataOptions& options) {
   if (options.format != "nih" && options.format != "phantom") {
     reject_name("format", options.format, {"nih", "phantom", "csv", "medmnist"});
   }
-  const int64_t least =
-      options.format == "phantom" ? std::max<int64_t>(1, options.min_positives) : options.min_positives;
+  const int64_t least = options.format == "phantom" && options.labels.empty()
+                            ? std::max<int64_t>(1, options.min_positives)
+                            : options.min_positives;
   return read_nih({options.root, options.labels, least, options.read_images, options.table,
                    options.extra_table, options.categorical_columns});
 }

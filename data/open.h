@@ -29,6 +29,7 @@ struct DataOptions {
   std::string id_column, patient_column, image_column, text_column, part_column;
   std::vector<std::string> categorical_columns;
   std::vector<std::string> exclude;  // columns that are never inputs
+  bool keep_constant = false;        // for rows that a run is applied to
 
   // official (the lists of nih; own for the others), own (the parts that csv or medmnist name), random,
   // folds, file.

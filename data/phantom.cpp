@@ -96,11 +96,27 @@ std::string list_of(const std::vector<Visit>& visits, bool test) {
 
 }  // namespace
 
+namespace {
+
+// Phantom data may be replaced by more of it, nothing else.
+void refuse_other_data(const fs::path& root) {
+  const fs::path table = root / "Data_Entry_2017.csv";
+  std::error_code failure;
+  if (fs::exists(table, failure) && !fs::exists(root / "features_truth.csv", failure)) {
+    core::throw_input_error(
+        {table.string()},
+        "expected phantom data or none in this folder, got a table that synth did not write");
+  }
+}
+
+}  // namespace
+
 void write_phantom(const std::string& directory, const PhantomOptions& options) {
   MEDFUSION_CHECK(options.images >= 8, "phantom: expected at least 8 images, got {}", options.images);
   MEDFUSION_CHECK(options.size >= 32 && options.size <= 2048,
                   "phantom: expected a size of 32 to 2048, got {}", options.size);
   const fs::path root(directory);
+  refuse_other_data(root);
   std::error_code failure;
   fs::create_directories(root / "images", failure);
   if (failure) throw core::Error(fmt::format("{}: cannot make the folder: {}", directory, failure.message()));

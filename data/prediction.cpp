@@ -55,6 +55,7 @@ Dataset read_metadata(const DataOptions& options, const std::string& table) {
     csv.text_column = options.text_column;
     csv.table = options.table;
     csv.categorical = options.categorical_columns;
+    csv.keep_constant = true;
     csv.read_images = false;
     dataset = read_csv_folder(csv);
   } else if (options.format == "nih" || options.format == "phantom") {
@@ -98,7 +99,10 @@ Dataset rows_to_predict(const DataOptions& options, const std::vector<std::strin
   if (!paths.empty()) result.images = std::make_shared<FileImages>(paths);
   if (!table.empty()) {
     const Dataset metadata = read_metadata(options, table);
-    if (paths.empty()) result.ids = metadata.ids;
+    if (paths.empty()) {
+      result.ids = metadata.ids;
+      result.images = std::make_shared<FileImages>(std::vector<std::string>(metadata.ids.size()));
+    }
     std::unordered_map<std::string, size_t> row_of;
     for (size_t row = 0; row < metadata.ids.size(); ++row) row_of[metadata.ids[row]] = row;
     std::vector<size_t> rows;

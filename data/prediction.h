@@ -11,8 +11,9 @@ namespace medfusion::data {
 // One row per image file, in the order given; a folder stands for the PNG and JPEG files in it, by name.
 // `table`, where not empty, has the layout of the training data: the official header for nih, the columns the
 // options name for csv; for nih with an extra_table the file of that name beside it. It must hold a row for
-// every image, found by the image's file name; without images every row of the table is one. Columns and
-// texts stay empty without a table. Targets are unknown. Throws core::InputError naming what is missing.
+// every image, found by the image's file name; without images every row of the table is one, with none
+// present. Columns and texts stay empty without a table. Targets are unknown. Throws core::InputError naming
+// what is missing.
 Dataset rows_to_predict(const DataOptions& options, const std::vector<std::string>& images,
                         const std::string& table);
 

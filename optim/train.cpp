@@ -117,8 +117,11 @@ class Run {
       more = training_.next(batch);
       if (more) step_->stage(batch, steps_);
       const StepResult step = step_->finish();
-      MEDFUSION_CHECK(std::isfinite(step.loss), "training diverged: loss {} in epoch {}, batch {}", step.loss,
-                      epoch, batches + 1);
+      if (!std::isfinite(step.loss)) {
+        throw core::Error(
+            fmt::format("training diverged: loss {} in epoch {}, batch {}; try a lower learning rate",
+                        step.loss, epoch, batches + 1));
+      }
       ++batches;
       samples += size;
       loss_sum += step.loss * static_cast<double>(size);

@@ -1,6 +1,6 @@
 """Times a DenseNet training step of this engine against PyTorch, alternating in one run.
 
-  python3 bench/peers/compare_densenet.py build/bench/train_step [--size 224 --batch 16 --threads 2 --rounds 3 --steps 3]
+  python3 bench/peers/compare_densenet.py build/release/bench/train_step [--size 224 --batch 16 --threads 2 --rounds 3 --steps 3]
 
 Every round runs PROGRAM and then each PyTorch mode, each in a process of its own; PROGRAM is called as
 `PROGRAM --model M --size S --batch B --threads T --steps N [--inference] --json` and prints one JSON line with median_s,
@@ -67,7 +67,7 @@ def summarize(rounds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("program", help="the engine's benchmark, e.g. build/bench/train_step")
+    parser.add_argument("program", help="the engine's benchmark, e.g. build/release/bench/train_step")
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--model", default="densenet121")
     parser.add_argument("--size", type=int, default=224)

@@ -1,6 +1,6 @@
 """Compares `medfusion predict` with torchvision: one DenseNet-121, the same weights, the same PNG files.
 
-  python3 bench/peers/densenet_predict_torch.py --program build/bin/medfusion [--seed 1] [--weights densenet121.safetensors]
+  python3 bench/peers/densenet_predict_torch.py --program build/release/bin/medfusion [--seed 1] [--weights densenet121.safetensors]
 
 Makes a torchvision densenet121 with random weights, biases and batch-norm statistics (or takes the published weights
 where --weights names them), stores its state_dict under torchvision's names, makes a run of it with
@@ -91,7 +91,7 @@ def run(program, *arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--program", default="build/bin/medfusion", type=lambda p: pathlib.Path(p).resolve())
+    parser.add_argument("--program", default="build/release/bin/medfusion", type=lambda p: pathlib.Path(p).resolve())
     parser.add_argument("--seed", default=1, type=int)
     parser.add_argument("--weights", type=pathlib.Path, help="a state_dict of torchvision's densenet121 as safetensors")
     parser.add_argument("--threads", default=2, type=int)

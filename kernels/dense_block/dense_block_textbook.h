@@ -17,8 +17,9 @@ namespace medfusion::kernels::dense_block {
 using core::Tensor;
 using core::View;
 
-// Channels [first, last) of a pixel-major view.
+// Channels [first, last) of a pixel-major view, of none where it is undefined.
 inline View channels_of(View view, int64_t first, int64_t last) {
+  if (!view.defined()) return view;
   view.data = static_cast<char*>(view.data) + first * core::size_of(view.dtype);
   view.shape[view.rank() - 1] = last - first;
   return view;

@@ -66,8 +66,9 @@ Labels load_labels(D d, const LossRow& r, int64_t first, size_t count) {
   l.p = hn::IfThenElse(is_negative, smaller, larger);
   l.q = hn::IfThenElse(is_negative, larger, smaller);
   const V rest = hn::Log1p(d, e);
-  l.cost_positive = hn::Add(hn::Max(hn::Neg(x), zero), rest);
-  l.cost_negative = hn::Add(hn::Max(x, zero), rest);
+  const M number = hn::Eq(x, x);  // a maximum would hide NaN
+  l.cost_positive = hn::IfThenElse(number, hn::Add(hn::Max(hn::Neg(x), zero), rest), x);
+  l.cost_negative = hn::IfThenElse(number, hn::Add(hn::Max(x, zero), rest), x);
 
   const V y = hn::MulAdd(target, hn::Set(d, r.target_scale), hn::Set(d, r.target_offset));
   l.share_positive = hn::Mul(hn::Set(d, r.positive_scale), y);

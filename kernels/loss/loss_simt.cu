@@ -37,8 +37,8 @@ __device__ __forceinline__ Term term_of(const Formula& f, float x, float target,
   const float larger = 1.0F / (1.0F + e), smaller = e * larger;
   const float p = x < 0.0F ? smaller : larger, q = x < 0.0F ? larger : smaller;
   const float rest = log1pf(e);
-  const float cost_positive = fmaxf(-x, 0.0F) + rest;  // -log p
-  float cost_negative = fmaxf(x, 0.0F) + rest;         // -log q
+  const float cost_positive = (x > 0.0F ? 0.0F : -x) + rest;  // -log p; fmaxf would hide NaN
+  float cost_negative = (x < 0.0F ? 0.0F : x) + rest;         // -log q
   const float y = target * f.target_scale + f.target_offset;
   const float share_positive = f.positive_scale * weight * y * power(f.positive_gamma, cost_negative);
   float share_negative = f.negative_scale * (1.0F - y);

@@ -55,6 +55,20 @@ TEST_F(WriteFile, LeavesNothingBehindWhenItFails) {
   EXPECT_TRUE(fs::exists(taken / "inside"));
 }
 
+TEST_F(WriteFile, WritesThroughLinksAndToWhatIsNoFile) {
+  const fs::path target = folder_ / "target", link = folder_ / "link";
+  write_file(target, "before");
+  fs::create_symlink("target", link);
+  write_file(link, "after");
+  EXPECT_TRUE(fs::is_symlink(link));
+  EXPECT_EQ(read(target), "after");
+  EXPECT_EQ(files(), 2);
+  fs::create_symlink("/dev/null", folder_ / "nothing");
+  write_file(folder_ / "nothing", "x");
+  EXPECT_TRUE(fs::is_character_file("/dev/null"));
+  EXPECT_TRUE(fs::is_symlink(folder_ / "nothing"));
+}
+
 TEST_F(WriteFile, ReportsAFullDisk) {
   if (!fs::exists("/dev/full")) GTEST_SKIP() << "needs /dev/full";
   const fs::path path = folder_ / "full";

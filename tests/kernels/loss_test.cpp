@@ -55,6 +55,18 @@ TEST(Loss, IsStableForLargeLogits) {
   }
 }
 
+// Logits that are no numbers show: a maximum could hide them.
+TEST(Loss, OfNaNIsNaN) {
+  for (const core::DType dtype : {core::DType::f32, core::DType::f64}) {
+    for (const float target : {0.0F, 1.0F}) {
+      const Tensor logits = Tensor::from<float>({1, 2}, {kUnknown, 1}).to(dtype);
+      const Tensor targets = Tensor::from<float>({1, 2}, {target, 0}).to(dtype);
+      EXPECT_TRUE(std::isnan(run({}, logits, targets).loss));
+      EXPECT_TRUE(std::isnan(run({.positive_gamma = 2, .negative_gamma = 2}, logits, targets).loss));
+    }
+  }
+}
+
 // Where p is the clip exactly the margin is 0, and so are value and slope.
 TEST(Loss, IsFiniteAtTheClip) {
   for (const core::DType dtype : {core::DType::f32, core::DType::f64}) {

@@ -50,7 +50,11 @@ TEST(Pipeline, PredictAgreesWithEval) {
   EXPECT_EQ(probabilities_in(succeed(arguments)), evaluated);
   // The table matters, so the agreement above is not one of the image alone.
   arguments.erase(arguments.begin() + 2, arguments.begin() + 4);
-  const auto without_table = probabilities_in(succeed(arguments));
+  const Outcome images_alone = run_medfusion(arguments);
+  EXPECT_EQ(images_alone.code, 0);
+  EXPECT_EQ(images_alone.err,
+            "note: predicting without table and text, which the network was trained with\n");
+  const auto without_table = probabilities_in(images_alone.out);
   EXPECT_EQ(without_table.size(), evaluated.size());
   EXPECT_NE(without_table, evaluated);
 
@@ -59,6 +63,29 @@ TEST(Pipeline, PredictAgreesWithEval) {
   arguments.insert(arguments.end(), {"--out", out.string(), "--quiet"});
   EXPECT_EQ(succeed(arguments), "");
   EXPECT_EQ(probabilities_in(contents(out)), without_table);
+
+  // The table alone: a row each, without images.
+  const Outcome outcome =
+      run_medfusion({"predict", run.string(), "--table", (data / "Data_Entry_2017.csv").string()});
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_EQ(probabilities_in(outcome.out).size(), 48U);
+  EXPECT_EQ(outcome.err, "note: predicting without images, which the network was trained with\n");
+}
+
+TEST(Pipeline, ARunCutOffAfterACheckpointIsEvaluated) {
+  const TemporaryFolder folder;
+  make_phantom(folder);
+  const std::string run = (folder / "run").string();
+  const std::string command = fmt::format(
+      "{0}/bin/medfusion train {1} --out {2} --quiet --set train.epochs=10000 & "
+      "for i in $(seq 600); do [ -e {2}/best.safetensors ] && [ -e {2}/last.safetensors ] && break; sleep "
+      "0.1; done; "
+      "kill -9 $!",
+      MEDFUSION_BINARY_DIR, (folder / "tiny.toml").string(), run);
+  ASSERT_EQ(std::system(command.c_str()), 0);
+  succeed({"eval", run, "--quiet"});
+  const auto metrics = nlohmann::json::parse(contents(folder / "run" / "metrics.json"));
+  EXPECT_TRUE(metrics.at("macro").at("f1").is_null());  // for want of thresholds
 }
 
 TEST(Pipeline, TrainingGoesOnFromTheBiasesOfInit) {
@@ -181,6 +208,27 @@ TEST(Pipeline, ATableWithoutImagesTrains) {
   EXPECT_EQ(evaluated.size(), 30U);
   EXPECT_EQ(predicted.size(), 120U);
   for (const auto& [id, values] : evaluated) EXPECT_EQ(predicted.at(id), values) << id;
+  // So does a single row, whose columns hold one value each.
+  const auto lines = lines_of(csv);
+  write(folder / "one.csv", lines[0] + "\n" + lines[4] + "\n");
+  const auto one =
+      probabilities_in(succeed({"predict", run.string(), "--table", (folder / "one.csv").string()}));
+  EXPECT_EQ(one, (std::map<std::string, std::string>{{"r3", predicted.at("r3")}}));
+  // A table that is read is no place to write to, and images are none of this run's.
+  const std::string table = (folder / "one.csv").string();
+  EXPECT_EQ(run_medfusion({"predict", run.string(), "--table", table, "--out", table}).code, 2);
+  EXPECT_EQ(contents(table), lines[0] + "\n" + lines[4] + "\n");
+  EXPECT_EQ(run_medfusion({"predict", run.string(), "--images", table}).code, 2);
+}
+
+TEST(Pipeline, TrainingThatDivergesIsAnError) {
+  const TemporaryFolder folder;
+  make_phantom(folder);
+  const Outcome outcome =
+      run_medfusion(train_command(folder / "tiny.toml", folder / "run",
+                                  {"--set", "train.epochs=2", "--set", "train.learning_rate=1e30"}));
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, testing::StartsWith("medfusion: training diverged: loss "));
 }
 
 TEST(Pipeline, MedMnistTrains) {

@@ -74,7 +74,7 @@ TEST(Program, VersionIsPrinted) {
 
 TEST(Program, RefusesCommandLinesThatAreWrong) {
   expect_bad_input(run_medfusion({}), "A subcommand is required (see medfusion --help)");
-  expect_bad_input(run_medfusion({"trian"}), "");
+  expect_bad_input(run_medfusion({"trian"}), "expected a command, got 'trian'; did you mean 'train'?");
   expect_bad_input(run_medfusion({"info", "--thread", "2"}), "The following arguments were not expected");
   expect_bad_input(run_medfusion({"info", "--threads", "0"}), "--threads: ");
   expect_bad_input(run_medfusion({"info", "--threads", "two"}), "");
@@ -132,6 +132,13 @@ TEST(Program, BadConfigurationsNameThePlace) {
     write(folder / "b.toml", "[data]\nroot = \"x\"\n");
     expect_bad_input(run_medfusion({command, "b.toml", "--set", "train.epochs=many"}, surroundings),
                      "--set train.epochs=many: train.epochs: expected integer at least 0, got 'many'\n");
+    write(folder / "c.toml", "[[[");
+    expect_bad_input(run_medfusion({command, "c.toml"}, surroundings), "c.toml");
+    std::string deep = "a";
+    for (int i = 0; i < 100000; ++i) deep += ".a";
+    write(folder / "d.toml", deep + " = 1\n");
+    expect_bad_input(run_medfusion({command, "d.toml"}, surroundings),
+                     "d.toml:1: expected lines of at most 8192 characters\n");
   }
 }
 
@@ -150,6 +157,18 @@ TEST(Program, SynthWritesTheSameDataForTheSameSeed) {
   EXPECT_EQ(contents(folder / "b" / "Data_Entry_2017.csv"), table);
   run_medfusion({"synth", "--out", (folder / "c").string(), "--images", "8", "--size", "32", "--seed", "4"});
   EXPECT_NE(contents(folder / "c" / "Data_Entry_2017.csv"), table);
+}
+
+TEST(Program, SynthReplacesPhantomDataAndNoOther) {
+  const TemporaryFolder folder;
+  const std::vector<std::string> command{"synth", "--out",  folder.path().string(), "--images", "8", "--size",
+                                         "32",    "--quiet"};
+  const auto table = write(folder / "Data_Entry_2017.csv", "mine");
+  expect_bad_input(run_medfusion(command), table.string() + ": expected phantom data or none in this folder");
+  EXPECT_EQ(contents(table), "mine");
+  std::filesystem::remove(table);
+  EXPECT_EQ(run_medfusion(command).code, 0);
+  EXPECT_EQ(run_medfusion(command).code, 0);
 }
 
 TEST(Program, SynthIntoAFileFails) {

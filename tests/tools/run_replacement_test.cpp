@@ -45,6 +45,12 @@ TEST_F(RunReplacementTest, DropsTheOldRunWhenTheNewOneIsKept) {
   EXPECT_FALSE(fs::exists(run_ / ".replaced"));
 }
 
+TEST_F(RunReplacementTest, OneAtATime) {
+  const RunReplacement replacement(run_, true);
+  EXPECT_THROW(RunReplacement(run_, true), core::InputError);
+  EXPECT_TRUE(fs::exists(run_ / ".replaced" / "config.toml"));
+}
+
 TEST_F(RunReplacementTest, TouchesNothingWhereItRefuses) {
   EXPECT_THROW(RunReplacement(run_, false), core::InputError);
   EXPECT_EQ(files_in(run_), before_);

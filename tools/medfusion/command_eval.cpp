@@ -36,6 +36,7 @@ void evaluate(const EvalOptions& options) {
   // The labels of the run, whatever the data's counts say today.
   data_options.labels = trained.labels;
   data_options.min_positives = 0;
+  data_options.keep_constant = true;
   const data::Dataset dataset = open_data(trained.config, data_options);
   const data::Splits splits = data::make_splits(data_options, dataset);
   const auto& rows = options.split == "train" ? splits.train

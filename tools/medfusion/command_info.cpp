@@ -134,9 +134,9 @@ void add_info_command(CLI::App& program, Action& action) {
       program.add_subcommand("info", "Show version, build, devices, SIMD level and libraries");
   const auto options = std::make_shared<InfoOptions>();
   add_common_options(*command, options->common);
-  command->add_flag("--config-keys", options->config_keys, "Print the reference of docs/configuration.md")
-      ->group("");  // hidden
-  command->footer("Example:\n  medfusion info --json");
+  command->add_flag("--config-keys", options->config_keys,
+                    "Print every key of a configuration, as docs/configuration.md has them");
+  command->footer("Examples:\n  medfusion info --json\n  medfusion info --config-keys");
   command->callback([options, &action] { action = [options] { info(*options); }; });
 }
 

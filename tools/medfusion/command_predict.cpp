@@ -1,6 +1,7 @@
 // medfusion predict: probabilities of images.
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <limits>
 #include <memory>
 #include <numeric>
@@ -22,6 +23,29 @@ struct PredictOptions {
   std::string out;
 };
 
+// A network without an input predicts all the same; the user should know.
+void note_what_is_missing(const PredictOptions& options, const TrainedRun& run) {
+  const auto& reads = run.config.model.modalities;
+  std::vector<std::string> missing;
+  if (reads.image && options.images.empty()) missing.push_back("images");
+  if (options.table.empty() && run.preprocessing.table_features() > 0) missing.push_back("table");
+  if (options.table.empty() && run.preprocessing.text) missing.push_back("text");
+  if (missing.empty()) return;
+  fmt::print(stderr, "note: predicting without {}, which the network was trained with\n",
+             fmt::join(missing, " and "));
+}
+
+void refuse_inputs_as_output(const PredictOptions& options) {
+  std::vector<std::string> inputs = options.images;
+  if (!options.table.empty()) inputs.push_back(options.table);
+  std::error_code none;
+  for (const std::string& input : inputs) {
+    if (!options.out.empty() && std::filesystem::equivalent(input, options.out, none)) {
+      core::throw_input_error({"--out " + options.out}, "expected another file than what is read");
+    }
+  }
+}
+
 void predict(const PredictOptions& options) {
   if (options.images.empty() && options.table.empty()) {
     core::throw_input_error({}, "predict: expected --images, --table or both (see medfusion predict --help)");
@@ -30,6 +54,10 @@ void predict(const PredictOptions& options) {
   use_device(options.common.device);
   const TrainedRun trained = TrainedRun::open(run);
   use_threads(options.common.threads.value_or(trained.config.threads));
+  if (options.table.empty() && !trained.config.model.modalities.image) {
+    core::throw_input_error({options.run}, "the run reads no images; expected --table");
+  }
+  refuse_inputs_as_output(options);
   data::Dataset dataset =
       data::rows_to_predict(to_data_options(trained.config), options.images, options.table);
   dataset.labels = trained.labels;
@@ -65,6 +93,7 @@ void predict(const PredictOptions& options) {
   } else if (!options.common.quiet) {
     print_text(fmt::format("wrote {} rows to {}\n", dataset.size(), options.out));
   }
+  if (!options.common.quiet) note_what_is_missing(options, trained);
 }
 
 }  // namespace

@@ -46,7 +46,8 @@ void train(const TrainOptions& options) {
   nlohmann::ordered_json report;
   report["run"] = folder.string();
   report["epochs"] = result.epochs_run;
-  report["train_loss"] = result.last_train_loss;
+  report["train_loss"] =
+      result.epochs_run > 0 ? nlohmann::ordered_json(result.last_train_loss) : nlohmann::ordered_json();
   if (result.best_epoch > 0) {
     report["best_epoch"] = result.best_epoch;
     report["best_val_macro_auroc"] = result.best_auroc.defined()

@@ -7,11 +7,13 @@
 #include <charconv>
 #include <cstdio>
 #include <exception>
+#include <limits>
 #include <new>
 #include <system_error>
 #include <thread>
 
 #include "core/error.h"
+#include "core/nearest.h"
 #include "core/runtime.h"
 #include "core/threads.h"
 #include "tools/medfusion/command_explain.h"
@@ -56,8 +58,17 @@ std::string help_hint(const CLI::App& program) {
   return fmt::format(" (see medfusion {}--help)", chosen.empty() ? "" : chosen.front()->get_name() + " ");
 }
 
+std::string unknown_command(const CLI::App& program, const std::string& given) {
+  std::vector<std::string> names;
+  for (const CLI::App* each : program.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(each->get_name());
+  return fmt::format("expected a command, got '{}'{} (see medfusion --help)", given,
+                     core::did_you_mean(given, names));
+}
+
 // Parses, and returns an exit code where there is nothing to run.
 std::optional<int> parse(CLI::App& program, std::vector<std::string> arguments) {
+  const std::string first = arguments.empty() ? "" : arguments.front();
   std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
   try {
     program.parse(arguments);
@@ -66,6 +77,8 @@ std::optional<int> parse(CLI::App& program, std::vector<std::string> arguments) 
     program.exit(request);
     return kSuccess;
   } catch (const CLI::ParseError& error) {
+    if (program.get_subcommands().empty() && !first.empty() && first.front() != '-')
+      return report(kBadInput, unknown_command(program, first));
     return report(kBadInput, error.what() + help_hint(program));
   }
 }
@@ -85,7 +98,7 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
       ->capture_default_str();
   command.add_option("--seed", options.seed, "Seed of all random numbers")
       ->type_name("N")
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max() / 2));
   command.add_flag("--quiet", options.quiet,
                    "No progress and no summary; errors and --json are still printed");
   command.add_flag("--json", options.json, "Print the result as one JSON object on standard output");

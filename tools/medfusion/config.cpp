@@ -1,6 +1,10 @@
 #include "tools/medfusion/config.h"
 
 #include <fmt/format.h>
+// The parser asserts what malformed text can break ("[[["): an error, not the end of the program.
+#include <stdexcept>
+#define TOML_ASSERT(condition) \
+  static_cast<bool>(condition) ? static_cast<void>(0) : throw std::logic_error("malformed TOML")
 #include <toml++/toml.h>
 
 #include <algorithm>
@@ -179,15 +183,35 @@ std::string as_toml(const ConfigKey& key, const std::string& text) {
 
 }  // namespace
 
+namespace {
+
+// The parser descends a level of its stack for each part of a dotted key.
+void refuse_long_lines(const std::string& text, const std::string& file) {
+  constexpr size_t kLongest = 8192;
+  int64_t line = 1;
+  for (size_t at = 0; at < text.size(); ++line) {
+    const size_t end = std::min(text.find('\n', at), text.size());
+    if (end - at > kLongest) {
+      core::throw_input_error({file, line}, fmt::format("expected lines of at most {} characters", kLongest));
+    }
+    at = end + 1;
+  }
+}
+
+}  // namespace
+
 void ConfigBuilder::read_file(const std::string& path) { read_text(tools::read_file(path), path); }
 
 void ConfigBuilder::read_text(const std::string& text, const std::string& file) {
   file_ = file;
+  refuse_long_lines(text, file);
   try {
     const toml::table table = toml::parse(text, file);
     read_table(table, "", file, config_, places_);
   } catch (const toml::parse_error& error) {
     core::throw_input_error(place_of(error.source(), file), one_line(error.description()));
+  } catch (const std::logic_error&) {
+    core::throw_input_error({file}, "expected TOML");
   }
 }
 

@@ -153,7 +153,7 @@ std::vector<ConfigKey> published_keys() {
 
 std::vector<ConfigKey> augment_keys() {
   return {
-      {KEY(augment.shift), between(0, 1),
+      {KEY(augment.shift), below(0, 1),
        "Training images move by at most this fraction of their size along each axis."},
       {KEY(augment.scale), below(0, 1), "They grow or shrink by a factor in [1 - scale, 1 + scale]."},
       {KEY(augment.rotation), between(0, 180), "They turn by at most this many degrees."},
@@ -161,7 +161,7 @@ std::vector<ConfigKey> augment_keys() {
        "A value in [-brightness, brightness] is added to pixels in [0, 1]."},
       {KEY(augment.contrast), below(0, 1),
        "Pixels are stretched about their mean by a factor in [1 - contrast, 1 + contrast]."},
-      {KEY(augment.gamma), between(0, 5), "Pixels are raised to a power e^g, g in [-gamma, gamma]."},
+      {KEY(augment.gamma), between(0, 2), "Pixels are raised to a power e^g, g in [-gamma, gamma]."},
       {KEY(augment.horizontal_flip), between(0, 1),
        "Probability of mirroring left to right; off, because the heart lies on the left."},
   };

@@ -126,6 +126,7 @@ nlohmann::ordered_json Preprocessing::to_json() const {
   for (const Calibrator& calibrator : calibration) json["calibration"].push_back(calibrator.to_json());
   json["risk"] = nlohmann::ordered_json::array();
   for (const RiskCutoffs& cutoffs : risk) json["risk"].push_back(cutoffs.to_json());
+  json["weights"] = weights;
   return json;
 }
 
@@ -151,6 +152,7 @@ Preprocessing Preprocessing::from_json(const nlohmann::ordered_json& json, const
     for (const auto& entry : json.at("calibration"))
       result.calibration.push_back(Calibrator::from_json(entry));
     for (const auto& entry : json.at("risk")) result.risk.push_back(RiskCutoffs::from_json(entry));
+    result.weights = json.value("weights", "");
   } catch (const nlohmann::json::exception&) {
     core::throw_input_error({file},
                             "expected table, text, thresholds, calibration and risk as train writes them");
@@ -224,8 +226,12 @@ TrainedRun TrainedRun::open(const RunDirectory& run) {
   result.preprocessing =
       Preprocessing::from_json(run.read_json("preprocessing.json"), run.file("preprocessing.json").string());
   result.network = make_network(result.config, result.labels, result.preprocessing);
-  const bool best = result.config.train.select == "best" && std::filesystem::exists(run.checkpoint("best"));
-  const std::string path = run.existing_checkpoint(best ? "best" : "last").string();
+  std::string& weights = result.preprocessing.weights;
+  if (weights.empty()) {
+    const bool best = result.config.train.select == "best" && std::filesystem::exists(run.checkpoint("best"));
+    weights = best ? "best" : "last";
+  }
+  const std::string path = run.existing_checkpoint(weights).string();
   optim::load_weights(*result.network, core::load_safetensors(path), path, true);
   return result;
 }

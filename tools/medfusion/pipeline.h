@@ -35,6 +35,7 @@ struct Preprocessing {
   std::vector<Calibrator> calibration;
   std::vector<optim::MetricValue> thresholds;
   std::vector<RiskCutoffs> risk;
+  std::string weights;  // the checkpoint that they were fitted to, "best" or "last"; empty before
 
   static Preprocessing fit(const Config& config, const data::Dataset& dataset,
                            const std::vector<int64_t>& rows);

@@ -115,6 +115,14 @@ class PredictionsText {
 optim::Predictions predict_run(const TrainedRun& run, data::Loader& loader,
                                const std::function<void(int64_t)>& on_batch) {
   optim::Predictions predictions = optim::predict(*run.network, loader, output_of(run.config), on_batch);
+  for (int64_t i = 0; i < predictions.logits.numel(); ++i) {
+    if (!std::isfinite(predictions.logits.at(i))) {
+      const int64_t labels = predictions.logits.size(1);
+      throw core::Error(fmt::format("row {} of the data, label {}: the network's output is no finite number",
+                                    predictions.rows[static_cast<size_t>(i / labels)] + 1,
+                                    run.labels[static_cast<size_t>(i % labels)]));
+    }
+  }
   calibrate(run.preprocessing.calibration, predictions);
   return predictions;
 }

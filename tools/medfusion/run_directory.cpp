@@ -144,8 +144,12 @@ fs::path RunDirectory::checkpoint(const std::string& which) const {
 fs::path RunDirectory::existing_checkpoint(const std::string& which) const {
   const fs::path path = checkpoint(which);
   if (!is_there(path)) {
-    core::throw_input_error({folder_.string()},
-                            fmt::format("not a complete run: {} is missing", path.filename().string()));
+    core::throw_input_error(
+        {folder_.string()},
+        fmt::format("not a complete run: {} is missing{}", path.filename().string(),
+                    is_there(folder_ / ".replaced")
+                        ? "; train --force was cut off, and the run before it is in .replaced"
+                        : ""));
   }
   return path;
 }

@@ -1,7 +1,11 @@
 #include "tools/medfusion/run_replacement.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <system_error>
 
 namespace medfusion::tools {
@@ -37,8 +41,22 @@ RunDirectory set_aside_and_create(const fs::path& folder, bool overwrite) {
 
 }  // namespace
 
+FolderLock::FolderLock(const fs::path& folder) {
+  std::error_code failure;
+  fs::create_directories(folder, failure);  // where it cannot, making the run says why
+  file_ = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (file_ >= 0 && ::flock(file_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    ::close(file_);
+    core::throw_input_error({folder.string()}, "another medfusion train is writing here");
+  }
+}
+
+FolderLock::~FolderLock() {
+  if (file_ >= 0) ::close(file_);
+}
+
 RunReplacement::RunReplacement(const fs::path& folder, bool overwrite)
-    : existed_(fs::exists(folder)), run_(set_aside_and_create(folder, overwrite)) {}
+    : existed_(fs::exists(folder)), lock_(folder), run_(set_aside_and_create(folder, overwrite)) {}
 
 RunReplacement::~RunReplacement() {
   if (kept_) return;

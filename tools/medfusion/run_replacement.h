@@ -7,6 +7,19 @@
 
 namespace medfusion::tools {
 
+// A folder, made where there is none, that one process at a time writes to; held until destroyed or the
+// process ends. Throws core::InputError where another holds it.
+class FolderLock {
+ public:
+  explicit FolderLock(const std::filesystem::path& folder);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int file_ = -1;
+};
+
 // Makes a run directory and, where it is to overwrite a run, first sets the files of that run aside in its
 // folder .replaced. Destroyed before keep(), it removes what the new run wrote and puts the old run back: as
 // if nothing had happened.
@@ -26,6 +39,7 @@ class RunReplacement {
 
  private:
   bool existed_;  // the folder, before
+  FolderLock lock_;
   RunDirectory run_;
   bool kept_ = false;
 };

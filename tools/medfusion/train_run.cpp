@@ -131,6 +131,9 @@ class Recorder {
       const auto& auroc = line["val"]["macro"]["auroc"];
       text += fmt::format("  val loss {:.4f}  val macro AUROC {}", line["val_loss"].get<double>(),
                           auroc.is_null() ? "undefined" : fmt::format("{:.4f}", auroc.get<double>()));
+      const auto& left_out = line["val"]["macro"]["left_out"];
+      if (left_out.contains("auroc") && !left_out["auroc"].empty() && !auroc.is_null())
+        text += fmt::format(" ({} undefined)", left_out["auroc"].size());
     }
     text += fmt::format("  {:.1f} s", line["seconds"].get<double>());
     run_.log(text);
@@ -163,6 +166,7 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
   const Config& config = job.config;
   refuse_leaks(config, dataset, splits);
   Preprocessing preprocessing = Preprocessing::fit(config, dataset, splits.train);
+  fit_to_validation(config, nullptr, dataset.labels.size(), preprocessing);  // a run cut off has no more
   const TrainingRows training_rows = resample_training(config, dataset, preprocessing, splits.train);
   const data::EncodedRows& encoded = training_rows.encoded;
   const auto network = make_network(config, dataset.labels, preprocessing);
@@ -204,6 +208,7 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
   }
   const TrainedRun trained = TrainedRun::open(run);
   fit_validation(run, trained, validation.get(), preprocessing);
+  preprocessing.weights = trained.preprocessing.weights;
   run.write_json("preprocessing.json", preprocessing.to_json());
   run.log(fmt::format("finished after {} epochs{}", result.epochs_run,
                       result.stopped_early ? ", stopped early" : ""));
