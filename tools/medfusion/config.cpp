@@ -1,10 +1,13 @@
 #include "tools/medfusion/config.h"
 
 #include <fmt/format.h>
-// The parser asserts what malformed text can break ("[[["): an error, not the end of the program.
 #include <stdexcept>
-#define TOML_ASSERT(condition) \
-  static_cast<bool>(condition) ? static_cast<void>(0) : throw std::logic_error("malformed TOML")
+
+// The parser asserts what malformed text can break ("[[["): an error, not the end of the program.
+static void toml_assert(bool condition) {
+  if (!condition) throw std::logic_error("malformed TOML");
+}
+#define TOML_ASSERT(condition) toml_assert(static_cast<bool>(condition))
 #include <toml++/toml.h>
 
 #include <algorithm>
