@@ -4,7 +4,7 @@
 #include <stdexcept>
 
 // The parser asserts what malformed text can break ("[[["): an error, not the end of the program.
-static void toml_assert(bool condition) {
+static constexpr void toml_assert(bool condition) {
   if (!condition) throw std::logic_error("malformed TOML");
 }
 #define TOML_ASSERT(condition) toml_assert(static_cast<bool>(condition))
