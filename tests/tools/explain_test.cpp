@@ -76,7 +76,7 @@ TEST_F(ExplainCommand, ProbabilitiesAreThoseOfPredictAndWithoutATableItAddsNothi
            "--method", "gradcam++", "--out", path("image"), "--quiet"});
   const auto json = nlohmann::json::parse(contents(*folder_ / "image/explain.json"));
   const auto predicted =
-      nlohmann::json::parse(succeed({"predict", path("run"), "--images", image, "--json"}));
+      nlohmann::json::parse(succeed({"predict", path("run"), "--images", image, "--json", "--quiet"}));
   int shown = 0;
   for (const auto& label : json["samples"][0]["labels"]) {
     EXPECT_NEAR(label["probability"].get<double>(),

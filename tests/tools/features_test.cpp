@@ -192,7 +192,7 @@ TEST(Features, SelectionPerLabelBesideTheImage) {
     for (const auto& [column, value] : predicted.at(row.at("id"))) EXPECT_EQ(row.at(column), value) << column;
   }
   // An image alone is possible, too.
-  succeed({"predict", run.string(), "--images", (data / "images").string()});
+  succeed({"predict", run.string(), "--images", (data / "images").string(), "--quiet"});
 }
 
 TEST(Features, EachFoldSelectsForItself) {
