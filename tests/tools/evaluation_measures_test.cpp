@@ -252,7 +252,7 @@ TEST(Bootstrap, PValueCountsTheSmallerSide) {
 }
 
 TEST(Delong, MatchesItsDefinition) {
-  for (const Json& each : fixture("evaluation.json").at("cases")) {
+  for (const Json read = fixture("evaluation.json"); const Json& each : read.at("cases")) {
     SCOPED_TRACE(each.at("name").get<std::string>());
     auto labels = each.at("labels").get<std::vector<double>>();
     auto first = each.at("logits").get<std::vector<double>>();
@@ -297,7 +297,7 @@ TEST(Delong, NeedsTwoOfEachClass) {
 }
 
 TEST(Curves, MatchScikitLearn) {
-  for (const Json& each : fixture("evaluation.json").at("cases")) {
+  for (const Json read = fixture("evaluation.json"); const Json& each : read.at("cases")) {
     SCOPED_TRACE(each.at("name").get<std::string>());
     const auto labels = each.at("labels").get<std::vector<double>>();
     const auto logits = each.at("logits").get<std::vector<double>>();
@@ -339,7 +339,7 @@ TEST(Curves, ManyPointsAreThinnedEvenly) {
 }
 
 TEST(Curves, WilsonMatchesScipy) {
-  for (const Json& each : fixture("evaluation.json").at("wilson")) {
+  for (const Json read = fixture("evaluation.json"); const Json& each : read.at("wilson")) {
     const Proportion interval = wilson(each[0].get<int64_t>(), each[1].get<int64_t>());
     EXPECT_NEAR(interval.low, each[2].get<double>(), 1e-12);
     EXPECT_NEAR(interval.high, each[3].get<double>(), 1e-12);
@@ -347,7 +347,7 @@ TEST(Curves, WilsonMatchesScipy) {
 }
 
 TEST(Curves, NetBenefitMatchesItsDefinition) {
-  for (const Json& each : fixture("evaluation.json").at("cases")) {
+  for (const Json read = fixture("evaluation.json"); const Json& each : read.at("cases")) {
     std::vector<double> probabilities, thresholds;
     for (const double z : each.at("logits").get<std::vector<double>>())
       probabilities.push_back(1.0 / (1.0 + std::exp(-z)));
@@ -385,7 +385,7 @@ TEST(Curves, CalibrationBinsHoldEachSampleOnce) {
 }
 
 TEST(Curves, EceOfMeasuresIsThatOfTheBins) {
-  for (const Json& each : fixture("evaluation.json").at("cases")) {
+  for (const Json read = fixture("evaluation.json"); const Json& each : read.at("cases")) {
     const auto labels = each.at("labels").get<std::vector<double>>();
     std::vector<double> p;
     for (const double z : each.at("logits").get<std::vector<double>>())
