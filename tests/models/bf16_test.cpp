@@ -92,8 +92,8 @@ double distance(const std::vector<double>& a, const std::vector<double>& b) {
 
 // Rounding weights and images once, and nothing else, moves logits and gradients by what the network makes of
 // errors of 2^-9. Mixed precision rounds besides, after each convolution, its result, that of the norm, that
-// of the pooling or sum, and the gradients of these three, and once more the gradients that a dense block adds
-// up: up to seven further errors of that size. Independent errors add up by their squares.
+// of the pooling or sum, and the gradients of these three, and once more the gradients that a dense block
+// adds up: up to seven further errors of that size. Independent errors add up by their squares.
 void expect_near_f32(const std::string& name) {
   const MixedStep exact = step(name, false), once = step(name, false, true), mixed = step(name, true);
   EXPECT_EQ(exact.levels, DType::f32);
