@@ -94,10 +94,6 @@ std::string list_of(const std::vector<Visit>& visits, bool test) {
   return text;
 }
 
-}  // namespace
-
-namespace {
-
 // Phantom data may be replaced by more of it, nothing else.
 void refuse_other_data(const fs::path& root) {
   const fs::path table = root / "Data_Entry_2017.csv";

@@ -24,17 +24,19 @@ struct Result {
   Tensor gradient;
 };
 
+// On the device of the logits.
 Result run(const LossFormula& formula, const Tensor& logits, const Tensor& targets) {
   const core::DType dtype = logits.dtype();
-  const Tensor loss = Tensor::full({1}, std::nan(""), dtype);
-  const Tensor known = Tensor::full({1}, -5.0, core::DType::i64);
-  const Tensor gradient = Tensor::full(logits.shape(), std::nan(""), dtype);
-  const Tensor one = Tensor::full({1}, 1.0, dtype);
-  constexpr auto kCpu = core::DeviceType::cpu;
-  dispatch<LossForward>({formula, logits.view(), targets.view(), {}, loss.view(), known.view()}, kCpu);
+  const core::Device device = logits.device();
+  const Tensor loss = Tensor::full({1}, std::nan(""), dtype, device);
+  const Tensor known = Tensor::full({1}, -5.0, core::DType::i64, device);
+  const Tensor gradient = Tensor::full(logits.shape(), std::nan(""), dtype, device);
+  const Tensor one = Tensor::full({1}, 1.0, dtype, device);
+  dispatch<LossForward>({formula, logits.view(), targets.view(), {}, loss.view(), known.view()}, device.type);
   dispatch<LossBackward>(
-      {formula, logits.view(), targets.view(), {}, known.view(), one.view(), gradient.view()}, kCpu);
-  return {loss.item(), known.data<int64_t>()[0], gradient};
+      {formula, logits.view(), targets.view(), {}, known.view(), one.view(), gradient.view()}, device.type);
+  const core::Device host;
+  return {loss.to(host).item(), known.to(host).data<int64_t>()[0], gradient.to(host)};
 }
 
 // What does not fit into exp() must not become NaN, 0 or infinity.
@@ -57,10 +59,12 @@ TEST(Loss, IsStableForLargeLogits) {
 
 // Logits that are no numbers show: a maximum could hide them.
 TEST(Loss, OfNaNIsNaN) {
-  for (const core::DType dtype : {core::DType::f32, core::DType::f64}) {
+  const core::Device cpu, sim{core::DeviceType::sim, 0};
+  for (const auto& [dtype, device] :
+       {std::pair{core::DType::f32, cpu}, {core::DType::f64, cpu}, {core::DType::f32, sim}}) {
     for (const float target : {0.0F, 1.0F}) {
-      const Tensor logits = Tensor::from<float>({1, 2}, {kUnknown, 1}).to(dtype);
-      const Tensor targets = Tensor::from<float>({1, 2}, {target, 0}).to(dtype);
+      const Tensor logits = Tensor::from<float>({1, 2}, {kUnknown, 1}).to(dtype).to(device);
+      const Tensor targets = Tensor::from<float>({1, 2}, {target, 0}).to(dtype).to(device);
       EXPECT_TRUE(std::isnan(run({}, logits, targets).loss));
       EXPECT_TRUE(std::isnan(run({.positive_gamma = 2, .negative_gamma = 2}, logits, targets).loss));
     }

@@ -132,6 +132,7 @@ TEST(Program, BadConfigurationsNameThePlace) {
     write(folder / "b.toml", "[data]\nroot = \"x\"\n");
     expect_bad_input(run_medfusion({command, "b.toml", "--set", "train.epochs=many"}, surroundings),
                      "--set train.epochs=many: train.epochs: expected integer at least 0, got 'many'\n");
+    expect_bad_input(run_medfusion({command, "b.toml", "--set", "data.table=[a]\n[[["}, surroundings), "");
     write(folder / "c.toml", "[[[");
     expect_bad_input(run_medfusion({command, "c.toml"}, surroundings), "c.toml");
     std::string deep = "a";

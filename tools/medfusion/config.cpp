@@ -184,10 +184,6 @@ std::string as_toml(const ConfigKey& key, const std::string& text) {
   return text;
 }
 
-}  // namespace
-
-namespace {
-
 // The parser descends a level of its stack for each part of a dotted key.
 void refuse_long_lines(const std::string& text, const std::string& file) {
   constexpr size_t kLongest = 8192;
@@ -201,20 +197,27 @@ void refuse_long_lines(const std::string& text, const std::string& file) {
   }
 }
 
+// `place` is the file or option that the text comes from.
+toml::table parse_toml(const std::string& text, const std::string& place) {
+  refuse_long_lines(text, place);
+  try {
+    return toml::parse(text, place);
+  } catch (const std::logic_error&) {  // of toml_assert
+    core::throw_input_error({place}, "expected TOML");
+  }
+}
+
 }  // namespace
 
 void ConfigBuilder::read_file(const std::string& path) { read_text(tools::read_file(path), path); }
 
 void ConfigBuilder::read_text(const std::string& text, const std::string& file) {
   file_ = file;
-  refuse_long_lines(text, file);
   try {
-    const toml::table table = toml::parse(text, file);
+    const toml::table table = parse_toml(text, file);
     read_table(table, "", file, config_, places_);
   } catch (const toml::parse_error& error) {
     core::throw_input_error(place_of(error.source(), file), one_line(error.description()));
-  } catch (const std::logic_error&) {
-    core::throw_input_error({file}, "expected TOML");
   }
 }
 
@@ -235,7 +238,7 @@ void ConfigBuilder::set(const std::string& name, const std::string& value, const
   if (key == nullptr) unknown({option}, name, false);
   const Assignment assignment{*key, option, false};
   try {
-    const toml::table table = toml::parse("value = " + as_toml(*key, value));
+    const toml::table table = parse_toml("value = " + as_toml(*key, value), option);
     // One value only: a line end in the text must not bring in others.
     if (table.size() != 1) core::throw_input_error({option}, "expected one value");
     std::visit([&](auto* field) { assignment.read(*table.get("value"), *field); }, key->field(config_));

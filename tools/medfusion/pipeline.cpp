@@ -153,6 +153,8 @@ Preprocessing Preprocessing::from_json(const nlohmann::ordered_json& json, const
       result.calibration.push_back(Calibrator::from_json(entry));
     for (const auto& entry : json.at("risk")) result.risk.push_back(RiskCutoffs::from_json(entry));
     result.weights = json.value("weights", "");
+    if (!result.weights.empty() && result.weights != "best" && result.weights != "last")
+      core::throw_input_error({file}, "weights: expected best, last or nothing");
   } catch (const nlohmann::json::exception&) {
     core::throw_input_error({file},
                             "expected table, text, thresholds, calibration and risk as train writes them");
