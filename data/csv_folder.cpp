@@ -171,6 +171,7 @@ Dataset read_csv_folder(const CsvOptions& options) {
   const std::map<int, std::string> roles = assign_roles(table, options);
   Dataset dataset;
   dataset.name = "csv";
+  dataset.known_columns = table.header();
   dataset.labels = options.labels;
   read_ids(table, options, dataset);
   dataset.targets = read_labels(table, options.labels);

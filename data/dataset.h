@@ -35,19 +35,20 @@ struct Column {
 };
 
 struct Dataset {
-  std::string name;                     // "nih", "csv", "medmnist"
-  std::vector<std::string> labels;      // L names
-  std::vector<std::string> ids;         // N, e.g. the image's file name; unique
-  std::vector<std::string> patients;    // N; rows of one patient never lie in two parts of a split
-  std::vector<std::string> groups;      // N: rows of one group are drawn into one part; empty: patients
-  std::shared_ptr<ImageSource> images;  // null where the dataset has no images
-  core::Tensor targets;                 // [N, L] f32: 0, 1, or NaN for unknown
-  std::vector<Column> columns;          // the table
-  std::vector<std::string> texts;       // N, or empty where there is no text
-  std::vector<std::string> parts;       // N: "train", "val" or "test" where the data itself says so; or empty
-  std::vector<int64_t> repeats;         // N: the first row that each repeats, or itself; empty: none does
-  std::vector<std::string> notes;       // what a reader should be told: columns left out, repeated rows
-  uint64_t hash = 0;  // xxHash64 of what was read: tables, lists, names and sizes of image files
+  std::string name;                        // "nih", "csv", "medmnist"
+  std::vector<std::string> labels;         // L names
+  std::vector<std::string> ids;            // N, e.g. the image's file name; unique
+  std::vector<std::string> patients;       // N; rows of one patient never lie in two parts of a split
+  std::vector<std::string> groups;         // N: rows of one group are drawn into one part; empty: patients
+  std::shared_ptr<ImageSource> images;     // null where the dataset has no images
+  core::Tensor targets;                    // [N, L] f32: 0, 1, or NaN for unknown
+  std::vector<Column> columns;             // the table
+  std::vector<std::string> known_columns;  // every column that could be in it; empty: not known
+  std::vector<std::string> texts;          // N, or empty where there is no text
+  std::vector<std::string> parts;  // N: "train", "val" or "test" where the data itself says so; or empty
+  std::vector<int64_t> repeats;    // N: the first row that each repeats, or itself; empty: none does
+  std::vector<std::string> notes;  // what a reader should be told: columns left out, repeated rows
+  uint64_t hash = 0;               // xxHash64 of what was read: tables, lists, names and sizes of image files
 
   int64_t size() const { return static_cast<int64_t>(ids.size()); }
 };

@@ -127,6 +127,24 @@ void check_png(const std::string& path, Bytes bytes) {
   }
 }
 
+// The decoder leaves the entries unset that a palette does not have: the file with one of 256, black where it
+// ends. (Its checksum stays the old one: the decoder does not look.)
+std::vector<uint8_t> with_whole_palette(const std::vector<uint8_t>& file) {
+  constexpr size_t kWhole = 256 * 3;
+  const Bytes bytes(file);
+  for (size_t at = kPngSignature.size();; at += 12 + big_endian(bytes, at)) {
+    const std::string_view type(reinterpret_cast<const char*>(&bytes[at + 4]), 4);
+    if (type == "IEND" || type == "IDAT") return file;
+    const size_t length = big_endian(bytes, at);
+    if (type != "PLTE" || length >= kWhole) continue;
+    std::vector<uint8_t> result = file;
+    result[at + 2] = kWhole >> 8;
+    result[at + 3] = kWhole & 0xFF;
+    result.insert(result.begin() + static_cast<std::ptrdiff_t>(at + 8 + length), kWhole - length, 0);
+    return result;
+  }
+}
+
 // Follows the markers to the end-of-image marker: the decoder fills what is missing with gray.
 void check_jpeg(const std::string& path, Bytes bytes) {
   size_t at = 2;
@@ -168,17 +186,18 @@ struct StbFree {
 }  // namespace
 
 Tensor decode_image(const std::string& path) {
-  const std::vector<uint8_t> file = read_file(path);
-  const Bytes bytes(file);
-  const bool png = starts_with(bytes, kPngSignature);
+  std::vector<uint8_t> file = read_file(path);
+  const bool png = starts_with(file, kPngSignature);
   if (png) {
-    check_png(path, bytes);
-  } else if (starts_with(bytes, kJpegSignature)) {
-    check_jpeg(path, bytes);
+    check_png(path, file);
+    file = with_whole_palette(file);
+  } else if (starts_with(file, kJpegSignature)) {
+    check_jpeg(path, file);
   } else {
-    core::throw_input_error({path}, bytes.empty() ? "expected a PNG or JPEG image, got an empty file"
-                                                  : "expected a PNG or JPEG image, got another format");
+    core::throw_input_error({path}, file.empty() ? "expected a PNG or JPEG image, got an empty file"
+                                                 : "expected a PNG or JPEG image, got another format");
   }
+  const Bytes bytes(file);
   const char* format = png ? "PNG" : "JPEG";
   const int size = static_cast<int>(bytes.size());
   if (bytes.size() > size_t{1} << 30) core::throw_input_error({path}, "expected an image file below 1 GiB");

@@ -10,14 +10,14 @@ namespace {
 
 // The places of `wanted` in `names`.
 std::vector<size_t> indices_of(const char* option, const std::vector<std::string>& wanted,
-                               const std::vector<std::string>& names) {
+                               const std::vector<std::string>& names, const std::string& file) {
   check_distinct(option, wanted);
   std::vector<size_t> indices;
   for (const std::string& name : wanted) {
     const auto found = std::find(names.begin(), names.end(), name);
     if (found == names.end()) {
       core::throw_input_error(
-          {}, fmt::format("{}: the data has no '{}'{}", option, name, core::did_you_mean(name, names)));
+          {file}, fmt::format("{}: the data has no '{}'{}", option, name, core::did_you_mean(name, names)));
     }
     indices.push_back(static_cast<size_t>(found - names.begin()));
   }
@@ -36,18 +36,20 @@ void check_distinct(const char* option, const std::vector<std::string>& names) {
   }
 }
 
-void select_labels(Dataset& dataset, const std::vector<std::string>& wanted, int64_t min_positives) {
+void select_labels(Dataset& dataset, const std::vector<std::string>& wanted, int64_t min_positives,
+                   const std::string& file) {
   const size_t count = dataset.labels.size();
   std::vector<size_t> chosen(count);
   std::iota(chosen.begin(), chosen.end(), size_t{0});
-  if (!wanted.empty()) chosen = indices_of("labels", wanted, dataset.labels);
+  if (!wanted.empty()) chosen = indices_of("data.labels", wanted, dataset.labels, file);
   const float* targets = dataset.targets.data<float>();
   std::vector<int64_t> positives(count, 0);
   for (size_t i = 0; i < static_cast<size_t>(dataset.size()) * count; ++i)
     positives[i % count] += targets[i] == 1.0F;
   std::erase_if(chosen, [&](size_t label) { return positives[label] < min_positives; });
   if (chosen.empty()) {
-    core::throw_input_error({}, fmt::format("min_positives: no label has {} positives", min_positives));
+    core::throw_input_error({file},
+                            fmt::format("data.min_positives: no label has {} positives", min_positives));
   }
   const core::Tensor selected = core::Tensor::empty({dataset.size(), static_cast<int64_t>(chosen.size())});
   float* out = selected.data<float>();
@@ -60,12 +62,13 @@ void select_labels(Dataset& dataset, const std::vector<std::string>& wanted, int
   dataset.labels = std::move(names);
 }
 
-void select_columns(Dataset& dataset, const std::vector<std::string>& wanted) {
+void select_columns(Dataset& dataset, const std::vector<std::string>& wanted, const std::string& file) {
   if (wanted.empty()) return;
   std::vector<std::string> names;
   for (const Column& column : dataset.columns) names.push_back(column.name);
   std::vector<Column> selected;
-  for (const size_t index : indices_of("table", wanted, names)) selected.push_back(dataset.columns[index]);
+  for (const size_t index : indices_of("data.table", wanted, names, file))
+    selected.push_back(dataset.columns[index]);
   dataset.columns = std::move(selected);
 }
 

@@ -10,13 +10,14 @@
 namespace medfusion::data {
 
 // Keeps the labels `wanted`, in that order (empty: all), and of these the ones with at least `min_positives`
-// positives in all rows. Throws core::InputError for a label that the data does not have, one named twice, or
-// where none is left.
-void select_labels(Dataset& dataset, const std::vector<std::string>& wanted, int64_t min_positives);
+// positives in all rows. Throws core::InputError, which names `file`, for a label that the data does not
+// have, one named twice, or where none is left.
+void select_labels(Dataset& dataset, const std::vector<std::string>& wanted, int64_t min_positives,
+                   const std::string& file);
 
-// Keeps the columns `wanted`, in that order (empty: all). Throws core::InputError for one that the data does
-// not have.
-void select_columns(Dataset& dataset, const std::vector<std::string>& wanted);
+// Keeps the columns `wanted`, in that order (empty: all). Throws core::InputError, which names `file`, for
+// one that the data does not have.
+void select_columns(Dataset& dataset, const std::vector<std::string>& wanted, const std::string& file);
 
 // Throws core::InputError where `option` names something twice.
 void check_distinct(const char* option, const std::vector<std::string>& names);

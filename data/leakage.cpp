@@ -6,7 +6,7 @@
 #include <optional>
 #include <unordered_map>
 
-#include "core/error.h"
+#include "core/nearest.h"
 
 namespace medfusion::data {
 namespace {
@@ -50,6 +50,21 @@ std::optional<std::string> copied_label(const Dataset& dataset, const Column& co
                           fmt::format("guard: {}; guard.allow = [\"{}\"] accepts it", what, leak));
 }
 
+const char* how_to_leave_out(const Dataset& dataset) {
+  return dataset.name == "csv" ? "leave it out with data.exclude" : "name the others in data.table";
+}
+
+// A name that no column has guards nothing.
+void check_names(const Dataset& dataset, const char* key, const std::vector<std::string>& names,
+                 const std::string& file) {
+  if (dataset.known_columns.empty()) return;
+  for (const std::string& name : names) {
+    if (contains(dataset.known_columns, name) || contains(dataset.labels, name)) continue;
+    core::throw_input_error({file}, fmt::format("{}: the data has no column '{}'{}", key, name,
+                                                core::did_you_mean(name, dataset.known_columns)));
+  }
+}
+
 // 0, 1, 2 for train, val, test; -1 where a row is in none.
 std::vector<int> part_of_rows(const Dataset& dataset, const Splits& splits) {
   std::vector<int> parts(static_cast<size_t>(dataset.size()), -1);
@@ -65,26 +80,26 @@ std::vector<int> part_of_rows(const Dataset& dataset, const Splits& splits) {
 bool LeakRules::allows(const std::string& leak) const { return contains(allow, leak); }
 
 void check_inputs(const Dataset& dataset, const LeakRules& rules) {
+  check_names(dataset, "guard.targets", rules.targets, rules.file);
+  check_names(dataset, "guard.leaking", rules.leaking, rules.file);
   for (const Column& column : dataset.columns) {
     if (!rules.allows("target")) {
       if (contains(rules.targets, column.name) || contains(dataset.labels, column.name)) {
         refuse(rules, "target",
-               fmt::format("column '{}' is a target and must not be an input; leave it out with data.exclude",
-                           column.name));
+               fmt::format("column '{}' is a target and must not be an input; {}", column.name,
+                           how_to_leave_out(dataset)));
       }
       if (const auto label = copied_label(dataset, column)) {
-        refuse(
-            rules, "target",
-            fmt::format("column '{}' says the same as the label '{}' in every row and must not be an input; "
-                        "leave it out with data.exclude",
-                        column.name, *label));
+        refuse(rules, "target",
+               fmt::format(
+                   "column '{}' says the same as the label '{}' in every row and must not be an input; {}",
+                   column.name, *label, how_to_leave_out(dataset)));
       }
     }
     if (!rules.allows("leaking") && contains(rules.leaking, column.name)) {
       refuse(rules, "leaking",
-             fmt::format("column '{}' is listed in guard.leaking and must not be an input; leave it out with "
-                         "data.exclude",
-                         column.name));
+             fmt::format("column '{}' is listed in guard.leaking and must not be an input; {}", column.name,
+                         how_to_leave_out(dataset)));
     }
   }
 }

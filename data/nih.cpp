@@ -170,8 +170,8 @@ std::string nih_text(double age, std::string_view sex, std::string_view view, do
 namespace {
 
 // The columns of the table as NihOptions::columns wants them, and the text made of them alone.
-void describe(Dataset& dataset, const std::vector<std::string>& wanted) {
-  select_columns(dataset, wanted);
+void describe(Dataset& dataset, const std::vector<std::string>& wanted, const std::string& file) {
+  select_columns(dataset, wanted, file);
   const auto column = [&](const char* name) {
     const auto found = std::find_if(dataset.columns.begin(), dataset.columns.end(),
                                     [&](const Column& c) { return c.name == name; });
@@ -208,6 +208,7 @@ void join(Dataset& dataset, const CsvTable& extra, const std::vector<std::string
       if (known.name == name)
         core::throw_input_error(extra.place(-1, column), "the table has this column already");
     }
+    dataset.known_columns.push_back(name);
     const Column read = read_input_column(extra, column, categorical);
     Column& joined = dataset.columns.emplace_back(Column{name, read.numeric, {}, {}});
     for (const int64_t row : rows) {
@@ -257,9 +258,12 @@ Dataset read_rows(const CsvTable& table, const NihOptions& options) {
     follow_up.numbers.push_back(known ? static_cast<double>(table.integer(row, kFollowUp, 0)) : kUnknown);
   }
   dataset.columns = {std::move(age), std::move(sex), std::move(view), std::move(follow_up)};
+  for (const Column& column : dataset.columns) dataset.known_columns.push_back(column.name);
+  dataset.known_columns.insert(dataset.known_columns.end(), kNihLabels.begin(), kNihLabels.end());
+  dataset.known_columns.insert(dataset.known_columns.end(), {"aspect_ratio", "pixel_spacing"});
   append_geometry(dataset, table, options.columns);
   if (!options.extra_table.empty()) join(dataset, CsvTable::read(options.extra_table), options.categorical);
-  describe(dataset, options.columns);
+  describe(dataset, options.columns, table.file());
   return dataset;
 }
 
@@ -273,7 +277,7 @@ Dataset read_nih(const NihOptions& options) {
   const fs::path root = options.root;
   const CsvTable table = read_table(root);
   Dataset dataset = read_rows(table, options);
-  select_labels(dataset, options.labels, options.min_positives);
+  select_labels(dataset, options.labels, options.min_positives, table.file());
   Hasher hasher;
   hasher.add(table.text());
   for (const char* name : {"train_val_list.txt", "test_list.txt"}) {

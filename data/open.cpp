@@ -29,14 +29,14 @@ Dataset open_csv(const DataOptions& options) {
   csv.keep_constant = options.keep_constant;
   csv.read_images = options.read_images;
   Dataset dataset = read_csv_folder(csv);
-  select_labels(dataset, {}, options.min_positives);
+  select_labels(dataset, {}, options.min_positives, options.file);
   return dataset;
 }
 
 Dataset open_medmnist(const DataOptions& options) {
   Dataset dataset = read_medmnist(options.file);
-  select_labels(dataset, options.labels, options.min_positives);
-  select_columns(dataset, options.table);
+  select_labels(dataset, options.labels, options.min_positives, options.file);
+  select_columns(dataset, options.table, options.file);
   return dataset;
 }
 

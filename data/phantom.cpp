@@ -2,6 +2,8 @@
 
 #include <cmath>
 #include <filesystem>
+#include <regex>
+#include <unordered_set>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -105,6 +107,19 @@ void refuse_other_data(const fs::path& root) {
   }
 }
 
+// Images that an earlier, larger phantom left behind.
+void remove_stale_images(const fs::path& folder, const std::vector<Visit>& visits) {
+  const std::regex pattern("[0-9]{8}_[0-9]{3}\\.png");
+  std::unordered_set<std::string> names;
+  for (const Visit& visit : visits) names.insert(image_name(visit));
+  std::vector<fs::path> stale;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (!names.contains(name) && std::regex_match(name, pattern)) stale.push_back(entry.path());
+  }
+  for (const fs::path& path : stale) fs::remove(path);
+}
+
 }  // namespace
 
 void write_phantom(const std::string& directory, const PhantomOptions& options) {
@@ -133,6 +148,7 @@ void write_phantom(const std::string& directory, const PhantomOptions& options) 
   core::write_file((root / "clinical.csv").string(), clinical_of(visits, clinical));
   core::write_file((root / "features_truth.csv").string(), truth_of(clinical));
   core::write_file((root / "Data_Entry_2017.csv").string(), table_of(visits, options.size));
+  remove_stale_images(root / "images", visits);
 }
 
 }  // namespace medfusion::data

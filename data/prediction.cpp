@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "data/csv.h"
 #include "data/csv_folder.h"
 #include "data/file_images.h"
 #include "data/nih.h"
@@ -44,12 +45,16 @@ std::vector<std::string> list_images(const std::vector<std::string>& given) {
   return paths;
 }
 
-Dataset read_metadata(const DataOptions& options, const std::string& table) {
+// With `images`, ids that are the names of the images where the table has them.
+Dataset read_metadata(const DataOptions& options, const std::string& table, bool images) {
   Dataset dataset;
   if (options.format == "csv") {
     CsvOptions csv;
     csv.file = table;
-    csv.id_column = options.id_column;
+    // Images are found by their names, whatever the rows are called.
+    const bool by_image =
+        images && !options.image_column.empty() && CsvTable::read(table).find_column(options.image_column);
+    csv.id_column = by_image ? options.image_column : options.id_column;
     csv.patient_column = options.patient_column;
     csv.image_column = options.image_column;
     csv.text_column = options.text_column;
@@ -98,13 +103,18 @@ Dataset rows_to_predict(const DataOptions& options, const std::vector<std::strin
   }
   if (!paths.empty()) result.images = std::make_shared<FileImages>(paths);
   if (!table.empty()) {
-    const Dataset metadata = read_metadata(options, table);
+    const Dataset metadata = read_metadata(options, table, !paths.empty());
     if (paths.empty()) {
       result.ids = metadata.ids;
       result.images = std::make_shared<FileImages>(std::vector<std::string>(metadata.ids.size()));
     }
     std::unordered_map<std::string, size_t> row_of;
-    for (size_t row = 0; row < metadata.ids.size(); ++row) row_of[metadata.ids[row]] = row;
+    for (size_t row = 0; row < metadata.ids.size(); ++row) {
+      const std::string& id = metadata.ids[row];
+      const std::string name = paths.empty() ? id : fs::path(id).filename().string();
+      if (!row_of.emplace(name, row).second)
+        core::throw_input_error({table}, fmt::format("expected one row for image {}, got two", name));
+    }
     std::vector<size_t> rows;
     for (const std::string& id : result.ids) {
       const auto found = row_of.find(id);

@@ -167,7 +167,9 @@ Splits official_splits(const Dataset& dataset, const std::string& root, double v
       core::throw_input_error({(std::filesystem::path(root) / name).string()},
                               "the official split needs this list, got no such file");
     }
-    for (const Line& line : read_lines(file)) set_group(groups, rows, line.text, part, {file, line.number});
+    const std::vector<Line> lines = read_lines(file);
+    if (lines.empty()) core::throw_input_error({file}, "expected the name of an image per line, got none");
+    for (const Line& line : lines) set_group(groups, rows, line.text, part, {file, line.number});
   }
   return stated_splits(dataset, groups, root, val_fraction, seed, allow_patients);
 }

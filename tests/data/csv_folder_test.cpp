@@ -7,6 +7,7 @@
 
 #include "data/image.h"
 #include "data/open.h"
+#include "data/prediction.h"
 #include "tests/data/temporary_folder.h"
 
 namespace medfusion::data {
@@ -174,7 +175,24 @@ TEST(OpenDataset, ReadsTheThousandRealImagesByFolds) {
   EXPECT_EQ(splits.train.size() + splits.val.size() + splits.test.size(), 1000U);
   options.table = {"sexx"};
   EXPECT_EQ(input_error([&] { open_dataset(options); }),
-            "table: the data has no 'sexx'; did you mean 'sex'?");
+            options.root + "/Data_Entry_2017.csv: data.table: the data has no 'sexx'; did you mean 'sex'?");
+}
+
+// Rows that have ids of their own are found by the names of their images.
+TEST(RowsToPredict, JoinsTheTableByTheImage) {
+  const TemporaryFolder folder;
+  folder.write("t.csv", "case,picture,age\nc1,p/a.png,40\nc2,p/b.png,50\n");
+  folder.write("a.png", "");
+  folder.write("b.png", "");
+  DataOptions options;
+  options.format = "csv";
+  options.id_column = "case";
+  options.image_column = "picture";
+  const Dataset rows =
+      rows_to_predict(options, {folder.path("b.png"), folder.path("a.png")}, folder.path("t.csv"));
+  EXPECT_THAT(rows.ids, ElementsAre("b.png", "a.png"));
+  EXPECT_THAT(rows.columns.at(1).numbers, ElementsAre(50, 40));
+  EXPECT_THAT(rows_to_predict(options, {}, folder.path("t.csv")).ids, ElementsAre("c1", "c2"));
 }
 
 }  // namespace

@@ -74,6 +74,13 @@ TEST(DecodeImage, ReadsEveryPngLayout) {
   }
 }
 
+// Only four of six colors are there: what lies beyond is black, whatever memory held.
+TEST(DecodeImage, IsBlackBeyondThePalette) {
+  std::vector<double> expected = expected_pixels(3, false);
+  std::fill(expected.begin() + 12, expected.end(), 0.0);
+  EXPECT_EQ(values(decode_image(kImageFixtures + "short_palette.png")), expected);
+}
+
 TEST(DecodeImage, KeepsSixteenBits) {
   for (const auto& [name, channels] : std::vector<std::pair<std::string, int64_t>>{
            {"gray16", 1}, {"gray_alpha16", 2}, {"rgb16", 3}, {"rgba16", 4}}) {

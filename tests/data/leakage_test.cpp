@@ -39,12 +39,25 @@ LeakRules rules_of(std::vector<std::string> allow = {}) {
 
 TEST(Guard, RefusesATargetAsAnInput) {
   Dataset data = rows_of(30);
+  data.name = "csv";
   check_inputs(data, rules_of());
   data.columns.push_back({"Schiller", true, std::vector<double>(30, 1.0), {}});
   EXPECT_EQ(input_error([&] { check_inputs(data, rules_of()); }),
             "table.csv: guard: column 'Schiller' is a target and must not be an input; leave it out with "
             "data.exclude; guard.allow = [\"target\"] accepts it");
   check_inputs(data, rules_of({"target"}));
+}
+
+TEST(Guard, RefusesNamesThatNoColumnHas) {
+  Dataset data = rows_of(30);
+  data.known_columns = {"Age", "Schiller", "Biopsy", "Dx"};
+  check_inputs(data, rules_of());
+  data.known_columns.pop_back();
+  EXPECT_EQ(input_error([&] { check_inputs(data, rules_of()); }),
+            "table.csv: guard.leaking: the data has no column 'Dx'");
+  data.known_columns[1] = "Schiler";
+  EXPECT_EQ(input_error([&] { check_inputs(data, rules_of()); }),
+            "table.csv: guard.targets: the data has no column 'Schiller'; did you mean 'Schiler'?");
 }
 
 TEST(Guard, RefusesACopyOfALabelUnderAnotherName) {
@@ -61,6 +74,7 @@ TEST(Guard, RefusesACopyOfALabelUnderAnotherName) {
 
 TEST(Guard, RefusesAColumnListedAsLeaking) {
   Dataset data = rows_of(30);
+  data.name = "csv";
   data.columns.push_back({"Dx", true, std::vector<double>(30, 1.0), {}});
   EXPECT_EQ(
       input_error([&] { check_inputs(data, rules_of({"target"})); }),

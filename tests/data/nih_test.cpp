@@ -139,6 +139,7 @@ TEST(Nih, SelectsLabelsByNameAndByCount) {
   const auto labels = [&](std::vector<std::string> names, int64_t least) {
     return read_nih({folder.path(), std::move(names), least, false});
   };
+  const std::string file = folder.path("Data_Entry_2017.csv");
   const Dataset two = labels({"Mass", "Edema"}, 0);
   EXPECT_THAT(two.labels, ElementsAre("Mass", "Edema"));
   EXPECT_EQ(two.targets.at(0), 1.0);
@@ -147,13 +148,13 @@ TEST(Nih, SelectsLabelsByNameAndByCount) {
   EXPECT_EQ(two.targets.at(3), 0.0);
   EXPECT_THAT(labels({}, 1).labels, ElementsAre("Mass", "Edema", "Hernia"));
   EXPECT_THAT(labels({}, 2).labels, ElementsAre("Mass"));
-  EXPECT_EQ(input_error([&] { labels({}, 3); }), "min_positives: no label has 3 positives");
+  EXPECT_EQ(input_error([&] { labels({}, 3); }), file + ": data.min_positives: no label has 3 positives");
   EXPECT_EQ(input_error([&] { labels({"Edma"}, 0); }),
-            "labels: the data has no 'Edma'; did you mean 'Edema'?");
+            file + ": data.labels: the data has no 'Edma'; did you mean 'Edema'?");
   EXPECT_EQ(input_error([&] {
               labels({"Mass", "Mass"}, 0);
             }),
-            "labels: expected each name once, got 'Mass' again");
+            "data.labels: expected each name once, got 'Mass' again");
 }
 
 TEST(Nih, BadCellsAreNamed) {

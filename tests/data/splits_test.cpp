@@ -123,9 +123,11 @@ TEST(Splits, BadListsAreNamed) {
                 ":1: patient 'a' lies in two parts, train and test; guard.allow = [\"patient\"] accepts it");
   EXPECT_EQ(message("r0\nr1\nr2\n", "r2\nr3\n"),
             test_file + ":1: expected each id once, got 'r2' again; first in " + train_file + ":3");
-  EXPECT_EQ(message("r0\nr1\nr2\n", ""), folder.path() + ": expected every id of the data, 'r3' is missing");
-  EXPECT_EQ(message("r0\nr1\nr2\nr3\n", ""), folder.path() + ": the test part of the split is empty");
-  EXPECT_EQ(message("", "r0\nr1\nr2\nr3\n"), folder.path() + ": the train part of the split is empty");
+  EXPECT_EQ(message("r0\nr1\n", "r2\n"), folder.path() + ": expected every id of the data, 'r3' is missing");
+  const std::string empty = ": expected the name of an image per line, got none";
+  EXPECT_EQ(message("r0\nr1\nr2\nr3\n", ""), test_file + empty);
+  EXPECT_EQ(message("", "r0\nr1\nr2\nr3\n"), train_file + empty);
+  folder.write("train_val_list.txt", "r0\n");
   std::filesystem::remove(test_file);
   EXPECT_EQ(input_error([&] { official_splits(data, folder.path(), 0.0, 1); }),
             test_file + ": the official split needs this list, got no such file");

@@ -154,17 +154,45 @@ TEST_F(BadInput, AnEmptySplit) {
   write(data_ / "train_val_list.txt",
         contents(data_ / "train_val_list.txt") + contents(data_ / "test_list.txt"));
   write(data_ / "test_list.txt", "");
-  expect_refused(data_.string(), "test");
-  expect_eval_refused(data_.string(), "test");
+  const std::string list = (data_ / "test_list.txt").string();
+  expect_refused(list + ": ", "expected the name of an image per line, got none");
+  expect_eval_refused(list + ": ", "expected the name of an image per line, got none");
 }
 
 TEST_F(BadInput, AnUnknownLabel) {
-  expect_refused("", "'Cardiomegally'", {"--set", "data.labels=Mass,Cardiomegally"});
+  expect_refused(table_.string() + ": data.labels: ", "'Cardiomegally'; did you mean 'Cardiomegaly'?",
+                 {"--set", "data.labels=Mass,Cardiomegally"});
   const std::string row = lines_of(contents(table_)).at(1);
   const size_t first = row.find(',') + 1;
   replace_in(table_, row, row.substr(0, first) + "Bunion" + row.substr(row.find(',', first)));
   expect_refused(table_.string() + ":2:", "'Bunion'");
   expect_eval_refused(table_.string() + ":2:", "'Bunion'");
+}
+
+TEST_F(BadInput, NoKnownLabel) {
+  const fs::path table = write(folder_ / "unknown.csv", "image,y,x\na,,1\nb,,2\nc,,3\nd,,4\n");
+  expect_refused(folder_.path().string(), "no row of the training part has a known label",
+                 {"--set", "data.format=csv", "--set", "data.root=" + folder_.path().string(), "--set",
+                  "data.file=unknown.csv", "--set", "data.labels=y", "--set", "data.split=random", "--set",
+                  "model.modalities.image=false", "--set", "model.branches.dense=false", "--set",
+                  "model.branches.pyramid=false"});
+}
+
+TEST_F(BadInput, ADamagedRunIsNotReported) {
+  write(run_ / "config.toml", "[[[");
+  expect_one_line(run_medfusion({"report", run_.string()}), 2, (run_ / "config.toml").string() + ":", "");
+}
+
+// Folds that are new and a summary that is old would not belong together.
+TEST_F(BadInput, ACrossValidationCutOffHasNoSummary) {
+  const fs::path out = folder_ / "cv";
+  const std::vector<std::string> arguments{"cv",    config_.string(), "--folds", "2",
+                                           "--out", out.string(),     "--quiet", "--force"};
+  succeed(arguments);
+  fs::remove_all(out / "fold1");
+  write(out / "fold1", "in the way");
+  EXPECT_NE(run_medfusion(arguments).code, 0);
+  EXPECT_FALSE(fs::exists(out / "cv.json") || fs::exists(out / "predictions.csv"));
 }
 
 TEST_F(BadInput, ATypoInTheConfiguration) {

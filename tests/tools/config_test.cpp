@@ -308,7 +308,7 @@ TEST(Config, LabelsCanBeNamedWithoutData) {
   EXPECT_THAT(configured_labels(config), ElementsAre("class_0", "class_1", "class_2"));
   config.data.label_count = 0;
   config.data.labels_file = "labels.txt";
-  write(folder / "labels.txt", "Mass\r\nEdema \n\n");
+  write(folder / "labels.txt", "\xEF\xBB\xBFMass\r\nEdema \n\n");
   EXPECT_THAT(configured_labels(config), ElementsAre("Mass", "Edema"));
   write(folder / "labels.txt", "Mass\nMass\n");
   try {

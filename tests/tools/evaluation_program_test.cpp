@@ -210,6 +210,8 @@ TEST_F(Evaluation, WhatDoesNotMatchIsRefused) {
   compare("id,patient,probability_B,target_B\nx,p,0.5,1\ny,q,0.2,0\n", ": expected label 'A', which");
   compare(head + "x,p,0.5,1\nx,q,0.2,0\n", ":3:1: expected each id once");
   compare(head + "x,p,1.5,1\ny,q,0.2,0\n", ":2:5: expected a probability");
+  compare(head + "x,p,nan,1\ny,q,0.2,0\n", ":2:5: expected a probability");
+  compare(head + "x,p,,1\ny,q,0.2,0\n", ":2:5: expected a probability");
   compare("id,patient,p\nx,p,1\n", ":1: expected columns named probability_LABEL, got none");
   expect_refused({"compare", a.string(), (*folder_ / "none").string()},
                  "expected a run directory, there is none");

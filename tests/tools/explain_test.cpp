@@ -126,6 +126,8 @@ TEST_F(ExplainCommand, BadInputIsOneLine) {
   expect_refused({"--split", "test", "--images", path("phantom/images")}, "expected --split, or --images");
   expect_refused({"--split", "test", "--level", "P7"}, "expected levels of P2 to P5");
   expect_refused({"--split", "test", "--labels", "Efusion"}, "no label 'Efusion'; did you mean 'Effusion'?");
+  expect_refused({"--split", "test", "--map-threshold", "nan"},
+                 "--map-threshold: expected a number in [0, 1]");
   expect_refused({"--split", "test", "--boxes", path("none.csv")}, "none.csv");
   const auto boxes =
       write(*folder_ / "bad.csv", "Image Index,Finding Label,x,y,w,h\na.png,Mass,1,2,wide,3\n");

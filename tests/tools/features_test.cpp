@@ -223,6 +223,11 @@ TEST(Features, BadInputIsOneLine) {
   refused({"features", config.string(), "--set", "features.discretize=cuts", "--set", "features.cuts=kind: 5",
            "--out", (folder / "f").string()},
           "features.cuts: the table has no numeric column 'kind'");
+  const fs::path run = folder / "with-run";
+  succeed(train_command(config, run, {"--set", "features.mode=all", "--set", "train.epochs=0"}));
+  const std::string before = contents(run / "features.json");
+  refused({"features", config.string(), "--out", run.string()}, "expected another folder than that of a run");
+  EXPECT_EQ(contents(run / "features.json"), before);
   refused({"features", config.string(), "--set", "features.mode=none"}, "features.mode: expected");
   refused({"features", config.string(), "--set", "data.extra_table=x.csv"},
           "data.extra_table: expected data.format");

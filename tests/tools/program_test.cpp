@@ -113,9 +113,12 @@ TEST(Program, InfoPrintsTheReferenceOfTheConfiguration) {
 TEST(Program, AFullDiskUnderStandardOutputIsAnError) {
   Surroundings surroundings;
   surroundings.out = "/dev/full";
-  const Outcome outcome = run_medfusion({"info"}, surroundings);
-  EXPECT_EQ(outcome.code, 1);
-  EXPECT_EQ(outcome.err, "medfusion: standard output cannot be written: No space left on device\n");
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"info"}, {"--help"}, {"train", "--help"}, {"--version"}}) {
+    const Outcome outcome = run_medfusion(arguments, surroundings);
+    EXPECT_EQ(outcome.code, 1) << arguments.front();
+    EXPECT_EQ(outcome.err, "medfusion: standard output cannot be written: No space left on device\n");
+  }
 }
 
 TEST(Program, BadConfigurationsNameThePlace) {
@@ -168,8 +171,17 @@ TEST(Program, SynthReplacesPhantomDataAndNoOther) {
   expect_bad_input(run_medfusion(command), table.string() + ": expected phantom data or none in this folder");
   EXPECT_EQ(contents(table), "mine");
   std::filesystem::remove(table);
+  std::vector<std::string> larger = command;
+  larger[4] = "12";
+  EXPECT_EQ(run_medfusion(larger).code, 0);
+  write(folder / "images" / "mine.png", "mine");
   EXPECT_EQ(run_medfusion(command).code, 0);
-  EXPECT_EQ(run_medfusion(command).code, 0);
+  // Its own images of before are gone, no others.
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "images"))
+    names.push_back(entry.path().filename().string());
+  EXPECT_EQ(names.size(), 9U);
+  EXPECT_THAT(names, testing::Contains("mine.png"));
 }
 
 TEST(Program, SynthIntoAFileFails) {

@@ -98,6 +98,10 @@ TEST(Guard, RefusesLeaksOfTheCommandLine) {
   };
   const std::string place = "medfusion: " + (folder / "noise.csv").string() + ": guard: column ";
   EXPECT_EQ(refused("guard.targets=b").rfind(place + "'b' is a target", 0), 0U);
+  EXPECT_THAT(refused("guard.targets=absent"),
+              testing::HasSubstr("guard.targets: the data has no column 'absent'"));
+  EXPECT_THAT(refused("evaluation.subgroups=absent"),
+              testing::HasSubstr("evaluation.subgroups: expected columns"));
   EXPECT_EQ(refused("guard.leaking=c").rfind(place + "'c' is listed in guard.leaking", 0), 0U);
 }
 

@@ -225,6 +225,8 @@ TEST(RunDirectory, DamagedFilesAreNamedWithTheirLine) {
   write(run.file("data.json"), "{\n  \"hash\": \"01");
   EXPECT_EQ(message_of<core::InputError>([&] { run.read_json("data.json"); }),
             run.file("data.json").string() + ":2: expected JSON, the file is damaged");
+  write(run.file("labels.txt"), "Mass\r\nEdema\r\n");
+  EXPECT_THAT(run.read_labels(), ElementsAre("Mass", "Edema"));
   write(run.file("labels.txt"), "Mass\nMass\n");
   EXPECT_EQ(message_of<core::InputError>([&] { run.read_labels(); }),
             run.file("labels.txt").string() + ":2:1: label 'Mass' is there twice");

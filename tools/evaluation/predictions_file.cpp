@@ -14,7 +14,7 @@ std::vector<double> read_probabilities(const data::CsvTable& table, int column) 
   std::vector<double> values;
   for (int64_t row = 0; row < table.rows(); ++row) {
     values.push_back(table.number(row, column));
-    if (values.back() < 0.0 || values.back() > 1.0) table.reject(row, column, "a probability");
+    if (!(values.back() >= 0.0 && values.back() <= 1.0)) table.reject(row, column, "a probability");
   }
   return values;
 }

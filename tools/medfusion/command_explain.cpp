@@ -1,6 +1,7 @@
 // medfusion explain: what a prediction rests on.
 #include <fmt/format.h>
 
+#include <cmath>
 #include <limits>
 #include <memory>
 #include <numeric>
@@ -70,6 +71,9 @@ void explain_command(const ExplainCommand& options) {
   if (files == !options.split.empty()) {
     core::throw_input_error(
         {}, "explain: expected --split, or --images, --table or both (see medfusion explain --help)");
+  }
+  if (std::isnan(options.job.threshold)) {
+    core::throw_input_error({}, "--map-threshold: expected a number in [0, 1], got nan");
   }
   const RunDirectory run = RunDirectory::open(options.run);
   use_device(options.common.device);
@@ -149,7 +153,7 @@ void add_explain_command(CLI::App& program, Action& action) {
                    "Width and height in pixels of the images the boxes were drawn on (default: 1024 for nih, "
                    "each image's own otherwise)")
       ->type_name("N")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 65536));
   command
       ->add_option("--map-threshold", options->job.threshold,
                    "Share of a map's largest value from which on a pixel belongs to the map's box")

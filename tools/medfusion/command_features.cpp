@@ -26,6 +26,12 @@ void select_features(const FeaturesOptions& options) {
   if (config.data.format == "none") {
     core::throw_input_error({options.config.file}, "data.format: expected data, got \"none\"");
   }
+  const std::filesystem::path folder = output_folder(options.out, options.config.file, "-features");
+  if (std::filesystem::exists(folder / "preprocessing.json")) {
+    core::throw_input_error(
+        {folder.string()},
+        "expected another folder than that of a run, which has a features.json of its own");
+  }
   if (config.features.discretize == "auto") config.features.discretize = "mdl";
   data::DataOptions data_options = to_data_options(config);
   data_options.read_images = false;
@@ -37,7 +43,6 @@ void select_features(const FeaturesOptions& options) {
   const auto encoder = data::TableEncoder::fit(dataset.columns, splits.train, config.data.log_columns);
   const auto stage = data::StageOne::fit(encoder, dataset, splits.train, to_feature_options(config));
   const auto json = features_json(stage);
-  const std::filesystem::path folder = output_folder(options.out, options.config.file, "-features");
   std::filesystem::create_directories(folder);
   core::write_file((folder / "features.csv").string(), features_csv(stage));
   core::write_file((folder / "features.json").string(), to_text(json, 2) + "\n");

@@ -46,6 +46,8 @@ RunRecord read_record(const std::string& folder) {
   const RunDirectory run = RunDirectory::open(folder);
   RunRecord record;
   record.name = std::filesystem::weakly_canonical(run.folder()).filename().string();
+  run.read_config();  // refuses what is damaged
+  run.read_labels();
   record.config = read_file(run.file("config.toml").string());
   record.data = run.read_json("data.json");
   record.preprocessing = run.read_json("preprocessing.json");
@@ -53,9 +55,7 @@ RunRecord read_record(const std::string& folder) {
   record.evaluation = json_if_there(run, "evaluation.json");
   record.features = json_if_there(run, "features.json");
   record.explanation = json_if_there(run, "explain/explain.json");
-  record.picture = [run](const std::string& name) {
-    return read_file(run.file("explain/" + name).string());
-  };
+  record.picture = [run](const std::string& name) { return read_file(run.file("explain/" + name).string()); };
   return record;
 }
 

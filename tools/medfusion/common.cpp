@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cstdio>
 #include <exception>
+#include <iostream>
 #include <limits>
 #include <new>
 #include <system_error>
@@ -66,6 +67,10 @@ std::string unknown_command(const CLI::App& program, const std::string& given) {
                      core::did_you_mean(given, names));
 }
 
+[[noreturn]] void throw_output_error() {
+  throw core::Error("standard output cannot be written: " + std::generic_category().message(errno));
+}
+
 // Parses, and returns an exit code where there is nothing to run.
 std::optional<int> parse(CLI::App& program, std::vector<std::string> arguments) {
   const std::string first = arguments.empty() ? "" : arguments.front();
@@ -75,6 +80,7 @@ std::optional<int> parse(CLI::App& program, std::vector<std::string> arguments) 
     return std::nullopt;
   } catch (const CLI::Success& request) {  // --help, --version
     program.exit(request);
+    if (!std::cout.flush()) throw_output_error();
     return kSuccess;
   } catch (const CLI::ParseError& error) {
     if (program.get_subcommands().empty() && !first.empty() && first.front() != '-')
@@ -184,9 +190,7 @@ int run_program(const std::vector<std::string>& arguments) {
     add_commands(program, action);
     if (const auto code = parse(program, arguments)) return *code;
     action();
-    if (std::fflush(stdout) != 0) {
-      throw core::Error("standard output cannot be written: " + std::generic_category().message(errno));
-    }
+    if (std::fflush(stdout) != 0) throw_output_error();
     return kSuccess;
   } catch (const core::InputError& error) {
     return report(kBadInput, error.what());

@@ -15,8 +15,8 @@ static constexpr void toml_assert(bool condition) {
 #include <cmath>
 #include <cstdlib>
 #include <set>
-#include <sstream>
 
+#include "data/text_file.h"
 #include "tools/medfusion/config_keys.h"
 #include "tools/medfusion/text_file.h"
 
@@ -309,18 +309,13 @@ std::vector<std::string> configured_labels(const Config& config) {
   }
   if (config.data.labels_file.empty()) return config.data.labels;
   const std::string path = data_path(config, config.data.labels_file).string();
-  std::istringstream lines(read_file(path));
   std::vector<std::string> labels;
   std::set<std::string> seen;
-  int64_t number = 0;
-  for (std::string line; std::getline(lines, line);) {
-    ++number;
-    line.erase(line.find_last_not_of(" \t\r") + 1);
-    if (line.empty()) continue;
-    if (!seen.insert(line).second) {
-      core::throw_input_error({path, number, 1}, "label '" + line + "' is there twice");
+  for (const data::Line& line : data::read_lines(path)) {
+    if (!seen.insert(line.text).second) {
+      core::throw_input_error({path, line.number, 1}, "label '" + line.text + "' is there twice");
     }
-    labels.push_back(line);
+    labels.push_back(line.text);
   }
   if (labels.empty()) core::throw_input_error({path}, "expected one label name per line, got none");
   return labels;

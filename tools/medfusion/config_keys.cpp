@@ -68,7 +68,7 @@ std::vector<ConfigKey> data_keys() {
        "Share of the training part's images that become the validation part, by patient, where the split "
        "brings none."},
       {KEY(data.test_fraction), below(0, 1), "Share of the images in the test part of a `random` split."},
-      {KEY(data.image_size), between(8, 4096), "Height and width that images are resized to, in pixels."},
+      {KEY(data.image_size), between(16, 4096), "Height and width that images are resized to, in pixels."},
       {KEY(data.channels), between(1, 3),
        "Channels of the network's input, 1 or 3; gray images are repeated, colors averaged."},
       {KEY(data.normalize), one_of({"fixed", "image"}),
@@ -134,7 +134,9 @@ std::vector<ConfigKey> resample_keys() {
        "make new ones (of a table alone)."},
       {KEY(resample.label), any(),
        "Label whose classes are balanced; empty means rows with any positive label against those without."},
-      {KEY(resample.ratio), above(0), "Rows of the rarer class per row of the other, afterwards."},
+      {KEY(resample.ratio),
+       {{}, 0.0, 10.0, true, false},
+       "Rows of the rarer class per row of the other, afterwards."},
       {KEY(resample.neighbours), between(1, 1000), "Nearest rows that `smote` and `adasyn` look at."},
       {KEY(resample.before_split), any(),
        "Resamples all data before the split: a mistake, for the test part then holds what the network was "

@@ -135,6 +135,14 @@ class Results {
 
 constexpr int64_t kResamples = 1000;  // of the patients, for the intervals of evaluation.json
 
+// Of an earlier cross-validation, whose folds are being replaced.
+void remove_summaries(const std::filesystem::path& folder) {
+  for (const char* name : {"cv.json", "predictions.csv", "evaluation.json", "protocols.json"}) {
+    std::error_code none;
+    std::filesystem::remove(folder / name, none);
+  }
+}
+
 std::string without_header(const std::string& csv) { return csv.substr(csv.find('\n') + 1); }
 
 }  // namespace
@@ -207,6 +215,7 @@ nlohmann::ordered_json cross_validate(const CrossValidation& options,
     const std::string title = options.seeds > 1 ? fmt::format("seed {} ", config.seed) : std::string();
     run_folds({config, folds, folder, title, options.force, options.quiet}, dataset,
               [&](const FoldOutcome& outcome) {
+                if (own.empty()) remove_summaries(options.out);
                 results.add(outcome.seed, outcome.fold, outcome.metrics);
                 own += own.empty() ? outcome.csv : without_header(outcome.csv);
                 if (on_outcome) on_outcome(outcome);

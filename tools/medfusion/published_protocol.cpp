@@ -126,6 +126,7 @@ void run_label(const CrossValidation& options, Config config, bool honest, const
 
 nlohmann::ordered_json compare_protocols(const CrossValidation& options) {
   Means honest, published, same;
+  config_for(options.config, "label", 2, true);  // refuses published.settings that are wrong, at once
   const auto cv = cross_validate(options, [&](const FoldOutcome& outcome) { honest.add(outcome); });
   std::vector<std::string> labels;
   for (const auto& [label, value] : cv["labels"].items()) labels.push_back(label);

@@ -101,6 +101,7 @@ std::vector<std::string> RunDirectory::read_labels() const {
   std::vector<std::string> labels;
   std::set<std::string> seen;
   for (std::string line; std::getline(lines, line);) {
+    if (line.ends_with('\r')) line.pop_back();
     const auto number = static_cast<int64_t>(labels.size()) + 1;
     if (line.empty()) core::throw_input_error({path, number, 1}, "expected a label name, got an empty line");
     if (!seen.insert(line).second)

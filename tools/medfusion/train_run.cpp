@@ -2,6 +2,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <set>
 
@@ -159,6 +160,13 @@ void fit_validation(const RunDirectory& run, const TrainedRun& trained, data::Lo
   run.log("validation macro AUROC of the chosen weights: " + text_of(metrics[optim::Metric::auroc].mean));
 }
 
+bool has_known(const Tensor& targets) {
+  for (int64_t i = 0; i < targets.numel(); ++i) {
+    if (!std::isnan(targets.at(i))) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& dataset, const data::Splits& splits,
@@ -186,6 +194,9 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
   for (const auto& warning : warnings) run.log("warning: " + warning);
   const Tensor targets = targets_of(training_rows.dataset, training_rows.rows);
   initialize(*network, job, targets, run);
+  if (config.train.epochs > 0 && !has_known(targets)) {
+    core::throw_input_error({data_root(config).string()}, "no row of the training part has a known label");
+  }
 
   const optim::TrainOptions options = to_train_options(config);
   if (options.bf16 && network->device().type == core::DeviceType::cpu) {
