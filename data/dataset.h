@@ -35,7 +35,7 @@ struct Column {
 };
 
 struct Dataset {
-  std::string name;                        // "nih", "csv", "medmnist"
+  std::string name;                        // the format: nih, phantom, csv, medmnist
   std::vector<std::string> labels;         // L names
   std::vector<std::string> ids;            // N, e.g. the image's file name; unique
   std::vector<std::string> patients;       // N; rows of one patient never lie in two parts of a split

@@ -159,6 +159,12 @@ void put_stability(const TrainingRows& training, const FeatureOptions& options,
   const size_t labels = results.size(), count = sorted.size();
   const auto resamples = static_cast<size_t>(options.bootstrap);
   std::vector<uint8_t> hits(resamples * labels * count, 0);
+  std::vector<size_t> places;  // of each label: as many as it selected
+  for (const auto& label : results) {
+    const auto selected =
+        std::count_if(label.begin(), label.end(), [](const FeatureResult& r) { return r.selected; });
+    places.push_back(static_cast<size_t>(std::max<std::ptrdiff_t>(1, selected)));
+  }
   core::parallel_for(0, options.bootstrap, 1, [&](int64_t first, int64_t last) {
     for (int64_t r = first; r < last; ++r) {
       const std::vector<int64_t> weights = resample(training, options.seed, r);
@@ -169,7 +175,7 @@ void put_stability(const TrainingRows& training, const FeatureOptions& options,
             scores[c] = sorted[c].score(weights, training.labels[l], options.score);
         }
         const std::vector<size_t> order = ranking(scores);
-        const size_t kept = std::min(order.size(), static_cast<size_t>(options.top_n));
+        const size_t kept = std::min(order.size(), places[l]);
         for (size_t i = 0; i < kept; ++i) hits[(static_cast<size_t>(r) * labels + l) * count + order[i]] = 1;
       }
     }

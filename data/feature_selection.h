@@ -42,7 +42,8 @@ struct FeatureResult {
   Univariate statistics;
   double q_value = 1.0;  // least false-discovery rate at which the label would take it; 1 where untested
   int64_t rank = 0;      // by score among the label's tested candidates, from 1; 0: untested
-  std::optional<double> stability;  // share of the resamples in which the rank is at most top_n
+  std::optional<double> stability;  // share of the resamples whose best k hold it, k as many as the label
+                                    // selected, at least 1
   bool selected = false;            // q_value <= alpha, and among the first top_n of those by score
   std::vector<double> cuts;         // for this label, in units of the column; empty where not discretized
 };

@@ -1,9 +1,11 @@
 #include "data/labels.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 
 #include "core/nearest.h"
+#include "core/random.h"
 
 namespace medfusion::data {
 namespace {
@@ -60,6 +62,26 @@ void select_labels(Dataset& dataset, const std::vector<std::string>& wanted, int
   for (const size_t label : chosen) names.push_back(dataset.labels[label]);
   dataset.targets = selected;
   dataset.labels = std::move(names);
+}
+
+void shuffle_labels(Dataset& dataset) {
+  constexpr uint64_t kKey = 0x73687566666C6564U;
+  std::map<std::string_view, std::vector<int64_t>> rows_of;
+  for (size_t row = 0; row < dataset.patients.size(); ++row)
+    rows_of[dataset.patients[row]].push_back(static_cast<int64_t>(row));
+  std::vector<const std::vector<int64_t>*> givers;
+  for (const auto& [patient, rows] : rows_of) givers.push_back(&rows);
+  core::Generator(kKey, 0).shuffle(givers);
+  const core::Tensor targets = core::Tensor::empty(dataset.targets.shape());
+  auto giver = givers.begin();
+  for (const auto& [patient, rows] : rows_of) {
+    const std::vector<int64_t>& from = **giver++;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const int64_t source = from[i % from.size()];
+      targets.slice(0, rows[i], rows[i] + 1).copy_from(dataset.targets.slice(0, source, source + 1));
+    }
+  }
+  dataset.targets = targets;
 }
 
 void select_columns(Dataset& dataset, const std::vector<std::string>& wanted, const std::string& file) {

@@ -19,6 +19,11 @@ void select_labels(Dataset& dataset, const std::vector<std::string>& wanted, int
 // one that the data does not have.
 void select_columns(Dataset& dataset, const std::vector<std::string>& wanted, const std::string& file);
 
+// Patients trade their labels at random, always in the same way: a patient's rows take those of the rows of
+// another, in order and over again where it has fewer. A patient's rows stay as alike as they were, and
+// nothing that is left can be learned for patients not seen.
+void shuffle_labels(Dataset& dataset);
+
 // Throws core::InputError where `option` names something twice.
 void check_distinct(const char* option, const std::vector<std::string>& names);
 

@@ -61,8 +61,10 @@ Dataset read(const DataOptions& options) {
   const int64_t least = options.format == "phantom" && options.labels.empty()
                             ? std::max<int64_t>(1, options.min_positives)
                             : options.min_positives;
-  return read_nih({options.root, options.labels, least, options.read_images, options.table,
-                   options.extra_table, options.categorical_columns});
+  Dataset dataset = read_nih({options.root, options.labels, least, options.read_images, options.table,
+                              options.extra_table, options.categorical_columns});
+  dataset.name = options.format;
+  return dataset;
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 
 #include "data/duplicates.h"
 #include "data/file_images.h"
+#include "data/labels.h"
 #include "data/splits.h"
 #include "tests/data/temporary_folder.h"
 
@@ -35,6 +36,39 @@ Dataset rows_of(int count) {
 
 LeakRules rules_of(std::vector<std::string> allow = {}) {
   return {{"Schiller"}, {"Dx"}, std::move(allow), "table.csv"};
+}
+
+TEST(ShuffleLabels, PatientsTradeTheirs) {
+  Dataset data = rows_of(40);
+  for (size_t row = 0; row < 40; ++row) {
+    data.patients[row] = fmt::format("p{}", row / 2);
+    data.targets.data<float>()[row] = row / 2 % 3 == 0 ? 1.0F : 0.0F;
+  }
+  const core::Tensor before = data.targets;
+  Dataset again = data;
+  shuffle_labels(data);
+  int64_t positives = 0, changed = 0;
+  for (int64_t row = 0; row < 40; ++row) {
+    EXPECT_EQ(data.targets.at(row), data.targets.at(row / 2 * 2));  // a patient's rows stay alike
+    positives += data.targets.at(row) == 1.0 ? 1 : 0;
+    changed += data.targets.at(row) != before.at(row) ? 1 : 0;
+  }
+  EXPECT_EQ(positives, 14);
+  EXPECT_GT(changed, 4);
+  shuffle_labels(again);
+  for (int64_t row = 0; row < 40; ++row) EXPECT_EQ(again.targets.at(row), data.targets.at(row));
+}
+
+// The first patient has three rows, the other one: it has to give its label three times.
+TEST(ShuffleLabels, FewerRowsGiveTheirsOverAgain) {
+  Dataset data = rows_of(4);
+  data.patients = {"a", "a", "a", "b"};
+  data.targets.copy_from(core::Tensor::zeros({4, 1}));
+  data.targets.data<float>()[3] = 1.0F;
+  std::vector<double> seen;
+  shuffle_labels(data);
+  for (int64_t row = 0; row < 4; ++row) seen.push_back(data.targets.at(row));
+  EXPECT_THAT(seen, testing::AnyOf(ElementsAre(1, 1, 1, 0), ElementsAre(0, 0, 0, 1)));
 }
 
 TEST(Guard, RefusesATargetAsAnInput) {

@@ -1,6 +1,8 @@
 // The runs of a cross-validation are runs like any other: eval finds the parts they were made with.
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "tests/tools/end_to_end.h"
 
 namespace medfusion::tools {
@@ -22,6 +24,34 @@ TEST(CrossValidation, EvalOfAFoldTestsOnTheSameRows) {
     EXPECT_EQ(contents(out / run / "metrics.json"), before);
   }
   EXPECT_EQ(lines_of(contents(out / "folds.csv")).size(), 49U);
+}
+
+// What compare says of two cross-validations is what their cv.json say.
+TEST(CrossValidation, TwoAreComparedInTheMeanOverFoldsAndSeeds) {
+  const TemporaryFolder folder;
+  make_phantom(folder);
+  const auto cv = [&](const std::string& name, const std::string& seeds, const std::string& epochs) {
+    succeed({"cv", (folder / "tiny.toml").string(), "--folds", "2", "--seeds", seeds, "--out",
+             (folder / name).string(), "--quiet", "--set", "train.epochs=" + epochs});
+    return nlohmann::json::parse(contents(folder / name / "cv.json"))["macro_auroc"]["mean"].get<double>();
+  };
+  const double a = cv("a", "2", "1"), b = cv("b", "2", "2");
+  const auto compare = [&](const std::string& second) {
+    return nlohmann::json::parse(succeed({"compare", (folder / "a").string(), (folder / second).string(),
+                                          "--bootstrap", "200", "--json"}))["cross_validation"];
+  };
+  const auto json = compare("b");
+  EXPECT_EQ(json["folds"], 2);
+  EXPECT_EQ(json["seeds"].size(), 2U);
+  EXPECT_NEAR(json["macro_auroc"]["first"]["value"].get<double>(), a, 1e-6);
+  EXPECT_NEAR(json["macro_auroc"]["second"]["value"].get<double>(), b, 1e-6);
+  const auto& difference = json["macro_auroc"]["difference"];
+  EXPECT_NEAR(difference["value"].get<double>(), a - b, 1e-6);
+  EXPECT_LT(difference["low"].get<double>(), difference["value"].get<double>());
+  EXPECT_GT(difference["high"].get<double>(), difference["value"].get<double>());
+  EXPECT_EQ(compare("a")["macro_auroc"]["difference"]["high"], 0.0);
+  cv("c", "1", "1");
+  EXPECT_EQ(compare("c")["undefined"], "the seeds differ");
 }
 
 TEST(CrossValidation, AFoldFileIsTakenFromTheWorkingDirectory) {

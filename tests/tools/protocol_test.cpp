@@ -50,6 +50,22 @@ TEST(Protocol, ResamplingBeforeTheSplitInflatesNoise) {
   EXPECT_EQ(contents(folder / "cv" / "fold0" / "config.toml").find("\"resampling\""), std::string::npos);
 }
 
+TEST(Control, ShuffledLabelsCannotBeLearned) {
+  const TemporaryFolder folder;
+  const auto config = noise_config(folder).string();
+  std::string csv = "a,y\n";
+  for (int row = 0; row < 120; ++row) csv += fmt::format("{},{}\n", row % 7 + row % 3, row % 3 == 0 ? 0 : 1);
+  write(folder / "noise.csv", csv);
+  const auto auroc = [&](const std::string& shuffle) {
+    const auto json =
+        nlohmann::json::parse(succeed({"cv", config, "--folds", "3", "--out", (folder / shuffle).string(),
+                                       "--json", "--set", "data.shuffle_labels=" + shuffle}));
+    return json["macro_auroc"]["mean"].get<double>();
+  };
+  EXPECT_GT(auroc("false"), 0.60);
+  EXPECT_NEAR(auroc("true"), 0.5, 0.08);
+}
+
 TEST(Protocol, TheTableSaysWhichFiguresAreWrong) {
   const TemporaryFolder folder;
   const auto config = noise_config(folder);

@@ -193,6 +193,22 @@ std::string interval(const Json& value) {
          number(value.at("high"), "{:+.4f}") + "]";
 }
 
+// Of compare_folds.
+std::string folds_line(const Json& cv) {
+  if (cv.contains("undefined")) {
+    return fmt::format("\nmean over folds and seeds: not compared, for {}\n",
+                       cv.at("undefined").get<std::string>());
+  }
+  const Json& macro = cv.at("macro_auroc");
+  return fmt::format(
+      "\nmacro AUROC, mean over {} folds and {} seeds: first {}, second {}, difference {}, p {}\n"
+      "(the tables above: {}out-of-fold predictions pooled over the folds)\n",
+      cv.at("folds").get<int64_t>(), cv.at("seeds").size(), number(macro.at("first").at("value")),
+      number(macro.at("second").at("value")), interval(macro.at("difference")),
+      number(macro.at("difference").at("p_value"), "{:.4f}"),
+      cv.at("seeds").size() > 1 ? "the first seed's " : "");
+}
+
 }  // namespace
 
 Json compare_predictions(const PredictionsFile& first, const PredictionsFile& second,
@@ -260,6 +276,7 @@ std::string comparison_table(const Json& comparison) {
                         number(pair.at("second").at("value")), interval(difference),
                         number(difference.at("p_value"), "{:.4f}"));
   }
+  if (comparison.contains("cross_validation")) text += folds_line(comparison.at("cross_validation"));
   return text;
 }
 

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "tools/evaluation/compare.h"
+#include "tools/evaluation/compare_folds.h"
 #include "tools/medfusion/common.h"
 
 namespace medfusion::tools {
@@ -35,8 +36,10 @@ void compare(const CompareOptions& options) {
   EvaluationOptions settings;
   settings.resamples = options.resamples;
   if (options.common.seed) settings.seed = static_cast<uint64_t>(*options.common.seed);
-  const auto json =
-      compare_predictions(read_predictions(first), read_predictions(second), first, second, settings);
+  auto json = compare_predictions(read_predictions(first), read_predictions(second), first, second, settings);
+  const auto first_cv = read_cross_validation(options.first);
+  const auto second_cv = read_cross_validation(options.second);
+  if (first_cv && second_cv) json["cross_validation"] = compare_folds(*first_cv, *second_cv, settings);
   if (options.common.json) {
     print_json(json);
   } else if (!options.common.quiet) {
@@ -47,8 +50,9 @@ void compare(const CompareOptions& options) {
 }  // namespace
 
 void add_compare_command(CLI::App& program, Action& action) {
-  CLI::App* command = program.add_subcommand(
-      "compare", "Compare two runs on the same rows: paired DeLong tests and patient bootstrap");
+  CLI::App* command = program.add_subcommand("compare",
+                                             "Compare two runs, or two cross-validations, on the same rows: "
+                                             "paired DeLong tests and patient bootstrap");
   const auto options = std::make_shared<CompareOptions>();
   const char* const help = "Run directory that eval, or folder that cv wrote predictions.csv into";
   command->add_option("first", options->first, help)->type_name("RUN_A")->required();

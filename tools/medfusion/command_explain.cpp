@@ -112,7 +112,9 @@ void add_what_options(CLI::App& command, ExplainCommand& options) {
       ->check(CLI::IsMember({"train", "val", "test"}));
   command.add_option("--data", options.data, "Folder of the data, in place of the one of the run")
       ->type_name("DIR");
-  command.add_option("--limit", options.job.limit, "Samples that are explained, the first ones")
+  command
+      .add_option("--limit", options.job.limit,
+                  "Samples that are explained, evenly spread over what is given")
       ->type_name("N")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();

@@ -8,6 +8,7 @@
 #include "data/feature_selection.h"
 #include "tools/medfusion/common.h"
 #include "tools/medfusion/feature_report.h"
+#include "tools/medfusion/guard.h"
 #include "tools/medfusion/options.h"
 #include "tools/medfusion/text_file.h"
 
@@ -40,8 +41,11 @@ void select_features(const FeaturesOptions& options) {
     core::throw_input_error({options.config.file}, "expected data with a table, got none");
   }
   const data::Splits splits = data::make_splits(data_options, dataset);
+  refuse_leaks(config, dataset, splits);
   const auto encoder = data::TableEncoder::fit(dataset.columns, splits.train, config.data.log_columns);
   const auto stage = data::StageOne::fit(encoder, dataset, splits.train, to_feature_options(config));
+  if (!options.common.quiet && !options.common.json)
+    print_remarks(dataset.notes, suspicious_columns(dataset, splits.train));
   const auto json = features_json(stage);
   std::filesystem::create_directories(folder);
   core::write_file((folder / "features.csv").string(), features_csv(stage));
@@ -68,7 +72,7 @@ void add_features_command(CLI::App& program, Action& action) {
   command->footer(
       "Fits on the training part alone; docs/features.md explains the columns.\n"
       "Example (after medfusion synth --out phantom):\n"
-      "  medfusion features tools/configs/phantom.toml --set data.extra_table=clinical.csv --out features");
+      "  medfusion features tools/configs/phantom-clinical.toml --out features");
   command->callback([options, &action] { action = [options] { select_features(*options); }; });
 }
 

@@ -22,6 +22,7 @@ struct DataConfig {
   std::string labels_file;
   int64_t label_count = 0;
   int64_t min_positives = 0;
+  bool shuffle_labels = false;
 
   std::string split = "official";
   std::string split_file;

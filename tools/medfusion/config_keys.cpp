@@ -54,6 +54,9 @@ std::vector<ConfigKey> data_keys() {
        "Number of labels named class_0, class_1, ..., in place of `data.labels`; for `data.format = "
        "\"none\"`."},
       {KEY(data.min_positives), at_least(0), "Leaves out labels with fewer positives in the whole data."},
+      {KEY(data.shuffle_labels), any(),
+       "A control: patients trade their labels at random before anything else is done, so that nothing true "
+       "is left to learn. A test AUROC clear of 0.5 then shows a leak."},
       {KEY(data.split), one_of({"official", "own", "random", "folds", "file"}),
        "Training, validation and test parts: `official` (the lists of `nih`; else as `own`), `own` (those "
        "the "

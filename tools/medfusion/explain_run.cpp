@@ -42,14 +42,18 @@ class Run {
   Json explain_all() {
     fs::create_directories(folder_ / "overlays");
     clear_overlays();
-    const auto limit = std::min(static_cast<size_t>(job_.limit), job_.rows.size());
-    const std::vector<int64_t> first(job_.rows.begin(),
-                                     job_.rows.begin() + static_cast<std::ptrdiff_t>(limit));
-    for_batches(first, true);
-    std::vector<int64_t> rest;
-    for (size_t i = limit; i < job_.rows.size(); ++i) {
-      if (has_boxes(job_.rows[i])) rest.push_back(job_.rows[i]);
+    // Evenly spread over the rows, so that they are not all of a few patients.
+    const size_t count = job_.rows.size();
+    const size_t limit = std::min(static_cast<size_t>(job_.limit), count);
+    std::vector<int64_t> shown, rest;
+    for (size_t i = 0; i < count; ++i) {
+      if ((i + 1) * limit / count > i * limit / count) {
+        shown.push_back(job_.rows[i]);
+      } else if (has_boxes(job_.rows[i])) {
+        rest.push_back(job_.rows[i]);
+      }
     }
+    for_batches(shown, true);
     for_batches(rest, false);
     return write();
   }

@@ -2,6 +2,7 @@
 
 #include <numeric>
 
+#include "data/labels.h"
 #include "tools/evaluation/subgroups.h"
 #include "tools/medfusion/options.h"
 
@@ -29,6 +30,10 @@ void check_table_alone(const Config& config, const data::Dataset& dataset, const
 data::Dataset open_data(const Config& config, const data::DataOptions& options) {
   data::Dataset dataset = data::open_dataset(options);
   subgroup_columns(dataset.columns, config.evaluation.subgroups);  // refuses names that are not there
+  if (config.data.shuffle_labels) {
+    data::shuffle_labels(dataset);
+    dataset.notes.emplace_back("a control: patients traded their labels at random (data.shuffle_labels)");
+  }
   if (!config.resample.before_split) return dataset;
   std::vector<int64_t> all(static_cast<size_t>(dataset.size()));
   std::iota(all.begin(), all.end(), int64_t{0});
