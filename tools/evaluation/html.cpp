@@ -26,7 +26,7 @@ p, li { max-width: 75ch; overflow-wrap: break-word; }
   linear-gradient(to left, rgba(28,36,48,.28), rgba(28,36,48,0)) 100% 0 / .9rem 100% no-repeat scroll; }
 table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); padding-bottom: .3rem; }
-th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; white-space: nowrap; }
+th, td { padding: .25rem .5rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 td .wide { display: block; white-space: normal; min-width: 16rem; text-align: left; }
 th .wide { white-space: normal; }
@@ -34,7 +34,7 @@ thead th { background: rgba(91,102,117,.08); }
 tbody th { font-weight: 500; }
 th:first-child { position: sticky; left: 0; background: #fff; }
 thead th:first-child { background: var(--band); }
-.warning { border: 1px solid #d9a441; border-left-width: 5px; border-radius: 4px; background: #fff8ea; padding: .6rem .9rem; margin: 1rem 0; }
+.warning { border: 1px solid #d9a441; border-left-width: 5px; border-radius: 4px; background: #fff8ea; color: var(--ink); padding: .6rem .9rem; margin: 1rem 0; }
 .warning ul { margin: .3rem 0 0; padding-left: 1.2rem; }
 .hint { color: var(--soft); font-size: .85rem; }
 .tiles, .figures { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(190px, 1fr)); margin: 1rem 0; }
@@ -48,6 +48,7 @@ figure { margin: 0; }
 .forest .row { display: grid; grid-template-columns: 11rem 1fr 10.5rem; column-gap: .8rem; align-items: center; }
 .forest .name { text-align: right; overflow-wrap: anywhere; }
 .forest svg { height: 1.5rem; overflow: visible; }
+.text th, .text td { text-align: left; }
 .matrix td { padding: 1px; border: 0; }
 .matrix td span { display: block; min-width: 2.9rem; padding: .35rem .3rem; text-align: center; -webkit-print-color-adjust: exact; print-color-adjust: exact; }
 .matrix thead th + th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; vertical-align: bottom; background: none; }
@@ -60,7 +61,7 @@ summary { cursor: pointer; color: var(--accent); }
 pre { background: var(--band); padding: .8rem; overflow-x: auto; font-size: .8rem; }
 .open { color: var(--warn); font-weight: 600; }
 @media (max-width: 600px) { nav ol { columns: 1; } h1 { font-size: 1.35rem; } .tiles { grid-template-columns: 1fr 1fr; }
-  th:first-child { max-width: 9rem; white-space: normal; overflow-wrap: anywhere; }
+  th:first-child { max-width: 9rem; white-space: normal; overflow-wrap: break-word; }
   .forest .row { grid-template-columns: 1fr auto; }
   .forest .name { text-align: left; font-weight: 500; }
   .forest svg { grid-column: 1 / 3; grid-row: 2; }

@@ -31,17 +31,19 @@ std::string size_item(const RunRecord& run) {
           ? fmt::format("{} {} for training, {} for validation, {} for test", part_rows(run, "train"),
                         samples_word(run), part_rows(run, "val"), part_rows(run, "test"))
           : fmt::format("{} rows in {} folds, in <a href=\"#data\">Data flow</a>",
-                        count_text(run.data.value("rows", Json())), run.folds.size());
+                        count_text(run.data.value("rows", Json())),
+                        count_text(run.cross_validation.value("folds", Json())));
   return rows + "; nothing was computed beforehand on how many are needed";
 }
 
 std::string outcome_item(const RunRecord& run) {
   std::string names;
   for (const auto& [name, count] : run.data.at("train_positives").items()) {
-    names += fmt::format("{}{} ({} in training{})", names.empty() ? "" : ", ", html_escape(name),
-                         count.get<int64_t>(), run.folds.empty() ? "" : " of the first fold");
+    names += fmt::format("{}{} ({})", names.empty() ? "" : ", ", html_escape(name), count.get<int64_t>());
   }
-  return names + ". " + open_item("who set the labels, how, and how often they are wrong");
+  return names + ", in brackets the positives of the training part" +
+         (run.folds.empty() ? ". " : " of the first fold. ") +
+         open_item("who set the labels, how, and how often they are wrong");
 }
 
 // The names of the table's columns, with the categories of those that have some.
@@ -102,7 +104,8 @@ std::string disjoint_item(const RunRecord& run) {
 
 std::string split_item(const RunRecord& run) {
   std::string text = "data.split = " + setting_text(run, "data.split");
-  if (!run.folds.empty()) text += fmt::format(", {} folds", run.folds.size());
+  if (!run.folds.empty())
+    text += fmt::format(", {} folds", count_text(run.cross_validation.value("folds", Json())));
   return text + ", validation share of the training rows " + setting_text(run, "data.val_fraction") +
          ", seed " + setting_text(run, "seed") + ", in <a href=\"#data\">Data flow</a>";
 }
@@ -287,7 +290,7 @@ HtmlSection checklist_section(const RunRecord& run) {
   section.body =
       "<p>Filled from the run where the run knows; the rest is marked. Numbers are those of the items "
       "of TRIPOD+AI 2024 and of CLAIM 2020.</p>\n" +
-      table.html();
+      table.html("text");
   return section;
 }
 

@@ -40,7 +40,7 @@ std::string rows_text(const RunRecord& run, const char* part, const char* word) 
   if (most == 0) return "";
   if (fits.size() == 1) return fmt::format("{} {} rows{}", most, word, patients);
   const std::string range = least == most ? fmt::format("{}", most) : fmt::format("{} to {}", least, most);
-  return fmt::format("the {} {} rows of its fold, in each of {} folds", range, word, fits.size());
+  return fmt::format("the {} {} rows of each of {} folds", range, word, fits.size());
 }
 
 // Entries of a list of preprocessing.json, over labels and folds: how many are fitted, and why others are
@@ -52,7 +52,18 @@ struct Tally {
   std::string share(const RunRecord& run) const {
     return fmt::format("{} of {} {}", fitted, all, run.folds.empty() ? "labels" : "labels and folds");
   }
-  std::string note() const {
+  // Of many folds the reasons would be a page.
+  std::string fold_note() const {
+    std::map<std::string, int64_t> times;
+    for (const auto& [reason, labels] : reasons) {
+      for (const std::string& label : labels) ++times[label];
+    }
+    std::vector<std::string> parts;
+    for (const auto& [label, count] : times) parts.push_back(fmt::format("{} {} times", label, count));
+    return parts.empty() ? "" : list_text(parts) + "; preprocessing.json of each fold says why";
+  }
+  std::string note(const RunRecord& run) const {
+    if (!run.folds.empty()) return fold_note();
     std::string text;
     for (const auto& [reason, labels] : reasons) {
       const bool every = static_cast<int64_t>(labels.size()) == all && all > 1;
@@ -83,8 +94,7 @@ Tally tally(const RunRecord& run, const char* list, Reason&& reason_of) {
       if (reason.empty()) {
         ++result.fitted;
       } else {
-        result.reasons[html_escape(reason)].push_back(
-            fold.name.empty() ? name : name + " in " + html_escape(fold.name));
+        result.reasons[html_escape(reason)].push_back(name);
       }
     }
   }
@@ -118,7 +128,7 @@ Tally risk_tally(const RunRecord& run) {
 Fitted on_validation(const RunRecord& run, const std::string& how, const Tally& counts) {
   const std::string rows = rows_text(run, "val", "validation");
   const bool none = counts.fitted == 0 || rows.empty();
-  std::string note = counts.note();
+  std::string note = counts.note(run);
   if (rows.empty()) note = "the validation part is empty";
   return {none ? "none" : how + ", " + counts.share(run), none ? "nothing" : rows, note};
 }
@@ -136,8 +146,10 @@ Fitted preprocessing_of(const RunRecord& run) {
 Fitted weights_of(const RunRecord& run) {
   const std::string epochs = setting_of(run, "train.epochs");
   if (epochs == "0") return {"those the run began with, no epoch was trained", "nothing", ""};
-  Fitted result{"the network" + (epochs.empty() ? "" : ", " + html_escape(epochs) + " epochs at most"),
-                rows_text(run, "train", "training"), ""};
+  Fitted result{
+      "the network" +
+          (epochs.empty() ? "" : ", at most " + html_escape(epochs) + (epochs == "1" ? " epoch" : " epochs")),
+      rows_text(run, "train", "training"), ""};
   const std::string method = setting_of(run, "resample.method");
   if (setting_is_on(run, "resample.before_split")) {
     result.note = "all rows were resampled before the split";
@@ -260,7 +272,7 @@ std::string fitted_table(const RunRecord& run) {
     const auto wide = [](const std::string& text) { return "<span class=\"wide\">" + text + "</span>"; };
     table.row({name, wide(fitted.how), wide(fitted.on), wide(fitted.note)});
   }
-  return table.html();
+  return table.html("text");
 }
 
 std::vector<std::string> accepted_leaks(const RunRecord& run) {

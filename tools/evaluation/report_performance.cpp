@@ -72,7 +72,7 @@ HtmlSection performance_section(const RunRecord& run) {
   const Json& evaluation = run.evaluation;
   const FittedParts fitted = fitted_parts(run);
   section.body = fmt::format(
-      "<p>{}, {} {} of {} patients. Brackets hold {}% intervals from {} resamples of the patients "
+      "<p>Evaluated: {}, {} {} of {} patients. Brackets hold {}% intervals from {} resamples of the patients "
       "(all {} of a patient together). {}</p>\n",
       part_name(evaluation), evaluation.at("samples").get<int64_t>(), samples_word(run),
       evaluation.at("patients").get<int64_t>(), std::lround(100 * evaluation.at("confidence").get<double>()),
