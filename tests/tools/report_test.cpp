@@ -308,7 +308,7 @@ TEST(Report, ShowsAttentionWithoutTheResidual) {
   const std::string html = attention_section(run).body;
   EXPECT_TRUE(has(html, ">3.00<"));
   EXPECT_TRUE(has(html, "background:rgb(0,90,160);color:#fff\">4.00<"));  // the largest off the diagonal
-  EXPECT_FALSE(has(html, ">77.00<"));  // the rollout has no matrix
+  EXPECT_FALSE(has(html, ">77.00<"));                                     // the rollout has no matrix
 }
 
 TEST(Report, TheChecklistHasEveryItem) {
