@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "tools/evaluation/html.h"
 
@@ -77,17 +78,17 @@ std::string open_svg(double width, double height, const std::string& title) {
       width, height, html_escape(title));
 }
 
+std::string tick_text(double tick) { return fmt::format("{:g}", std::abs(tick) < 1e-12 ? 0.0 : tick); }
+
 std::string grid(const Axis& x, const Axis& y, const Chart& chart) {
   std::string svg;
   for (const double tick : x.ticks()) {
     svg += line(x.at(tick), y.from, x.at(tick), y.to, "stroke=\"#e3e7ec\"");
-    svg += text(x.at(tick), y.from + 16, fmt::format("{:g}", std::abs(tick) < 1e-12 ? 0.0 : tick),
-                "text-anchor=\"middle\" fill=\"#5b6675\"");
+    svg += text(x.at(tick), y.from + 16, tick_text(tick), "text-anchor=\"middle\" fill=\"#5b6675\"");
   }
   for (const double tick : y.ticks()) {
     svg += line(x.from, y.at(tick), x.to, y.at(tick), "stroke=\"#e3e7ec\"");
-    svg += text(x.from - 6, y.at(tick) + 4, fmt::format("{:g}", std::abs(tick) < 1e-12 ? 0.0 : tick),
-                "text-anchor=\"end\" fill=\"#5b6675\"");
+    svg += text(x.from - 6, y.at(tick) + 4, tick_text(tick), "text-anchor=\"end\" fill=\"#5b6675\"");
   }
   svg += text((x.from + x.to) / 2, y.from + 34, chart.x_label, "text-anchor=\"middle\"");
   svg +=
@@ -96,20 +97,55 @@ std::string grid(const Axis& x, const Axis& y, const Chart& chart) {
   return svg;
 }
 
-std::string draw(const ChartSeries& series, const std::string& color, const Axis& x, const Axis& y) {
-  std::string svg, path;
-  bool pen = false;
-  for (const auto& point : series.points) {
-    if (!finite(point)) {
-      pen = false;
-      continue;
-    }
-    const double px = x.at(point.first), py = y.at(std::clamp(point.second, y.low, y.high));
-    path += fmt::format("{}{:.1f} {:.1f}", pen ? "L" : "M", px, py);
-    pen = true;
-    if (series.marks)
-      svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"{}\"/>\n", px, py, color);
+// The part of the line from a to b that lies within the range of y; nothing where there is none.
+std::optional<std::pair<std::pair<double, double>, std::pair<double, double>>> clip(
+    std::pair<double, double> a, std::pair<double, double> b, const Axis& y) {
+  double from = 0.0, to = 1.0;
+  const double rise = b.second - a.second;
+  for (const double bound : {y.low, y.high}) {
+    const double sign = bound == y.low ? 1.0 : -1.0;  // inside where sign * (value - bound) >= 0
+    const double at_a = sign * (a.second - bound), at_b = sign * (b.second - bound);
+    if (at_a < 0.0 && at_b < 0.0) return std::nullopt;
+    if (at_a < 0.0) from = std::max(from, (bound - a.second) / rise);
+    if (at_b < 0.0) to = std::min(to, (bound - a.second) / rise);
   }
+  if (from > to) return std::nullopt;
+  const auto point = [&](double share) {
+    return std::pair{a.first + share * (b.first - a.first), a.second + share * rise};
+  };
+  return std::pair{from == 0.0 ? a : point(from), to == 1.0 ? b : point(to)};
+}
+
+std::string path_of(const ChartSeries& series, const Axis& x, const Axis& y) {
+  std::string path;
+  std::pair<double, double> pen{std::nan(""), std::nan("")};
+  for (size_t i = 1; i < series.points.size(); ++i) {
+    if (!finite(series.points[i - 1]) || !finite(series.points[i])) continue;
+    const auto piece = clip(series.points[i - 1], series.points[i], y);
+    if (!piece) continue;
+    const auto& [from, to] = *piece;
+    if (from != pen) path += fmt::format("M{:.1f} {:.1f}", x.at(from.first), y.at(from.second));
+    path += fmt::format("L{:.1f} {:.1f}", x.at(to.first), y.at(to.second));
+    pen = to;
+  }
+  return path;
+}
+
+std::string draw(const ChartSeries& series, const std::string& color, const Axis& x, const Axis& y) {
+  std::string svg;
+  for (size_t i = 0; i < series.points.size(); ++i) {
+    const auto& [px, py] = series.points[i];
+    if (!finite(series.points[i]) || py < y.low || py > y.high) continue;
+    if (i < series.bars.size() && finite(series.bars[i])) {
+      const auto inside = [&](double value) { return y.at(std::clamp(value, y.low, y.high)); };
+      svg += line(x.at(px), inside(series.bars[i].first), x.at(px), inside(series.bars[i].second),
+                  fmt::format("stroke=\"{}\" stroke-opacity=\"0.55\"", color).c_str());
+    }
+    if (series.marks)
+      svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"{}\"/>\n", x.at(px), y.at(py),
+                         color);
+  }
+  const std::string path = path_of(series, x, y);
   if (path.empty()) return svg;
   return svg + fmt::format("<path d=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.8\"{}/>\n", path,
                            color, series.dashed ? " stroke-dasharray=\"5 4\"" : "");
@@ -143,9 +179,8 @@ std::string chart_svg(const Chart& chart) {
   return svg + "</svg>\n";
 }
 
-std::string interval_svg(const std::string& title, const std::string& x_label,
-                         const std::vector<IntervalEntry>& entries, double reference) {
-  constexpr double kNames = 170, kWide = 640, kRow = 22;
+std::string interval_figure(const std::string& title, const std::string& x_label,
+                            const std::vector<IntervalEntry>& entries, double reference) {
   double low = reference, high = reference;
   for (const IntervalEntry& entry : entries) {
     for (const double value : {entry.value, entry.low, entry.high}) {
@@ -153,70 +188,69 @@ std::string interval_svg(const std::string& title, const std::string& x_label,
     }
   }
   const double air = std::max(0.04 * (high - low), 1e-3);
-  const double bottom = kTop + kRow * static_cast<double>(entries.size());
-  const Axis x{low - air, high + air, kNames, kWide - 120};
-  std::string svg = open_svg(kWide, bottom + kBottom, title);
-  svg += text(8, 18, title, "font-weight=\"600\" font-size=\"13\"");
+  const Axis x{low - air, high + air, 0.0, 100.0};  // in percent of a row's width
+  std::string grid_lines;
   for (const double tick : x.ticks()) {
-    svg += line(x.at(tick), kTop, x.at(tick), bottom, "stroke=\"#e3e7ec\"");
-    svg += text(x.at(tick), bottom + 16, fmt::format("{:g}", std::abs(tick) < 1e-12 ? 0.0 : tick),
-                "text-anchor=\"middle\" fill=\"#5b6675\"");
+    grid_lines += fmt::format(
+        "<line x1=\"{0:.2f}%\" y1=\"0\" x2=\"{0:.2f}%\" y2=\"100%\" stroke=\"#e3e7ec\"/>", x.at(tick));
   }
-  svg += line(x.at(reference), kTop, x.at(reference), bottom, "stroke=\"#5b6675\" stroke-dasharray=\"4 3\"");
-  double at = kTop + kRow / 2;
+  grid_lines += fmt::format(
+      "<line x1=\"{0:.2f}%\" y1=\"0\" x2=\"{0:.2f}%\" y2=\"100%\" stroke=\"#5b6675\" stroke-dasharray=\"4 "
+      "3\"/>",
+      x.at(reference));
+  const auto row = [](const std::string& name, const std::string& drawing, const std::string& value) {
+    return "<div class=\"row\"><span class=\"name\">" + html_escape(name) +
+           "</span><svg role=\"presentation\">" + drawing + "</svg><span>" + value + "</span></div>\n";
+  };
+  std::string html = "<figure class=\"forest\"><figcaption>" + html_escape(title) + "</figcaption>\n";
   for (const IntervalEntry& entry : entries) {
-    svg += text(kNames - 8, at + 4, entry.name, "text-anchor=\"end\"");
+    std::string drawing = grid_lines, value = "undefined";
     if (std::isfinite(entry.value)) {
+      value = fmt::format("{:.3f}", entry.value);
       if (std::isfinite(entry.low) && std::isfinite(entry.high)) {
-        svg += line(x.at(entry.low), at, x.at(entry.high), at, "stroke=\"#0072b2\" stroke-width=\"2\"");
+        value += fmt::format(" [{:.3f}, {:.3f}]", entry.low, entry.high);
+        drawing += fmt::format(
+            "<line x1=\"{:.2f}%\" y1=\"50%\" x2=\"{:.2f}%\" y2=\"50%\" stroke=\"#0072b2\" "
+            "stroke-width=\"2\"/>",
+            x.at(entry.low), x.at(entry.high));
       }
-      svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\" fill=\"#0072b2\"/>\n",
-                         x.at(entry.value), at);
-      svg += text(kWide - 114, at + 4,
-                  fmt::format("{:.3f} [{:.3f}, {:.3f}]", entry.value, entry.low, entry.high),
-                  "font-size=\"10\"");
-    } else {
-      svg += text(kWide - 114, at + 4, "undefined", "font-size=\"10\"");
+      drawing +=
+          fmt::format("<circle cx=\"{:.2f}%\" cy=\"50%\" r=\"4\" fill=\"#0072b2\"/>", x.at(entry.value));
     }
-    at += kRow;
+    html += row(entry.name, drawing, value);
   }
-  svg += text((x.from + x.to) / 2, bottom + 34, x_label, "text-anchor=\"middle\"");
-  return svg + "</svg>\n";
+  std::string ticks;
+  for (const double tick : x.ticks()) {
+    ticks += fmt::format(
+        "<text x=\"{:.2f}%\" y=\"14\" text-anchor=\"middle\" font-size=\"12\" fill=\"#5b6675\">{}</text>",
+        x.at(tick), tick_text(tick));
+  }
+  return html + row("", ticks, html_escape(x_label)) + "</figure>\n";
 }
 
-std::string matrix_svg(const std::string& title, const std::vector<std::string>& rows,
-                       const std::vector<std::string>& columns,
-                       const std::vector<std::vector<double>>& values, double low, double high) {
-  constexpr double kNames = 150, kCell = 38, kHead = 130;
-  const double width = kNames + kCell * static_cast<double>(columns.size()) + 90;
-  const double height = kHead + kCell * static_cast<double>(rows.size()) + 10;
-  std::string svg = open_svg(width, height, title);
-  svg += text(8, 18, title, "font-weight=\"600\" font-size=\"13\"");
-  for (size_t c = 0; c < columns.size(); ++c) {
-    svg += fmt::format("<text transform=\"translate({:.1f} {:.1f}) rotate(-45)\">{}</text>\n",
-                       kNames + kCell * (static_cast<double>(c) + 0.4), kHead - 8, html_escape(columns[c]));
-  }
+std::string matrix_table(const std::string& title, const std::vector<std::string>& rows,
+                         const std::vector<std::string>& columns,
+                         const std::vector<std::vector<double>>& values, double low, double high,
+                         int digits) {
+  std::vector<std::string> head{""};
+  for (const std::string& column : columns) head.push_back(html_escape(column));
+  HtmlTable table(head, html_escape(title));
   for (size_t r = 0; r < rows.size(); ++r) {
-    const double top = kHead + kCell * static_cast<double>(r);
-    svg += text(kNames - 8, top + kCell / 2 + 4, rows[r], "text-anchor=\"end\"");
+    std::vector<std::string> cells{html_escape(rows[r])};
     for (size_t c = 0; c < columns.size(); ++c) {
       const double value = values.at(r).at(c);
-      const double left = kNames + kCell * static_cast<double>(c);
-      const double share =
-          std::isfinite(value) && high > low ? std::clamp((value - low) / (high - low), 0.0, 1.0) : 0.0;
-      const auto mix = [&](int to) { return static_cast<int>(std::lround(255 + share * (to - 255))); };
-      svg += fmt::format(
-          "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{}\" height=\"{}\" fill=\"rgb({},{},{})\" "
-          "stroke=\"#fff\"/>\n",
-          left, top, kCell, kCell, mix(0), mix(90), mix(160));
-      if (std::isfinite(value)) {
-        svg += text(left + kCell / 2, top + kCell / 2 + 4, fmt::format("{:.1f}", 100 * value),
-                    share > 0.55 ? "text-anchor=\"middle\" font-size=\"10\" fill=\"#fff\""
-                                 : "text-anchor=\"middle\" font-size=\"10\"");
+      if (!std::isfinite(value)) {
+        cells.emplace_back("<span></span>");
+        continue;
       }
+      const double share = high > low ? std::clamp((value - low) / (high - low), 0.0, 1.0) : 0.0;
+      const auto mix = [&](int to) { return static_cast<int>(std::lround(255 + share * (to - 255))); };
+      cells.push_back(fmt::format("<span style=\"background:rgb({},{},{}){}\">{:.{}f}</span>", mix(0),
+                                  mix(90), mix(160), share > 0.55 ? ";color:#fff" : "", 100 * value, digits));
     }
+    table.row(std::move(cells));
   }
-  return svg + "</svg>\n";
+  return table.html("matrix");
 }
 
 }  // namespace medfusion::tools

@@ -1,4 +1,4 @@
-// Line charts and interval plots as SVG, for pages that stand alone.
+// Line charts as SVG, interval plots and matrices as HTML, for pages that stand alone.
 #pragma once
 
 #include <string>
@@ -12,7 +12,8 @@ struct ChartSeries {
   std::vector<std::pair<double, double>> points;  // those that are not finite break the line
   std::string color;                              // CSS; empty: the next of the palette
   bool dashed = false;
-  bool marks = false;  // a dot at every point
+  bool marks = false;                           // a dot at every point
+  std::vector<std::pair<double, double>> bars;  // low and high of every point, or none: error bars
 };
 
 struct Chart {
@@ -23,7 +24,8 @@ struct Chart {
   bool square = false;  // as high as wide, for curves in the unit square
 };
 
-// The chart, 420 units wide, with a description for readers that do not see it.
+// The chart, 420 units wide, with a description for readers that do not see it. What lies outside the range
+// of y is cut off.
 std::string chart_svg(const Chart& chart);
 
 // A value with its interval, one line per entry, all on one scale: a forest plot.
@@ -31,14 +33,15 @@ struct IntervalEntry {
   std::string name;
   double value = 0.0, low = 0.0, high = 0.0;  // NaN: not known, left out
 };
-// reference: a vertical line, e.g. 0.5 for AUROC, or 0 for a difference.
-std::string interval_svg(const std::string& title, const std::string& x_label,
-                         const std::vector<IntervalEntry>& entries, double reference);
+// reference: a vertical line, e.g. 0.5 for AUROC, or 0 for a difference. Names and numbers are text beside
+// the lines (classes of html.cpp), so that they keep their size where the page is narrow.
+std::string interval_figure(const std::string& title, const std::string& x_label,
+                            const std::vector<IntervalEntry>& entries, double reference);
 
-// A matrix as colored cells with their numbers, rows and columns named. values: rows x columns; the color
-// runs from white at `low` to blue at `high`.
-std::string matrix_svg(const std::string& title, const std::vector<std::string>& rows,
-                       const std::vector<std::string>& columns,
-                       const std::vector<std::vector<double>>& values, double low, double high);
+// A matrix in percent as a table with colored cells, rows and columns named. values: rows x columns, NaN
+// where there is none; the color runs from white at `low` to blue at `high`.
+std::string matrix_table(const std::string& title, const std::vector<std::string>& rows,
+                         const std::vector<std::string>& columns,
+                         const std::vector<std::vector<double>>& values, double low, double high, int digits);
 
 }  // namespace medfusion::tools

@@ -1,4 +1,5 @@
-// Pieces of an HTML page that stands alone: no script, no font and no picture from elsewhere.
+// Pieces of an HTML page that stands alone: no font, picture or script from elsewhere. Its one line of script
+// opens what is folded before the page is printed.
 #pragma once
 
 #include <string>
@@ -11,14 +12,14 @@ namespace medfusion::tools {
 std::string html_escape(std::string_view text);
 
 // A table; cells are HTML already. The first column is the row's heading; the rest is aligned as numbers.
-// Wide tables scroll within the page. Throws core::Error where a row has another number of cells than the
-// head.
+// Wide tables scroll within the page, the first column stays in sight. Throws core::Error where a row has
+// another number of cells than the head.
 class HtmlTable {
  public:
   explicit HtmlTable(std::vector<std::string> head, std::string caption = "");
   void row(std::vector<std::string> cells);
   bool empty() const { return rows_.empty(); }
-  std::string html() const;
+  std::string html(const std::string& style = "") const;  // a class of the page's style sheet
 
  private:
   std::vector<std::string> head_;

@@ -1,27 +1,42 @@
-// The report of one run, or the comparison of several, as one HTML file that needs nothing else: it can be
-// read offline and printed. It says only what the files of the runs hold and computes nothing of its own.
+// The report of one run or one cross-validation, or the comparison of several, as one HTML file that needs
+// nothing else: it can be read offline and printed. It says only what the files hold; the one thing it
+// computes is the paired comparison of predictions (compare.h).
 #pragma once
 
 #include <functional>
-#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "tools/evaluation/html.h"
+#include "tools/evaluation/predictions_file.h"
 
 namespace medfusion::tools {
 
-// What a run directory holds; null or empty where a file is not there.
+// What one fold of a cross-validation saw and fitted.
+struct FoldRecord {
+  std::string name;                      // "fold0", "seed1/fold0"
+  nlohmann::ordered_json data;           // data.json
+  nlohmann::ordered_json preprocessing;  // preprocessing.json
+};
+
+// What a run directory holds; null or empty where a file is not there. Of the folder of a cross-validation:
+// settings, data, preprocessing and features are those of the first fold, `evaluation` is out of fold.
 struct RunRecord {
-  std::string name;                             // of the folder
+  std::string name;                             // of the folder, with the one above it
   std::string config;                           // config.toml
+  nlohmann::ordered_json settings;              // the same by key: {"train.loss": "bce", ...}
   nlohmann::ordered_json data;                  // data.json
   nlohmann::ordered_json preprocessing;         // preprocessing.json
   std::vector<nlohmann::ordered_json> history;  // metrics.jsonl
   nlohmann::ordered_json evaluation;            // evaluation.json (docs/evaluation.md)
   nlohmann::ordered_json features;              // features.json (docs/features.md)
   nlohmann::ordered_json explanation;           // explain/explain.json (docs/explain.md)
+  std::optional<PredictionsFile> predictions;   // predictions.csv, where it is wanted
+  nlohmann::ordered_json cross_validation;      // cv.json
+  nlohmann::ordered_json protocols;             // protocols.json
+  std::vector<FoldRecord> folds;                // of a cross-validation alone
   // The bytes of a file below explain/, for pictures. Throws core::InputError where it is missing.
   std::function<std::string(const std::string&)> picture;
 };
@@ -32,8 +47,15 @@ std::vector<std::string> missing_parts(const RunRecord& run);
 // Throws core::InputError where a file of the run is not as its page describes it.
 std::string run_report(const RunRecord& run);
 
-// Measures, risk levels and settings beside each other; two runs or more.
+// The same of the folder of a cross-validation.
+std::string cross_validation_report(const RunRecord& run);
+
+// Measures, risk levels and settings beside each other; two runs or more. Where the first and another have
+// predictions of the same rows, their differences in pairs.
 std::string comparison_report(const std::vector<RunRecord>& runs);
+
+// Under the title: data, its hash, and what must be known before the figures are used. HTML.
+std::string report_lead(const RunRecord& run);
 
 // The sections, in files by subject. Each returns a section whose body says what is missing where the run
 // lacks its file.
@@ -51,12 +73,5 @@ HtmlSection attention_section(const RunRecord& run);
 HtmlSection samples_section(const RunRecord& run);
 HtmlSection checklist_section(const RunRecord& run);
 HtmlSection settings_section(const RunRecord& run);
-
-// "0.912 [0.880, 0.941]" of {"value", "low", "high"}; "-" where there is no value.
-std::string interval_text(const nlohmann::ordered_json& measure);
-// A number with `digits` decimals, "-" for null.
-std::string number_text(const nlohmann::ordered_json& value, int digits = 3);
-// A paragraph that says what is not there and which command makes it.
-std::string missing_note(const std::string& what, const std::string& command);
 
 }  // namespace medfusion::tools

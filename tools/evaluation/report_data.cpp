@@ -1,19 +1,16 @@
 // Sections of the report: where the data went, and how training went.
 #include <fmt/format.h>
 
-#include <cmath>
+#include <algorithm>
 
 #include "tools/evaluation/chart.h"
-#include "tools/evaluation/report.h"
+#include "tools/evaluation/report_fitting.h"
+#include "tools/evaluation/report_text.h"
 
 namespace medfusion::tools {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::string count_text(const Json& value) {
-  return value.is_number() ? fmt::format("{}", value.get<int64_t>()) : "-";
-}
 
 // A number of the run's history by epoch; key: a name, or a JSON pointer.
 ChartSeries history_series(const RunRecord& run, const std::string& key, const std::string& name) {
@@ -29,36 +26,69 @@ ChartSeries history_series(const RunRecord& run, const std::string& key, const s
   return series;
 }
 
-}  // namespace
+std::string shared_text(const Json& data) {
+  int64_t most = 0;
+  if (!data.contains("shared_patients")) return "-";
+  for (const auto& [name, count] : data["shared_patients"].items()) {
+    most = std::max(most, count.get<int64_t>());
+  }
+  return fmt::format("{}", most);
+}
 
-HtmlSection data_section(const RunRecord& run) {
-  HtmlSection section{"data", "Data flow and proof of the split", ""};
+std::string parts_html(const RunRecord& run) {
   const Json& data = run.data;
-  HtmlTable parts({"part", "images", "patients", "hash of the row names"});
+  HtmlTable parts({"part", samples_word(run), "patients", "hash of the row names"});
   for (const auto& [name, part] : data.at("parts").items()) {
     parts.row({html_escape(name), count_text(part.value("rows", Json())),
                count_text(part.value("patients", Json())), html_escape(part.value("ids_hash", "-"))});
   }
-  section.body =
+  std::string html =
       fmt::format("<p>{} rows were read; each part below was drawn from them, the rest was not used.</p>\n",
                   count_text(data.value("rows", Json()))) +
       parts.html();
   if (data.contains("shared_patients")) {
-    HtmlTable shared({"two parts", "patients in both"});
+    HtmlTable shared({"two parts", "patients in both"}, "Counted again from the parts of this run");
     for (const auto& [name, count] : data["shared_patients"].items())
       shared.row({html_escape(name), count_text(count)});
-    section.body +=
-        "<p>Training refuses to start where a patient is in two parts. Counted again from the parts of this "
-        "run:</p>\n" +
-        shared.html();
+    html += shared.html();
   }
-  section.body +=
-      "<p>The hash of the data covers tables, lists, and the names and sizes of the images; the hash of a "
-      "part covers its row names in order. "
-      "Two runs with equal hashes saw the same rows.</p>\n";
-  if (data.contains("train_positives")) {
+  return html;
+}
+
+std::string folds_html(const RunRecord& run) {
+  HtmlTable folds({"fold", "training", "patients", "validation", "patients", "test", "patients",
+                   "patients in two parts"});
+  for (const FoldRecord& fold : run.folds) {
+    const Json& parts = fold.data.at("parts");
+    std::vector<std::string> row{html_escape(fold.name)};
+    for (const char* part : {"train", "val", "test"}) {
+      const Json entry = parts.value(part, Json::object());
+      row.push_back(count_text(entry.value("rows", Json())));
+      row.push_back(count_text(entry.value("patients", Json())));
+    }
+    row.push_back(shared_text(fold.data));
+    folds.row(std::move(row));
+  }
+  return fmt::format(
+             "<p>{} rows were read; every one of them is in the test part of one fold, and each fold's "
+             "network was trained without its test part.</p>\n",
+             count_text(run.data.value("rows", Json()))) +
+         folds.html();
+}
+
+}  // namespace
+
+HtmlSection data_section(const RunRecord& run) {
+  HtmlSection section{"data", "Data flow and proof of the split", ""};
+  section.body = run.folds.empty() ? parts_html(run) : folds_html(run);
+  section.body += guard_html(run) +
+                  "<p>The hash of the data covers tables, lists, and the names and sizes of the images; the "
+                  "hash of a part covers its row names in order. Two runs with equal hashes saw the same "
+                  "rows.</p>\n" +
+                  fitted_table(run);
+  if (run.folds.empty() && run.data.contains("train_positives")) {
     HtmlTable positives({"label", "positive in training", "positive in the evaluated part"});
-    for (const auto& [name, count] : data["train_positives"].items()) {
+    for (const auto& [name, count] : run.data["train_positives"].items()) {
       std::string evaluated = "-";
       if (run.evaluation.is_object() && run.evaluation.at("labels").contains(name)) {
         evaluated = count_text(run.evaluation["labels"][name].at("positives"));

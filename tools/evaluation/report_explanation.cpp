@@ -1,18 +1,18 @@
-// Sections of the report: stage one, attention between labels, and examples of single images.
+// Sections of the report: stage one, and attention between labels.
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
+#include <map>
 
 #include "tools/evaluation/chart.h"
-#include "tools/evaluation/report.h"
+#include "tools/evaluation/report_fitting.h"
+#include "tools/evaluation/report_text.h"
 
 namespace medfusion::tools {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr size_t kSamplesPerKind = 4;
 constexpr size_t kFeaturesPerLabel = 5;
 
 std::string share(const Json& value) {
@@ -39,45 +39,93 @@ std::string localization_html(const Json& localization) {
   return table.html();
 }
 
-// An image and a label that can be shown.
-struct Example {
-  const Json* sample;
-  const Json* label;
-  double probability;
+// What the mode made of the features that passed.
+std::string mode_text(const RunRecord& run) {
+  const std::string mode = setting_of(run, "features.mode");
+  if (mode == "top_n")
+    return "Mode <code>top_n</code>: the selected features (<b>*</b>) are what the label sees of the table.";
+  if (mode == "none")
+    return "Mode <code>none</code>: the network does not read the table; the marks (<b>*</b>) changed "
+           "nothing.";
+  return "Mode <code>all</code>: every label sees every feature; the marks (<b>*</b>) show what "
+         "<code>top_n</code> would select and changed nothing.";
+}
+
+// The mean of the layers' attention, without the residual path that the rollout adds.
+struct MeanAttention {
+  std::vector<std::map<std::string, double>> share;  // of each label, by kind of token
+  std::vector<std::vector<double>> label_label;
+  int64_t layers = 0;
 };
 
-// Why a label is shown: true/false positive/negative; nothing where target or decision is unknown.
-std::string kind_of(const Json& label) {
-  const Json target = label.value("target", Json()), predicted = label.value("predicted", Json());
-  if (!target.is_number() || predicted.is_null()) return "";
-  const bool positive = target.get<double>() == 1.0;
-  const bool said = predicted.is_boolean() ? predicted.get<bool>() : predicted.get<double>() != 0.0;
-  return positive ? (said ? "found" : "missed") : (said ? "false alarm" : "");
-}
-
-std::string strongest(const Json& label) {
-  std::string text;
-  if (label.contains("contributions")) {
-    for (const auto& [modality, value] : label["contributions"].items()) {
-      if (!value.value("present", false)) continue;
-      text += fmt::format("{}{} {:+.2f}", text.empty() ? "change of the logit by " : ", ", modality,
-                          value.at("logit").get<double>());
+MeanAttention mean_attention(const Json& maps) {
+  MeanAttention mean;
+  for (const Json& map : maps) mean.layers += map.at("name") == "rollout" ? 0 : 1;
+  for (const Json& map : maps) {
+    if (map["name"] == "rollout") continue;
+    const Json& values = map.at("label_label");
+    mean.share.resize(values.size());
+    mean.label_label.resize(values.size(), std::vector<double>(values.size(), 0.0));
+    for (size_t i = 0; i < values.size(); ++i) {
+      for (const auto& [kind, value] : map.at("share").at(i).items())
+        mean.share[i][kind] += value.get<double>() / static_cast<double>(mean.layers);
+      for (size_t j = 0; j < values.size(); ++j)
+        mean.label_label[i][j] += values.at(i).at(j).get<double>() / static_cast<double>(mean.layers);
     }
   }
-  return text;
+  return mean;
 }
 
-std::string example_html(const RunRecord& run, const Example& example) {
-  const Json& label = *example.label;
-  const std::string id = example.sample->at("id").get<std::string>();
-  const std::string name = label.at("label").get<std::string>();
-  std::string html = "<figure><img alt=\"" + html_escape(id + ", " + name) + "\" src=\"" +
-                     data_uri("image/png", run.picture(label.at("overlay").get<std::string>())) +
-                     "\">\n<figcaption>";
-  html += html_escape(fmt::format("{}, {}: probability {:.3f}", name, id, example.probability));
-  const std::string why = strongest(label);
-  if (!why.empty()) html += "; " + html_escape(why);
-  return html + "</figcaption></figure>\n";
+std::string shares_html(const std::vector<std::string>& names,
+                        const std::vector<std::map<std::string, double>>& shares, const std::string& title) {
+  HtmlTable table({"label", "labels", "image", "table", "text"}, title);
+  for (size_t i = 0; i < names.size(); ++i) {
+    std::vector<std::string> row{html_escape(names[i])};
+    for (const char* kind : {"labels", "image", "table", "text"})
+      row.push_back(shares[i].contains(kind) ? share(shares[i].at(kind)) : "-");
+    table.row(std::move(row));
+  }
+  return table.html();
+}
+
+std::string matrix_html(const std::vector<std::string>& names,
+                        const std::vector<std::vector<double>>& values) {
+  double high = 0.0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    for (size_t j = 0; j < values[i].size(); ++j) high = i == j ? high : std::max(high, values[i][j]);
+  }
+  return matrix_table("Attention from a label (row) to another (column), percent", names, names, values, 0.0,
+                      high, high < 0.1 ? 2 : 1);
+}
+
+std::string attention_html(const RunRecord& run, const Json& attention) {
+  const auto names = attention.at("labels").get<std::vector<std::string>>();
+  const MeanAttention mean = mean_attention(attention.at("maps"));
+  const std::string over = fmt::format("{} {}", attention.at("samples").get<int64_t>(), samples_word(run));
+  std::string html;
+  if (mean.layers > 0) {
+    html = fmt::format(
+        "<p>Attention of the labels' tokens in the encoder: mean over heads, {}, and {}. The residual path, "
+        "by "
+        "which a token also keeps what it was, is not in it; rows, with what goes to itself, sum to 100%. "
+        "The "
+        "colors of the matrix are scaled to what lies off its diagonal.</p>\n",
+        mean.layers == 1 ? "its one layer" : fmt::format("{} layers", mean.layers), over);
+    html += shares_html(names, mean.share, "Where a label's attention goes, summed by kind of token") +
+            matrix_html(names, mean.label_label);
+  }
+  const Json& last = attention["maps"].back();
+  if (last.at("name") == "rollout") {
+    std::vector<std::map<std::string, double>> shares;
+    for (const Json& row : last.at("share")) shares.push_back(row.get<std::map<std::string, double>>());
+    html +=
+        "<details><summary>Rolled out over the layers, with the residual path</summary>" +
+        shares_html(names, shares,
+                    "The product over layers of (attention + 1) / 2: half of a token goes past each layer, "
+                    "so that every label keeps mostly itself") +
+        "</details>\n";
+  }
+  return html;
 }
 
 }  // namespace
@@ -92,9 +140,8 @@ HtmlSection features_section(const RunRecord& run) {
   }
   section.body = fmt::format(
       "<p>Fitted to {} training rows. The score is {}; q is the p-value after Benjamini and Hochberg's "
-      "correction within the label; selected "
-      "features (<b>*</b>) become what the label sees of the table. The first {} of each label:</p>\n",
-      run.features.value("rows", int64_t{0}), html_escape(run.features.value("score", "?")),
+      "correction within the label. {} The first {} of each label:</p>\n",
+      run.features.value("rows", int64_t{0}), html_escape(run.features.value("score", "?")), mode_text(run),
       kFeaturesPerLabel);
   HtmlTable table({"label", "feature", "threshold", "AUROC", "odds ratio", "p", "q", "stability"});
   for (const auto& [name, label] : run.features["labels"].items()) {
@@ -108,7 +155,7 @@ HtmlSection features_section(const RunRecord& run) {
       table.row({html_escape(name),
                  (feature.value("selected", false) ? "<b>*</b> " : "") +
                      html_escape(feature.at("feature").get<std::string>()),
-                 sign + small(feature.at("threshold")),
+                 sign + significant_text(feature.at("threshold")),
                  interval_text({{"value", feature.at("auroc")},
                                 {"low", feature.at("auroc_low")},
                                 {"high", feature.at("auroc_high")}}),
@@ -116,7 +163,7 @@ HtmlSection features_section(const RunRecord& run) {
                  small(feature.at("q_value")), number_text(feature.value("stability", Json()), 2)});
     }
   }
-  section.body += table.html();
+  section.body += table.html() + empty_selection_note(run);
   return section;
 }
 
@@ -127,76 +174,10 @@ HtmlSection attention_section(const RunRecord& run) {
     return section;
   }
   const Json& attention = run.explanation.at("attention");
-  if (attention.is_null()) {
-    section.body = "<p>The network has no attention branch.</p>\n";
-  } else {
-    const auto names = attention.at("labels").get<std::vector<std::string>>();
-    const Json& map = attention.at("maps").back();
-    HtmlTable shares({"label", "labels", "image", "table", "text"},
-                     "Where a label's attention goes, summed by kind of token");
-    for (size_t i = 0; i < names.size(); ++i) {
-      const Json& row = map.at("share").at(i);
-      shares.row({html_escape(names[i]), share(row.value("labels", Json())),
-                  share(row.value("image", Json())), share(row.value("table", Json())),
-                  share(row.value("text", Json()))});
-    }
-    const auto values = map.at("label_label").get<std::vector<std::vector<double>>>();
-    double high = 0.0;
-    for (size_t i = 0; i < values.size(); ++i) {
-      for (size_t j = 0; j < values[i].size(); ++j) high = i == j ? high : std::max(high, values[i][j]);
-    }
-    section.body = fmt::format("<p>Means over {} images, {}.</p>\n", attention.at("samples").get<int64_t>(),
-                               html_escape(map.at("name").get<std::string>())) +
-                   shares.html() +
-                   "<div class=\"scroll\"><figure style=\"max-width:760px;min-width:480px\">" +
-                   matrix_svg("Attention from a label (row) to another (column), percent", names, names,
-                              values, 0.0, high) +
-                   "</figure></div>\n";
-  }
+  section.body =
+      attention.is_null() ? "<p>The network has no attention branch.</p>\n" : attention_html(run, attention);
   const Json& localization = run.explanation.at("localization");
   if (!localization.is_null()) section.body += localization_html(localization);
-  return section;
-}
-
-HtmlSection samples_section(const RunRecord& run) {
-  HtmlSection section{"examples", "Examples: successes and failures", ""};
-  if (run.explanation.is_null()) {
-    section.body = missing_note("explanations", "medfusion explain RUN --split test");
-    return section;
-  }
-  std::map<std::string, std::vector<Example>> kinds;
-  for (const Json& sample : run.explanation.at("samples")) {
-    for (const Json& label : sample.at("labels")) {
-      const std::string kind = kind_of(label);
-      if (kind.empty() || !label.contains("overlay") || !label["overlay"].is_string()) continue;
-      kinds[kind].push_back({&sample, &label, label.at("probability").get<double>()});
-    }
-  }
-  section.body =
-      "<p>Of the explained images, the surest successes and the worst failures, so that both are seen. Left "
-      "the image, right what the output rests on "
-      "(bright: more); a cross marks the strongest place, cyan boxes the annotated one where there is "
-      "one.</p>\n";
-  const std::pair<const char*, const char*> titles[] = {
-      {"found", "Found: positive and predicted so"},
-      {"missed", "Missed: positive, predicted negative"},
-      {"false alarm", "False alarm: negative, predicted positive"}};
-  for (const auto& [kind, title] : titles) {
-    auto& examples = kinds[kind];
-    const bool rising = std::string(kind) == "missed";
-    std::stable_sort(examples.begin(), examples.end(), [&](const Example& a, const Example& b) {
-      return rising ? a.probability < b.probability : a.probability > b.probability;
-    });
-    section.body += "<h3>" + std::string(title) + "</h3>\n";
-    if (examples.empty()) {
-      section.body += "<p>None among the explained images.</p>\n";
-      continue;
-    }
-    section.body += "<div class=\"figures\">\n";
-    for (size_t i = 0; i < std::min(examples.size(), kSamplesPerKind); ++i)
-      section.body += example_html(run, examples[i]);
-    section.body += "</div>\n";
-  }
   return section;
 }
 

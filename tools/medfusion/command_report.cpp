@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "tools/evaluation/report.h"
 #include "tools/medfusion/common.h"
+#include "tools/medfusion/config_keys.h"
 #include "tools/medfusion/run_directory.h"
 #include "tools/medfusion/text_file.h"
 
@@ -23,6 +24,14 @@ struct ReportOptions {
 nlohmann::ordered_json json_if_there(const RunDirectory& run, const std::string& name) {
   if (!std::filesystem::exists(run.file(name))) return nullptr;
   return run.read_json(name);
+}
+
+// The same of a folder that is no run.
+nlohmann::ordered_json json_if_there(const std::filesystem::path& path) {
+  if (!std::filesystem::exists(path)) return nullptr;
+  auto json = nlohmann::ordered_json::parse(read_file(path.string()), nullptr, false);
+  if (json.is_discarded()) core::throw_input_error({path.string()}, "expected JSON, the file is damaged");
+  return json;
 }
 
 std::vector<nlohmann::ordered_json> history_of(const RunDirectory& run) {
@@ -42,12 +51,27 @@ std::vector<nlohmann::ordered_json> history_of(const RunDirectory& run) {
   return history;
 }
 
-RunRecord read_record(const std::string& folder) {
+// Every key of the configuration with its value.
+nlohmann::ordered_json settings_of(Config config) {
+  nlohmann::ordered_json settings = nlohmann::ordered_json::object();
+  for (const ConfigKey& key : config_keys())
+    std::visit([&](const auto* value) { settings[key.name] = *value; }, key.field(config));
+  return settings;
+}
+
+// The last two components, so that a/fold0 and b/fold0 differ.
+std::string name_of(const std::filesystem::path& folder) {
+  const auto whole = std::filesystem::weakly_canonical(folder);
+  const std::string parent = whole.parent_path().filename().string();
+  return (parent.empty() ? "" : parent + "/") + whole.filename().string();
+}
+
+RunRecord read_run(const std::filesystem::path& folder) {
   const RunDirectory run = RunDirectory::open(folder);
   RunRecord record;
-  record.name = std::filesystem::weakly_canonical(run.folder()).filename().string();
-  run.read_config();  // refuses what is damaged
-  run.read_labels();
+  record.name = name_of(folder);
+  record.settings = settings_of(run.read_config());
+  run.read_labels();  // refuses what is damaged
   record.config = read_file(run.file("config.toml").string());
   record.data = run.read_json("data.json");
   record.preprocessing = run.read_json("preprocessing.json");
@@ -59,13 +83,66 @@ RunRecord read_record(const std::string& folder) {
   return record;
 }
 
+// The run of each fold, in order of seeds and folds.
+std::vector<std::filesystem::path> fold_folders(const std::filesystem::path& folder,
+                                                const nlohmann::ordered_json& cv) {
+  std::vector<std::filesystem::path> folders;
+  try {
+    const auto seeds = cv.at("seeds").get<std::vector<int64_t>>();
+    for (const int64_t seed : seeds) {
+      const auto parent = seeds.size() > 1 ? folder / fmt::format("seed{}", seed) : folder;
+      for (int64_t fold = 0; fold < cv.at("folds").get<int64_t>(); ++fold)
+        folders.push_back(parent / fmt::format("fold{}", fold));
+    }
+  } catch (const nlohmann::json::exception&) {
+    folders.clear();
+  }
+  if (folders.empty())
+    core::throw_input_error({(folder / "cv.json").string()}, "expected folds and seeds, as cv writes them");
+  return folders;
+}
+
+RunRecord read_cross_validation(const std::filesystem::path& folder) {
+  const auto cv = json_if_there(folder / "cv.json");
+  const auto folders = fold_folders(folder, cv);
+  RunRecord record = read_run(folders.front());
+  record.name = name_of(folder);
+  record.cross_validation = cv;
+  record.protocols = json_if_there(folder / "protocols.json");
+  record.evaluation = json_if_there(folder / "evaluation.json");
+  record.explanation = nullptr;
+  record.history.clear();
+  for (const auto& each : folders) {
+    const RunDirectory run = RunDirectory::open(each);
+    record.folds.push_back({std::filesystem::relative(each, folder).string(), run.read_json("data.json"),
+                            run.read_json("preprocessing.json")});
+  }
+  return record;
+}
+
+RunRecord read_record(const std::string& folder) {
+  const bool folds = std::filesystem::exists(std::filesystem::path(folder) / "cv.json");
+  return folds ? read_cross_validation(folder) : read_run(folder);
+}
+
+std::string report_of(const std::vector<std::string>& folders, std::vector<RunRecord>& records) {
+  if (records.size() == 1)
+    return records[0].folds.empty() ? run_report(records[0]) : cross_validation_report(records[0]);
+  for (size_t i = 0; i < folders.size(); ++i) {
+    const auto path = std::filesystem::path(folders[i]) / "predictions.csv";
+    if (std::filesystem::exists(path)) records[i].predictions = read_predictions(path.string());
+  }
+  return comparison_report(records);
+}
+
 void report(const ReportOptions& options) {
+  use_threads(options.common.threads.value_or(0));
   std::vector<RunRecord> records;
   for (const std::string& run : options.runs) records.push_back(read_record(run));
   const bool one = records.size() == 1;
   std::filesystem::path out = options.out;
   if (out.empty()) out = one ? std::filesystem::path(options.runs[0]) / "report.html" : "comparison.html";
-  const std::string html = one ? run_report(records[0]) : comparison_report(records);
+  const std::string html = report_of(options.runs, records);
   core::write_file(out.string(), html);
   nlohmann::ordered_json summary{
       {"report", out.string()}, {"bytes", html.size()}, {"missing", nlohmann::ordered_json::array()}};
@@ -85,9 +162,11 @@ void report(const ReportOptions& options) {
 
 void add_report_command(CLI::App& program, Action& action) {
   CLI::App* command = program.add_subcommand(
-      "report", "Write one HTML file about a run, or a comparison of several, to read offline or print");
+      "report",
+      "Write one HTML file about a run or a cross-validation, or a comparison of several, to read offline or "
+      "print");
   const auto options = std::make_shared<ReportOptions>();
-  command->add_option("runs", options->runs, "Run directories; several give a comparison")
+  command->add_option("runs", options->runs, "Run directories, or folders of cv; several give a comparison")
       ->type_name("RUN")
       ->required();
   command
