@@ -338,6 +338,19 @@ TEST(Curves, ManyPointsAreThinnedEvenly) {
   EXPECT_LE(precision_recall_curve(scores, targets, 200).size(), 200U);
 }
 
+// Few positives among many negatives: long level stretches, whose ends are kept, so that no step is slanted.
+TEST(Curves, AThinnedRocCurveKeepsItsCorners) {
+  std::vector<double> scores, targets;
+  for (int i = 0; i < 600; ++i) {
+    scores.push_back(1.0 - i / 600.0);
+    targets.push_back(i % 60 == 7 ? 1.0 : 0.0);
+  }
+  const auto curve = roc_curve(scores, targets, 50);
+  EXPECT_LE(curve.size(), 50U);
+  for (size_t i = 1; i < curve.size(); ++i)
+    EXPECT_TRUE(curve[i].x == curve[i - 1].x || curve[i].y == curve[i - 1].y) << i;
+}
+
 TEST(Curves, WilsonMatchesScipy) {
   for (const Json read = fixture("evaluation.json"); const Json& each : read.at("wilson")) {
     const Proportion interval = wilson(each[0].get<int64_t>(), each[1].get<int64_t>());

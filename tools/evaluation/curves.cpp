@@ -63,6 +63,22 @@ std::vector<CurvePoint> thin(std::vector<CurvePoint> points, const std::vector<d
   return kept;
 }
 
+// Without the points that lie on a line along an axis between their neighbours: a curve of steps keeps its
+// corners.
+void keep_corners(std::vector<CurvePoint>& points, std::vector<double>& way) {
+  size_t kept = 1;
+  for (size_t i = 1; i + 1 < points.size(); ++i) {
+    const CurvePoint &a = points[kept - 1], &b = points[i], &c = points[i + 1];
+    if ((a.x == b.x && b.x == c.x) || (a.y == b.y && b.y == c.y)) continue;
+    points[kept] = b;
+    way[kept++] = way[i];
+  }
+  points[kept] = points.back();
+  way[kept++] = way.back();
+  points.resize(kept);
+  way.resize(kept);
+}
+
 // Extends a list of bins by samples [first, last), sorted by probability.
 void add_bin(std::vector<CalibrationBin>& bins, std::span<const Sample> samples, double lower, double upper) {
   if (samples.empty()) return;
@@ -89,6 +105,7 @@ std::vector<CurvePoint> roc_curve(std::span<const double> scores, std::span<cons
                       static_cast<double>(positives) / static_cast<double>(sorted.positives), score});
     way.push_back(points.back().x + points.back().y);
   });
+  if (static_cast<int64_t>(points.size()) > most) keep_corners(points, way);
   return thin(std::move(points), way, most);
 }
 
