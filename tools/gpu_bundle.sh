@@ -33,7 +33,7 @@ if [ -z "$build" ]; then
   cmake --build "$build" -j "$(nproc)" --target medfusion $(printf '%s_tests ' $programs)
 fi
 [ -x "$build/bin/medfusion" ] || fail "$build has no program bin/medfusion"
-"$build/bin/medfusion" kernels list | grep -q ' cuda ' || fail "$build was built without the cuda device"
+"$build/bin/medfusion" kernels list | grep ' cuda ' >/dev/null || fail "$build was built without the cuda device"
 
 bundle=gpu-bundle
 rm -rf "$bundle"
@@ -52,7 +52,7 @@ done | sort -u | while read -r library; do
 done
 strip --strip-unneeded "$bundle"/medfusion "$bundle"/*_tests "$bundle"/lib/*
 # The copies, and not the build's, are what will be loaded.
-if LD_LIBRARY_PATH="$bundle/lib" ldd "$bundle/medfusion" | grep -q 'not found'; then fail "$bundle/medfusion lacks a library"; fi
+if LD_LIBRARY_PATH="$bundle/lib" ldd "$bundle/medfusion" | grep 'not found' >/dev/null; then fail "$bundle/medfusion lacks a library"; fi
 
 size=$(du -sb "$bundle" | cut -f1)
 echo "gpu_bundle.sh: $bundle has $((size / 1024)) KiB"

@@ -9,7 +9,7 @@
 #   racecheck  these checks under its racecheck
 #   train      two captured runs of one seed and one that is not captured, in f32 and in bf16: the same weights
 # --prebuilt DIR takes the programs of a folder that tools/gpu_bundle.sh made, in place of building.
-set -euo pipefail
+set -euo pipefail  # hence no grep -q: it ends early, and what writes to it fails then
 
 all_stages="build tests check memcheck racecheck train"
 fail() {
@@ -42,13 +42,14 @@ while [ $# -gt 0 ]; do
 done
 cd "$(dirname "$0")/.."
 stages=${stages:-$all_stages}
+if [ -n "$prebuilt" ]; then stages=$(for stage in $stages; do [ "$stage" = build ] || printf ' %s' "$stage"; done); fi
 wanted() { case " $stages " in *" $1 "*) true ;; *) false ;; esac; }
 
-nvidia-smi -L 2>/dev/null | grep -q '^GPU ' || fail "this machine has no NVIDIA GPU with a driver (nvidia-smi -L lists none)"
+nvidia-smi -L 2>/dev/null | grep '^GPU ' >/dev/null || fail "this machine has no NVIDIA GPU with a driver (nvidia-smi -L lists none)"
 cuda=${CUDA_HOME:-${CUDA_PATH:-/usr/local/cuda}}
 export PATH="$PATH:$cuda/bin"
 tools=""
-if wanted build && [ -z "$prebuilt" ]; then tools="nvcc"; fi
+if wanted build; then tools="nvcc"; fi
 if wanted memcheck || wanted racecheck; then tools="$tools compute-sanitizer"; fi
 for tool in $tools; do
   command -v "$tool" >/dev/null || fail "$tool is not in the PATH nor in $cuda/bin"
@@ -77,11 +78,11 @@ tests_of() {
 # Where cuDNN is installed, convolutions must run on it: a build without its header, or a library that is not found,
 # would be tested on kernels that nobody trains with.
 has_cudnn() {
-  ldconfig -p 2>/dev/null | grep -q 'libcudnn\.so' || compgen -G "$cuda/lib64/libcudnn.so*" >/dev/null ||
+  ldconfig -p 2>/dev/null | grep 'libcudnn\.so' >/dev/null || compgen -G "$cuda/lib64/libcudnn.so*" >/dev/null ||
     { [ -n "${MEDFUSION_CUDNN_DIR:-}" ] && compgen -G "$MEDFUSION_CUDNN_DIR/lib/libcudnn.so*" >/dev/null; }
 }
 if has_cudnn; then
-  "$medfusion" kernels list convolution | grep -q ' cudnn  *cuda ' ||
+  "$medfusion" kernels list convolution | grep ' cudnn  *cuda ' >/dev/null ||
     fail "this machine has cuDNN, but the program has no variant convolution/cudnn on cuda: it was built without cudnn.h (MEDFUSION_CUDNN_DIR names its folder)"
 fi
 
@@ -93,7 +94,7 @@ run_tests() {  # COMMAND BEFORE THE PROGRAM...
   for folder in $gpu_folders; do
     program=$(tests_of "$folder")
     [ -x "$program" ] || fail "$program is not there"
-    "$program" --gtest_filter='*cuda*' --gtest_list_tests | grep -q '^  ' || fail "${folder}_tests has no test on the GPU"
+    "$program" --gtest_filter='*cuda*' --gtest_list_tests | grep '^  ' >/dev/null || fail "${folder}_tests has no test on the GPU"
     "$@" "$program" --gtest_filter='*cuda*'
   done
 }
@@ -102,7 +103,7 @@ run_tests() {  # COMMAND BEFORE THE PROGRAM...
 sanitize() {  # TOOL PROGRAM ARGUMENTS...
   local tool="$1" filter=--kernel-regex
   shift
-  if compute-sanitizer --help 2>&1 | grep -q -- '--kernel-name'; then filter=--kernel-name; fi
+  if compute-sanitizer --help 2>&1 | grep -- '--kernel-name' >/dev/null; then filter=--kernel-name; fi
   compute-sanitizer --tool "$tool" "$filter" kns=medfusion --report-api-errors no --error-exitcode 1 "$@"
 }
 
