@@ -114,6 +114,60 @@ TEST_F(Simulator, WarpSynchronizationOrdersItsWarpOnly) {
   EXPECT_THAT(exchange(64, 32), AnyOf(HasSubstr("race: "), HasSubstr("never written")));
 }
 
+// What a shuffle, a vote or a sum brings together is values: the stores before it may still be under way.
+TEST_F(Simulator, AShuffleOrdersNoMemory) {
+  const auto exchange = [](bool store_first, bool synchronize) {
+    return fault_of(32, 128, [=] {
+      SharedMemory memory;
+      const auto tile = memory.take<float>(32);
+      tile[thread()] = 1.0F;
+      if (!store_first) {
+        __syncwarp();
+        const float before = tile[(thread() + 1) % 32];
+        EXPECT_EQ(before, 1.0F);
+      }
+      __shfl_xor_sync(0xffffffffU, thread(), 1);
+      __ballot_sync(0xffffffffU, 1);
+      if (synchronize) __syncwarp();
+      if (store_first) {
+        const float other = tile[(thread() + 1) % 32];
+        EXPECT_EQ(other, 1.0F);
+      } else {
+        tile[thread()] = 2.0F;
+      }
+    });
+  };
+  EXPECT_THAT(exchange(true, false), HasSubstr("race: read of shared memory that thread"));
+  EXPECT_THAT(exchange(false, false), HasSubstr("race: write to shared memory that thread"));
+  EXPECT_EQ(exchange(true, true), "");
+  EXPECT_EQ(exchange(false, true), "");
+}
+
+TEST_F(Simulator, AReaderIsNotForgottenForLaterOnes) {
+  const auto read_and_write = [](int first_that_meets) {
+    return fault_of(160, 4, [=] {
+      SharedMemory memory;
+      const auto one = memory.take<float>(1);
+      if (thread() == 0) one[0] = 7.0F;
+      __syncthreads();
+      const int warp = thread() / 32;
+      if (thread() % 32 == 0 && warp < 4) {
+        const float value = one[0];
+        EXPECT_EQ(value, 7.0F);
+      }
+      if (warp >= first_that_meets) {
+        simulator::Block::current().sync_named(1, 160 - 32 * first_that_meets, simulator::Site::current());
+      }
+      if (thread() == 128) one[0] = 8.0F;
+    });
+  };
+  for (uint64_t seed = 1; seed <= 10; ++seed) {
+    core::set_sim_seed(seed);
+    EXPECT_EQ(read_and_write(0), "") << seed;
+    EXPECT_THAT(read_and_write(1), HasSubstr("race: ")) << seed;
+  }
+}
+
 TEST_F(Simulator, ReadsOfUnwrittenSharedMemoryAreFound) {
   EXPECT_THAT(fault_of(1, 8,
                        [] {
