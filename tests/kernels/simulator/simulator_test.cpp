@@ -6,6 +6,7 @@
 
 #include "core/tensor.h"
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/intrinsics.cuh"
 #include "kernels/cuda/reduce.cuh"
 #include "tests/kernels/simulator/fault_of.h"
 
@@ -141,6 +142,25 @@ TEST_F(Simulator, AShuffleOrdersNoMemory) {
   EXPECT_THAT(exchange(false, false), HasSubstr("race: write to shared memory that thread"));
   EXPECT_EQ(exchange(true, true), "");
   EXPECT_EQ(exchange(false, true), "");
+}
+
+// The lane that names a row reads it, for those that get its elements: they may not write these, either.
+TEST_F(Simulator, LdmatrixReadsForOtherLanes) {
+  const auto replace = [](bool synchronize) {
+    return fault_of(32, 512, [=] {
+      SharedMemory memory;
+      const auto tile = memory.take<core::BFloat16>(256);
+      for (int i = 0; i < 8; ++i) tile[8 * thread() + i] = core::BFloat16(1.0F);
+      __syncwarp();
+      uint32_t words[4];
+      cuda::load_matrices(words, tile, 8 * thread());
+      EXPECT_EQ(cuda::low_bf16(words[0]), 1.0F);
+      if (synchronize) __syncwarp();
+      tile[thread() / 4 * 8 + thread() % 4 * 2] = core::BFloat16(2.0F);  // what this lane got of the first
+    });
+  };
+  EXPECT_THAT(replace(false), HasSubstr("race: "));
+  EXPECT_EQ(replace(true), "");
 }
 
 TEST_F(Simulator, AReaderIsNotForgottenForLaterOnes) {
