@@ -82,8 +82,12 @@ TEST(TimeCase, PreparesEveryCallOfItsPass) {
     EXPECT_GE(counts.prepared, counts.forward) << name_of(pass);
     EXPECT_GE(counts.prepared_backward, counts.backward) << name_of(pass);
     EXPECT_EQ(counts.backward > 0, pass != Pass::forward);
-    if (pass == Pass::both) EXPECT_EQ(counts.forward, counts.backward + 3) << "one ahead on each set";
-    if (pass == Pass::backward) EXPECT_EQ(counts.forward, 3) << "what the backward reads";
+    if (pass == Pass::both) {
+      EXPECT_EQ(counts.forward, counts.backward + 3) << "one ahead on each set";
+    }
+    if (pass == Pass::backward) {
+      EXPECT_EQ(counts.forward, 3) << "what the backward reads";
+    }
   }
 }
 
