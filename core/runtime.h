@@ -37,10 +37,17 @@ struct MemoryInfo {
   int64_t total = 0;
 };
 
+// What kernels and measurements must know of a device, in bytes; 0: no limit, or not known.
+struct DeviceLimits {
+  int64_t shared_per_block = 0;  // the most dynamic shared memory that a block can ask for
+  int64_t cache_bytes = 0;       // of its last level
+};
+
 class Runtime {
  public:
   virtual ~Runtime() = default;
   virtual Device device() const = 0;
+  virtual DeviceLimits limits() const { return {}; }
 
   // Stream-ordered memory, aligned to at least 64 bytes: valid for work queued on `stream` from now on, and
   // for other streams once they wait for it; free() takes effect after the work queued on `stream` so far.

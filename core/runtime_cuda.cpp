@@ -4,6 +4,7 @@
 
 #include <array>
 #include <atomic>
+#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
@@ -25,6 +26,15 @@ void cuda_check(cudaError_t status, int index, const char* call) {
   cudaGetLastError();  // so that nobody else finds it
   throw Error(
       fmt::format("cuda:{}: {}: {} ({})", index, call, cudaGetErrorString(status), cudaGetErrorName(status)));
+}
+
+void cuda_note(cudaError_t status, int index, const char* call) noexcept {
+  if (status == cudaSuccess || status == cudaErrorCudartUnloading) return;
+  cudaGetLastError();  // so that nobody else finds it
+  static std::atomic_flag noted = ATOMIC_FLAG_INIT;
+  if (noted.test_and_set()) return;
+  std::fprintf(stderr, "cuda:%d: %s: %s (%s)\n", index, call, cudaGetErrorString(status),
+               cudaGetErrorName(status));
 }
 
 namespace {
@@ -69,12 +79,18 @@ class CudaRuntime final : public Runtime {
   }
 
   Device device() const override { return {DeviceType::cuda, index_}; }
+  DeviceLimits limits() const override {
+    const CudaDeviceInfo& info = cuda_device_info(index_);
+    return {.shared_per_block = info.shared_per_block, .cache_bytes = info.cache_bytes};
+  }
 
   void* allocate(int64_t bytes, Stream stream) override;
   void free(void* pointer, int64_t bytes, Stream stream) noexcept override;
   MemoryInfo memory() override;
   void* allocate_pinned(int64_t bytes) override;
-  void free_pinned(void* pointer) noexcept override { cudaFreeHost(pointer); }
+  void free_pinned(void* pointer) noexcept override {
+    cuda_note(cudaFreeHost(pointer), index_, "cudaFreeHost");
+  }
 
   void copy_to_device(void* device, const void* host, int64_t bytes, Stream stream) override;
   void copy_to_host(void* host, const void* device, int64_t bytes, Stream stream) override;
@@ -168,10 +184,10 @@ void CudaRuntime::free(void* pointer, int64_t /*bytes*/, Stream stream) noexcept
       }
     }
     const CudaDeviceGuard guard(index_);
-    cudaStreamSynchronize(native(stream));
-    cudaFree(pointer);
+    cuda_note(cudaStreamSynchronize(native(stream)), index_, "cudaStreamSynchronize before a free");
+    cuda_note(cudaFree(pointer), index_, "cudaFree");
   } catch (...) {  // a stream that is gone: cudaFree waits for the whole device
-    cudaFree(pointer);
+    cuda_note(cudaFree(pointer), index_, "cudaFree");
   }
 }
 
@@ -307,7 +323,7 @@ Graph CudaRuntime::end_capture(Stream stream) {
   check(ended, "cudaStreamEndCapture");
   cudaGraphExec_t executable = nullptr;
   const cudaError_t made = cudaGraphInstantiate(&executable, graph, 0);
-  cudaGraphDestroy(graph);
+  cuda_note(cudaGraphDestroy(graph), index_, "cudaGraphDestroy");
   check(made, "cudaGraphInstantiate");
   const Graph result{graphs_.add(executable)};
   release_later_frees();

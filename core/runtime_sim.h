@@ -31,6 +31,7 @@
 #include "core/runtime.h"
 #include "core/sim_block.h"
 #include "core/sim_capture.h"
+#include "core/sim_memory.h"
 
 namespace medfusion::core {
 
@@ -80,6 +81,7 @@ class SimRuntime final : public Runtime {
   SimRuntime& operator=(const SimRuntime&) = delete;
 
   Device device() const override { return device_; }
+  DeviceLimits limits() const override { return {.shared_per_block = sim_shared_limit()}; }
   bool exact_allocations() const override { return true; }
 
   void* allocate(int64_t bytes, Stream stream) override;

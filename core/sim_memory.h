@@ -50,6 +50,13 @@ inline void note_host_free(const void* pointer, int64_t bytes) noexcept {
   }
 }
 
+// The dynamic shared memory that a block of the simulated device may ask for: that of compute capability 9.0,
+// 227 KiB, unless set. For tests of variants that do not fit every card.
+inline constexpr int64_t kSimShared = int64_t{227} * 1024;
+inline std::atomic<int64_t> sim_shared_bytes{kSimShared};
+inline int64_t sim_shared_limit() { return sim_shared_bytes.load(std::memory_order_relaxed); }
+inline void set_sim_shared_limit(int64_t bytes) { sim_shared_bytes.store(bytes, std::memory_order_relaxed); }
+
 // The most that one simulated device may hold, in bytes; 0: what the host has. For tests of running out.
 void set_sim_memory_limit(int index, int64_t bytes);
 

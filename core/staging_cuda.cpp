@@ -10,8 +10,9 @@ namespace medfusion::core {
 
 CudaStaging::~CudaStaging() {
   for (Slot& slot : slots_) {
-    if (slot.idle != nullptr) cudaEventDestroy(slot.idle);
-    if (slot.pinned != nullptr) cudaFreeHost(slot.pinned);
+    if (slot.idle != nullptr) cuda_note(cudaEventDestroy(slot.idle), index_, "cudaEventDestroy");
+    if (slot.pinned != nullptr)
+      cuda_note(cudaFreeHost(slot.pinned), index_, "cudaFreeHost of a staging buffer");
   }
 }
 

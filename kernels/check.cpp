@@ -181,7 +181,7 @@ class Run {
 
   void forward(const std::string& variant) {
     for (const Slot& slot : case_.outputs) poison(add("out:" + slot.name, slot, precision_));
-    case_.forward(tensors_, variant);
+    call_forward(case_, tensors_, variant);
     download();
   }
 
@@ -197,7 +197,7 @@ class Run {
     for (const Slot& slot : case_.inputs) {
       if (slot.differentiable) poison(add("grad_in:" + slot.name, gradient_slot(slot), precision_));
     }
-    case_.backward(tensors_, variant);
+    call_backward(case_, tensors_, variant);
     download();
   }
 
@@ -333,10 +333,10 @@ std::vector<std::string> check_gradients(const OpCase& op_case, const CheckOptio
         double& x = core::element<double>(run.tensors().in(slot.name).view(), i);
         const double original = x;
         x = original + kStep;
-        op_case.forward(run.tensors(), "reference");
+        call_forward(op_case, run.tensors(), "reference");
         const double above = run.objective();
         x = original - kStep;
-        op_case.forward(run.tensors(), "reference");
+        call_forward(op_case, run.tensors(), "reference");
         const double below = run.objective();
         x = original;
         const double numeric = (above - below) / (2 * kStep);

@@ -94,16 +94,31 @@ struct OpCase {
   // where its contract says so (then the case zeroes it first).
   std::function<void(CaseTensors& t, const std::string& variant)> forward;
   std::function<void(CaseTensors& t, const std::string& variant)> backward;  // may be empty
-  double tolerance = 1.0;  // multiplies the table's tolerance; not 1 needs a reason in a comment
-  double flops = 0.0;      // of forward
-  double bytes = 0.0;      // least traffic of forward
-  bool gradcheck = true;   // false where the forward is not smooth or random, with the reason in a comment
-  bool bench = false;      // a size worth timing; tests skip these
+  // What comes before each call, or after a backward, and is no part of the operation, such as copies to work
+  // in and of their parts; may be empty. Benchmarks do not time it.
+  std::function<void(CaseTensors&t)> prepare_forward, prepare_backward, finish_backward;
+  double tolerance = 1.0;       // multiplies the table's tolerance; not 1 needs a reason in a comment
+  double flops = 0.0;           // of forward
+  double bytes = 0.0;           // least traffic of forward
+  double backward_flops = 2.0;  // of backward, in those of forward: two products for each
+  bool gradcheck = true;  // false where the forward is not smooth or random, with the reason in a comment
+  bool bench = false;     // a size worth timing; tests skip these
   // In bf16, parity is with the reference in bf16, which computes in f64 and rounds where variants store. For
   // cases with kinks behind what is stored: a rounding may turn a ReLU over, and then an element differs from
   // the one without roundings by its full size, however good the variant is.
   bool reference_in_bf16 = false;
 };
+
+// Forward or backward with what belongs around it.
+inline void call_forward(const OpCase& c, CaseTensors& t, const std::string& variant) {
+  if (c.prepare_forward) c.prepare_forward(t);
+  c.forward(t, variant);
+}
+inline void call_backward(const OpCase& c, CaseTensors& t, const std::string& variant) {
+  if (c.prepare_backward) c.prepare_backward(t);
+  c.backward(t, variant);
+  if (c.finish_backward) c.finish_backward(t);
+}
 
 // Cases register like variants: const RegisterCases cases([] { return std::vector<OpCase>{...}; });
 struct RegisterCases {

@@ -7,7 +7,7 @@
 //     core::View x, y; ...
 //   };
 // A variant is one file with one registration per direction:
-//   const Register<SoftmaxForward> registered({"cpu", core::DeviceType::cpu, 10, supports, run});
+//   const Register<SoftmaxForward> registered({"cpu", core::DeviceType::cpu, 10, supports, run}, "f32");
 #pragma once
 
 #include <algorithm>
@@ -35,6 +35,7 @@ struct VariantInfo {
   std::string operation, direction, name;
   core::DeviceType device;
   int priority;
+  std::string takes;
 };
 
 // No variant takes the arguments. Checks skip a case for it; to everybody else it is a failure at run time.
@@ -67,8 +68,10 @@ std::vector<Variant<Args>>& variants() {
 
 template <class Args>
 struct Register {
-  explicit Register(Variant<Args> variant) {
-    detail::add_info({Args::kOperation, Args::kDirection, variant.name, variant.device, variant.priority});
+  // `takes` says in words what supports() asks for: dtypes, layout, sizes, compute capability.
+  explicit Register(Variant<Args> variant, const char* takes = "") {
+    detail::add_info(
+        {Args::kOperation, Args::kDirection, variant.name, variant.device, variant.priority, takes});
     auto& list = variants<Args>();
     const auto place =
         std::find_if(list.begin(), list.end(), [&](const auto& v) { return v.priority < variant.priority; });

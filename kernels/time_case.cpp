@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 
+#include "core/allocator.h"
 #include "core/runtime.h"
 #include "kernels/check.h"
 #include "kernels/cuda/math_mode.h"
@@ -36,12 +38,16 @@ Tensor make_tensor(const Slot& slot, uint64_t stream, core::Device device, core:
   return last < 0 ? shaped : shaped.slice(last, slice.first, slice.first + slot.shape[last]);
 }
 
-// Batches of calls long enough for the clock and for the launches to overlap.
-template <class Call>
-Timing time_calls(core::Device device, double seconds, const Call& call) {
+// Batches of calls long enough for the clock and for the launches to overlap. `before` is run ahead of each
+// batch and not timed; where it prepares single calls, a batch has no more than `most` of them.
+template <class Call, class Before>
+Timing time_calls(core::Device device, double seconds, const Call& call, const Before& before,
+                  int64_t most = std::numeric_limits<int64_t>::max()) {
   core::Runtime& runtime = core::runtime(device);
   const core::Stream stream = core::current_stream(device);
   const auto batch_of = [&](int64_t calls) {
+    before();
+    runtime.synchronize(stream);
     const auto start = Clock::now();
     for (int64_t i = 0; i < calls; ++i) call();
     runtime.synchronize(stream);
@@ -50,7 +56,7 @@ Timing time_calls(core::Device device, double seconds, const Call& call) {
   batch_of(1);  // warms caches up
   const double once = batch_of(1);
   constexpr double kBatchSeconds = 2e-3;
-  const auto calls = std::max<int64_t>(1, std::llround(kBatchSeconds / std::max(once, 1e-7)));
+  const auto calls = std::clamp<int64_t>(std::llround(kBatchSeconds / std::max(once, 1e-7)), 1, most);
   std::vector<double> each;
   const auto start = Clock::now();
   do {
@@ -62,6 +68,79 @@ Timing time_calls(core::Device device, double seconds, const Call& call) {
   };
   return {at(0.5), at(0.1), at(0.9), calls * static_cast<int64_t>(each.size())};
 }
+template <class Call>
+Timing time_calls(core::Device device, double seconds, const Call& call) {
+  return time_calls(device, seconds, call, [] {});
+}
+
+// The calls of a case, each on the next of several sets of tensors.
+class Calls {
+ public:
+  Calls(const OpCase& op_case, const std::string& variant, Pass pass, core::Device device,
+        core::DType precision, int64_t sets)
+      : case_(op_case), variant_(variant), pass_(pass) {
+    for (int64_t i = 0; i < sets; ++i) {
+      sets_.push_back(make_bench_tensors(op_case, device, precision));
+      call_forward(op_case, sets_.back(), variant);  // also what the backward reads
+    }
+  }
+  bool prepares() const {
+    return (pass_ != Pass::backward && case_.prepare_forward) ||
+           (pass_ != Pass::forward && case_.prepare_backward);
+  }
+  void prepare_all() {
+    for (CaseTensors& tensors : sets_) {
+      if (pass_ != Pass::backward && case_.prepare_forward) case_.prepare_forward(tensors);
+      if (pass_ != Pass::forward && case_.prepare_backward) case_.prepare_backward(tensors);
+    }
+  }
+  void next() {
+    CaseTensors& tensors = sets_[turn_++ % sets_.size()];
+    if (pass_ != Pass::backward) case_.forward(tensors, variant_);
+    if (pass_ != Pass::forward) case_.backward(tensors, variant_);
+  }
+  void all() {
+    for (size_t i = 0; i < sets_.size(); ++i) next();
+  }
+
+ private:
+  const OpCase& case_;
+  const std::string variant_;
+  const Pass pass_;
+  std::vector<CaseTensors> sets_;
+  size_t turn_ = 0;
+};
+
+// A call on every set, as one graph.
+class CapturedCalls {
+ public:
+  CapturedCalls(core::Device device, Calls& calls)
+      : runtime_(core::runtime(device)),
+        stream_(core::current_stream(device)),
+        pool_(core::allocator(device), stream_) {
+    const core::MemoryPool::Use use(pool_);
+    calls.all();  // leaves its memory to the capture
+    runtime_.synchronize(stream_);
+    runtime_.begin_capture(stream_);
+    try {
+      calls.all();
+    } catch (...) {
+      runtime_.destroy_graph(runtime_.end_capture(stream_));
+      throw;
+    }
+    graph_ = runtime_.end_capture(stream_);
+  }
+  ~CapturedCalls() { runtime_.destroy_graph(graph_); }
+  CapturedCalls(const CapturedCalls&) = delete;
+  CapturedCalls& operator=(const CapturedCalls&) = delete;
+  void replay() { runtime_.replay(graph_, stream_); }
+
+ private:
+  core::Runtime& runtime_;
+  const core::Stream stream_;
+  core::MemoryPool pool_;
+  core::Graph graph_;
+};
 
 // Read and written bytes per second.
 double time_copy(core::Device device, int64_t bytes, double seconds) {
@@ -123,12 +202,60 @@ CaseTensors make_bench_tensors(const OpCase& op_case, core::Device device, core:
   return tensors;
 }
 
-Timing time_case(const OpCase& op_case, const std::string& variant, bool backward, core::Device device,
-                 core::DType precision, double seconds) {
-  CaseTensors tensors = make_bench_tensors(op_case, device, precision);
-  op_case.forward(tensors, variant);  // also what the backward reads
-  const auto& direction = backward ? op_case.backward : op_case.forward;
-  return time_calls(device, seconds, [&] { direction(tensors, variant); });
+const char* name_of(Pass pass) {
+  constexpr const char* kNames[] = {"forward", "backward", "both"};
+  return kNames[static_cast<int>(pass)];
+}
+
+namespace {
+
+double work_of(Pass pass, double backward) {
+  return (pass == Pass::backward ? 0.0 : 1.0) + (pass == Pass::forward ? 0.0 : backward);
+}
+
+}  // namespace
+
+double flops_of(const OpCase& op_case, Pass pass) {
+  return op_case.flops * work_of(pass, op_case.backward_flops);
+}
+double bytes_of(const OpCase& op_case, Pass pass) { return op_case.bytes * work_of(pass, 2.0); }
+
+int64_t sets_for(const OpCase& op_case, core::DType precision, int64_t cache_bytes) {
+  constexpr int64_t kMostSets = 256;  // of small cases, whose launches take longer than their memory
+  int64_t bytes = 0;
+  for (const auto* slots : {&op_case.inputs, &op_case.outputs}) {
+    for (const Slot& slot : *slots) {
+      const bool lowered = slot.dtype == core::DType::f32 && !slot.statistic;
+      bytes += slot.shape.numel() * core::size_of(lowered ? precision : slot.dtype);
+    }
+  }
+  const int64_t wanted = 4 * cache_bytes;
+  return std::clamp<int64_t>(bytes == 0 ? 1 : (wanted + bytes - 1) / bytes, 1, kMostSets);
+}
+
+Timing time_case(const OpCase& op_case, const std::string& variant, Pass pass, core::Device device,
+                 core::DType precision, const TimeOptions& options) {
+  const int64_t cache = core::runtime(device).limits().cache_bytes;
+  const int64_t sets = options.sets > 0 ? options.sets : sets_for(op_case, precision, cache);
+  Calls calls(op_case, variant, pass, device, precision, sets);
+  const auto before = [&] {
+    if (calls.prepares()) calls.prepare_all();
+  };
+  const int64_t most = calls.prepares() ? sets : std::numeric_limits<int64_t>::max();
+  Timing timing;
+  if (options.graph) {
+    if (calls.prepares()) calls.prepare_all();
+    CapturedCalls captured(device, calls);
+    timing = time_calls(
+        device, options.seconds, [&] { captured.replay(); }, before, calls.prepares() ? 1 : most);
+    for (double* seconds : {&timing.median, &timing.low, &timing.high}) *seconds /= static_cast<double>(sets);
+    timing.calls *= sets;
+  } else {
+    timing = time_calls(
+        device, options.seconds, [&] { calls.next(); }, before, most);
+  }
+  timing.sets = sets;
+  return timing;
 }
 
 Ceilings measure_ceilings(core::Device device, const CeilingSizes& sizes) {

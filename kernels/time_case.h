@@ -11,6 +11,23 @@ namespace medfusion::kernels {
 struct Timing {
   double median = 0.0, low = 0.0, high = 0.0;
   int64_t calls = 0;
+  int64_t sets = 1;  // of tensors that calls took turns with
+};
+
+// What a call does; `both`: a forward and then its backward.
+enum class Pass : uint8_t { forward, backward, both };
+const char* name_of(Pass pass);
+// Operations, or bytes, of a pass in those of a forward: a backward moves twice as many bytes.
+double flops_of(const OpCase& op_case, Pass pass);
+double bytes_of(const OpCase& op_case, Pass pass);
+
+struct TimeOptions {
+  double seconds = 0.5;
+  // One graph of calls is captured and replayed, so that launches cost the host nothing.
+  bool graph = false;
+  // Sets of tensors that calls take turns with; 0: as many as exceed four times the device's cache, so that a
+  // call finds nothing of its own there. Where the cache is not known (the cpu), one.
+  int64_t sets = 0;
 };
 
 // Inputs, outputs and gradients of the case on a device, filled with a repeated pattern of draws; precision
@@ -18,10 +35,13 @@ struct Timing {
 CaseTensors make_bench_tensors(const OpCase& op_case, core::Device device = {},
                                core::DType precision = core::DType::f32);
 
-// Calls forward or backward until `seconds` have passed, in batches that end with a synchronization. Throws
-// NoVariant where the variant does not support the case.
-Timing time_case(const OpCase& op_case, const std::string& variant, bool backward, core::Device device,
-                 core::DType precision, double seconds);
+// Sets of tensors of the case that calls must take turns with to find nothing in a cache of that size.
+int64_t sets_for(const OpCase& op_case, core::DType precision, int64_t cache_bytes);
+
+// Runs the pass until options.seconds have passed, in batches that end with a synchronization. What a case
+// prepares or finishes is not timed. Throws NoVariant where the variant does not support the case.
+Timing time_case(const OpCase& op_case, const std::string& variant, Pass pass, core::Device device,
+                 core::DType precision, const TimeOptions& options = {});
 
 // What the device can do, measured: bytes per second of a copy within its memory (read and written bytes both
 // count), and operations per second of large square matrix products: of f32, never rounded to TF32, and of

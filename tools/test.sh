@@ -4,15 +4,18 @@
 # found, the first build has the `cuda` device, and the machine code of its kernels is checked; no GPU is needed.
 #   bash tools/test.sh              what continuous integration runs
 #   bash tools/test.sh --sanitize   every test under the sanitizers
-#   bash tools/test.sh --gpu        every test and kernel on this machine's GPU (tools/test_gpu.sh)
+#   bash tools/test.sh --gpu        tests and kernels on this machine's GPU; what follows goes to tools/test_gpu.sh
 # BUILD_DIR (default: build) holds the build trees.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+if [ "${1:-}" = --gpu ]; then
+  shift
+  exec bash tools/test_gpu.sh "$@"
+fi
 all_sanitized=false
 for argument in "$@"; do
   case "$argument" in
-    --gpu) exec bash tools/test_gpu.sh ;;
     --sanitize) all_sanitized=true ;;
     -h|--help) sed -n '2,8p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
     *) echo "test.sh: unknown argument $argument; try --help" >&2; exit 2 ;;

@@ -1,6 +1,6 @@
 // Times the cases marked `bench` of every operation, forward and backward, on every f32 variant of the cpu:
 //   kernel_bench [--threads=N] --benchmark_filter='convolution/cpu/.*'
-// GB/s and GFLOP/s follow from the counts of the case; a backward counts twice the forward.
+// GB/s and GFLOP/s follow from the counts of the case.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -18,15 +18,23 @@ namespace {
 
 void time_in(benchmark::State& state, const OpCase& op_case, const std::string& variant, bool backward) {
   CaseTensors tensors = make_bench_tensors(op_case);
-  op_case.forward(tensors, variant);  // also what the backward reads
-  if (backward) op_case.backward(tensors, variant);
-  for (auto _ : state) (backward ? op_case.backward : op_case.forward)(tensors, variant);
-  const double work = backward ? 2.0 : 1.0;
+  call_forward(op_case, tensors, variant);  // also what the backward reads
+  if (backward) call_backward(op_case, tensors, variant);
+  const auto& prepare = backward ? op_case.prepare_backward : op_case.prepare_forward;
+  for (auto _ : state) {
+    if (prepare) {
+      state.PauseTiming();
+      prepare(tensors);
+      state.ResumeTiming();
+    }
+    (backward ? op_case.backward : op_case.forward)(tensors, variant);
+  }
   const auto rate = [&](double count) {
-    return benchmark::Counter(count * work * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+    return benchmark::Counter(count * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
   };
-  state.counters["GFLOP/s"] = rate(op_case.flops);
-  state.counters["GB/s"] = rate(op_case.bytes);
+  const Pass pass = backward ? Pass::backward : Pass::forward;
+  state.counters["GFLOP/s"] = rate(flops_of(op_case, pass));
+  state.counters["GB/s"] = rate(bytes_of(op_case, pass));
 }
 
 // To a fiber of the simulator and back: two switches.

@@ -1,14 +1,19 @@
 """Times PyTorch on the cases of `medfusion kernels bench --peer`, which runs this script.
 
-  python3 bench/peers/kernels_torch.py --cases FILE --device cpu|cuda [--threads N --seconds S]
+  python3 bench/peers/kernels_torch.py --cases FILE --device cpu|cuda [--threads N --seconds S --graph]
 
-FILE holds one JSON object per line: key, operation, direction, precision, case, inputs {name: shape}. The answer is one line
-per case on standard output: {"key": ..., "seconds": {peer: median of one call}}. Peers: scaled_dot_product_attention with
-every backend that accepts the case, torch.cat, interpolate + add, batch_norm, layer_norm and matmul, eager and compiled where
-that can be had. A case without a peer gets none. A backward is timed by itself, its graph kept.
+FILE holds one JSON object per line: key, operation, direction, precision, case, inputs {name: shape}, sets. The answer is one
+line per case on standard output: {"key": ..., "seconds": {peer: median of one call}}. Peers: scaled_dot_product_attention with
+every backend that accepts the case, torch.cat, interpolate + add, batch_norm, layer_norm, matmul and a dense block, eager and
+compiled where that can be had. A case without a peer gets none. A backward is timed by itself, its graph kept; `both` is a
+forward that records and its backward. Calls take turns with `sets` sets of tensors, as ours do; --graph replays one captured
+CUDA graph of a call on each.
 """
 
 import argparse
+import contextlib
+import functools
+import itertools
 import json
 import statistics
 import sys
@@ -22,9 +27,12 @@ warnings.filterwarnings("ignore")
 
 
 class Bench:
-    def __init__(self, device, seconds):
+    def __init__(self, device, seconds, graph):
         self.device = device
         self.seconds = seconds
+        self.graph = graph
+        # A backward runs on the stream of its forward, which must be that of the capture.
+        self.stream = torch.cuda.Stream() if graph else None
 
     def tensor(self, shape, dtype):
         generator = torch.Generator().manual_seed(20)
@@ -34,25 +42,46 @@ class Bench:
         if self.device == "cuda":
             torch.cuda.synchronize()
 
-    def median(self, call):
-        """Seconds of one call, over batches of at least 2 ms that end with a synchronization."""
-        def batch(calls):
-            start = time.perf_counter()
-            for _ in range(calls):
-                call()
-            self.synchronize()
-            return (time.perf_counter() - start) / calls
+    def median(self, calls):
+        """Seconds of one call, over batches of at least 2 ms that end with a synchronization; calls are made in turn."""
+        per_run = 1
+        if self.graph:
+            run, per_run = self.captured(calls), len(calls)
+        else:
+            turn = itertools.cycle(calls)
 
-        batch(1)
-        calls = max(1, round(2e-3 / max(batch(1), 1e-7)))
+            def run():
+                next(turn)()
+
+        def batch(runs):
+            start = time.perf_counter()
+            for _ in range(runs):
+                run()
+            self.synchronize()
+            return (time.perf_counter() - start) / (runs * per_run)
+
+        batch(max(1, len(calls) // per_run))
+        runs = max(1, round(2e-3 / max(batch(1) * per_run, 1e-7)))
         times, start = [], time.perf_counter()
         while len(times) < 5 or time.perf_counter() - start < self.seconds:
-            times.append(batch(calls))
+            times.append(batch(runs))
         return statistics.median(times)
 
-    def direction(self, forward, inputs, backward):
-        """A call that runs forward, or the backward of a graph that is kept."""
-        if not backward:
+    def captured(self, calls):
+        """The replay of a CUDA graph of all calls, which have run before."""
+        for _ in range(3):
+            for call in calls:
+                call()
+        self.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self.stream):
+            for call in calls:
+                call()
+        return graph.replay
+
+    def direction(self, forward, inputs, direction):
+        """A call that runs forward, the backward of a graph that is kept, or both."""
+        if direction == "forward":
             def run():
                 with torch.no_grad():
                     return forward()
@@ -61,6 +90,8 @@ class Bench:
             tensor.requires_grad_(True)
         y = forward()
         gradient = torch.randn_like(y)
+        if direction == "both":
+            return lambda: torch.autograd.grad(forward(), inputs, gradient)
         return lambda: torch.autograd.grad(y, inputs, gradient, retain_graph=True)
 
 
@@ -86,10 +117,9 @@ def attention(bench, case, dtype):
     for name, backend in backends.items():
         if not hasattr(SDPBackend, backend):
             continue
-        def forward(kind=getattr(SDPBackend, backend)):
-            with sdpa_kernel(kind):
-                return F.scaled_dot_product_attention(q, k, v)
-        yield "sdpa " + name, forward, [q, k, v]
+        # The choice is made around all calls: making it takes longer than a short call does.
+        choice = functools.partial(sdpa_kernel, getattr(SDPBackend, backend))
+        yield "sdpa " + name, lambda: F.scaled_dot_product_attention(q, k, v), [q, k, v], choice
 
 
 def concat(bench, case, dtype):
@@ -97,15 +127,23 @@ def concat(bench, case, dtype):
     yield "cat", lambda: torch.cat(tensors, -1), tensors
 
 
+def resized_sum(small, lateral, mode):
+    return F.interpolate(small, size=lateral.shape[2:], **mode) + lateral
+
+
+@functools.cache
+def compiled(function):
+    return torch.compile(function)
+
+
 def upsample_add(bench, case, dtype):
     shapes = list(case["inputs"].values())
     small, lateral = (bench.tensor(s, dtype).permute(0, 3, 1, 2) for s in sorted(shapes, key=lambda s: s[1])[:2])
     bilinear = "bilinear" in case["case"]
     mode = {"mode": "bilinear", "align_corners": "align" in case["case"]} if bilinear else {"mode": "nearest"}
-    def forward():
-        return F.interpolate(small, size=lateral.shape[2:], **mode) + lateral
-    yield "interpolate + add", forward, [small, lateral]
-    yield "interpolate + add, compiled", torch.compile(forward), [small, lateral]
+    yield "interpolate + add", lambda: resized_sum(small, lateral, mode), [small, lateral]
+    # One compiled function for all sets of tensors.
+    yield "interpolate + add, compiled", lambda: compiled(resized_sum)(small, lateral, mode), [small, lateral]
 
 
 def batch_norm(bench, case, dtype):
@@ -135,7 +173,57 @@ def matmul(bench, case, dtype):
     yield "matmul", lambda: a @ b, [a, b]
 
 
-PEERS = {f.__name__: f for f in (attention, concat, upsample_add, batch_norm, layer_norm, matmul)}
+def dense_block(bench, case, dtype):
+    """As torchvision writes it: channels last, all earlier channels concatenated before each layer. Norms in f32."""
+    if "training" not in case["case"]:
+        return
+    shapes = case["inputs"]
+    x = bench.tensor(shapes["x"], dtype).permute(0, 3, 1, 2)
+    layers, inputs = [], [x]
+    for i in range(sum(name.endswith(".conv1") for name in shapes)):
+        def parameter(name, kind=torch.float32):
+            tensor = bench.tensor(shapes[f"{i}.{name}"], kind) * 0.1
+            if tensor.dim() == 4:
+                tensor = tensor.contiguous(memory_format=torch.channels_last)
+            inputs.append(tensor)
+            return tensor
+        def running(name):
+            size = shapes[f"{i}.{name}.weight"]
+            return torch.zeros(size, device=x.device), torch.ones(size, device=x.device)
+        layers.append((running("norm1"), parameter("norm1.weight"), parameter("norm1.bias"), parameter("conv1", dtype),
+                       running("norm2"), parameter("norm2.weight"), parameter("norm2.bias"), parameter("conv2", dtype)))
+    def forward():
+        features = [x]
+        for running1, weight1, bias1, conv1, running2, weight2, bias2, conv2 in layers:
+            y = torch.cat(features, 1)
+            y = F.conv2d(F.relu(F.batch_norm(y, *running1, weight1, bias1, training=True)), conv1)
+            y = F.conv2d(F.relu(F.batch_norm(y, *running2, weight2, bias2, training=True)), conv2, padding=1)
+            features.append(y)
+        return torch.cat(features, 1)
+    yield "dense block", forward, inputs
+
+
+PEERS = {f.__name__: f for f in (attention, concat, upsample_add, batch_norm, layer_norm, matmul, dense_block)}
+
+
+def measured(bench, case, dtype):
+    """Median seconds by peer, of a case whose peers are made once for each set of tensors."""
+    seconds = {}
+    with torch.cuda.stream(bench.stream):  # of None: where we are
+        time_peers(bench, case, dtype, seconds)
+    return seconds
+
+
+def time_peers(bench, case, dtype, seconds):
+    sets = [list(PEERS[case["operation"]](bench, case, dtype)) for _ in range(case.get("sets", 1))]
+    for same in zip(*sets):  # one peer, on every set
+        name, choice = same[0][0], same[0][3] if len(same[0]) > 3 else contextlib.nullcontext
+        try:
+            with choice():
+                calls = [bench.direction(each[1], each[2], case["direction"]) for each in same]
+                seconds[name] = bench.median(calls)
+        except (RuntimeError, ValueError) as error:  # a backend that does not take the case
+            print(f"{case['key']}: {name}: {str(error).splitlines()[0]}", file=sys.stderr)
 
 
 def main():
@@ -144,9 +232,10 @@ def main():
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=0.5)
+    parser.add_argument("--graph", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    bench = Bench(arguments.device, arguments.seconds)
+    bench = Bench(arguments.device, arguments.seconds, arguments.graph)
     answered = set()
     with open(arguments.cases) as file:
         for line in file:
@@ -155,12 +244,7 @@ def main():
                 continue
             answered.add(case["key"])
             dtype = torch.bfloat16 if case["precision"] == "bf16" else torch.float32
-            seconds = {}
-            for name, forward, inputs in PEERS[case["operation"]](bench, case, dtype):
-                try:
-                    seconds[name] = bench.median(bench.direction(forward, inputs, case["direction"] == "backward"))
-                except (RuntimeError, ValueError) as error:  # a backend that does not take the case
-                    print(f"{case['key']}: {name}: {str(error).splitlines()[0]}", file=sys.stderr)
+            seconds = measured(bench, case, dtype)
             print(json.dumps({"key": case["key"], "seconds": seconds}), flush=True)
 
 

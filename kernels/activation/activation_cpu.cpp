@@ -147,9 +147,11 @@ void run_backward(const ActivationBackward& a) {
   });
 }
 
-const Register<ActivationForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward});
+const Register<ActivationForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
+                                          "f32, rows at one stride");
 const Register<ActivationBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward,
-                                             run_backward});
+                                             run_backward},
+                                            "f32, rows at one stride");
 
 }  // namespace
 }  // namespace medfusion::kernels

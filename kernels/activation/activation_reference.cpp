@@ -51,9 +51,11 @@ void run_backward(const ActivationBackward& a) {
 }
 
 const Register<ActivationForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward,
-                                           run_forward});
+                                           run_forward},
+                                          "f64, any strides");
 const Register<ActivationBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                             run_backward});
+                                             run_backward},
+                                            "f64, any strides");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -85,8 +85,10 @@ void run_backward(const ActivationBackward& a) {
   }
 }
 
-const Register<ActivationForward> forward({"simt", kDevice, 10, supports_forward, run_forward});
-const Register<ActivationBackward> backward({"simt", kDevice, 10, supports_backward, run_backward});
+const Register<ActivationForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
+                                          "f32, any strides; relu also bf16");
+const Register<ActivationBackward> backward({"simt", kDevice, 10, supports_backward, run_backward},
+                                            "f32, any strides; relu also bf16");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -91,6 +91,7 @@ OpCase make(const std::string& name, int64_t batch, int64_t heads, int64_t width
     dispatch<AttentionBackward>(a, t.device(), variant);
   };
   c.flops = 4.0 * static_cast<double>(q_shape.numel() * keys);
+  c.backward_flops = 2.5;  // five products (scores anew, grad_v, grad_p, grad_q, grad_k) against two
   c.bytes = 4.0 * static_cast<double>(2 * q_shape.numel() + 2 * k_shape.numel());
   return c;
 }

@@ -423,9 +423,11 @@ void run_backward(const AttentionBackward& a) {
   });
 }
 
-const Register<AttentionForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward});
+const Register<AttentionForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
+                                         "f32, adjacent channels");
 const Register<AttentionBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward,
-                                            run_backward});
+                                            run_backward},
+                                           "f32, adjacent channels");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -104,9 +104,11 @@ void run_backward(const AttentionBackward& a) {
   });
 }
 
-const Register<AttentionForward> forward({"eigen", core::DeviceType::cpu, 5, supports_forward, run_forward});
+const Register<AttentionForward> forward({"eigen", core::DeviceType::cpu, 5, supports_forward, run_forward},
+                                         "f32, any strides");
 const Register<AttentionBackward> backward({"eigen", core::DeviceType::cpu, 5, supports_backward,
-                                            run_backward});
+                                            run_backward},
+                                           "f32, any strides");
 
 }  // namespace
 }  // namespace medfusion::kernels

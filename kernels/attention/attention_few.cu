@@ -309,8 +309,12 @@ void run_backward(const AttentionBackward& a) {
   });
 }
 
-const Register<AttentionForward> forward({"few", kDevice, 30, supports_forward, run_forward});
-const Register<AttentionBackward> backward({"few", kDevice, 30, supports_backward, run_backward});
+const Register<AttentionForward> forward(
+    {"few", kDevice, 30, supports_forward, run_forward},
+    "bf16, adjacent channels, heads of up to 128 channels, up to 16 queries; compute capability 8.0");
+const Register<AttentionBackward> backward(
+    {"few", kDevice, 30, supports_backward, run_backward},
+    "bf16, adjacent channels, heads of up to 128 channels, up to 16 queries; compute capability 8.0");
 
 }  // namespace
 }  // namespace medfusion::kernels

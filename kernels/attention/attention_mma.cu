@@ -78,8 +78,12 @@ void run_backward(const AttentionBackward& a) {
   });
 }
 
-const Register<AttentionForward> forward({"mma", kDevice, 20, supports_bf16, run_forward});
-const Register<AttentionBackward> backward({"mma", kDevice, 20, supports_bf16, run_backward});
+const Register<AttentionForward> forward(
+    {"mma", kDevice, 20, supports_bf16, run_forward},
+    "bf16, adjacent channels, heads of up to 128 channels; compute capability 8.0");
+const Register<AttentionBackward> backward(
+    {"mma", kDevice, 20, supports_bf16, run_backward},
+    "bf16, adjacent channels, heads of up to 128 channels; compute capability 8.0");
 
 }  // namespace
 }  // namespace medfusion::kernels

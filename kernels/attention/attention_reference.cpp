@@ -116,9 +116,11 @@ void run_backward(const AttentionBackward& a) {
 }
 
 const Register<AttentionForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward,
-                                          run_forward});
+                                          run_forward},
+                                         "f64, any strides");
 const Register<AttentionBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                            run_backward});
+                                            run_backward},
+                                           "f64, any strides");
 
 }  // namespace
 }  // namespace medfusion::kernels

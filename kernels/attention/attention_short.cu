@@ -98,7 +98,8 @@ __global__ void __launch_bounds__(T::kBlock, T::kForwardBlocks)
       multiply(result, p, typename Step::Columns{v_tile.data + key * T::kWidth});
     }
     finish_rows(softmax, result, a, group.head, row, size);
-    store(q_tile, row, result);  // nobody else reads these rows
+    __syncwarp();                // all lanes have read these rows of q
+    store(q_tile, row, result);  // and no other warp does
   }
   group.sync();
   copy_out<T::kHeadThreads>(a.y.head(group.b, group.h, size.width), a.y.token, size.queries, size.width,
@@ -234,7 +235,8 @@ __global__ void __launch_bounds__(T::kBlock, T::kHeads > 1 ? 4 : 2)
       round_to(left, p);
       multiply(grad_v, left, typename T::Some{tiles.grad_y.data + first * T::kWidth});
     }
-    store(tiles.v, row, grad_v);  // nobody else reads these rows
+    __syncwarp();                 // all lanes have read these rows of v
+    store(tiles.v, row, grad_v);  // and no other warp does
   }
   group.sync();  // all slopes are there, and grad_y has been read: its place is for grad_q
 
@@ -346,7 +348,13 @@ void with_short(const Sizes& size, const Body& body) {
 
 template <class Args>
 bool supports(const Args& a) {
-  return a.q.size(1) <= 256 && a.k.size(1) <= 256 && a.q.size(2) / a.heads <= 64 && supports_bf16(a);
+  if (a.q.size(1) > 256 || a.k.size(1) > 256 || a.q.size(2) / a.heads > 64 || !supports_bf16(a)) return false;
+  bool fits = false;
+  with_short(sizes_of(a), [&]<class T>(T) {
+    const bool forward = std::is_same_v<Args, AttentionForward>;
+    fits = fits_shared(a.q.device, forward ? T::kForwardBytes : T::kBackwardBytes);
+  });
+  return fits;
 }
 
 void run_forward(const AttentionForward& a) {
@@ -377,8 +385,12 @@ void run_backward(const AttentionBackward& a) {
   });
 }
 
-const Register<AttentionForward> forward({"short", kDevice, 25, supports<AttentionForward>, run_forward});
-const Register<AttentionBackward> backward({"short", kDevice, 25, supports<AttentionBackward>, run_backward});
+const Register<AttentionForward> forward({"short", kDevice, 25, supports<AttentionForward>, run_forward},
+                                         "bf16, adjacent channels, heads of up to 64 channels, up to 256 "
+                                         "tokens that fit shared memory; compute capability 8.0");
+const Register<AttentionBackward> backward({"short", kDevice, 25, supports<AttentionBackward>, run_backward},
+                                           "bf16, adjacent channels, heads of up to 64 channels, up to 256 "
+                                           "tokens that fit shared memory; compute capability 8.0");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -231,7 +231,7 @@ void run_backward(const AttentionBackward& a) {
   const Sizes size = sizes_of(a);
   const core::Tensor delta = delta_of<float>(a, size);
   const auto arguments = backward_of<float>(a, delta);
-  with_tiles(size.width, [&]<class T>(T) {
+  with_backward_tiles(a.q.device, size.width, [&]<class T>(T) {
     const auto start = [&](const char* name, auto kernel, int64_t tokens) {
       launch(
           {name, a.q.device, size.grid(a.q.size(0), tokens, T::kRows), dim3(kThreads), T::bytes(2, 2, true)},
@@ -243,8 +243,10 @@ void run_backward(const AttentionBackward& a) {
   });
 }
 
-const Register<AttentionForward> forward({"simt", kDevice, 10, supports_forward, run_forward});
-const Register<AttentionBackward> backward({"simt", kDevice, 10, supports_backward, run_backward});
+const Register<AttentionForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
+                                         "f32, adjacent channels, heads of up to 128 channels");
+const Register<AttentionBackward> backward({"simt", kDevice, 10, supports_backward, run_backward},
+                                           "f32, adjacent channels, heads of up to 128 channels");
 
 }  // namespace
 }  // namespace medfusion::kernels

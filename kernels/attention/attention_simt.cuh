@@ -12,10 +12,10 @@ constexpr int kThreadRows = kThreads / kThreadColumns;  // those of one row are 
 
 // Tiles for heads of up to kWidth channels: kRows rows stay, kColumns rows of the other side go by. Thread
 // (y, x) computes the scores of rows y + 16 i and columns x + 8 j.
-template <int kWidth_>
+template <int kWidth_, int kRows_ = 64>
 struct Tiles {
   static constexpr int kWidth = kWidth_;
-  static constexpr int kRows = 64;
+  static constexpr int kRows = kRows_;
   static constexpr int kColumns = kWidth <= 64 ? 64 : 32;
   static constexpr int kStride = kWidth + 4;         // 8 (or 4) neighbouring rows: no bank twice
   static constexpr int kScoreStride = kColumns + 8;  // likewise
@@ -170,6 +170,12 @@ void with_tiles(int64_t width, const Body& body) {
   if (width <= 32) return body(Tiles<32>{});
   if (width <= 64) return body(Tiles<64>{});
   body(Tiles<128>{});
+}
+// The same for the backward, whose four tiles of 128 channels are more than some cards have room for.
+template <class Body>
+void with_backward_tiles(core::Device device, int64_t width, const Body& body) {
+  if (width > 64 && !fits_shared(device, Tiles<128>::bytes(2, 2, true))) return body(Tiles<128, 32>{});
+  with_tiles(width, body);
 }
 
 }  // namespace

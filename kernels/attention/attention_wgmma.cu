@@ -181,8 +181,9 @@ void run_forward(const AttentionForward& a) {
   }
 }
 
-const Register<AttentionForward> forward({"wgmma", kDevice, 22, supports_forward, run_forward,
-                                          suits_forward});
+const Register<AttentionForward> forward({"wgmma", kDevice, 22, supports_forward, run_forward, suits_forward},
+                                         "bf16, heads of 64 or 128 channels, rows in pieces of 16 bytes, no "
+                                         "probabilities; compute capability 9.0; unasked from 512 tokens on");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -327,10 +327,13 @@ void run_backward(const BatchNormBackward& a) {
 }
 
 const Register<BatchNormStatistics> statistics({"cpu", core::DeviceType::cpu, 10, supports_statistics,
-                                                run_statistics});
-const Register<BatchNormForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward});
+                                                run_statistics},
+                                               "f32, rows at one stride");
+const Register<BatchNormForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
+                                         "f32, rows at one stride");
 const Register<BatchNormBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward,
-                                            run_backward});
+                                            run_backward},
+                                           "f32, rows at one stride");
 
 }  // namespace
 }  // namespace medfusion::kernels

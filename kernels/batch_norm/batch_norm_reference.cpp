@@ -76,11 +76,14 @@ void run_backward(const BatchNormBackward& a) {
 }
 
 const Register<BatchNormStatistics> statistics({"reference", core::DeviceType::cpu, 0, supports_statistics,
-                                                run_statistics});
+                                                run_statistics},
+                                               "f64, any strides");
 const Register<BatchNormForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward,
-                                          run_forward});
+                                          run_forward},
+                                         "f64, any strides");
 const Register<BatchNormBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                            run_backward});
+                                            run_backward},
+                                           "f64, any strides");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -439,9 +439,12 @@ void run_backward(const BatchNormBackward& a) {
 }
 
 const Register<BatchNormStatistics> statistics_variant({"simt", kDevice, 10, supports_statistics,
-                                                        run_statistics});
-const Register<BatchNormForward> forward({"simt", kDevice, 10, supports_forward, run_forward});
-const Register<BatchNormBackward> backward_variant({"simt", kDevice, 10, supports_backward, run_backward});
+                                                        run_statistics},
+                                                       "f32 or bf16, rows at one stride");
+const Register<BatchNormForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
+                                         "f32 or bf16, rows at one stride");
+const Register<BatchNormBackward> backward_variant({"simt", kDevice, 10, supports_backward, run_backward},
+                                                   "f32 or bf16, rows at one stride");
 
 }  // namespace
 }  // namespace medfusion::kernels

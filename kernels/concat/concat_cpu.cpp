@@ -70,8 +70,10 @@ void run_backward(const ConcatBackward& a) {
   }
 }
 
-const Register<ConcatForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward});
-const Register<ConcatBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward, run_backward});
+const Register<ConcatForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
+                                      "any dtype but f64, any strides");
+const Register<ConcatBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward, run_backward},
+                                        "any dtype but f64, any strides");
 
 }  // namespace
 }  // namespace medfusion::kernels

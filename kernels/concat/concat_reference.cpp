@@ -30,9 +30,11 @@ void run_backward(const ConcatBackward& a) {
   }
 }
 
-const Register<ConcatForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward, run_forward});
+const Register<ConcatForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward, run_forward},
+                                      "f64");
 const Register<ConcatBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                         run_backward});
+                                         run_backward},
+                                        "f64");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -146,8 +146,10 @@ void run_backward(const ConcatBackward& a) {
   copy_all(copies, a.grad_y.device);
 }
 
-const Register<ConcatForward> forward({"simt", kDevice, 10, supports_forward, run_forward});
-const Register<ConcatBackward> backward({"simt", kDevice, 10, supports_backward, run_backward});
+const Register<ConcatForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
+                                      "any dtype, any strides");
+const Register<ConcatBackward> backward({"simt", kDevice, 10, supports_backward, run_backward},
+                                        "any dtype, any strides");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -217,9 +217,11 @@ void run_backward(const ConvolutionBackward& c) {
   if (c.grad_x.defined()) input_gradient(c);
 }
 
-const Register<ConvolutionForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward});
+const Register<ConvolutionForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
+                                           "f32, adjacent channels, pixels at one stride");
 const Register<ConvolutionBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward,
-                                              run_backward});
+                                              run_backward},
+                                             "f32, adjacent channels, pixels at one stride");
 
 }  // namespace
 }  // namespace medfusion::kernels

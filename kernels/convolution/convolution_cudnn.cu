@@ -1,6 +1,7 @@
 // cuDNN on `cuda`, the CPU kernel in its place on `sim`. Images that are slices of wider ones go through
 // contiguous copies, weights through copies with their channels last (none is needed for 1x1). In bf16 on
-// `sim`, and where cuDNN has nothing for it, all go through copies in f32.
+// `sim`, and where cuDNN has nothing for it, all go through copies in f32; where it has nothing in f32,
+// `simt` does the work.
 #include "kernels/convolution/convolution.h"
 #include "kernels/convolution/convolution_wide.cuh"
 #include "kernels/cuda/floats.cuh"
@@ -59,7 +60,7 @@ void convolve_back_weight(const View& x, const View& grad_y, const View& grad_we
   filter.unpack();
 }
 
-// Whether cuDNN has an algorithm for the problem in bf16.
+// Whether cuDNN has a deterministic algorithm for the problem in the dtype of its images.
 bool solvable(convolution::Direction direction, const View& x, const View& weight, const View& y,
               const Geometry& g) {
   return x.numel() == 0 || y.numel() == 0 || weight.numel() == 0 ||
@@ -76,8 +77,9 @@ bool solvable(const ConvolutionBackward& c) {
 
 #else
 
-bool solvable(const ConvolutionForward& /*c*/) { return false; }
-bool solvable(const ConvolutionBackward& /*c*/) { return false; }
+// The CPU kernels have no bf16.
+bool solvable(const ConvolutionForward& c) { return c.y.dtype == core::DType::f32; }
+bool solvable(const ConvolutionBackward& c) { return c.grad_y.dtype == core::DType::f32; }
 
 void convolve(const View& x, const View& weight, const View& y, const Geometry& g) {
   library_call("convolution", y.device, {&x, &weight}, {&y}, [=](void* /*native*/) {
@@ -138,10 +140,13 @@ bool fits(const View& v) {
 }
 
 bool supports_forward(const ConvolutionForward& c) {
-  return fits(c.x) && fits(c.y) && c.x.dtype == c.y.dtype && c.weight.dtype == c.y.dtype && available();
+  return fits(c.x) && fits(c.y) && c.x.dtype == c.y.dtype && c.weight.dtype == c.y.dtype && available() &&
+         (c.y.dtype == core::DType::bf16 || solvable(c));
 }
 void run_forward(const ConvolutionForward& c) {
-  if (c.y.dtype == core::DType::bf16 && !solvable(c)) return convolution::forward_in_f32(c, run_forward);
+  if (c.y.dtype == core::DType::bf16 && !solvable(c)) {
+    return convolution::forward_in_f32(c, [](const ConvolutionForward& wide) { dispatch(wide, kDevice); });
+  }
   if (c.y.numel() == 0) return;
   if (c.weight.numel() == 0) {
     set_bias(c.y, c.bias, false);
@@ -157,11 +162,11 @@ void run_forward(const ConvolutionForward& c) {
 bool supports_backward(const ConvolutionBackward& c) {
   const auto same = [&](const View& v) { return !v.defined() || v.dtype == c.grad_y.dtype; };
   return fits(c.x) && fits(c.grad_y) && fits(c.grad_x) && same(c.x) && same(c.weight) && same(c.grad_x) &&
-         available();
+         available() && (c.grad_y.dtype == core::DType::bf16 || solvable(c));
 }
 void run_backward(const ConvolutionBackward& c) {
   if (c.grad_y.dtype == core::DType::bf16 && !solvable(c)) {
-    return convolution::backward_in_f32(c, run_backward);
+    return convolution::backward_in_f32(c, [](const ConvolutionBackward& wide) { dispatch(wide, kDevice); });
   }
   const Geometry geometry{c.stride, c.padding};
   const bool nothing = c.grad_y.numel() == 0 || c.weight.shape.numel() == 0;
@@ -185,8 +190,14 @@ void run_backward(const ConvolutionBackward& c) {
   }
 }
 
-const Register<ConvolutionForward> forward({"cudnn", kDevice, 10, supports_forward, run_forward});
-const Register<ConvolutionBackward> backward({"cudnn", kDevice, 10, supports_backward, run_backward});
+const Register<ConvolutionForward> forward(
+    {"cudnn", kDevice, 10, supports_forward, run_forward},
+    "f32 or bf16 (through f32 where cuDNN has nothing deterministic), adjacent channels, fewer than 2^31 "
+    "elements; where cuDNN can be loaded");
+const Register<ConvolutionBackward> backward(
+    {"cudnn", kDevice, 10, supports_backward, run_backward},
+    "f32 or bf16 (through f32 where cuDNN has nothing deterministic), adjacent channels, fewer than 2^31 "
+    "elements; where cuDNN can be loaded");
 
 }  // namespace
 }  // namespace medfusion::kernels

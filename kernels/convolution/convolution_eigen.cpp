@@ -179,10 +179,11 @@ void run_backward(const ConvolutionBackward& c) {
   if (c.grad_x.defined()) input_gradient(p, c.weight, c.accumulate_x);
 }
 
-const Register<ConvolutionForward> forward({"eigen", core::DeviceType::cpu, 5, supports_forward,
-                                            run_forward});
+const Register<ConvolutionForward> forward({"eigen", core::DeviceType::cpu, 5, supports_forward, run_forward},
+                                           "f32, adjacent channels");
 const Register<ConvolutionBackward> backward({"eigen", core::DeviceType::cpu, 5, supports_backward,
-                                              run_backward});
+                                              run_backward},
+                                             "f32, adjacent channels");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -73,9 +73,11 @@ void run_backward(const ConvolutionBackward& c) {
 }
 
 const Register<ConvolutionForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward,
-                                            run_forward});
+                                            run_forward},
+                                           "f64, any strides");
 const Register<ConvolutionBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                              run_backward});
+                                              run_backward},
+                                             "f64, any strides");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -168,8 +168,12 @@ void run_backward(const ConvolutionBackward& c) {
   }
 }
 
-const Register<ConvolutionForward> forward({"simt", kDevice, 5, supports_forward, run_forward});
-const Register<ConvolutionBackward> backward({"simt", kDevice, 5, supports_backward, run_backward});
+const Register<ConvolutionForward> forward(
+    {"simt", kDevice, 5, supports_forward, run_forward},
+    "f32, or bf16 through f32; adjacent channels, fewer than 2^30 pixels");
+const Register<ConvolutionBackward> backward(
+    {"simt", kDevice, 5, supports_backward, run_backward},
+    "f32, or bf16 through f32; adjacent channels, fewer than 2^30 pixels");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -135,6 +135,14 @@ inline dim3 grid_of(int64_t x, int64_t y = 1, int64_t z = 1) {
   return dim3(static_cast<unsigned>(x), static_cast<unsigned>(y), static_cast<unsigned>(z));
 }
 
+// Whether a block of the device can ask for so much dynamic shared memory: cards differ (163 KiB on 8.0, 99
+// on 8.6, 8.9 and 12.0, 227 on 9.0). A variant that needs more supports nothing there, so that the next one
+// is taken.
+inline bool fits_shared(core::Device device, int64_t bytes) {
+  const int64_t most = core::runtime(device).limits().shared_per_block;
+  return most == 0 || bytes <= most;
+}
+
 // Whether every row of the view (see rows_uniform) starts at a multiple of `Bytes`: then whole vectors can be
 // moved.
 template <int Bytes>

@@ -101,12 +101,12 @@ inline void load_matrices(const char* what, uint32_t (&words)[4], const Shared<B
   simulator::collective<int>(what, kFullWarp, row, i.site, [&](const simulator::Collective& all) {
     simulator::Block& block = simulator::Block::current();
     const int g = block.lane() / 4, t = block.lane() % 4;
+    block.shared_read(row, 16, i.site);  // for the lanes that get its elements: theirs are no reads
     for (int m = 0; m < 4; ++m) {
       uint32_t halves[2];
       for (int n = 0; n < 2; ++n) {
         const BFloat16* at = transposed ? all.value<const BFloat16*>(m * 8 + 2 * t + n) + g
                                         : all.value<const BFloat16*>(m * 8 + g) + 2 * t + n;
-        block.shared_read(at, 2, i.site);
         halves[n] = at->bits;
       }
       words[m] = halves[0] | halves[1] << 16;

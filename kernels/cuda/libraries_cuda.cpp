@@ -26,8 +26,14 @@ using medfusion::core::Error;
 
 class Library {
  public:
-  Library(const char* title, const std::string& file) : title_(title) {
-    std::vector<std::string> places{file};
+  // `folder`: named by the environment or the build, with a lib/ in it; may be null.
+  Library(const char* title, const std::string& file, const char* folder) : title_(title) {
+    std::vector<std::string> places;
+    if (folder != nullptr) {
+      places.push_back(std::string(folder) + "/lib/" + file);
+      places.push_back(std::string(folder) + "/" + file);
+    }
+    places.push_back(file);
     if (const char* home = std::getenv("CUDA_HOME")) places.push_back(std::string(home) + "/lib64/" + file);
     places.push_back("/usr/local/cuda/lib64/" + file);
     for (const std::string& place : places) {
@@ -54,13 +60,23 @@ class Library {
 
 #ifdef MEDFUSION_HAS_CUBLAS
 const Library& cublas() {
-  static const Library library("cuBLAS", fmt::format("libcublas.so.{}", CUBLAS_VER_MAJOR));
+  static const Library library("cuBLAS", fmt::format("libcublas.so.{}", CUBLAS_VER_MAJOR),
+                               std::getenv("MEDFUSION_CUBLAS_DIR"));
   return library;
 }
 #endif
 #ifdef MEDFUSION_HAS_CUDNN
+// Where Python's wheels put it, for one: MEDFUSION_CUDNN_DIR=.../site-packages/nvidia/cudnn.
+const char* cudnn_folder() {
+  if (const char* folder = std::getenv("MEDFUSION_CUDNN_DIR")) return folder;
+#ifdef MEDFUSION_CUDNN_DIR
+  return MEDFUSION_CUDNN_DIR;
+#else
+  return nullptr;
+#endif
+}
 const Library& cudnn() {
-  static const Library library("cuDNN", fmt::format("libcudnn.so.{}", CUDNN_MAJOR));
+  static const Library library("cuDNN", fmt::format("libcudnn.so.{}", CUDNN_MAJOR), cudnn_folder());
   return library;
 }
 #endif

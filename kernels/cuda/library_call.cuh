@@ -38,7 +38,9 @@ inline void copy_view(const core::View& from, const core::View& to) {
   kernels::dispatch<kernels::ConcatForward>({0, {from}, to}, kDevice);
 }
 
-// An operand in the layout that a library takes: the view itself, or a contiguous copy of it.
+// An operand in the layout that a library takes: the view itself, or a contiguous copy of it where it has
+// gaps or its address is not a multiple of 16 bytes. Libraries choose algorithms by descriptors, which say
+// nothing of addresses, and use vectors of 16 bytes in f32 as well.
 class Packed {
  public:
   // A copy of what `from` holds.
@@ -53,9 +55,7 @@ class Packed {
 
  private:
   Packed(const core::View& v, bool fill) : original_(v) {
-    // Tensor cores want addresses in multiples of 16 bytes, and bf16 has nothing else.
-    const bool aligned = v.dtype != core::DType::bf16 || reinterpret_cast<uintptr_t>(v.data) % 16 == 0;
-    if (v.contiguous() && aligned) return;
+    if (v.contiguous() && reinterpret_cast<uintptr_t>(v.data) % 16 == 0) return;
     copy_ = core::Tensor::empty(v.shape, v.dtype, v.device);
     if (fill) copy_view(v, copy_.view());
   }

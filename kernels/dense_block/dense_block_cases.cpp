@@ -82,7 +82,8 @@ std::vector<DenseBlockLayer> layers_of(CaseTensors& t, const Setup& s) {
   return layers;
 }
 
-void forward(CaseTensors& t, const Setup& s, const std::string& variant) {
+// Running statistics are updated in place, and the block's input lies in its buffer.
+void prepare_forward(CaseTensors& t, const Setup& s) {
   for (int64_t i = 0; i < s.layers; ++i) {
     for (const char* name : kRunning) t.out(key(i, std::string("new_") + name)).copy_from(t.in(key(i, name)));
   }
@@ -90,9 +91,14 @@ void forward(CaseTensors& t, const Setup& s, const std::string& variant) {
   y.slice(3, 0, s.x[3]).copy_from(t.in("x"));
   // Kept between the directions, but not compared: a variant need not write the last layer's.
   const core::DType statistics = core::statistics_dtype(y.dtype());
-  t.set("saved mean", Tensor::empty({y.size(3)}, statistics, y.device()));
-  t.set("saved inv_std", Tensor::empty({y.size(3)}, statistics, y.device()));
-  dispatch(DenseBlockForward{.buffer = y.view(),
+  for (const char* name :
+       {"saved mean", "saved inv_std"}) {  // at one place for all calls, which may be captured
+    if (!t.all().contains(name)) t.set(name, Tensor::empty({y.size(3)}, statistics, y.device()));
+  }
+}
+
+void forward(CaseTensors& t, const Setup& s, const std::string& variant) {
+  dispatch(DenseBlockForward{.buffer = t.out("y").view(),
                              .mean = t.all().at("saved mean").view(),
                              .inv_std = t.all().at("saved inv_std").view(),
                              .layers = layers_of(t, s),
@@ -100,18 +106,21 @@ void forward(CaseTensors& t, const Setup& s, const std::string& variant) {
            t.device(), variant);
 }
 
-// A copy to work in: without gaps or, where the buffer is a slice, in pieces of more channels.
-Tensor copy_of(const Tensor& y, Layout layout) {
-  if (layout != Layout::piece_slice) return y.clone();
-  Shape whole = y.shape();
-  whole[3] += 32;
-  const Tensor copy = Tensor::empty(whole, y.dtype(), y.device()).slice(3, 8, 8 + y.size(3));
-  copy.copy_from(y);
-  return copy;
+// A backward works in the gradient of the buffer: a copy, without gaps or, where the buffer is a slice, in
+// pieces of more channels.
+void prepare_backward(CaseTensors& t, const Setup& s) {
+  const Tensor& y = t.grad_out("y");
+  if (!t.all().contains("gradient")) {
+    Shape whole = y.shape();
+    const bool pieces = s.layout == Layout::piece_slice;
+    if (pieces) whole[3] += 32;
+    const Tensor copy = Tensor::empty(whole, y.dtype(), y.device());
+    t.set("gradient", pieces ? copy.slice(3, 8, 8 + y.size(3)) : copy);
+  }
+  t.all().at("gradient").copy_from(y);
 }
 
 void backward(CaseTensors& t, const Setup& s, const std::string& variant) {
-  const Tensor gradient = copy_of(t.grad_out("y"), s.layout);
   std::vector<DenseBlockLayerGradient> gradients;
   for (int64_t i = 0; i < s.layers; ++i) {
     const auto grad = [&](const char* name) { return t.grad_in(key(i, name)).view(); };
@@ -122,11 +131,10 @@ void backward(CaseTensors& t, const Setup& s, const std::string& variant) {
                               .mean = t.all().at("saved mean").view(),
                               .inv_std = t.all().at("saved inv_std").view(),
                               .layers = layers_of(t, s),
-                              .gradient = gradient.view(),
+                              .gradient = t.all().at("gradient").view(),
                               .gradients = gradients,
                               .training = s.training},
            t.device(), variant);
-  t.grad_in("x").copy_from(gradient.slice(3, 0, s.x[3]));
 }
 
 OpCase make(const Setup& s) {
@@ -139,6 +147,11 @@ OpCase make(const Setup& s) {
   c.reference_in_bf16 = true;
   c.forward = [s](CaseTensors& t, const std::string& variant) { forward(t, s, variant); };
   c.backward = [s](CaseTensors& t, const std::string& variant) { backward(t, s, variant); };
+  c.prepare_forward = [s](CaseTensors& t) { prepare_forward(t, s); };
+  c.prepare_backward = [s](CaseTensors& t) { prepare_backward(t, s); };
+  c.finish_backward = [s](CaseTensors& t) {
+    t.grad_in("x").copy_from(t.all().at("gradient").slice(3, 0, s.x[3]));
+  };
   const auto pixels = static_cast<double>(s.x[0] * s.x[1] * s.x[2]);
   for (int64_t i = 0; i < s.layers; ++i) {
     const auto width = static_cast<double>(s.x[3] + i * s.growth);

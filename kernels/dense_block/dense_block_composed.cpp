@@ -12,9 +12,11 @@ void run_backward(const DenseBlockBackward& b) {
 }
 
 const Register<DenseBlockForward> forward({"composed", core::DeviceType::cpu, 1, supports_forward,
-                                           run_forward});
+                                           run_forward},
+                                          "f32, any strides");
 const Register<DenseBlockBackward> backward({"composed", core::DeviceType::cpu, 1, supports_backward,
-                                             run_backward});
+                                             run_backward},
+                                            "f32, any strides");
 
 }  // namespace
 }  // namespace medfusion::kernels

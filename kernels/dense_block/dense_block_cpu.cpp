@@ -223,7 +223,8 @@ bool supports(const DenseBlockForward& b) {
 }
 void run(const DenseBlockForward& b) { ForwardPass(b).run(); }
 
-const Register<DenseBlockForward> registered({"cpu", core::DeviceType::cpu, 10, supports, run});
+const Register<DenseBlockForward> registered({"cpu", core::DeviceType::cpu, 10, supports, run},
+                                             "f32, pixels at one stride, not empty");
 
 }  // namespace
 }  // namespace medfusion::kernels

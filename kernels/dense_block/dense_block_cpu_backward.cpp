@@ -396,7 +396,8 @@ bool supports(const DenseBlockBackward& b) {
 }
 void run(const DenseBlockBackward& b) { BackwardPass(b).run(); }
 
-const Register<DenseBlockBackward> registered({"cpu", core::DeviceType::cpu, 10, supports, run});
+const Register<DenseBlockBackward> registered({"cpu", core::DeviceType::cpu, 10, supports, run},
+                                              "f32, pixels at one stride, not empty");
 
 }  // namespace
 }  // namespace medfusion::kernels

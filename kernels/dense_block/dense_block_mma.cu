@@ -350,8 +350,12 @@ void run_backward(const DenseBlockBackward& b) {
   BackwardPass(b).run();
 }
 
-const Register<DenseBlockForward> forward({"mma", kDevice, 20, supports_forward, run_forward});
-const Register<DenseBlockBackward> backward({"mma", kDevice, 20, supports_backward, run_backward});
+const Register<DenseBlockForward> forward(
+    {"mma", kDevice, 20, supports_forward, run_forward},
+    "bf16, channels and growth in pieces of 16 bytes, up to 4096 channels; compute capability 8.0");
+const Register<DenseBlockBackward> backward(
+    {"mma", kDevice, 20, supports_backward, run_backward},
+    "bf16, channels and growth in pieces of 16 bytes, up to 4096 channels; compute capability 8.0");
 
 }  // namespace
 }  // namespace medfusion::kernels

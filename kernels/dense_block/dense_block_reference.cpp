@@ -106,9 +106,11 @@ void run_backward(const DenseBlockBackward& b) {
 }
 
 const Register<DenseBlockForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward,
-                                           run_forward});
-const Register<DenseBlockBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                             run_backward});
+                                           run_forward},
+                                          "f64, any strides; bf16 for checks, rounding where variants store");
+const Register<DenseBlockBackward> backward(
+    {"reference", core::DeviceType::cpu, 0, supports_backward, run_backward},
+    "f64, any strides; bf16 for checks, rounding where variants store");
 
 }  // namespace
 }  // namespace medfusion::kernels

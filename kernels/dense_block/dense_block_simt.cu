@@ -233,8 +233,10 @@ void run_backward(const DenseBlockBackward& b) {
   BackwardPass(b).run();
 }
 
-const Register<DenseBlockForward> forward({"simt", kDevice, 10, supports_forward, run_forward});
-const Register<DenseBlockBackward> backward({"simt", kDevice, 10, supports_backward, run_backward});
+const Register<DenseBlockForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
+                                          "f32, pixels at one stride");
+const Register<DenseBlockBackward> backward({"simt", kDevice, 10, supports_backward, run_backward},
+                                            "f32, pixels at one stride");
 
 }  // namespace
 }  // namespace medfusion::kernels

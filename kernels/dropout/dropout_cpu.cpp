@@ -150,8 +150,10 @@ void run_backward(const DropoutBackward& a) {
   run(a.probability, a.seed, dropout_stream(a.stream, a.base), a.grad_y, a.grad_x);
 }
 
-const Register<DropoutForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward});
-const Register<DropoutBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward, run_backward});
+const Register<DropoutForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
+                                       "f32, rows at one stride");
+const Register<DropoutBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward, run_backward},
+                                         "f32, rows at one stride");
 
 }  // namespace
 }  // namespace medfusion::kernels

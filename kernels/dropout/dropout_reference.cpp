@@ -22,10 +22,11 @@ void run_backward(const DropoutBackward& a) {
   run(core::Philox(a.seed, dropout_stream(a.stream, a.base)), a.probability, a.grad_y, a.grad_x);
 }
 
-const Register<DropoutForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward,
-                                        run_forward});
+const Register<DropoutForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward, run_forward},
+                                       "f64, any strides");
 const Register<DropoutBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                          run_backward});
+                                          run_backward},
+                                         "f64, any strides");
 
 }  // namespace
 }  // namespace medfusion::kernels

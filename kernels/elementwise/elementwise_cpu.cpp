@@ -171,9 +171,12 @@ void run_affine(const AffineForward& a) {
   });
 }
 
-const Register<BinaryForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward});
-const Register<BinaryBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward, run_backward});
-const Register<AffineForward> affine({"cpu", core::DeviceType::cpu, 10, supports_affine, run_affine});
+const Register<BinaryForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
+                                      "f32, any strides, broadcasting");
+const Register<BinaryBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward, run_backward},
+                                        "f32, any strides, broadcasting");
+const Register<AffineForward> affine({"cpu", core::DeviceType::cpu, 10, supports_affine, run_affine},
+                                     "f32, any strides, broadcasting");
 
 }  // namespace
 }  // namespace medfusion::kernels

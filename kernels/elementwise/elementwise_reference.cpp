@@ -77,10 +77,13 @@ void run_affine(const AffineForward& a) {
   }
 }
 
-const Register<BinaryForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward, run_forward});
+const Register<BinaryForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward, run_forward},
+                                      "f64, any strides");
 const Register<BinaryBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                         run_backward});
-const Register<AffineForward> affine({"reference", core::DeviceType::cpu, 0, supports_affine, run_affine});
+                                         run_backward},
+                                        "f64, any strides");
+const Register<AffineForward> affine({"reference", core::DeviceType::cpu, 0, supports_affine, run_affine},
+                                     "f64, any strides");
 
 }  // namespace
 }  // namespace medfusion::kernels

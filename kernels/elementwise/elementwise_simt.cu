@@ -105,9 +105,12 @@ void run_affine(const AffineForward& a) {
   map<float, float>("affine", Affine{static_cast<float>(a.scale), static_cast<float>(a.shift)}, a.y, {&a.x});
 }
 
-const Register<BinaryForward> forward({"simt", kDevice, 10, supports_forward, run_forward});
-const Register<BinaryBackward> backward({"simt", kDevice, 10, supports_backward, run_backward});
-const Register<AffineForward> affine({"simt", kDevice, 10, supports_affine, run_affine});
+const Register<BinaryForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
+                                      "f32, any strides, broadcasting");
+const Register<BinaryBackward> backward({"simt", kDevice, 10, supports_backward, run_backward},
+                                        "f32, any strides, broadcasting");
+const Register<AffineForward> affine({"simt", kDevice, 10, supports_affine, run_affine},
+                                     "f32, any strides, broadcasting");
 
 }  // namespace
 }  // namespace medfusion::kernels

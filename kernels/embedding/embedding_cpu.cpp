@@ -98,9 +98,11 @@ void run_backward(const EmbeddingBackward& a) {
                      });
 }
 
-const Register<EmbeddingForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward});
+const Register<EmbeddingForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
+                                         "f32, adjacent columns");
 const Register<EmbeddingBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward,
-                                            run_backward});
+                                            run_backward},
+                                           "f32, adjacent columns");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -30,9 +30,11 @@ void run_backward(const EmbeddingBackward& a) {
 }
 
 const Register<EmbeddingForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward,
-                                          run_forward});
+                                          run_forward},
+                                         "f64, any strides");
 const Register<EmbeddingBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                            run_backward});
+                                            run_backward},
+                                           "f64, any strides");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -96,8 +96,10 @@ void run_backward(const EmbeddingBackward& a) {
          a.grad_weight.as<float>(), a.ids.numel(), width, a.grad_y.stride(0), a.grad_weight.stride(0));
 }
 
-const Register<EmbeddingForward> forward({"simt", kDevice, 10, supports_forward, run_forward});
-const Register<EmbeddingBackward> backward({"simt", kDevice, 10, supports_backward, run_backward});
+const Register<EmbeddingForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
+                                         "f32, adjacent columns");
+const Register<EmbeddingBackward> backward({"simt", kDevice, 10, supports_backward, run_backward},
+                                           "f32, adjacent columns");
 
 }  // namespace
 }  // namespace medfusion::kernels

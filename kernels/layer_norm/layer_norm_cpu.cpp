@@ -133,9 +133,11 @@ void run_backward(const LayerNormBackward& a) {
   combine(partial.data<float>() + n, chunks, 2 * n, n, a.grad_bias);
 }
 
-const Register<LayerNormForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward});
+const Register<LayerNormForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
+                                         "f32, rows at one stride");
 const Register<LayerNormBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward,
-                                            run_backward});
+                                            run_backward},
+                                           "f32, rows at one stride");
 
 }  // namespace
 }  // namespace medfusion::kernels

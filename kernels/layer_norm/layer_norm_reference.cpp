@@ -53,9 +53,11 @@ void run_backward(const LayerNormBackward& a) {
 }
 
 const Register<LayerNormForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward,
-                                          run_forward});
+                                          run_forward},
+                                         "f64, any strides");
 const Register<LayerNormBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                            run_backward});
+                                            run_backward},
+                                           "f64, any strides");
 
 }  // namespace
 }  // namespace medfusion::kernels

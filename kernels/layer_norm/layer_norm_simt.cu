@@ -158,8 +158,10 @@ void run_backward(const LayerNormBackward& a) {
          a.grad_y.row_stride(), a.grad_x.row_stride());
 }
 
-const Register<LayerNormForward> forward({"simt", kDevice, 10, supports_forward, run_forward});
-const Register<LayerNormBackward> backward({"simt", kDevice, 10, supports_backward, run_backward});
+const Register<LayerNormForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
+                                         "f32, rows at one stride, fewer than 2^30 columns");
+const Register<LayerNormBackward> backward({"simt", kDevice, 10, supports_backward, run_backward},
+                                           "f32, rows at one stride, fewer than 2^30 columns");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -212,8 +212,10 @@ void run_backward(const LossBackward& a) {
   });
 }
 
-const Register<LossForward> forward({"cpu", kCpu, 10, supports_forward, run_forward});
-const Register<LossBackward> backward({"cpu", kCpu, 10, supports_backward, run_backward});
+const Register<LossForward> forward({"cpu", kCpu, 10, supports_forward, run_forward},
+                                    "f32, rows at one stride");
+const Register<LossBackward> backward({"cpu", kCpu, 10, supports_backward, run_backward},
+                                      "f32, rows at one stride");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -83,10 +83,12 @@ void run_backward(const LossBackward& a) {
 constexpr auto kCpu = core::DeviceType::cpu;
 const Register<LossForward> forward({"reference", kCpu, 0,
                                      [](const LossForward& a) { return a.logits.dtype == kDouble; },
-                                     run_forward});
+                                     run_forward},
+                                    "f64, any strides");
 const Register<LossBackward> backward({"reference", kCpu, 0,
                                        [](const LossBackward& a) { return a.logits.dtype == kDouble; },
-                                       run_backward});
+                                       run_backward},
+                                      "f64, any strides");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -168,8 +168,10 @@ void run_backward(const LossBackward& a) {
          a.grad_logits.as<float>(), a.grad_logits.row_stride());
 }
 
-const Register<LossForward> forward({"simt", kDevice, 10, supports_forward, run_forward});
-const Register<LossBackward> backward({"simt", kDevice, 10, supports_backward, run_backward});
+const Register<LossForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
+                                    "f32, rows at one stride");
+const Register<LossBackward> backward({"simt", kDevice, 10, supports_backward, run_backward},
+                                      "f32, rows at one stride");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -192,8 +192,10 @@ void run_backward(const MatmulBackward& m) {
   if (m.grad_bias.defined()) bias_gradient(m.grad_c, m.grad_bias);
 }
 
-const Register<MatmulForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward});
-const Register<MatmulBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward, run_backward});
+const Register<MatmulForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
+                                      "f32, adjacent columns of the result");
+const Register<MatmulBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward, run_backward},
+                                        "f32, adjacent columns of the result");
 
 }  // namespace
 }  // namespace medfusion::kernels

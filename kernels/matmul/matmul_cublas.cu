@@ -151,8 +151,10 @@ void run_backward(const MatmulBackward& m) {
   dispatch<ReduceForward>({Reduction::sum, m.grad_c, sum, {}}, kDevice);
 }
 
-const Register<MatmulForward> forward({"cublas", kDevice, 10, supports_forward, run_forward});
-const Register<MatmulBackward> backward({"cublas", kDevice, 10, supports_backward, run_backward});
+const Register<MatmulForward> forward({"cublas", kDevice, 10, supports_forward, run_forward},
+                                      "f32, or bf16 into f32; any strides");
+const Register<MatmulBackward> backward({"cublas", kDevice, 10, supports_backward, run_backward},
+                                        "f32, any strides");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -88,8 +88,10 @@ void run_backward(const MatmulBackward& m) {
   }
 }
 
-const Register<MatmulForward> forward({"eigen", core::DeviceType::cpu, 5, supports_forward, run_forward});
-const Register<MatmulBackward> backward({"eigen", core::DeviceType::cpu, 5, supports_backward, run_backward});
+const Register<MatmulForward> forward({"eigen", core::DeviceType::cpu, 5, supports_forward, run_forward},
+                                      "f32, any strides");
+const Register<MatmulBackward> backward({"eigen", core::DeviceType::cpu, 5, supports_backward, run_backward},
+                                        "f32, any strides");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -55,9 +55,11 @@ void run_backward(const MatmulBackward& m) {
   }
 }
 
-const Register<MatmulForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward, run_forward});
+const Register<MatmulForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward, run_forward},
+                                      "f64, any strides");
 const Register<MatmulBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                         run_backward});
+                                         run_backward},
+                                        "f64, any strides");
 
 }  // namespace
 }  // namespace medfusion::kernels

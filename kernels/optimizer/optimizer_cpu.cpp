@@ -188,11 +188,14 @@ bool of_tensors(const Step& a) {
   return all_of_dtype<core::DType::f32>(a.x);
 }
 
-const Register<AdamWStep> adamw_variant({"cpu", kCpu, 10, of_entries<AdamWStep>, adamw});
-const Register<SgdStep> sgd_variant({"cpu", kCpu, 10, of_entries<SgdStep>, sgd});
-const Register<SquaredNorm> squared_norm_variant({"cpu", kCpu, 10, of_tensors<SquaredNorm>, squared_norm});
-const Register<AverageStep> average_variant({"cpu", kCpu, 10, of_entries<AverageStep>, average});
-const Register<ClearTensors> clear_variant({"cpu", kCpu, 10, of_tensors<ClearTensors>, clear});
+const Register<AdamWStep> adamw_variant({"cpu", kCpu, 10, of_entries<AdamWStep>, adamw}, "f32, contiguous");
+const Register<SgdStep> sgd_variant({"cpu", kCpu, 10, of_entries<SgdStep>, sgd}, "f32, contiguous");
+const Register<SquaredNorm> squared_norm_variant({"cpu", kCpu, 10, of_tensors<SquaredNorm>, squared_norm},
+                                                 "f32, contiguous");
+const Register<AverageStep> average_variant({"cpu", kCpu, 10, of_entries<AverageStep>, average},
+                                            "f32, contiguous");
+const Register<ClearTensors> clear_variant({"cpu", kCpu, 10, of_tensors<ClearTensors>, clear},
+                                           "f32, contiguous");
 
 }  // namespace
 }  // namespace medfusion::kernels

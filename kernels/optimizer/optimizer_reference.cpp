@@ -80,15 +80,19 @@ bool of_tensors(const Step& a) {
 }
 bool always(const ClipByNorm& /*a*/) { return true; }
 
-const Register<AdamWStep> adamw_variant({"reference", kCpu, 0, of_entries<AdamWStep>, adamw});
-const Register<SgdStep> sgd_variant({"reference", kCpu, 0, of_entries<SgdStep>, sgd});
+const Register<AdamWStep> adamw_variant({"reference", kCpu, 0, of_entries<AdamWStep>, adamw},
+                                        "f64, contiguous");
+const Register<SgdStep> sgd_variant({"reference", kCpu, 0, of_entries<SgdStep>, sgd}, "f64, contiguous");
 const Register<SquaredNorm> squared_norm_variant({"reference", kCpu, 0, of_tensors<SquaredNorm>,
-                                                  squared_norm});
-const Register<AverageStep> average_variant({"reference", kCpu, 0, of_entries<AverageStep>, average});
-const Register<ClearTensors> clear_variant({"reference", kCpu, 0, of_tensors<ClearTensors>, clear});
+                                                  squared_norm},
+                                                 "f64, contiguous");
+const Register<AverageStep> average_variant({"reference", kCpu, 0, of_entries<AverageStep>, average},
+                                            "f64, contiguous");
+const Register<ClearTensors> clear_variant({"reference", kCpu, 0, of_tensors<ClearTensors>, clear},
+                                           "f64, contiguous");
 // Two numbers in double: there is nothing to make faster.
-const Register<ClipByNorm> clip_variant({"reference", kCpu, 0, always, clip});
-const Register<ClipByNorm> clip_on_cpu({"cpu", kCpu, 10, always, clip});
+const Register<ClipByNorm> clip_variant({"reference", kCpu, 0, always, clip}, "the norm in f64 or f32");
+const Register<ClipByNorm> clip_on_cpu({"cpu", kCpu, 10, always, clip}, "the norm in f64 or f32");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -317,13 +317,17 @@ bool of_tensors(const Step& a) {
 }
 bool always(const ClipByNorm& /*a*/) { return true; }
 
-const Register<AdamWStep> adamw_variant({"simt", kDevice, 10, of_entries<AdamWStep>, run_adamw});
-const Register<SgdStep> sgd_variant({"simt", kDevice, 10, of_entries<SgdStep>, run_sgd});
+const Register<AdamWStep> adamw_variant({"simt", kDevice, 10, of_entries<AdamWStep>, run_adamw},
+                                        "f32, contiguous");
+const Register<SgdStep> sgd_variant({"simt", kDevice, 10, of_entries<SgdStep>, run_sgd}, "f32, contiguous");
 const Register<SquaredNorm> squared_norm_variant({"simt", kDevice, 10, of_tensors<SquaredNorm>,
-                                                  run_squared_norm});
-const Register<ClipByNorm> clip_variant({"simt", kDevice, 10, always, run_clip});
-const Register<AverageStep> average_variant({"simt", kDevice, 10, of_entries<AverageStep>, run_average});
-const Register<ClearTensors> clear_variant({"simt", kDevice, 10, of_tensors<ClearTensors>, run_clear});
+                                                  run_squared_norm},
+                                                 "f32, contiguous");
+const Register<ClipByNorm> clip_variant({"simt", kDevice, 10, always, run_clip}, "the norm in f64 or f32");
+const Register<AverageStep> average_variant({"simt", kDevice, 10, of_entries<AverageStep>, run_average},
+                                            "f32, contiguous");
+const Register<ClearTensors> clear_variant({"simt", kDevice, 10, of_tensors<ClearTensors>, run_clear},
+                                           "f32, contiguous");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -267,12 +267,16 @@ void run_global_backward(const GlobalPoolingBackward& a) {
   });
 }
 
-const Register<PoolingForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward});
-const Register<PoolingBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward, run_backward});
+const Register<PoolingForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
+                                       "f32, adjacent channels");
+const Register<PoolingBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward, run_backward},
+                                         "f32, adjacent channels");
 const Register<GlobalPoolingForward> global_forward({"cpu", core::DeviceType::cpu, 10,
-                                                     supports_global_forward, run_global_forward});
+                                                     supports_global_forward, run_global_forward},
+                                                    "f32, adjacent channels");
 const Register<GlobalPoolingBackward> global_backward({"cpu", core::DeviceType::cpu, 10,
-                                                       supports_global_backward, run_global_backward});
+                                                       supports_global_backward, run_global_backward},
+                                                      "f32, adjacent channels");
 
 }  // namespace
 }  // namespace medfusion::kernels

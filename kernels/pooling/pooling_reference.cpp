@@ -109,14 +109,17 @@ void run_global_backward(const GlobalPoolingBackward& a) {
   });
 }
 
-const Register<PoolingForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward,
-                                        run_forward});
+const Register<PoolingForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward, run_forward},
+                                       "f64, any strides");
 const Register<PoolingBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                          run_backward});
+                                          run_backward},
+                                         "f64, any strides");
 const Register<GlobalPoolingForward> global_forward({"reference", core::DeviceType::cpu, 0,
-                                                     supports_global_forward, run_global_forward});
+                                                     supports_global_forward, run_global_forward},
+                                                    "f64, any strides");
 const Register<GlobalPoolingBackward> global_backward({"reference", core::DeviceType::cpu, 0,
-                                                       supports_global_backward, run_global_backward});
+                                                       supports_global_backward, run_global_backward},
+                                                      "f64, any strides");
 
 }  // namespace
 }  // namespace medfusion::kernels

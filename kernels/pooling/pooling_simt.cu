@@ -313,12 +313,16 @@ void run_global_backward(const GlobalPoolingBackward& a) {
   });
 }
 
-const Register<PoolingForward> forward({"simt", kDevice, 10, supports_forward, run_forward});
-const Register<PoolingBackward> backward({"simt", kDevice, 10, supports_backward, run_backward});
+const Register<PoolingForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
+                                       "f32 or bf16, adjacent channels");
+const Register<PoolingBackward> backward({"simt", kDevice, 10, supports_backward, run_backward},
+                                         "f32 or bf16, adjacent channels");
 const Register<GlobalPoolingForward> global_forward({"simt", kDevice, 10, supports_global_forward,
-                                                     run_global_forward});
+                                                     run_global_forward},
+                                                    "f32 or bf16, adjacent channels");
 const Register<GlobalPoolingBackward> global_backward({"simt", kDevice, 10, supports_global_backward,
-                                                       run_global_backward});
+                                                       run_global_backward},
+                                                      "f32 or bf16, adjacent channels");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -280,8 +280,10 @@ void run_backward(const ReduceBackward& a) {
   });
 }
 
-const Register<ReduceForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward});
-const Register<ReduceBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward, run_backward});
+const Register<ReduceForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
+                                      "f32, any strides");
+const Register<ReduceBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward, run_backward},
+                                        "f32, any strides");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -57,9 +57,11 @@ void run_backward(const ReduceBackward& a) {
   }
 }
 
-const Register<ReduceForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward, run_forward});
+const Register<ReduceForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward, run_forward},
+                                      "f64, any strides");
 const Register<ReduceBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                         run_backward});
+                                         run_backward},
+                                        "f64, any strides");
 
 }  // namespace
 }  // namespace medfusion::kernels

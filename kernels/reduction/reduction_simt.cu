@@ -309,8 +309,10 @@ void run_backward(const ReduceBackward& a) {
   map<float, float>("reduce_backward", Scale{static_cast<float>(share)}, a.grad_x, {&a.grad_y});
 }
 
-const Register<ReduceForward> forward({"simt", kDevice, 10, supports_forward, run_forward});
-const Register<ReduceBackward> backward({"simt", kDevice, 10, supports_backward, run_backward});
+const Register<ReduceForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
+                                      "f32, and sums of bf16; any strides");
+const Register<ReduceBackward> backward({"simt", kDevice, 10, supports_backward, run_backward},
+                                        "f32, any strides");
 
 }  // namespace
 }  // namespace medfusion::kernels

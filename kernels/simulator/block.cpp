@@ -47,14 +47,15 @@ bool same_place(Site a, Site b) {
 }  // namespace
 
 void run(const char* name, Dim3 grid, Dim3 block, int64_t shared_bytes, const std::function<void()>& kernel) {
-  constexpr int64_t kMaxThreads = 1024, kMaxShared = 227 * 1024, kMaxGrid = 65535;
+  constexpr int64_t kMaxThreads = 1024, kMaxGrid = 65535;
+  const int64_t most_shared = core::sim_shared_limit();
   MEDFUSION_CHECK(block.count() >= 1 && block.count() <= kMaxThreads && block.z <= 64,
                   "{}: expected a block of 1 to {} threads, got {}", name, kMaxThreads, text_of(block));
   MEDFUSION_CHECK(grid.count() >= 1 && grid.x <= 0x7fffffffU && grid.y <= kMaxGrid && grid.z <= kMaxGrid,
                   "{}: expected a grid of at least one block and at most (2^31-1,65535,65535), got {}", name,
                   text_of(grid));
-  MEDFUSION_CHECK(shared_bytes >= 0 && shared_bytes <= kMaxShared,
-                  "{}: expected at most {} bytes of shared memory, got {}", name, kMaxShared, shared_bytes);
+  MEDFUSION_CHECK(shared_bytes >= 0 && shared_bytes <= most_shared,
+                  "{}: expected at most {} bytes of shared memory, got {}", name, most_shared, shared_bytes);
   static thread_local Block executor;
   std::vector<uint32_t> order(static_cast<size_t>(grid.count()));
   std::iota(order.begin(), order.end(), 0U);
@@ -97,10 +98,11 @@ void Block::run(const char* name, Dim3 grid, Dim3 block, Dim3 index, int64_t sha
     shared_capacity_ = shared_bytes;
   }
   if (shared_bytes > 0) std::memset(shared(), 0xFF, static_cast<size_t>(shared_bytes));  // NaN in every float
-  shadow_.start(shared_bytes, ++epoch_);
+  shadow_.start(shared_bytes, (count_ + kWarpSize - 1) / kWarpSize, ++epoch_);
   random_ = mix(core::sim_seed() ^ hash_of(name) ^
                 mix((uint64_t{index.z} << 42) + (uint64_t{index.y} << 21) + index.x));
   at_barrier_ = exited_ = votes_ = 0;
+  warp_clocks_ = {};
   for (auto& barrier : named_) barrier = {};
   stopping_ = false;
   fault_.clear();
@@ -261,7 +263,8 @@ int Block::sync_threads(bool predicate, Site site) {
 
 void Block::release_clock(Known& known) {
   Clock& clock = self().clock;
-  ++clock.known[static_cast<size_t>(current_ / kWarpSize)];
+  const auto warp = static_cast<size_t>(current_ / kWarpSize);
+  clock.known[warp] = ++warp_clocks_[warp];
   for (size_t w = 0; w < known.size(); ++w) known[w] = std::max(known[w], clock.known[w]);
 }
 
@@ -270,9 +273,12 @@ void Block::synchronize_clocks(const std::vector<int>& threads, Known known) {
   // Copy warps follow the real ones; most kernels have none.
   const size_t clocks = async_ == nullptr ? kMaxWarps : known.size();
   for (const int i : threads) {
-    Clock& clock = threads_[static_cast<size_t>(i)]->clock;
-    ++clock.known[static_cast<size_t>(i / kWarpSize)];
+    const Clock& clock = threads_[static_cast<size_t>(i)]->clock;
     for (size_t w = 0; w < clocks; ++w) known[w] = std::max(known[w], clock.known[w]);
+  }
+  for (const int i : threads) {
+    const auto warp = static_cast<size_t>(i / kWarpSize);
+    known[warp] = ++warp_clocks_[warp];
   }
   for (const int i : threads)
     std::copy_n(known.begin(), clocks, threads_[static_cast<size_t>(i)]->clock.known.begin());
@@ -320,8 +326,8 @@ void Block::arrive_named(int id, int threads, Site site) {
   if (static_cast<int>(barrier.waiting.size()) + barrier.arrived == threads) end_named(barrier);
 }
 
-const Collective& Block::exchange(const char* what, uint32_t mask, const void* value, size_t bytes,
-                                  Site site) {
+const Collective& Block::exchange(const char* what, uint32_t mask, const void* value, size_t bytes, Site site,
+                                  MemoryOrder order) {
   auto& open = collectives_[static_cast<size_t>(current_ / kWarpSize)];
   const int first = current_ / kWarpSize * kWarpSize;
   const uint32_t bit = 1U << lane();
@@ -363,12 +369,12 @@ const Collective& Block::exchange(const char* what, uint32_t mask, const void* v
     wait(State::at_collective, site);
     return *mine;
   }
-  std::vector<int> lanes;
+  lanes_.clear();
   for (int i = 0; i < kWarpSize; ++i) {
-    if ((mask >> i & 1U) != 0) lanes.push_back(first + i);
+    if ((mask >> i & 1U) != 0) lanes_.push_back(first + i);
   }
-  synchronize_clocks(lanes);
-  for (const int i : lanes) {
+  if (order == MemoryOrder::lanes) synchronize_clocks(lanes_);
+  for (const int i : lanes_) {
     if (i != current_) wake(i);
   }
   return *mine;

@@ -32,8 +32,13 @@ struct Dim3 {
 
 // Runs `kernel` for every thread of every block; blocks one after another, in random order. Throws
 // core::Error for the first fault: "KERNEL: block (x,y,z) thread (x,y,z) at FILE:LINE: what is wrong [seed]".
-// The limits of a launch (threads, shared memory, grid) are those of compute capability 9.0.
+// The limits of a launch (threads, shared memory, grid) are those of compute capability 9.0, unless
+// core::set_sim_shared_limit says otherwise.
 void run(const char* name, Dim3 grid, Dim3 block, int64_t shared_bytes, const std::function<void()>& kernel);
+
+// Whether a warp collective is also a barrier for the memory accesses of its lanes. CUDA promises that of
+// __syncwarp; shuffles, votes, ldmatrix and mma exchange values and nothing more.
+enum class MemoryOrder : uint8_t { none, lanes };
 
 // What the lanes of one warp collective exchange.
 struct Collective {
@@ -74,8 +79,9 @@ class Block {
   // Counts among the threads of a named barrier without waiting for it (bar.arrive).
   void arrive_named(int id, int threads, Site site);
   // Exchanges a value of up to 64 bytes with the lanes of `mask`, all of which must come here. The result is
-  // valid until release().
-  const Collective& exchange(const char* what, uint32_t mask, const void* value, size_t bytes, Site site);
+  // valid until release(). Only __syncwarp orders what the lanes do in shared memory.
+  const Collective& exchange(const char* what, uint32_t mask, const void* value, size_t bytes, Site site,
+                             MemoryOrder order = MemoryOrder::none);
   void release(const Collective& collective);
   // Lets other threads run: what a loop that waits for memory must call.
   void yield_now();
@@ -177,9 +183,11 @@ class Block {
   std::unique_ptr<char, Free> shared_;
   Shadow shadow_;
   uint32_t epoch_ = 1;
+  std::array<uint32_t, kMaxWarps> warp_clocks_{};  // the synchronizations of each warp, by any of its lanes
   int count_ = 0, current_ = -1, at_barrier_ = 0, exited_ = 0, votes_ = 0, vote_result_ = 0;
   std::vector<std::unique_ptr<Thread>> threads_;
   std::vector<int> ready_;
+  std::vector<int> lanes_;  // of the collective that is ending
   std::vector<NamedBarrier> named_;
   std::vector<std::vector<std::unique_ptr<Collective>>> collectives_;  // open ones, by warp
   std::vector<std::unique_ptr<Collective>> spare_;
@@ -191,10 +199,11 @@ class Block {
 
 // Sum, shuffle and vote are all of this form: `read` computes a lane's result from everybody's value.
 template <class Result, class T, class Read>
-Result collective(const char* what, uint32_t mask, T value, Site site, const Read& read) {
+Result collective(const char* what, uint32_t mask, T value, Site site, const Read& read,
+                  MemoryOrder order = MemoryOrder::none) {
   static_assert(sizeof(T) <= sizeof(Collective::values[0]));
   Block& block = Block::current();
-  const Collective& all = block.exchange(what, mask, &value, sizeof(T), site);
+  const Collective& all = block.exchange(what, mask, &value, sizeof(T), site, order);
   const Result result = read(all);
   block.release(all);
   return result;

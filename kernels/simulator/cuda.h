@@ -41,7 +41,8 @@ inline int __syncthreads_and(int predicate,
 }
 inline void __syncwarp(unsigned mask = 0xffffffffU,
                        medfusion::simulator::Site site = medfusion::simulator::Site::current()) {
-  medfusion::simulator::collective<int>("__syncwarp", mask, 0, site, [](const auto&) { return 0; });
+  medfusion::simulator::collective<int>(
+      "__syncwarp", mask, 0, site, [](const auto&) { return 0; }, medfusion::simulator::MemoryOrder::lanes);
 }
 
 namespace medfusion::simulator {

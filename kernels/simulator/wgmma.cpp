@@ -258,7 +258,8 @@ void Block::deliver_wgmma(int64_t end, Site site) {
   int64_t& ended = warpgroup.ended[static_cast<size_t>(warp)];
   for (; ended < end; ++ended) {
     for (const int64_t piece : warpgroup.operation(ended).pieces)
-      shadow_.end_read(piece, kPiece, current_, self().clock, site);
+      shadow_.end_read(piece, kPiece, current_, self().clock.epoch,
+                       warp_clocks_[static_cast<size_t>(current_ / kWarpSize)], site);
   }
   while (!warpgroup.operations.empty() && warpgroup.operations.front().delivered == kWarpgroup) {
     warpgroup.operations.pop_front();

@@ -141,8 +141,10 @@ void run_backward(const SoftmaxBackward& a) {
   });
 }
 
-const Register<SoftmaxForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward});
-const Register<SoftmaxBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward, run_backward});
+const Register<SoftmaxForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
+                                       "f32, rows at one stride");
+const Register<SoftmaxBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward, run_backward},
+                                         "f32, rows at one stride");
 
 }  // namespace
 }  // namespace medfusion::kernels

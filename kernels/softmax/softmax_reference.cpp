@@ -38,10 +38,11 @@ void run_backward(const SoftmaxBackward& a) {
   }
 }
 
-const Register<SoftmaxForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward,
-                                        run_forward});
+const Register<SoftmaxForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward, run_forward},
+                                       "f64, any strides");
 const Register<SoftmaxBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                          run_backward});
+                                          run_backward},
+                                         "f64, any strides");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -31,8 +31,9 @@ OpCase make(Resize resize, const std::string& name, int64_t batch, Size in, Size
     UpsampleAddBackward a{resize, t.grad_out("y").view(), t.grad_in("x").view(), {}};
     if (bias) a.grad_bias = t.grad_in("bias").view();
     dispatch<UpsampleAddBackward>(a, t.device(), variant);
-    t.grad_in("lateral").copy_from(t.grad_out("y"));  // the contract: grad_y itself
   };
+  // The contract: it is grad_y itself.
+  c.finish_backward = [](CaseTensors& t) { t.grad_in("lateral").copy_from(t.grad_out("y")); };
   c.bytes = 4.0 * static_cast<double>(x_shape.numel() + 2 * y_shape.numel());
   c.flops = static_cast<double>(y_shape.numel()) * (resize == Resize::nearest ? 1.0 : 4.0);
   return c;

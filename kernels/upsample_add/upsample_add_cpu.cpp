@@ -249,9 +249,11 @@ void run_backward(const UpsampleAddBackward& a) {
   if (a.grad_bias.defined()) sum_pixels(a.grad_y, a.grad_bias.as<float>());
 }
 
-const Register<UpsampleAddForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward});
+const Register<UpsampleAddForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
+                                           "f32, adjacent channels");
 const Register<UpsampleAddBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward,
-                                              run_backward});
+                                              run_backward},
+                                             "f32, adjacent channels");
 
 }  // namespace
 }  // namespace medfusion::kernels

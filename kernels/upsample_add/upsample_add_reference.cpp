@@ -85,9 +85,11 @@ void run_backward(const UpsampleAddBackward& a) {
 }
 
 const Register<UpsampleAddForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward,
-                                            run_forward});
+                                            run_forward},
+                                           "f64, any strides");
 const Register<UpsampleAddBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                              run_backward});
+                                              run_backward},
+                                             "f64, any strides");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -171,8 +171,10 @@ void run_backward(const UpsampleAddBackward& a) {
   dispatch<ReduceForward>({Reduction::sum, g, sum, {}}, kDevice);
 }
 
-const Register<UpsampleAddForward> forward({"simt", kDevice, 10, supports_forward, run_forward});
-const Register<UpsampleAddBackward> backward({"simt", kDevice, 10, supports_backward, run_backward});
+const Register<UpsampleAddForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
+                                           "f32 or bf16, adjacent channels");
+const Register<UpsampleAddBackward> backward({"simt", kDevice, 10, supports_backward, run_backward},
+                                             "f32 or bf16, adjacent channels");
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -183,5 +183,30 @@ TEST(Attention, WgmmaRunsOnSimWhereItIsNamed) {
   expect_taken_where_named(gradients);
 }
 
+// Shared memory of cards other than the one that the simulator is: 99 KiB on 8.6, 8.9 and 12.0.
+class SmallSharedMemory : public testing::Test {
+ protected:
+  static void make_small() { core::set_sim_shared_limit(99 * 1024); }
+  void TearDown() override { core::set_sim_shared_limit(core::kSimShared); }
+};
+
+TEST_F(SmallSharedMemory, IsTooLittleForTheShortBackwardOfManyWideTokens) {
+  const Inputs in = random_inputs(1, 1, 64, 16, 256, DType::bf16, 0.125);
+  EXPECT_NO_THROW(results_of("short", in));
+  const std::vector<std::vector<double>> tiled = results_of("mma", in);
+  make_small();
+  EXPECT_THROW(results_of("short", in), NoVariant);
+  EXPECT_EQ(results_of("mma", in), tiled) << "the next variant fits";
+  const Inputs fewer = random_inputs(1, 1, 64, 16, 128, DType::bf16, 0.125);
+  EXPECT_NO_THROW(results_of("short", fewer));
+}
+
+TEST_F(SmallSharedMemory, TheLastVariantTakesSmallerTiles) {
+  const Inputs in = random_inputs(1, 2, 128, 70, 45, DType::f32, 0.1);
+  const std::vector<std::vector<double>> large = results_of("simt", in);
+  make_small();
+  EXPECT_EQ(results_of("simt", in), large) << "each row is summed in the same order";
+}
+
 }  // namespace
 }  // namespace medfusion::kernels

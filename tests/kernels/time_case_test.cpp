@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "core/runtime.h"
+#include "kernels/check.h"
 #include "kernels/cuda/math_mode.h"
 
 namespace medfusion::kernels {
@@ -38,6 +41,80 @@ TEST_P(DeviceCeilings, HaveProductsOfBothTypes) {
   EXPECT_GT(ceilings.flops_per_second, 0.0);
   EXPECT_GT(ceilings.bf16_flops_per_second, 0.0);
   EXPECT_EQ(ceilings.flops_of(core::DType::bf16), ceilings.bf16_flops_per_second);
+}
+
+// A case that counts what is called.
+struct Counts {
+  int64_t prepared = 0, forward = 0, prepared_backward = 0, backward = 0;
+};
+OpCase counting(Counts& counts, int64_t elements = 4) {
+  OpCase c;
+  c.operation = "counting";
+  c.name = "of calls";
+  c.inputs = {{.name = "x", .shape = {elements}}};
+  c.outputs = {{.name = "y", .shape = {elements}}};
+  c.prepare_forward = [&](CaseTensors&) { ++counts.prepared; };
+  c.forward = [&](CaseTensors&, const std::string&) { ++counts.forward; };
+  c.prepare_backward = [&](CaseTensors&) { ++counts.prepared_backward; };
+  c.backward = [&](CaseTensors&, const std::string&) { ++counts.backward; };
+  c.flops = 10.0;
+  c.bytes = 100.0;
+  return c;
+}
+
+TEST(TimeCase, TakesAsManySetsOfTensorsAsExceedTheCacheFourTimes) {
+  Counts counts;
+  const OpCase c = counting(counts, 1 << 18);  // 2 MiB in f32
+  EXPECT_EQ(sets_for(c, core::DType::f32, 0), 1) << "a cache that is not known";
+  EXPECT_EQ(sets_for(c, core::DType::f32, int64_t{50} << 20), 100);
+  EXPECT_EQ(sets_for(c, core::DType::bf16, int64_t{50} << 20), 200);
+  EXPECT_EQ(sets_for(c, core::DType::f32, 1000), 1);
+  EXPECT_LE(sets_for(counting(counts, 1), core::DType::f32, int64_t{50} << 20), 256)
+      << "launches take longer";
+}
+
+TEST(TimeCase, PreparesEveryCallOfItsPass) {
+  for (const Pass pass : {Pass::forward, Pass::backward, Pass::both}) {
+    Counts counts;
+    const Timing timing =
+        time_case(counting(counts), "", pass, {}, core::DType::f32, {.seconds = 1e-3, .sets = 3});
+    EXPECT_EQ(timing.sets, 3);
+    EXPECT_GE(counts.prepared, counts.forward) << name_of(pass);
+    EXPECT_GE(counts.prepared_backward, counts.backward) << name_of(pass);
+    EXPECT_EQ(counts.backward > 0, pass != Pass::forward);
+    if (pass == Pass::both) {
+      EXPECT_EQ(counts.forward, counts.backward + 3) << "one ahead on each set";
+    }
+    if (pass == Pass::backward) {
+      EXPECT_EQ(counts.forward, 3) << "what the backward reads";
+    }
+  }
+}
+
+TEST(TimeCase, CountsTheWorkOfAPass) {
+  Counts counts;
+  OpCase c = counting(counts);
+  EXPECT_EQ(flops_of(c, Pass::forward), 10.0);
+  EXPECT_EQ(flops_of(c, Pass::backward), 20.0);
+  EXPECT_EQ(flops_of(c, Pass::both), 30.0);
+  c.backward_flops = 2.5;
+  EXPECT_EQ(flops_of(c, Pass::backward), 25.0);
+  EXPECT_EQ(bytes_of(c, Pass::both), 300.0);
+  for (const OpCase& attention : cases_of("attention")) EXPECT_EQ(attention.backward_flops, 2.5);
+}
+
+// Cases that prepare copies and cases that allocate while they run.
+TEST(TimeCase, ReplaysACapturedGraphOfCalls) {
+  const core::Device sim{core::DeviceType::sim, 0};
+  for (const char* operation : {"layer_norm", "dense_block"}) {
+    const std::vector<OpCase> cases = cases_of(operation);
+    const auto small = std::find_if(cases.begin(), cases.end(), [](const OpCase& c) { return !c.bench; });
+    const Timing timing = time_case(*small, "simt", Pass::both, sim, core::DType::f32,
+                                    {.seconds = 1e-3, .graph = true, .sets = 2});
+    EXPECT_EQ(timing.sets, 2) << operation;
+    EXPECT_EQ(timing.calls % 2, 0) << operation;
+    EXPECT_GT(timing.median, 0.0) << operation;
+  }
 }
 
 }  // namespace

@@ -28,7 +28,10 @@ TEST(Kernels, ListShowsEveryRegisteredVariant) {
              row.at("device") == core::name_of(info.device);
     });
     EXPECT_TRUE(found) << info.operation << "/" << info.name;
+    EXPECT_FALSE(info.takes.empty()) << info.operation << " " << info.direction << "/" << info.name
+                                     << ": its registration does not say what it takes";
   }
+  for (const auto& row : rows) EXPECT_NE(row.at("takes").get<std::string>(), "") << row.dump();
   EXPECT_THAT(run_medfusion({"kernels", "list", "attention"}).out,
               AllOf(HasSubstr("attention"), HasSubstr("mma"), Not(HasSubstr("softmax"))));
 }
@@ -94,6 +97,29 @@ TEST(Kernels, BenchWritesResultsAndARoofline) {
   std::ifstream svg(plots + "/softmax.svg");
   const std::string text{std::istreambuf_iterator<char>(svg), {}};
   EXPECT_THAT(text, AllOf(HasSubstr("<svg "), HasSubstr("cpu forward"), HasSubstr("</svg>")));
+}
+
+TEST(Kernels, BenchTimesAForwardAndItsBackwardTogether) {
+  const Outcome outcome = run_medfusion({"kernels", "bench", "softmax/cpu", "--device", "cpu", "--seconds",
+                                         "0.01", "--threads", "1", "--direction", "both", "--json"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  const auto json = nlohmann::json::parse(outcome.out);
+  ASSERT_FALSE(json.at("rows").empty());
+  for (const auto& row : json.at("rows")) {
+    EXPECT_EQ(row.at("direction"), "both");
+    EXPECT_EQ(row.at("sets"), 1) << "the cpu's cache is not asked for";
+  }
+  const Outcome graph = run_medfusion({"kernels", "bench", "softmax", "--device", "cpu", "--graph"});
+  EXPECT_EQ(graph.code, 2);
+  EXPECT_THAT(graph.err, HasSubstr("--graph needs a GPU"));
+}
+
+// By the data sheet: no machine code is needed.
+TEST(Kernels, FloorsOfACardAreShownInEveryBuild) {
+  const Outcome outcome = run_medfusion({"kernels", "inspect", "attention", "--card", "h100"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("floor of the forward on H100"), HasSubstr("memory us, bf16")));
+  EXPECT_EQ(run_medfusion({"kernels", "inspect", "abacus", "--card", "h100"}).code, 2);
 }
 
 TEST(Roofline, ShowsThePointsThatHaveOperations) {

@@ -35,8 +35,9 @@ const Card& card_of(const std::string& name) {
 
 struct Floor {
   std::string operation, name;
-  double bytes, flops;
-  double memory, f32, bf16;  // microseconds
+  double bytes, flops;         // bytes: in f32; in bf16 half of them
+  double memory, memory_bf16;  // microseconds, likewise
+  double f32, bf16;
 };
 
 std::vector<Floor> floors(const std::string& what, const Card& card) {
@@ -47,9 +48,10 @@ std::vector<Floor> floors(const std::string& what, const Card& card) {
     if (!wanted.empty() && operation != wanted) continue;
     for (const kernels::OpCase& each : kernels::cases_of(operation)) {
       if (!each.bench) continue;
-      result.push_back(
-          {operation, each.name, each.bytes, each.flops, kMicro * each.bytes / card.bytes_per_second,
-           kMicro * each.flops / card.f32_per_second, kMicro * each.flops / card.bf16_per_second});
+      const double memory = kMicro * each.bytes / card.bytes_per_second;
+      result.push_back({operation, each.name, each.bytes, each.flops, memory, memory / 2,
+                        kMicro * each.flops / card.f32_per_second,
+                        kMicro * each.flops / card.bf16_per_second});
     }
   }
   return result;
@@ -77,11 +79,12 @@ std::string floors_table(const std::string& what, const std::string& card_name) 
     name.resize(width, ' ');
     return name;
   };
-  text += fmt::format("  {}          MB       GFLOP   memory us      f32 us     bf16 us\n", padded("case"));
+  text += fmt::format("  {}          MB       GFLOP   memory us      f32 us  memory us, bf16     bf16 us\n",
+                      padded("case"));
   for (const Floor& each : list) {
-    text += fmt::format("  {}  {:10.3f}  {:10.3f}  {:10.2f}  {:10.2f}  {:10.2f}\n",
+    text += fmt::format("  {}  {:10.3f}  {:10.3f}  {:10.2f}  {:10.2f}  {:15.2f}  {:10.2f}\n",
                         padded(each.operation + " " + each.name), each.bytes * 1e-6, each.flops * 1e-9,
-                        each.memory, each.f32, each.bf16);
+                        each.memory, each.f32, each.memory_bf16, each.bf16);
   }
   return text;
 }
@@ -95,6 +98,7 @@ nlohmann::ordered_json floors_json(const std::string& what, const std::string& c
                      {"bytes", each.bytes},
                      {"flops", each.flops},
                      {"memory_us", each.memory},
+                     {"memory_bf16_us", each.memory_bf16},
                      {"f32_us", each.f32},
                      {"bf16_us", each.bf16}});
   }

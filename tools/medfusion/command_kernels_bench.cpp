@@ -21,7 +21,8 @@ namespace {
 struct BenchOptions {
   CommonOptions common;
   std::string operation;
-  double seconds = 0.5;
+  std::string direction = "each";
+  kernels::TimeOptions time;
   bool peer = false;
   std::string python = "python3";
   std::string peer_script = "bench/peers/kernels_torch.py";
@@ -29,15 +30,17 @@ struct BenchOptions {
 };
 
 struct TimedRow {
-  std::string operation, variant, direction;
+  std::string operation, variant;
+  kernels::Pass pass = kernels::Pass::forward;
   core::DType precision = core::DType::f32;
   std::string case_name;
   kernels::Timing timing;
   double flops = 0.0, bytes = 0.0;
   std::map<std::string, double> peers;  // name -> median seconds
 
+  std::string direction() const { return kernels::name_of(pass); }
   std::string key() const {
-    return fmt::format("{} {} {} {}", operation, direction, core::name_of(precision), case_name);
+    return fmt::format("{} {} {} {}", operation, direction(), core::name_of(precision), case_name);
   }
   // Of the ceilings: of the copy, and of the product in the row's precision; 0 where there is none.
   double share_of_copy(const kernels::Ceilings& c) const {
@@ -47,7 +50,7 @@ struct TimedRow {
     const double ceiling = c.flops_of(precision);
     return ceiling > 0.0 ? flops / timing.median / ceiling : 0.0;
   }
-  std::string name() const { return fmt::format("{}/{} {} {}", operation, variant, direction, case_name); }
+  std::string name() const { return fmt::format("{}/{} {} {}", operation, variant, direction(), case_name); }
 };
 
 // What the peer script is told of a case: one line of JSON.
@@ -56,9 +59,21 @@ nlohmann::ordered_json described(const kernels::OpCase& op_case, const TimedRow&
   for (const kernels::Slot& slot : op_case.inputs) {
     inputs[slot.name] = std::vector<int64_t>(slot.shape.begin(), slot.shape.end());
   }
-  return {{"key", row.key()},           {"operation", row.operation},
-          {"direction", row.direction}, {"precision", core::name_of(row.precision)},
-          {"case", row.case_name},      {"inputs", inputs}};
+  return {{"key", row.key()},
+          {"operation", row.operation},
+          {"direction", row.direction()},
+          {"precision", core::name_of(row.precision)},
+          {"case", row.case_name},
+          {"inputs", inputs},
+          {"sets", row.timing.sets}};
+}
+
+std::vector<kernels::Pass> passes_of(const std::string& direction) {
+  using kernels::Pass;
+  if (direction == "forward") return {Pass::forward};
+  if (direction == "backward") return {Pass::backward};
+  if (direction == "both") return {Pass::both};
+  return {Pass::forward, Pass::backward};
 }
 
 std::vector<TimedRow> measure(const BenchOptions& options, core::Device device, std::string& request) {
@@ -70,20 +85,17 @@ std::vector<TimedRow> measure(const BenchOptions& options, core::Device device, 
       if (!op_case.bench) continue;
       for (const std::string& variant : kernels::variants_of(operation, device.type)) {
         if (!wanted.variant.empty() && variant != wanted.variant) continue;
-        for (const bool backward : {false, true}) {
-          if (backward && !op_case.backward) continue;
+        for (const kernels::Pass pass : passes_of(options.direction)) {
+          if (pass != kernels::Pass::forward && !op_case.backward) continue;
           for (const core::DType precision : {core::DType::f32, core::DType::bf16}) {
-            TimedRow row{operation, variant,      backward ? "backward" : "forward",
-                         precision, op_case.name, {},
-                         0.0,       0.0,          {}};
+            TimedRow row{operation, variant, pass, precision, op_case.name, {}, 0.0, 0.0, {}};
             try {
-              row.timing = kernels::time_case(op_case, variant, backward, device, precision, options.seconds);
+              row.timing = kernels::time_case(op_case, variant, pass, device, precision, options.time);
             } catch (const kernels::NoVariant&) {
               continue;
             }
-            const double work = backward ? 2.0 : 1.0;  // a backward counts twice the forward
-            row.flops = op_case.flops * work;
-            row.bytes = op_case.bytes * work * (precision == core::DType::bf16 ? 0.5 : 1.0);
+            row.flops = kernels::flops_of(op_case, pass);
+            row.bytes = kernels::bytes_of(op_case, pass) * (precision == core::DType::bf16 ? 0.5 : 1.0);
             request += described(op_case, row).dump() + "\n";
             rows.push_back(std::move(row));
           }
@@ -103,9 +115,10 @@ void ask_peer(const BenchOptions& options, core::Device device, const std::strin
   const std::filesystem::path file =
       std::filesystem::temp_directory_path() / fmt::format("medfusion-bench-{}", ::getpid());
   core::write_file(file.string(), request);
-  const std::string command = fmt::format("'{}' '{}' --cases '{}' --device {} --threads {} --seconds {}",
-                                          options.python, options.peer_script, file.string(),
-                                          core::name_of(device.type), core::num_threads(), options.seconds);
+  const std::string command =
+      fmt::format("'{}' '{}' --cases '{}' --device {} --threads {} --seconds {}{}", options.python,
+                  options.peer_script, file.string(), core::name_of(device.type), core::num_threads(),
+                  options.time.seconds, options.time.graph ? " --graph" : "");
   std::string answer;
   const std::unique_ptr<FILE, int (*)(FILE*)> pipe(::popen(command.c_str(), "r"), ::pclose);
   MEDFUSION_CHECK(pipe != nullptr, "kernels bench: {} cannot be started", options.python);
@@ -126,10 +139,11 @@ void ask_peer(const BenchOptions& options, core::Device device, const std::strin
 }
 
 nlohmann::ordered_json to_json(const std::vector<TimedRow>& rows, const kernels::Ceilings& ceilings,
-                               core::Device device) {
+                               core::Device device, bool graph) {
   nlohmann::ordered_json json;
   json["device"] = core::name_of(device.type);
   json["threads"] = core::num_threads();
+  json["graph"] = graph;
   json["ceilings"] = {
       {"copy_bytes_per_second", ceilings.bytes_per_second},
       {"matrix_product_flops_per_second", ceilings.flops_per_second},
@@ -140,13 +154,14 @@ nlohmann::ordered_json to_json(const std::vector<TimedRow>& rows, const kernels:
   for (const TimedRow& row : rows) {
     json["rows"].push_back({{"operation", row.operation},
                             {"variant", row.variant},
-                            {"direction", row.direction},
+                            {"direction", row.direction()},
                             {"precision", core::name_of(row.precision)},
                             {"case", row.case_name},
                             {"median_s", row.timing.median},
                             {"p10_s", row.timing.low},
                             {"p90_s", row.timing.high},
                             {"calls", row.timing.calls},
+                            {"sets", row.timing.sets},
                             {"flops", row.flops},
                             {"bytes", row.bytes},
                             {"share_of_copy", row.share_of_copy(ceilings)},
@@ -195,9 +210,9 @@ void write_plots(const BenchOptions& options, const std::vector<TimedRow>& rows,
   std::filesystem::create_directories(options.plot_folder);
   std::map<std::string, std::vector<RooflinePoint>> by_operation;
   for (const TimedRow& row : rows) {
-    by_operation[row.operation].push_back({fmt::format("{} {} {}", row.variant, row.direction, row.case_name),
-                                           row.bytes > 0 ? row.flops / row.bytes : 0.0,
-                                           row.flops / row.timing.median, row.precision});
+    by_operation[row.operation].push_back(
+        {fmt::format("{} {} {}", row.variant, row.direction(), row.case_name),
+         row.bytes > 0 ? row.flops / row.bytes : 0.0, row.flops / row.timing.median, row.precision});
   }
   for (const auto& [operation, points] : by_operation) {
     const auto file = std::filesystem::path(options.plot_folder) / (operation + ".svg");
@@ -214,6 +229,9 @@ void bench(const BenchOptions& options) {
   if (device.type == core::DeviceType::sim) {
     core::throw_input_error({}, "kernels bench: the simulated device has no speed; choose cpu or cuda");
   }
+  if (options.time.graph && device.type == core::DeviceType::cpu) {
+    core::throw_input_error({}, "kernels bench: --graph needs a GPU; on the cpu calls are not launched");
+  }
   parse_operation(options.operation);
   const kernels::Ceilings ceilings = kernels::measure_ceilings(device);
   std::string request;
@@ -223,7 +241,7 @@ void bench(const BenchOptions& options) {
                                             core::name_of(device.type)));
   }
   if (options.peer) ask_peer(options, device, request, rows);
-  const nlohmann::ordered_json json = to_json(rows, ceilings, device);
+  const nlohmann::ordered_json json = to_json(rows, ceilings, device, options.time.graph);
   if (!options.json_file.empty()) core::write_file(options.json_file, json.dump(2) + "\n");
   if (!options.plot_folder.empty()) write_plots(options, rows, ceilings, device);
   if (options.common.json) {
@@ -240,7 +258,13 @@ void add_kernels_bench_command(CLI::App& kernels, Action& action) {
   auto options = std::make_shared<BenchOptions>();
   command->add_option("operation", options->operation, "Only this operation, or one variant of it")
       ->type_name("OPERATION[/VARIANT]");
-  command->add_option("--seconds", options->seconds, "Time spent on each case and variant")
+  command->add_option("--direction", options->direction, "What a call does; each: forward and backward apart")
+      ->check(CLI::IsMember({"forward", "backward", "both", "each"}))
+      ->capture_default_str();
+  command->add_flag(
+      "--graph", options->time.graph,
+      "Replay the calls as one captured graph, ours and the peer's: without the cost of launches");
+  command->add_option("--seconds", options->time.seconds, "Time spent on each case and variant")
       ->type_name("S")
       ->check(CLI::Range(0.01, 600.0))
       ->capture_default_str();

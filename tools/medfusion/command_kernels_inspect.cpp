@@ -56,6 +56,14 @@ void inspect(const InspectOptions& options) {
   const bool own = options.file.empty();
   KernelReport report = read_kernel_report(own ? engine_library() : std::filesystem::path(options.file));
   if (options.check) return check(report, own);
+  if (report.kernels.empty() && own && !options.card.empty()) {  // that asks for no machine code
+    parse_operation(options.what);
+    if (!options.json.empty()) {
+      const nlohmann::ordered_json json = {{"floors", floors_json(options.what, options.card)}};
+      core::write_file(options.json, to_text(json, 2) + "\n");
+    }
+    return print_text(floors_table(options.what, options.card));
+  }
   if (report.kernels.empty()) {
     throw core::Error(fmt::format("{} holds no machine code for GPUs: it was built without nvcc",
                                   own ? "this build" : options.file));

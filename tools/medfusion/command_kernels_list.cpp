@@ -22,6 +22,7 @@ struct ListOptions {
 struct VariantRow {
   std::string operation, variant, device, directions;
   int priority = 0;
+  std::string takes;
 };
 
 std::vector<VariantRow> rows_of(const std::string& operation) {
@@ -33,10 +34,13 @@ std::vector<VariantRow> rows_of(const std::string& operation) {
              row.device == core::name_of(info.device);
     });
     if (found == rows.end()) {
-      rows.push_back({info.operation, info.name, core::name_of(info.device), info.direction, info.priority});
-    } else {
-      found->directions += ", " + info.direction;
+      rows.push_back(
+          {info.operation, info.name, core::name_of(info.device), info.direction, info.priority, info.takes});
+      continue;
     }
+    found->directions += ", " + info.direction;
+    // What directions say alike is said once.
+    if (info.takes != found->takes) found->takes += fmt::format("; {}: {}", info.direction, info.takes);
   }
   return rows;
 }
@@ -59,8 +63,10 @@ void list(const ListOptions& options) {
   nlohmann::ordered_json json = nlohmann::ordered_json::array();
   size_t width = 9;
   for (const VariantRow& row : rows) width = std::max(width, row.operation.size());
-  std::string text = fmt::format("{:<{}}  {:<12} {:<6} {:>8}  {}\n", "operation", width, "variant", "device",
-                                 "priority", "directions");
+  size_t directions = 10;
+  for (const VariantRow& row : rows) directions = std::max(directions, row.directions.size());
+  std::string text = fmt::format("{:<{}}  {:<12} {:<6} {:>8}  {:<{}}  {}\n", "operation", width, "variant",
+                                 "device", "priority", "directions", directions, "takes");
   std::map<std::string, bool> devices;
   for (const VariantRow& row : rows) {
     devices[row.device] = present(row.device);
@@ -69,9 +75,10 @@ void list(const ListOptions& options) {
                     {"device", row.device},
                     {"present", devices[row.device]},
                     {"priority", row.priority},
-                    {"directions", row.directions}});
-    text += fmt::format("{:<{}}  {:<12} {:<6} {:>8}  {}\n", row.operation, width, row.variant, row.device,
-                        row.priority, row.directions);
+                    {"directions", row.directions},
+                    {"takes", row.takes}});
+    text += fmt::format("{:<{}}  {:<12} {:<6} {:>8}  {:<{}}  {}\n", row.operation, width, row.variant,
+                        row.device, row.priority, row.directions, directions, row.takes);
   }
   for (const auto& [device, there] : devices) {
     if (!there) text += fmt::format("{}: compiled, but this machine has no such device\n", device);

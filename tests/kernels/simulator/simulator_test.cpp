@@ -6,6 +6,7 @@
 
 #include "core/tensor.h"
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/intrinsics.cuh"
 #include "kernels/cuda/reduce.cuh"
 #include "tests/kernels/simulator/fault_of.h"
 
@@ -112,6 +113,79 @@ TEST_F(Simulator, WarpSynchronizationOrdersItsWarpOnly) {
   };
   EXPECT_EQ(exchange(32, 1), "");
   EXPECT_THAT(exchange(64, 32), AnyOf(HasSubstr("race: "), HasSubstr("never written")));
+}
+
+// What a shuffle, a vote or a sum brings together is values: the stores before it may still be under way.
+TEST_F(Simulator, AShuffleOrdersNoMemory) {
+  const auto exchange = [](bool store_first, bool synchronize) {
+    return fault_of(32, 128, [=] {
+      SharedMemory memory;
+      const auto tile = memory.take<float>(32);
+      tile[thread()] = 1.0F;
+      if (!store_first) {
+        __syncwarp();
+        const float before = tile[(thread() + 1) % 32];
+        EXPECT_EQ(before, 1.0F);
+      }
+      __shfl_xor_sync(0xffffffffU, thread(), 1);
+      __ballot_sync(0xffffffffU, 1);
+      if (synchronize) __syncwarp();
+      if (store_first) {
+        const float other = tile[(thread() + 1) % 32];
+        EXPECT_EQ(other, 1.0F);
+      } else {
+        tile[thread()] = 2.0F;
+      }
+    });
+  };
+  EXPECT_THAT(exchange(true, false), HasSubstr("race: read of shared memory that thread"));
+  EXPECT_THAT(exchange(false, false), HasSubstr("race: write to shared memory that thread"));
+  EXPECT_EQ(exchange(true, true), "");
+  EXPECT_EQ(exchange(false, true), "");
+}
+
+// The lane that names a row reads it, for those that get its elements: they may not write these, either.
+TEST_F(Simulator, LdmatrixReadsForOtherLanes) {
+  const auto replace = [](bool synchronize) {
+    return fault_of(32, 512, [=] {
+      SharedMemory memory;
+      const auto tile = memory.take<core::BFloat16>(256);
+      for (int i = 0; i < 8; ++i) tile[8 * thread() + i] = core::BFloat16(1.0F);
+      __syncwarp();
+      uint32_t words[4];
+      cuda::load_matrices(words, tile, 8 * thread());
+      EXPECT_EQ(cuda::low_bf16(words[0]), 1.0F);
+      if (synchronize) __syncwarp();
+      tile[thread() / 4 * 8 + thread() % 4 * 2] = core::BFloat16(2.0F);  // what this lane got of the first
+    });
+  };
+  EXPECT_THAT(replace(false), HasSubstr("race: "));
+  EXPECT_EQ(replace(true), "");
+}
+
+TEST_F(Simulator, AReaderIsNotForgottenForLaterOnes) {
+  const auto read_and_write = [](int first_that_meets) {
+    return fault_of(160, 4, [=] {
+      SharedMemory memory;
+      const auto one = memory.take<float>(1);
+      if (thread() == 0) one[0] = 7.0F;
+      __syncthreads();
+      const int warp = thread() / 32;
+      if (thread() % 32 == 0 && warp < 4) {
+        const float value = one[0];
+        EXPECT_EQ(value, 7.0F);
+      }
+      if (warp >= first_that_meets) {
+        simulator::Block::current().sync_named(1, 160 - 32 * first_that_meets, simulator::Site::current());
+      }
+      if (thread() == 128) one[0] = 8.0F;
+    });
+  };
+  for (uint64_t seed = 1; seed <= 10; ++seed) {
+    core::set_sim_seed(seed);
+    EXPECT_EQ(read_and_write(0), "") << seed;
+    EXPECT_THAT(read_and_write(1), HasSubstr("race: ")) << seed;
+  }
 }
 
 TEST_F(Simulator, ReadsOfUnwrittenSharedMemoryAreFound) {

@@ -1,0 +1,53 @@
+// The scripts for machines with a GPU: what they refuse, and that they say what is missing.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+
+namespace medfusion::tools {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+struct Ended {
+  int code = -1;
+  std::string text;  // of both streams
+};
+Ended run_script(const std::string& command) {
+  const std::string line = "cd '" MEDFUSION_SOURCE_DIR "' && bash " + command + " 2>&1";
+  Ended ended;
+  FILE* const pipe = ::popen(line.c_str(), "r");
+  if (pipe == nullptr) return ended;
+  for (int c = std::fgetc(pipe); c != EOF; c = std::fgetc(pipe)) ended.text += static_cast<char>(c);
+  const int status = ::pclose(pipe);
+  ended.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  return ended;
+}
+
+TEST(GpuScripts, RefuseWhatTheyDoNotKnow) {
+  for (const char* command :
+       {"tools/test_gpu.sh --stage lint", "tools/test_gpu.sh --stage", "tools/test_gpu.sh --prebuilt tests",
+        "tools/test_gpu.sh fast", "tools/test.sh --gpu --stage lint", "tools/gpu_bundle.sh --all"}) {
+    const Ended ended = run_script(command);
+    EXPECT_EQ(ended.code, 2) << command << ": " << ended.text;
+    EXPECT_THAT(ended.text, HasSubstr("--help")) << command;
+  }
+  EXPECT_THAT(run_script("tools/test_gpu.sh --stage lint").text,
+              HasSubstr("build tests check memcheck racecheck train; got 'lint'"));
+}
+
+TEST(GpuScripts, ExplainThemselves) {
+  for (const char* script : {"tools/test_gpu.sh", "tools/gpu_bundle.sh"}) {
+    const Ended ended = run_script(std::string(script) + " --help");
+    EXPECT_EQ(ended.code, 0) << script;
+    EXPECT_THAT(ended.text, AllOf(HasSubstr(script), HasSubstr("GPU"))) << script;
+  }
+}
+
+}  // namespace
+}  // namespace medfusion::tools
