@@ -1,8 +1,8 @@
 #include "data/phantom.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <regex>
 #include <unordered_set>
 
 #include "core/error.h"
@@ -107,15 +107,22 @@ void refuse_other_data(const fs::path& root) {
   }
 }
 
+// Whether image_name() makes names like this one.
+bool is_phantom_image(const std::string& name) {
+  const std::string form = "00000000_000.png";
+  return name.size() == form.size() && std::equal(name.begin(), name.end(), form.begin(), [](char c, char f) {
+           return f == '0' ? c >= '0' && c <= '9' : c == f;
+         });
+}
+
 // Images that an earlier, larger phantom left behind.
 void remove_stale_images(const fs::path& folder, const std::vector<Visit>& visits) {
-  const std::regex pattern("[0-9]{8}_[0-9]{3}\\.png");
   std::unordered_set<std::string> names;
   for (const Visit& visit : visits) names.insert(image_name(visit));
   std::vector<fs::path> stale;
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
-    if (!names.contains(name) && std::regex_match(name, pattern)) stale.push_back(entry.path());
+    if (!names.contains(name) && is_phantom_image(name)) stale.push_back(entry.path());
   }
   for (const fs::path& path : stale) fs::remove(path);
 }
