@@ -41,7 +41,7 @@ release="-DCMAKE_BUILD_TYPE=Release -DMEDFUSION_BENCH=ON -DMEDFUSION_CUDA=AUTO -
 sanitizers="-DCMAKE_BUILD_TYPE=Debug -DMEDFUSION_SANITIZE=address,undefined -DMEDFUSION_CUDA=OFF -DMEDFUSION_PCH=ON -DMEDFUSION_UNITY=ON"
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1}
 if $all_sanitized; then
-  build_and_test "$build/sanitized" "$sanitizers" all '.'
+  build_and_test "$build/sanitized" "$sanitizers -UMEDFUSION_FOLDERS" all '.'  # not what an earlier run left in the cache
 else
   build_and_test "$build/release" "$release" all '.'
   build_and_test "$build/sanitized" "$sanitizers -DMEDFUSION_FOLDERS=core;data" "core_tests data_tests" '^(core|data)$'
