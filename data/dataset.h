@@ -43,7 +43,7 @@ struct Dataset {
   std::shared_ptr<ImageSource> images;     // null where the dataset has no images
   core::Tensor targets;                    // [N, L] f32: 0, 1, or NaN for unknown
   std::vector<Column> columns;             // the table
-  std::vector<std::string> known_columns;  // every column that could be in it; empty: not known
+  std::vector<std::string> known_columns;  // of the file, inputs or not, and labels; empty: not known
   std::vector<std::string> texts;          // N, or empty where there is no text
   std::vector<std::string> parts;  // N: "train", "val" or "test" where the data itself says so; or empty
   std::vector<int64_t> repeats;    // N: the first row that each repeats, or itself; empty: none does

@@ -127,21 +127,20 @@ void check_png(const std::string& path, Bytes bytes) {
   }
 }
 
-// The decoder leaves the entries unset that a palette does not have: the file with one of 256, black where it
-// ends. (Its checksum stays the old one: the decoder does not look.)
-std::vector<uint8_t> with_whole_palette(const std::vector<uint8_t>& file) {
+// Lengthens a palette to the 256 colors that indices can name, with black: the decoder leaves unset what is
+// not there. (The chunk's checksum stays the old one: the decoder does not look.) The chunks were checked
+// before.
+void complete_palette(std::vector<uint8_t>& file) {
   constexpr size_t kWhole = 256 * 3;
-  const Bytes bytes(file);
-  for (size_t at = kPngSignature.size();; at += 12 + big_endian(bytes, at)) {
-    const std::string_view type(reinterpret_cast<const char*>(&bytes[at + 4]), 4);
-    if (type == "IEND" || type == "IDAT") return file;
-    const size_t length = big_endian(bytes, at);
-    if (type != "PLTE" || length >= kWhole) continue;
-    std::vector<uint8_t> result = file;
-    result[at + 2] = kWhole >> 8;
-    result[at + 3] = kWhole & 0xFF;
-    result.insert(result.begin() + static_cast<std::ptrdiff_t>(at + 8 + length), kWhole - length, 0);
-    return result;
+  for (size_t at = kPngSignature.size();; at += 12 + big_endian(file, at)) {
+    const std::string_view type(reinterpret_cast<const char*>(&file[at + 4]), 4);
+    const size_t length = big_endian(file, at);
+    if (type == "IEND" || type == "IDAT" || (type == "PLTE" && length >= kWhole)) return;
+    if (type != "PLTE") continue;
+    file[at + 2] = kWhole >> 8;
+    file[at + 3] = kWhole & 0xFF;
+    file.insert(file.begin() + static_cast<std::ptrdiff_t>(at + 8 + length), kWhole - length, 0);
+    return;
   }
 }
 
@@ -190,7 +189,7 @@ Tensor decode_image(const std::string& path) {
   const bool png = starts_with(file, kPngSignature);
   if (png) {
     check_png(path, file);
-    file = with_whole_palette(file);
+    complete_palette(file);
   } else if (starts_with(file, kJpegSignature)) {
     check_jpeg(path, file);
   } else {

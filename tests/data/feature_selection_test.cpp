@@ -81,6 +81,8 @@ TEST(StageOne, EachLabelSelectsWhatTellsOfIt) {
   EXPECT_EQ(result_of(stage, 0, "gap is missing").rank, 1);
   EXPECT_EQ(result_of(stage, 0, "gap is missing").statistics.auroc, 1.0);
   EXPECT_EQ(*result_of(stage, 0, "level").stability, 1.0);
+  EXPECT_LT(*result_of(stage, 0, "turn=x").stability,
+            1.0);  // not among the best two, as many as are selected
   // The best one alone, and none where nothing can pass.
   EXPECT_THAT(selected(StageOne::fit(encoder, dataset, first_rows(60), {.top_n = 1}), 0),
               ElementsAre("gap is missing"));

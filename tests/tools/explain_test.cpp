@@ -39,6 +39,9 @@ TEST_F(ExplainCommand, WritesWhatTheDocumentSays) {
   EXPECT_EQ(json["method"], "guided");
   EXPECT_EQ(json["split"], "test");
   ASSERT_EQ(json["samples"].size(), 3U);
+  const auto rows = lines_of(contents(*folder_ / "phantom/test_list.txt"));  // evenly spread over them
+  for (size_t i = 0; i < 3; ++i)
+    EXPECT_EQ(json["samples"][i]["id"], rows[((i + 1) * rows.size() + 2) / 3 - 1]);
   int pictures = 0;
   for (const auto& sample : json["samples"]) {
     ASSERT_EQ(sample["labels"].size(), json["labels"].size());

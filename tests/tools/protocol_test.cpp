@@ -50,6 +50,17 @@ TEST(Protocol, ResamplingBeforeTheSplitInflatesNoise) {
   EXPECT_EQ(contents(folder / "cv" / "fold0" / "config.toml").find("\"resampling\""), std::string::npos);
 }
 
+TEST(Protocol, WrongSettingsAreRefusedBeforeAnythingRuns) {
+  const TemporaryFolder folder;
+  const Outcome outcome =
+      run_medfusion({"cv", noise_config(folder).string(), "--protocol", "as-published", "--out",
+                     (folder / "cv").string(), "--set", "published.settings=model.dimm=16"});
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_NE(outcome.err.find("unknown key model.dimm; did you mean model.dim?"), std::string::npos)
+      << outcome.err;
+  EXPECT_FALSE(std::filesystem::exists(folder / "cv"));
+}
+
 TEST(Control, ShuffledLabelsCannotBeLearned) {
   const TemporaryFolder folder;
   const auto config = noise_config(folder).string();

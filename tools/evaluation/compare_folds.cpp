@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <map>
 #include <set>
 
@@ -130,13 +129,17 @@ Json with_interval(const Figures& figures, double confidence) {
 
 }  // namespace
 
+fs::path seed_folder(const fs::path& root, int64_t seeds, int64_t seed) {
+  return seeds > 1 ? root / fmt::format("seed{}", seed) : root;
+}
+
 std::optional<FoldedPredictions> read_cross_validation(const std::string& folder) {
   const fs::path root = folder;
   if (!fs::exists(root / "cv.json")) return std::nullopt;
   FoldedPredictions result;
   result.seeds = seeds_of((root / "cv.json").string());
   for (const int64_t seed : result.seeds) {
-    const fs::path own = result.seeds.size() > 1 ? root / fmt::format("seed{}", seed) : root;
+    const fs::path own = seed_folder(root, static_cast<int64_t>(result.seeds.size()), seed);
     const fs::path folds = fs::exists(own / "folds.csv") ? own : root;
     result.predictions.push_back(read_predictions((own / "predictions.csv").string()));
     result.folds.push_back(folds_of(result.predictions.back(), (folds / "folds.csv").string()));

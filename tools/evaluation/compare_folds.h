@@ -1,6 +1,8 @@
 // Two cross-validations of the same rows by the same folds, compared in the figure that cv.json states.
 #pragma once
 
+#include <cstdint>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -17,6 +19,9 @@ struct FoldedPredictions {
   std::vector<PredictionsFile> predictions;  // [seed]
   std::vector<std::vector<int64_t>> folds;   // [seed][row]
 };
+
+// Where `medfusion cv` puts the folds of a seed: a folder of their own where there are several seeds.
+std::filesystem::path seed_folder(const std::filesystem::path& root, int64_t seeds, int64_t seed);
 
 // What `medfusion cv` wrote into `folder`; nothing where there is no cv.json. Throws core::InputError naming
 // the file where one is missing, damaged or does not fit the others.

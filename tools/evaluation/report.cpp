@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
-
 #include "core/error.h"
 #include "tools/evaluation/chart.h"
 #include "tools/evaluation/report_fitting.h"
@@ -66,11 +64,8 @@ HtmlSection summary_section(const RunRecord& run) {
                                    evaluation.at("patients").get<int64_t>(), part_name(evaluation)));
   section.body += "</div>\n";
   std::vector<IntervalEntry> entries;
-  const auto number = [](const Json& value) { return value.is_number() ? value.get<double>() : NAN; };
-  for (const auto& [name, label] : evaluation.at("labels").items()) {
-    const Json& auroc = label.at("measures").at("auroc");
-    entries.push_back({name, number(auroc["value"]), number(auroc["low"]), number(auroc["high"])});
-  }
+  for (const auto& [name, label] : evaluation.at("labels").items())
+    entries.push_back(interval_entry(name, label.at("measures").at("auroc")));
   section.body += interval_figure("AUROC per label, 95% intervals over patients", "AUROC", entries, 0.5) +
                   empty_selection_note(run);
   return section;

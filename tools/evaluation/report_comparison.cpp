@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <set>
 
 #include "core/error.h"
@@ -69,11 +68,7 @@ HtmlSection macro_section(const std::vector<RunRecord>& runs) {
     for (const auto& [key, title] : kShown)
       row.push_back(interval_text(macro.at(key), run.evaluation.at("resamples").get<int64_t>()));
     table.row(std::move(row));
-    const Json& auroc = macro.at("auroc");
-    const auto number = [&](const char* key) {
-      return auroc.value(key, Json()).is_number() ? auroc[key].get<double>() : std::nan("");
-    };
-    entries.push_back({run.name, number("value"), number("low"), number("high")});
+    entries.push_back(interval_entry(run.name, macro.at("auroc")));
   }
   section.body = table.html() + partial_note(table.html()) +
                  interval_figure("Macro AUROC, 95% intervals over patients", "AUROC", entries, 0.5) +
@@ -111,10 +106,7 @@ std::string pair_html(const RunRecord& first, const RunRecord& second, const Eva
                               {"low", tested.value("low", Json())},
                               {"high", tested.value("high", Json())}}),
                p_text(tested.value("p_value", Json()))});
-    const auto number = [&](const char* key) {
-      return difference.at(key).is_number() ? difference[key].get<double>() : std::nan("");
-    };
-    entries.push_back({name, number("value"), number("low"), number("high")});
+    entries.push_back(interval_entry(name, difference));
   };
   for (const auto& [name, label] : json.at("labels").items())
     add(name, label.at("measures").at("auroc"), label.at("delong"));

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 namespace medfusion::tools {
 namespace {
 
@@ -31,6 +33,14 @@ std::string interval_text(const Json& measure, int64_t resamples) {
   const Json low = measure.value("low", Json()), high = measure.value("high", Json());
   if (!low.is_number() || !high.is_number()) return number_text(measure["value"]) + mark;
   return number_text(measure["value"]) + " [" + number_text(low) + ", " + number_text(high) + "]" + mark;
+}
+
+IntervalEntry interval_entry(const std::string& name, const Json& measure) {
+  const auto number = [&](const char* key) {
+    const Json value = measure.value(key, Json());
+    return value.is_number() ? value.get<double>() : std::nan("");
+  };
+  return {name, number("value"), number("low"), number("high")};
 }
 
 std::string partial_note(const std::string& html) {

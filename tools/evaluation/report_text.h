@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "tools/evaluation/chart.h"
 #include "tools/evaluation/report.h"
 
 namespace medfusion::tools {
@@ -10,6 +11,8 @@ namespace medfusion::tools {
 // "0.912 [0.880, 0.941]" of {"value", "low", "high"}; "-" where there is no value. Marked with a dagger where
 // more than a tenth of `resamples` had no value (docs/evaluation.md: undefined_resamples).
 std::string interval_text(const nlohmann::ordered_json& measure, int64_t resamples = 0);
+// The same as an entry of a figure.
+IntervalEntry interval_entry(const std::string& name, const nlohmann::ordered_json& measure);
 // What the dagger means, where `html` holds one; else empty.
 std::string partial_note(const std::string& html);
 // A number with `digits` decimals, "-" for null.

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "tools/evaluation/compare_folds.h"
 #include "tools/evaluation/report.h"
 #include "tools/medfusion/common.h"
 #include "tools/medfusion/config_keys.h"
@@ -90,7 +91,7 @@ std::vector<std::filesystem::path> fold_folders(const std::filesystem::path& fol
   try {
     const auto seeds = cv.at("seeds").get<std::vector<int64_t>>();
     for (const int64_t seed : seeds) {
-      const auto parent = seeds.size() > 1 ? folder / fmt::format("seed{}", seed) : folder;
+      const auto parent = seed_folder(folder, static_cast<int64_t>(seeds.size()), seed);
       for (int64_t fold = 0; fold < cv.at("folds").get<int64_t>(); ++fold)
         folders.push_back(parent / fmt::format("fold{}", fold));
     }
@@ -102,7 +103,7 @@ std::vector<std::filesystem::path> fold_folders(const std::filesystem::path& fol
   return folders;
 }
 
-RunRecord read_cross_validation(const std::filesystem::path& folder) {
+RunRecord read_folds(const std::filesystem::path& folder) {
   const auto cv = json_if_there(folder / "cv.json");
   const auto folders = fold_folders(folder, cv);
   RunRecord record = read_run(folders.front());
@@ -122,7 +123,7 @@ RunRecord read_cross_validation(const std::filesystem::path& folder) {
 
 RunRecord read_record(const std::string& folder) {
   const bool folds = std::filesystem::exists(std::filesystem::path(folder) / "cv.json");
-  return folds ? read_cross_validation(folder) : read_run(folder);
+  return folds ? read_folds(folder) : read_run(folder);
 }
 
 std::string report_of(const std::vector<std::string>& folders, std::vector<RunRecord>& records) {

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "core/file.h"
+#include "tools/evaluation/compare_folds.h"
 #include "tools/medfusion/evaluate_run.h"
 #include "tools/medfusion/guard.h"
 #include "tools/medfusion/run_replacement.h"
@@ -204,7 +205,7 @@ nlohmann::ordered_json cross_validate(const CrossValidation& options,
   for (int64_t s = 0; s < options.seeds; ++s) {
     config.seed = options.config.seed + s;
     seeds.push_back(config.seed);
-    const auto folder = options.seeds > 1 ? options.out / fmt::format("seed{}", config.seed) : options.out;
+    const auto folder = seed_folder(options.out, options.seeds, config.seed);
     if (options.redraw && s > 0) {
       data_options.seed = static_cast<uint64_t>(config.seed);
       folds = data::assign_folds(data_options, dataset);

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "core/file.h"
+#include "tools/evaluation/compare_folds.h"
 #include "tools/medfusion/text_file.h"
 #include "tools/medfusion/training_rows.h"
 
@@ -111,7 +112,7 @@ void run_label(const CrossValidation& options, Config config, bool honest, const
     if (redraw || !honest) dataset = open_data(config, data_options);
     if (redraw || !honest) folds = data::assign_folds(data_options, dataset);
     check_folds(config, dataset, folds);
-    const auto folder = options.seeds > 1 ? out / fmt::format("seed{}", config.seed) : out;
+    const auto folder = seed_folder(out, options.seeds, config.seed);
     Config resolved = config;
     write_folds(folder, dataset, folds, resolved);
     const std::string title =
