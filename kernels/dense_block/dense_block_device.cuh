@@ -83,6 +83,49 @@ __global__ void __launch_bounds__(kThreads)
   running_var[c] = blended(running_var[c], static_cast<double>(variance[c]) * unbiased, momentum);
 }
 
+struct StatisticsTarget {
+  Global<float> mean, variance, inv_std, running_mean, running_var;  // null: not wanted
+  double momentum, eps;
+  template <class F>
+  void for_each_global(const F& f) const {
+    f(mean), f(variance), f(inv_std), f(running_mean), f(running_var);
+  }
+};
+
+// A warp per channel combines the moments of its tiles, [tiles][2][channels] (means, then sums of squares
+// about them), about the mean of all (Chan, Golub and LeVeque 1983). A tile has tile_pixels pixels, the last
+// one the rest.
+__global__ void __launch_bounds__(kThreads)
+    dense_block_finish_statistics(Global<const float> partial, int64_t pixels, int tile_pixels, int channels,
+                                  StatisticsTarget to) {
+  const int c = static_cast<int>(blockIdx.x * (kThreads / kWarp) + threadIdx.x / kWarp);
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  if (c >= channels) return;
+  const int64_t tiles = (pixels + tile_pixels - 1) / tile_pixels;
+  const auto rows = [&](int64_t tile) {
+    return static_cast<double>(tile + 1 < tiles ? tile_pixels : pixels - tile * tile_pixels);
+  };
+  const auto moment = [&](int64_t tile, int which) {
+    return static_cast<double>(partial[(tile * 2 + which) * channels + c]);
+  };
+  double sum = 0.0, squares = 0.0;
+  for (int64_t i = lane; i < tiles; i += kWarp) sum += rows(i) * moment(i, 0);
+  const auto n = static_cast<double>(pixels);
+  const double mean = warp_sum(sum) / n;
+  for (int64_t i = lane; i < tiles; i += kWarp) {
+    const double distance = moment(i, 0) - mean;
+    squares += moment(i, 1) + rows(i) * distance * distance;
+  }
+  squares = warp_sum(squares);
+  if (lane != 0) return;
+  to.mean[c] = static_cast<float>(mean);
+  to.inv_std[c] = static_cast<float>(1.0 / sqrt(squares / n + to.eps));
+  if (to.variance != nullptr) to.variance[c] = static_cast<float>(squares / n);
+  if (to.running_mean == nullptr) return;
+  to.running_mean[c] = blended(to.running_mean[c], mean, to.momentum);
+  to.running_var[c] = blended(to.running_var[c], squares / (n > 1.0 ? n - 1.0 : 1.0), to.momentum);
+}
+
 // A warp per channel adds up its partial sums of d and d xhat: [parts][2][channels]. What waits is added to
 // with `more`, overwritten otherwise.
 __global__ void __launch_bounds__(kThreads)
@@ -157,6 +200,14 @@ void start_correct(const core::View& from, const core::View& buffer, const Pendi
 }
 
 dim3 threads_grid(int64_t count) { return grid_of(ceil_div(count, kThreads)); }
+dim3 warps_grid(int64_t channels) { return grid_of(ceil_div(channels, kThreads / kWarp)); }
+
+// From the moments of tiles, [tiles][2][channels], to statistics.
+void finish_statistics(core::Device device, const float* moments, int64_t pixels, int tile_pixels,
+                       int64_t channels, const StatisticsTarget& to) {
+  launch({"dense_block_finish_statistics", device, warps_grid(channels), dim3(kThreads)},
+         dense_block_finish_statistics, moments, pixels, tile_pixels, static_cast<int>(channels), to);
+}
 
 // The rows of Norm [4, c], from the parameters and the statistics of the batch (mean, inv_std) or, outside
 // training, the running ones (mean, var).

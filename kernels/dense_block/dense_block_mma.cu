@@ -35,48 +35,6 @@ __global__ void __launch_bounds__(kThreads)
   if (i < count2) narrow2[i] = to_bf16(conv2[(i - tap * (count2 / 9)) * 9 + tap]);
 }
 
-struct StatisticsTarget {
-  Global<float> mean, variance, inv_std, running_mean, running_var;  // null: not wanted
-  double momentum, eps;
-  template <class F>
-  void for_each_global(const F& f) const {
-    f(mean), f(variance), f(inv_std), f(running_mean), f(running_var);
-  }
-};
-
-// A warp per channel combines the moments of its tiles, [tiles][2][channels], about the mean of all (Chan,
-// Golub and LeVeque 1983).
-__global__ void __launch_bounds__(kThreads)
-    dense_block_finish_statistics(Global<const float> partial, int pixels, int channels,
-                                  StatisticsTarget to) {
-  const int c = static_cast<int>(blockIdx.x * (kThreads / kWarp) + threadIdx.x / kWarp);
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  if (c >= channels) return;
-  const int tiles = (pixels + kPixels - 1) / kPixels;
-  const auto rows = [&](int tile) {
-    return static_cast<double>(tile + 1 < tiles ? kPixels : pixels - tile * kPixels);
-  };
-  const auto moment = [&](int tile, int which) {
-    return static_cast<double>(partial[(int64_t{tile} * 2 + which) * channels + c]);
-  };
-  double sum = 0.0, squares = 0.0;
-  for (int i = lane; i < tiles; i += kWarp) sum += rows(i) * moment(i, 0);
-  const auto n = static_cast<double>(pixels);
-  const double mean = warp_sum(sum) / n;
-  for (int i = lane; i < tiles; i += kWarp) {
-    const double distance = moment(i, 0) - mean;
-    squares += moment(i, 1) + rows(i) * distance * distance;
-  }
-  squares = warp_sum(squares);
-  if (lane != 0) return;
-  to.mean[c] = static_cast<float>(mean);
-  to.inv_std[c] = static_cast<float>(1.0 / sqrt(squares / n + to.eps));
-  if (to.variance != nullptr) to.variance[c] = static_cast<float>(squares / n);
-  if (to.running_mean == nullptr) return;
-  to.running_mean[c] = blended(to.running_mean[c], mean, to.momentum);
-  to.running_var[c] = blended(to.running_var[c], squares / (n > 1.0 ? n - 1.0 : 1.0), to.momentum);
-}
-
 // total[i][tap] = the sum over parts, in order, of partial[part][tap][i], i < count.
 __global__ void __launch_bounds__(kThreads)
     dense_block_add_parts(Global<const float> partial, int parts, int taps, int64_t count,
@@ -88,8 +46,6 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t tap = i / count;
   total[(i - tap * count) * taps + tap] = static_cast<float>(sum);
 }
-
-dim3 warps_grid(int64_t channels) { return grid_of(ceil_div(channels, kThreads / kWarp)); }
 
 Images images_of(const View& v) {
   return {static_cast<int>(v.rows()), static_cast<int>(v.size(1)), static_cast<int>(v.size(2))};
@@ -213,8 +169,7 @@ void run_forward(const DenseBlockForward& b) {
   }
   float* const partial = b.training ? parts.view().as<float>() : nullptr;
   const auto finish = [&](int64_t count, const StatisticsTarget& to) {
-    launch({"dense_block_finish_statistics", device, warps_grid(count), dim3(kThreads)},
-           dense_block_finish_statistics, partial, static_cast<int>(pixels), static_cast<int>(count), to);
+    finish_statistics(device, partial, pixels, kPixels, count, to);
   };
   if (b.training) {
     batch_norm::statistics(channels_of(b.buffer, 0, channels),

@@ -1,7 +1,8 @@
 // The block in its one buffer. Statistics of a channel are taken once, when it is made. The 1x1 convolutions
-// normalize what they read; the 3x3 ones go to the device's convolution, with their normalized input in one
-// tensor that all layers share. Backward as in dense_block_cpu_backward.cpp: the corrections of batch norm
-// wait as two sums per channel until the channel's gradient is consumed.
+// normalize what they read and take the statistics of what they write; the 3x3 ones go to the device's
+// convolution, with their normalized input in one tensor that all layers share. Backward as in
+// dense_block_cpu_backward.cpp: the corrections of batch norm wait as two sums per channel until the
+// channel's gradient is consumed.
 #include "kernels/dense_block/dense_block_simt.cuh"
 
 #include <algorithm>
@@ -66,15 +67,18 @@ bool fits(const View& v) {
 
 bool supports_forward(const DenseBlockForward& b) { return fits(b.buffer); }
 
-void conv1_forward(const Block& block, const DenseBlockLayer& l, const View& prefix, const Tensor& norm) {
+// `moments` of every tile of kTileRows pixels of z, unless null.
+void conv1_forward(const Block& block, const DenseBlockLayer& l, const View& prefix, const Tensor& norm,
+                   float* moments) {
   const bool wide = by_fours(prefix) && l.conv1.size(0) % 4 == 0 && aligned_rows<16>(l.z) &&
                     reinterpret_cast<uintptr_t>(l.conv1.data) % 16 == 0;
-  const auto run = wide ? launch_product<4, Along::depth, Along::depth, NormalizedSource, PlainSource>
-                        : launch_product<1, Along::depth, Along::depth, NormalizedSource, PlainSource>;
   const int64_t middle = l.conv1.size(0);
-  run("dense_block_conv1", block.device(), Block::normalized(block.source(prefix), norm),
-      Block::weight_source(l.conv1), {l.z.as<float>(), middle, block.pixels(), static_cast<int>(middle)},
-      prefix.size(3));
+  launch({"dense_block_conv1", block.device(),
+          grid_of(ceil_div(block.pixels(), kTileRows), ceil_div(middle, kTileColumns)), dim3(kTileThreads),
+          kTileShared},
+         wide ? dense_block::dense_block_conv1<4> : dense_block::dense_block_conv1<1>,
+         Block::normalized(block.source(prefix), norm), Block::weight_source(l.conv1), l.z.as<float>(),
+         moments);
 }
 
 void run_forward(const DenseBlockForward& b) {
@@ -92,19 +96,20 @@ void run_forward(const DenseBlockForward& b) {
   };
   if (b.training) statistics(0, channels);
   Tensor active;  // max(norm2(z), 0)
+  Tensor moments;
   for (size_t i = 0; i < b.layers.size(); ++i) {
     const DenseBlockLayer& l = b.layers[i];
     const int64_t growth = l.conv2.size(0);
     if (b.training) update_running1(l, b.mean, variance.view(), b.momentum, block.pixels());
-    conv1_forward(block, l, channels_of(b.buffer, 0, channels), block.norm1(l));
+    const int64_t middle = l.z.size(3);
+    if (b.training && (!moments.defined() || moments.size(2) != middle))
+      moments = block.scratch({ceil_div(block.pixels(), kTileRows), 2, middle});
+    float* const of_z = b.training ? moments.view().as<float>() : nullptr;
+    conv1_forward(block, l, channels_of(b.buffer, 0, channels), block.norm1(l), of_z);
     if (b.training) {
-      batch_norm::statistics(l.z, {.mean = l.z_mean,
-                                   .variance = {},
-                                   .inv_std = l.z_inv_std,
-                                   .running_mean = l.norm2_mean,
-                                   .running_var = l.norm2_var,
-                                   .momentum = b.momentum,
-                                   .eps = b.eps});
+      finish_statistics(block.device(), of_z, block.pixels(), kTileRows, middle,
+                        {l.z_mean.as<float>(), nullptr, l.z_inv_std.as<float>(), l.norm2_mean.as<float>(),
+                         l.norm2_var.as<float>(), b.momentum, b.eps});
     }
     if (!active.defined() || active.shape() != l.z.shape) active = block.scratch(l.z.shape);
     Tensor own;

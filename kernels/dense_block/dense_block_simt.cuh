@@ -1,5 +1,6 @@
-// The gradient of a dense layer's 1x1 convolution by its input, with the batch norm and ReLU between them
-// folded into the writes: no normalized tensor exists. P pixels, c channels of the prefix, m channels of z.
+// A dense layer's 1x1 convolution and its gradient by its input, with the batch norm and ReLU before it
+// folded into what is read and written: no normalized tensor exists. P pixels, c channels of the prefix, m of
+// z.
 #pragma once
 
 #include "kernels/cuda/product.cuh"
@@ -7,6 +8,77 @@
 
 namespace medfusion::kernels::dense_block {
 inline namespace MEDFUSION_GPU {
+
+// Adds up what the threads of a column hold for their four columns: those of the whole tile, in every thread.
+__device__ __forceinline__ void add_tile_columns(float (&of_thread)[4], const Shared<float>& sums) {
+  const int group = static_cast<int>(threadIdx.x) / 16;
+  store<4>(sums, group * kTileColumns + TileProduct::column(),
+           Vector<float, 4>{{of_thread[0], of_thread[1], of_thread[2], of_thread[3]}});
+  __syncthreads();
+  Vector<float, 4> total{};
+  for (int g = 0; g < 8; ++g) {
+    const auto part = load<4>(sums, g * kTileColumns + TileProduct::column());
+#pragma unroll
+    for (int j = 0; j < 4; ++j) total[j] += part[j];
+  }
+#pragma unroll
+  for (int j = 0; j < 4; ++j) of_thread[j] = total[j];
+  __syncthreads();
+}
+
+// z [P, m] = max(norm(prefix), 0) weight^T, and, unless null, the moments of every tile of kTileRows pixels:
+// moments[tile][0] = the means of the channels, moments[tile][1] = the sums of squares about them.
+template <int N>
+__global__ void __launch_bounds__(kTileThreads)
+    dense_block_conv1(NormalizedSource prefix, PlainSource weight, Global<float> z, Global<float> moments) {
+  SharedMemory memory;
+  const int64_t row0 = int64_t{blockIdx.x} * kTileRows;
+  const int64_t column0 = int64_t{blockIdx.y} * kTileColumns;
+  const auto channels = static_cast<int>(weight.rows);
+  TileProduct product;
+  product.multiply<N, Along::depth, Along::depth>(prefix, row0, weight, column0, 0, prefix.x.columns, memory);
+  const int64_t left = prefix.x.rows - row0;  // pixels of this tile, and of all after it
+  const int64_t column = column0 + TileProduct::column();
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    if (TileProduct::row() + i >= left) break;
+#pragma unroll
+    for (int j = 0; j < 4; j += N) {
+      if (column + j >= channels) break;
+      Vector<float, N> v;
+#pragma unroll
+      for (int k = 0; k < N; ++k) v[k] = product.sum[i][j + k];
+      store<N>(z, (row0 + TileProduct::row() + i) * channels + column + j, v);
+    }
+  }
+  if (moments == nullptr) return;
+  SharedMemory reused;  // the slices are read no more
+  const Shared<float> sums = reused.take<float>(8 * kTileColumns);
+  const float share = 1.0F / static_cast<float>(left < kTileRows ? left : kTileRows);
+  float mean[4] = {}, squares[4] = {};  // pixels past the last one are 0
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) mean[j] += product.sum[i][j];
+  }
+  add_tile_columns(mean, sums);
+#pragma unroll
+  for (float& value : mean) value *= share;
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    if (TileProduct::row() + i >= left) break;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) squares[j] += (product.sum[i][j] - mean[j]) * (product.sum[i][j] - mean[j]);
+  }
+  add_tile_columns(squares, sums);
+  if (TileProduct::row() != 0) return;
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    if (column + j >= channels) break;
+    moments[int64_t{blockIdx.x} * 2 * channels + column + j] = mean[j];
+    moments[(int64_t{blockIdx.x} * 2 + 1) * channels + column + j] = squares[j];
+  }
+}
 
 // With d = grad_z weight [P, c] where norm(prefix) > 0, otherwise 0: gradient += scale d, and
 // partial[tile of pixels] = the sums of d, then of d times the normalized prefix, of every channel.
