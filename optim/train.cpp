@@ -9,7 +9,6 @@
 #include "optim/ema.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
-#include "optim/training_step.h"
 
 namespace medfusion::optim {
 namespace {
@@ -97,7 +96,7 @@ class Run {
                                            StepOptions{.loss = loss_,
                                                        .clip_norm = options.clip_norm,
                                                        .seed = options.seed,
-                                                       .bf16 = options.bf16,
+                                                       .precision = options.precision,
                                                        .graph = options.graph});
   }
 

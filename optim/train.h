@@ -10,6 +10,7 @@
 #include "optim/checkpoint.h"
 #include "optim/metrics.h"
 #include "optim/predict.h"
+#include "optim/training_step.h"
 
 namespace medfusion::optim {
 
@@ -39,8 +40,8 @@ struct TrainOptions {
   double asymmetric_gamma_negative = 4.0, asymmetric_gamma_positive = 1.0, asymmetric_clip = 0.05;
   int64_t early_stopping = 0;  // evaluations without improvement before stopping; 0: never
   int64_t eval_every = 1;      // epochs
-  bool bf16 = false;           // products of linear layers and attention in bf16; not on the cpu
-  bool graph = false;          // capture the step as a graph and replay it; no effect on the cpu
+  Precision precision = Precision::f32;
+  bool graph = false;  // capture the step as a graph and replay it; no effect on the cpu
   uint64_t seed = 1;
   Output output = Output::sigmoid;
 };

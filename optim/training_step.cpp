@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/math_mode.h"
 #include "layers/autocast.h"
 #include "optim/predict.h"
 
@@ -36,8 +37,8 @@ TrainingStep::TrainingStep(const models::Network& network, Optimizer& optimizer,
       base_(Tensor::zeros({1}, DType::i64, device_)),
       results_(Tensor::zeros({2}, DType::f64, device_)),
       grad_scale_(Tensor::zeros({1}, DType::f64, device_)) {
-  MEDFUSION_CHECK(!options.bf16 || device_.type != core::DeviceType::cpu,
-                  "training step: the cpu has no kernels in bf16");
+  MEDFUSION_CHECK(options.precision == Precision::f32 || device_.type != core::DeviceType::cpu,
+                  "training step: the cpu has no kernels but in f32");
   if (device_.type != core::DeviceType::cpu) staging_.emplace(device_);
   if (options_.loss.positive_weight.defined()) {
     options_.loss.positive_weight = options_.loss.positive_weight.to(device_);
@@ -92,7 +93,8 @@ TrainingStep::Operands TrainingStep::from_stage() {
 void TrainingStep::queue(const Operands& operands, bool update) {
   optimizer_.zero_grad();
   layers::Context context{.training = true, .seed = options_.seed, .stream = operands.stream, .base = base_};
-  const layers::AutocastScope precision(options_.bf16);
+  const layers::AutocastScope precision(options_.precision == Precision::bf16);
+  const cuda::Tf32Scope products(options_.precision == Precision::tf32 || cuda::allow_tf32());
   const Variable logits = network_.forward(operands.batch, context);
   const Variable loss = layers::multilabel_loss(logits, operands.targets, options_.loss);
   if (loss.requires_grad()) loss.backward();

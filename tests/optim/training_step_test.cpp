@@ -9,6 +9,7 @@
 
 #include "core/random.h"
 #include "core/runtime.h"
+#include "kernels/cuda/math_mode.h"
 
 namespace medfusion::optim {
 namespace {
@@ -66,12 +67,13 @@ struct Outcome {
   int64_t replays = 0;
 };
 
-Outcome train(core::Device device, bool graph, const std::vector<int64_t>& sizes, bool bf16 = false) {
+Outcome train(core::Device device, bool graph, const std::vector<int64_t>& sizes,
+              Precision precision = Precision::f32) {
   const auto network = make_network(device);
   AdamW optimizer(network->parameters(), {});
   WeightAverage average(*network, 0.9);
   TrainingStep step(*network, optimizer, &average,
-                    {.loss = {}, .clip_norm = 0.5, .seed = 5, .bf16 = bf16, .graph = graph});
+                    {.loss = {}, .clip_norm = 0.5, .seed = 5, .precision = precision, .graph = graph});
   Outcome outcome;
   step.stage(batch_of(sizes[0], 0), 0);
   for (size_t s = 0; s < sizes.size(); ++s) {
@@ -126,18 +128,19 @@ TEST_P(TrainingStepOn, ACapturedStepGivesTheBitsOfTheOthers) {
 TEST(TrainingStep, InBf16TheLossStaysWithinRoundingOfF32) {
   const std::vector<int64_t> sizes{2, 2};
   const Outcome full = train({core::DeviceType::sim, 0}, true, sizes);
-  const Outcome mixed = train({core::DeviceType::sim, 0}, true, sizes, true);
+  const Outcome mixed = train({core::DeviceType::sim, 0}, true, sizes, Precision::bf16);
   for (size_t i = 0; i < full.numbers.size(); i += 2) {
     EXPECT_NEAR(full.numbers[i], mixed.numbers[i], 8.0 / 512.0 * full.numbers[i]) << "step " << i / 2;
     EXPECT_NE(full.numbers[i], mixed.numbers[i]) << "step " << i / 2;
   }
-  EXPECT_THROW(train({}, false, {2}, true), core::Error);
+  EXPECT_THROW(train({}, false, {2}, Precision::bf16), core::Error);
+  EXPECT_THROW(train({}, false, {2}, Precision::tf32), core::Error);
 }
 
 // The same batch again and again, on a captured graph: what is learned of it in bf16 is what is learned in
 // f32.
 TEST(TrainingStep, InBf16TheLossFallsAsInF32) {
-  const auto losses = [](bool bf16) {
+  const auto losses = [](Precision precision) {
     const core::Device sim{core::DeviceType::sim, 0};
     models::NetworkOptions options;
     options.size = "tiny";
@@ -146,7 +149,8 @@ TEST(TrainingStep, InBf16TheLossFallsAsInF32) {
     const auto network = models::make_network(options);
     network->initialize(11);
     AdamW optimizer(network->parameters(), {});
-    TrainingStep step(*network, optimizer, nullptr, {.loss = {}, .seed = 5, .bf16 = bf16, .graph = true});
+    TrainingStep step(*network, optimizer, nullptr,
+                      {.loss = {}, .seed = 5, .precision = precision, .graph = true});
     std::vector<double> result;
     for (int64_t s = 0; s < 4; ++s) {
       step.stage(batch_of(4, 0), s);
@@ -160,9 +164,47 @@ TEST(TrainingStep, InBf16TheLossFallsAsInF32) {
     }
     return result;
   };
-  const std::vector<double> full = losses(false), mixed = losses(true);
+  const std::vector<double> full = losses(Precision::f32), mixed = losses(Precision::bf16);
   EXPECT_LT(full.back(), 0.5 * full.front());
   EXPECT_LT(mixed.back(), 0.5 * mixed.front());
+}
+
+// A network that notes whether products may be rounded to TF32 while it runs.
+class Spy : public models::Network {
+ public:
+  explicit Spy(core::Device device) : network_(make_network(device)) { add_child("", *network_); }
+  models::Prepared prepare(const models::Inputs& inputs, layers::Context& context) const override {
+    return network_->prepare(inputs, context);
+  }
+  models::ImageLevels image_levels(const models::Prepared& batch, layers::Context& context) const override {
+    allowed.push_back(cuda::allow_tf32());
+    return network_->image_levels(batch, context);
+  }
+  core::Variable forward_from(const models::ImageLevels& levels, const models::Prepared& batch,
+                              layers::Context& context) const override {
+    return network_->forward_from(levels, batch, context);
+  }
+  core::Device device() const override { return network_->device(); }
+  void set_prior(const Tensor& logits) const override { network_->set_prior(logits); }
+
+  mutable std::vector<bool> allowed;
+
+ private:
+  const std::unique_ptr<models::Network> network_;
+};
+
+TEST(TrainingStep, Tf32IsAllowedForTheStepAlone) {
+  const bool before = cuda::allow_tf32();
+  for (const Precision precision : {Precision::tf32, Precision::f32, Precision::bf16}) {
+    const Spy network({core::DeviceType::sim, 0});
+    AdamW optimizer(network.parameters(), {});
+    TrainingStep step(network, optimizer, nullptr, {.loss = {}, .seed = 5, .precision = precision});
+    step.stage(batch_of(2, 0), 0);
+    step.start(1e-3);
+    step.finish();
+    EXPECT_THAT(network.allowed, testing::ElementsAre(precision == Precision::tf32 || before));
+    EXPECT_EQ(cuda::allow_tf32(), before);
+  }
 }
 
 TEST(TrainingStep, OnTheCpuThereIsNoGraph) {

@@ -273,9 +273,11 @@ std::vector<ConfigKey> train_keys() {
       {KEY(train.prior_bias), any(), "Starts each label's bias at the log odds of its share of positives."},
       {KEY(train.graph), any(),
        "On a GPU, captures the step as a graph and replays it; the same numbers. No effect on the cpu."},
-      {KEY(train.precision), one_of({"f32", "bf16"}),
-       "`bf16`: while training, images and what is made of them are bf16, and linear layers and attention "
-       "multiply in bf16; weights, statistics and the rest stay f32."},
+      {KEY(train.precision), one_of({"f32", "tf32", "bf16"}),
+       "While training, on a GPU. `tf32`: products and convolutions may round their operands to TF32. "
+       "`bf16`: "
+       "images and what is made of them are bf16, and linear layers and attention multiply in bf16; weights, "
+       "statistics and the rest stay f32."},
       {KEY(train.eval_every), at_least(1), "Epochs from one evaluation on the validation part to the next."},
       {KEY(train.workers), between(0, 1024),
        "Threads that decode and augment images ahead; 0 does so between the steps."},

@@ -25,7 +25,9 @@ optim::TrainOptions to_train_options(const Config& config) {
   options.beta2 = t.beta2;
   options.clip_norm = t.clip_norm;
   options.graph = t.graph;
-  options.bf16 = t.precision == "bf16";
+  options.precision = t.precision == "bf16"   ? optim::Precision::bf16
+                      : t.precision == "tf32" ? optim::Precision::tf32
+                                              : optim::Precision::f32;
   options.ema_decay = t.ema_decay;
   options.loss = t.loss == "focal"        ? optim::LossKind::focal
                  : t.loss == "asymmetric" ? optim::LossKind::asymmetric

@@ -199,8 +199,10 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
   }
 
   const optim::TrainOptions options = to_train_options(config);
-  if (options.bf16 && network->device().type == core::DeviceType::cpu) {
-    throw core::InputError("train.precision: expected f32 on the cpu (bf16 needs --device cuda), got bf16");
+  if (options.precision != optim::Precision::f32 && network->device().type == core::DeviceType::cpu) {
+    core::throw_input_error({}, fmt::format("train.precision: expected f32 on the cpu (the others need "
+                                            "--device cuda), got {}",
+                                            config.train.precision));
   }
   optim::TrainResult result;
   const auto validation =
