@@ -2,10 +2,50 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
+
+#include "optim/staging.h"
 
 namespace medfusion::optim {
 
 using core::Tensor;
+
+namespace {
+
+// Brings batches to a network: on a device, the next one is under way while this one is computed.
+class Feed {
+ public:
+  explicit Feed(const models::Network& network) : network_(network) {
+    if (network.device().type != core::DeviceType::cpu) staging_.emplace(network.device());
+  }
+  void stage(const data::Batch& batch) {
+    layers::Context context;
+    staged_ = network_.prepare(to_inputs(batch), context);
+    if (!staging_) return;
+    std::vector<Tensor> tensors;
+    for (Tensor* const tensor : staged_.all()) tensors.push_back(std::exchange(*tensor, Tensor()));
+    staging_->put(tensors);
+  }
+  // What was staged, on the network's device and in memory of its own: the next batch may follow.
+  models::Prepared take() {
+    models::Prepared batch = std::exchange(staged_, {});
+    if (!staging_) return batch;
+    const std::vector<Tensor*> to = batch.all();
+    const std::vector<Tensor>& copies = staging_->take();
+    for (size_t i = 0; i < copies.size(); ++i) {
+      if (copies[i].defined()) *to[i] = copies[i].clone();
+    }
+    staging_->release();
+    return batch;
+  }
+
+ private:
+  const models::Network& network_;
+  std::optional<Staging> staging_;
+  models::Prepared staged_;
+};
+
+}  // namespace
 
 models::Inputs to_inputs(const data::Batch& batch) {
   return {batch.images, batch.image_present, batch.table,     batch.table_missing,
@@ -36,17 +76,23 @@ Predictions predict(const models::Network& network, data::Loader& loader, Output
                     const std::function<void(int64_t)>& on_batch) {
   const core::NoGradGuard no_gradients;
   Predictions result;
-  data::Batch batch;
+  Feed feed(network);
+  data::Batch batch, next;
   int64_t done = 0;
   loader.begin_epoch(0);
-  while (loader.next(batch)) {
+  bool more = loader.next(next);
+  if (more) feed.stage(next);
+  while (more) {
+    std::swap(batch, next);
     layers::Context context;
-    const Tensor logits = network.forward(to_inputs(batch), context).value();
+    const Tensor logits = network.forward(feed.take(), context).value();
+    more = loader.next(next);  // while the device computes
+    if (more) feed.stage(next);
     if (!result.logits.defined()) {
       result.logits = Tensor::empty({loader.rows(), logits.size(1)});
       result.targets = Tensor::empty({loader.rows(), batch.targets.size(1)});
     }
-    result.logits.slice(0, done, done + batch.size()).copy_from(logits);
+    result.logits.slice(0, done, done + batch.size()).copy_from(logits);  // waits for them
     result.targets.slice(0, done, done + batch.size()).copy_from(batch.targets);
     result.rows.insert(result.rows.end(), batch.rows.begin(), batch.rows.end());
     done += batch.size();

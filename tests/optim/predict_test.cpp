@@ -1,0 +1,89 @@
+// Predictions on each device, batch by batch.
+#include "optim/predict.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "core/random.h"
+#include "core/runtime.h"
+
+namespace medfusion::optim {
+namespace {
+
+using core::DType;
+using core::Tensor;
+
+constexpr int64_t kRows = 7, kFeatures = 3, kWords = 4, kLabels = 2;
+
+std::unique_ptr<data::Loader> make_loader(int64_t batch_size) {
+  data::Dataset dataset;
+  dataset.labels = {"a", "b"};
+  for (int64_t i = 0; i < kRows; ++i) dataset.ids.push_back(std::to_string(i));
+  dataset.patients = dataset.ids;
+  dataset.targets = Tensor::zeros({kRows, kLabels});
+  data::EncodedRows encoded;
+  encoded.table = Tensor::empty({kRows, kFeatures});
+  const core::Philox philox(3, 1);
+  for (int64_t i = 0; i < encoded.table.numel(); ++i)
+    encoded.table.data<float>()[i] = static_cast<float>(philox.normal(static_cast<uint64_t>(i)));
+  encoded.table_missing = Tensor::zeros({kRows, kFeatures}, DType::boolean);
+  encoded.table_missing.data<bool>()[4] = true;
+  encoded.table.data<float>()[4] = 0.0F;
+  encoded.tokens = Tensor::zeros({kRows, kWords}, DType::i64);
+  for (int64_t i = 0; i < kRows; ++i) encoded.tokens.data<int64_t>()[i * kWords] = 1 + i % 5;
+  std::vector<int64_t> rows(kRows);
+  std::iota(rows.rbegin(), rows.rend(), 0);  // from the last to the first
+  data::LoaderOptions options;
+  options.use_images = false;
+  options.batch_size = batch_size;
+  return std::make_unique<data::Loader>(dataset, rows, encoded, options);
+}
+
+class PredictOn : public testing::TestWithParam<core::DeviceType> {};
+INSTANTIATE_TEST_SUITE_P(Devices, PredictOn,
+                         testing::Values(core::DeviceType::cpu, core::DeviceType::sim,
+                                         core::DeviceType::cuda),
+                         [](const auto& test) { return std::string(core::name_of(test.param)); });
+
+TEST_P(PredictOn, GivesTheLogitsOfEveryRowInTheOrderOfTheLoader) {
+  const core::Device device{GetParam(), 0};
+  try {
+    core::runtime(device);
+  } catch (const core::Error& error) {
+    GTEST_SKIP() << error.what();
+  }
+  models::NetworkOptions options;
+  options.size = "tiny";
+  options.image = options.dense_branch = options.pyramid_branch = false;
+  options.labels = kLabels;
+  options.table_features = kFeatures;
+  options.vocabulary = 6;
+  options.text_length = kWords;
+  options.device = device;
+  const auto network = models::make_network(options);
+  network->initialize(11);
+
+  const auto loader = make_loader(3);  // the last batch is ragged
+  std::vector<int64_t> progress;
+  const Predictions predictions =
+      predict(*network, *loader, Output::sigmoid, [&](int64_t done) { progress.push_back(done); });
+  EXPECT_THAT(progress, testing::ElementsAre(3, 6, 7));
+  EXPECT_THAT(predictions.rows, testing::ElementsAre(6, 5, 4, 3, 2, 1, 0));
+
+  const core::NoGradGuard no_gradients;
+  const auto one_by_one = make_loader(3);
+  one_by_one->begin_epoch(0);
+  data::Batch batch;
+  for (int64_t row = 0; one_by_one->next(batch); row += batch.size()) {
+    layers::Context context;
+    const Tensor logits = network->forward(to_inputs(batch), context).value().to(core::Device{});
+    for (int64_t i = 0; i < logits.numel(); ++i)
+      EXPECT_EQ(predictions.logits.at(row * kLabels + i), logits.at(i)) << "row " << row;
+  }
+  EXPECT_NE(predictions.logits.at(0), predictions.logits.at(kLabels));
+}
+
+}  // namespace
+}  // namespace medfusion::optim
