@@ -242,5 +242,14 @@ TEST_F(BadInput, AFullDiskLeavesTheOldEvaluation) {
   EXPECT_FALSE(fs::exists(out.string() + ".partial") || fs::exists(out.string() + ".tmp"));
 }
 
+TEST(Program, RefusesAPathThatIsTooLong) {
+  const std::string name(300, 'x');
+  for (const std::vector<std::string>& command :
+       {std::vector<std::string>{"train", name + ".toml"}, {"eval", name}, {"report", name}}) {
+    const Outcome outcome = run_medfusion(command);
+    expect_one_line(outcome, 2, name, "");
+  }
+}
+
 }  // namespace
 }  // namespace medfusion::tools

@@ -194,6 +194,10 @@ int run_program(const std::vector<std::string>& arguments) {
     return kSuccess;
   } catch (const core::InputError& error) {
     return report(kBadInput, error.what());
+  } catch (const std::filesystem::filesystem_error& error) {
+    const bool bad = error.code() == std::errc::filename_too_long;
+    return report(bad ? kBadInput : kFailure,
+                  fmt::format("{}: {}", error.path1().string(), error.code().message()));
   } catch (const std::bad_alloc&) {
     return report(kFailure, "out of memory");
   } catch (const std::exception& error) {
