@@ -1,7 +1,9 @@
-// Times whole training steps (forward, loss, backward, AdamW) or inference of one network on random data.
+// Times whole training steps (staging, forward, loss, backward, AdamW: optim::TrainingStep) or inference of
+// one network on random data.
 //   train_step --model densenet121 --size 224 --batch 16 --threads 2 --steps 5 --json
+//   train_step --model medfusionnet-densenet121 --batch 64 --device cuda --precision bf16
 // Models: densenet121, densenet-small, densenet-tiny, medfusionnet-densenet121, medfusionnet-small,
-// medfusionnet-tiny.
+// medfusionnet-tiny. MedFusionNet gets a table of 4 features and a text of 8 words beside the image.
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
@@ -11,29 +13,45 @@
 
 #include "core/allocator.h"
 #include "core/random.h"
+#include "core/runtime.h"
 #include "core/threads.h"
-#include "layers/functional/loss.h"
+#include "kernels/cuda/math_mode.h"
 #include "models/network.h"
 #include "optim/optimizer.h"
+#include "optim/predict.h"
+#include "optim/training_step.h"
 
 namespace {
 
 using namespace medfusion;
+using core::DType;
 using core::Tensor;
+using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kFeatures = 4, kWords = 8, kVocabulary = 64;  // as in bench/peers/steps_torch.py
 
 struct Options {
-  std::string model = "densenet121";
+  std::string model = "densenet121", device = "cpu", precision = "f32";
   int64_t size = 224, batch = 16, channels = 3, labels = 14;
-  int threads = 2, steps = 5, warmup = 1;
-  bool inference = false, json = false;
+  int threads = 2, steps = 5, warmup = 3;  // a step as it is, one that is captured, one that is replayed
+  bool inference = false, json = false, graph = true;
+
+  bool fused() const { return model.rfind("medfusionnet-", 0) == 0; }
+  optim::Precision products() const {
+    return precision == "bf16"   ? optim::Precision::bf16
+           : precision == "tf32" ? optim::Precision::tf32
+                                 : optim::Precision::f32;
+  }
 };
 
-models::NetworkOptions network_options(const Options& options) {
+models::NetworkOptions network_options(const Options& options, core::Device device) {
   models::NetworkOptions network;
-  const std::string fused = "medfusionnet-";
-  if (options.model.rfind(fused, 0) == 0) {
+  if (options.fused()) {
     network.name = "medfusionnet";
-    network.size = options.model.substr(fused.size());
+    network.size = options.model.substr(std::string("medfusionnet-").size());
+    network.table_features = kFeatures;
+    network.vocabulary = kVocabulary;
+    network.text_length = kWords;
   } else {
     network.name = "densenet";
     network.size = options.model == "densenet121" ? options.model
@@ -41,6 +59,7 @@ models::NetworkOptions network_options(const Options& options) {
   }
   network.image_channels = options.channels;
   network.labels = options.labels;
+  network.device = device;
   return network;
 }
 
@@ -54,30 +73,86 @@ Tensor random_tensor(const core::Shape& shape, uint64_t stream, bool binary) {
   return result;
 }
 
-std::vector<double> time_steps(const Options& options) {
-  const auto network = models::make_network(network_options(options));
-  network->initialize(1);
-  optim::AdamW optimizer(network->parameters(), {});
-  models::Inputs inputs;
-  inputs.images = random_tensor({options.batch, options.size, options.size, options.channels}, 1, false);
-  const Tensor targets = random_tensor({options.batch, options.labels}, 2, true);
+data::Batch random_batch(const Options& options) {
+  data::Batch batch;
+  batch.images = random_tensor({options.batch, options.size, options.size, options.channels}, 1, false);
+  batch.targets = random_tensor({options.batch, options.labels}, 2, true);
+  for (int64_t i = 0; i < options.batch; ++i) batch.rows.push_back(i);
+  if (!options.fused()) return batch;
+  batch.table = random_tensor({options.batch, kFeatures}, 3, false);
+  batch.tokens = Tensor::empty({options.batch, kWords}, DType::i64);
+  for (int64_t i = 0; i < batch.tokens.numel(); ++i)
+    batch.tokens.data<int64_t>()[i] = 1 + i % (kVocabulary - 1);
+  return batch;
+}
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// As the training loop runs them: while a step computes, the next batch is staged.
+std::vector<double> time_training(const models::Network& network, const Options& options) {
+  const data::Batch batch = random_batch(options);
+  optim::AdamW optimizer(network.parameters(), {});
+  optim::TrainingStep step(network, optimizer, nullptr,
+                           {.loss = {}, .seed = 1, .precision = options.products(), .graph = options.graph});
   std::vector<double> seconds;
-  for (int step = -options.warmup; step < options.steps; ++step) {
-    const auto start = std::chrono::steady_clock::now();
-    layers::Context context{!options.inference, 1, static_cast<uint64_t>(step + options.warmup) << 20};
-    if (options.inference) {
-      const core::NoGradGuard no_gradients;
-      network->forward(inputs, context);
-    } else {
-      optimizer.zero_grad();
-      layers::multilabel_loss(network->forward(inputs, context), targets, {}).backward();
-      optimizer.step(1e-4, 1.0);
-    }
-    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-    if (step >= 0) seconds.push_back(elapsed.count());
+  step.stage(batch, 0);
+  for (int number = 0; number < options.warmup + options.steps; ++number) {
+    const auto start = Clock::now();
+    step.start(1e-4);
+    step.stage(batch, number + 1);
+    step.finish();
+    if (number >= options.warmup) seconds.push_back(seconds_since(start));
   }
-  std::sort(seconds.begin(), seconds.end());
   return seconds;
+}
+
+// With the batch on the device.
+std::vector<double> time_inference(const models::Network& network, const Options& options) {
+  const core::NoGradGuard no_gradients;
+  const cuda::Tf32Scope products(options.products() == optim::Precision::tf32);
+  layers::Context context;
+  const models::Prepared batch =
+      network.prepare(optim::to_inputs(random_batch(options)), context).to(network.device());
+  std::vector<double> seconds;
+  for (int number = 0; number < options.warmup + options.steps; ++number) {
+    const auto start = Clock::now();
+    network.forward(batch, context).value().to(core::Device{});
+    if (number >= options.warmup) seconds.push_back(seconds_since(start));
+  }
+  return seconds;
+}
+
+nlohmann::ordered_json measure(const Options& options) {
+  const core::Device device{options.device == "cuda"  ? core::DeviceType::cuda
+                            : options.device == "sim" ? core::DeviceType::sim
+                                                      : core::DeviceType::cpu,
+                            0};
+  core::runtime(device);  // says why there is none
+  if (options.inference && options.products() == optim::Precision::bf16)
+    throw core::InputError("--inference: expected --precision f32 or tf32; evaluation runs in f32");
+  const auto network = models::make_network(network_options(options, device));
+  network->initialize(1);
+  core::allocator(device).reset_peak();
+  std::vector<double> seconds =
+      options.inference ? time_inference(*network, options) : time_training(*network, options);
+  std::sort(seconds.begin(), seconds.end());
+  const double median = seconds[seconds.size() / 2];
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  nlohmann::ordered_json report;
+  report["model"] = options.model;
+  report["mode"] = options.inference ? "inference" : "training";
+  report["device"] = options.device;
+  report["precision"] = options.precision;
+  report["median_s"] = median;
+  report["min_s"] = seconds.front();
+  report["max_s"] = seconds.back();
+  report["images_per_s"] = static_cast<double>(options.batch) / median;
+  report["peak_rss_bytes"] = static_cast<int64_t>(usage.ru_maxrss) * 1024;
+  report["peak_bytes"] = core::allocator(device).counters().peak;
+  return report;
 }
 
 }  // namespace
@@ -86,6 +161,12 @@ int main(int argc, char** argv) {
   Options options;
   CLI::App app("Times training steps or inference of one network");
   app.add_option("--model", options.model, "the network")->capture_default_str();
+  app.add_option("--device", options.device, "where it runs")
+      ->check(CLI::IsMember({"cpu", "cuda", "sim"}))
+      ->capture_default_str();
+  app.add_option("--precision", options.precision, "of a training step; cpu: f32; inference: f32 or tf32")
+      ->check(CLI::IsMember({"f32", "tf32", "bf16"}))
+      ->capture_default_str();
   app.add_option("--size", options.size, "image height and width")->capture_default_str();
   app.add_option("--batch", options.batch, "images per step")->capture_default_str();
   app.add_option("--channels", options.channels, "image channels")->capture_default_str();
@@ -94,32 +175,21 @@ int main(int argc, char** argv) {
   app.add_option("--steps", options.steps, "timed steps")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--warmup", options.warmup, "steps before the clock starts")->capture_default_str();
   app.add_flag("--inference", options.inference, "forward in evaluation mode instead of training steps");
+  app.add_flag("!--no-graph", options.graph, "queue every kernel of a step anew");
   app.add_flag("--json", options.json, "one JSON object");
   CLI11_PARSE(app, argc, argv);
   try {
     core::set_num_threads(options.threads);
-    const std::vector<double> seconds = time_steps(options);
-    rusage usage{};
-    getrusage(RUSAGE_SELF, &usage);
-    nlohmann::ordered_json report;
-    report["model"] = options.model;
-    report["mode"] = options.inference ? "inference" : "training";
-    report["median_s"] = seconds[seconds.size() / 2];
-    report["min_s"] = seconds.front();
-    report["max_s"] = seconds.back();
-    report["images_per_s"] = static_cast<double>(options.batch) / seconds[seconds.size() / 2];
-    report["peak_rss_bytes"] = static_cast<int64_t>(usage.ru_maxrss) * 1024;
-    report["peak_bytes"] = core::allocator().counters().peak;
+    const nlohmann::ordered_json report = measure(options);
     if (options.json) {
       fmt::print("{}\n", report.dump());
     } else {
       fmt::print(
-          "{} {}: {:.3f} s per step of {} ({:.3f} to {:.3f}), {:.2f} images/s, peak {:.2f} GB ({:.2f} GB of "
+          "{} {}: {:.4f} s per step of {} ({:.4f} to {:.4f}), {:.2f} images/s, peak {:.2f} GB ({:.2f} GB of "
           "tensors)\n",
-          options.model, report["mode"].get<std::string>(), seconds[seconds.size() / 2], options.batch,
-          seconds.front(), seconds.back(), report["images_per_s"].get<double>(),
-          static_cast<double>(usage.ru_maxrss) / 1e6,
-          static_cast<double>(core::allocator().counters().peak) / 1e9);
+          options.model, report["mode"].get<std::string>(), report["median_s"].get<double>(), options.batch,
+          report["min_s"].get<double>(), report["max_s"].get<double>(), report["images_per_s"].get<double>(),
+          report["peak_rss_bytes"].get<double>() / 1e9, report["peak_bytes"].get<double>() / 1e9);
     }
   } catch (const std::exception& error) {
     fmt::print(stderr, "train_step: {}\n", error.what());

@@ -111,6 +111,19 @@ class Calls {
   size_t turn_ = 0;
 };
 
+// The most memory that lives at once in a call, that of its tensors included.
+int64_t peak_bytes(const OpCase& op_case, const std::string& variant, Pass pass, core::Device device,
+                   core::DType precision) {
+  core::CachingAllocator& allocator = core::allocator(device);
+  const int64_t before = allocator.counters().live;
+  Calls calls(op_case, variant, pass, device, precision, 1);
+  if (calls.prepares()) calls.prepare_all();
+  core::runtime(device).synchronize(core::current_stream(device));
+  allocator.reset_peak();
+  calls.next();
+  return allocator.counters().peak - before;
+}
+
 // A call on every set, as one graph.
 class CapturedCalls {
  public:
@@ -153,23 +166,11 @@ double time_copy(core::Device device, int64_t bytes, double seconds) {
   return 2.0 * static_cast<double>(bytes) / copy.median;
 }
 
-// Keeps products of f32 from being rounded to TF32.
-class WithoutTf32 {
- public:
-  WithoutTf32() { cuda::set_allow_tf32(false); }
-  ~WithoutTf32() { cuda::set_allow_tf32(before_); }
-  WithoutTf32(const WithoutTf32&) = delete;
-  WithoutTf32& operator=(const WithoutTf32&) = delete;
-
- private:
-  bool before_ = cuda::allow_tf32();
-};
-
 // Operations per second of a product of n x n matrices, by the library where the device has one: what others
 // are held against must not depend on what is registered here. 0 on the cpu in bf16, which it does not take.
 double time_product(core::Device device, core::DType precision, int64_t n, double seconds) {
   if (precision == core::DType::bf16 && device.type == core::DeviceType::cpu) return 0.0;
-  const WithoutTf32 exact;
+  const cuda::Tf32Scope exact(false);
   const std::vector<std::string> variants = variants_of("matmul", device.type);
   const bool library = std::find(variants.begin(), variants.end(), "cublas") != variants.end();
   // Draws, since a multiplier of equal numbers takes less power, and the card is faster for it.
@@ -237,6 +238,7 @@ Timing time_case(const OpCase& op_case, const std::string& variant, Pass pass, c
                  core::DType precision, const TimeOptions& options) {
   const int64_t cache = core::runtime(device).limits().cache_bytes;
   const int64_t sets = options.sets > 0 ? options.sets : sets_for(op_case, precision, cache);
+  const int64_t peak = pass == Pass::both ? peak_bytes(op_case, variant, pass, device, precision) : 0;
   Calls calls(op_case, variant, pass, device, precision, sets);
   const auto before = [&] {
     if (calls.prepares()) calls.prepare_all();
@@ -255,6 +257,7 @@ Timing time_case(const OpCase& op_case, const std::string& variant, Pass pass, c
         device, options.seconds, [&] { calls.next(); }, before, most);
   }
   timing.sets = sets;
+  timing.peak_bytes = peak;
   return timing;
 }
 

@@ -12,6 +12,8 @@ struct Timing {
   double median = 0.0, low = 0.0, high = 0.0;
   int64_t calls = 0;
   int64_t sets = 1;  // of tensors that calls took turns with
+  // The most that one set of tensors and a call on it take of the device's memory; 0 unless it does `both`.
+  int64_t peak_bytes = 0;
 };
 
 // What a call does; `both`: a forward and then its backward.

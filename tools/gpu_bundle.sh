@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes the folder gpu-bundle/ (not in git) for a machine that has a GPU but no compiler: the program, the engine, the
-# test programs, and the shared libraries they need that are not of every system. Builds for compute capability 9.0.
+# test programs, the benchmark of training steps, and the shared libraries they need that are not of every system. Builds for compute capability 9.0.
 #   bash tools/gpu_bundle.sh [--build DIR]     DIR: a build with the `cuda` device; none is made then
-# There: bash tools/test_gpu.sh --prebuilt gpu-bundle
+# There: bash tools/test_gpu.sh --prebuilt gpu-bundle; bash bench/gpu.sh --prebuilt gpu-bundle
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,17 +28,19 @@ if [ -z "$build" ]; then
   build=${BUILD_DIR:-build}/bundle
   mkdir -p "$build"
   cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DMEDFUSION_CUDA=ON -DMEDFUSION_PCH=ON -DMEDFUSION_UNITY=ON \
-    -DMEDFUSION_CUDA_ARCHITECTURES=90-real >"$build.configure.log" 2>&1 || { cat "$build.configure.log"; exit 1; }
+    -DMEDFUSION_BENCH=ON -DMEDFUSION_CUDA_ARCHITECTURES=90-real >"$build.configure.log" 2>&1 || { cat "$build.configure.log"; exit 1; }
   # shellcheck disable=SC2046
-  cmake --build "$build" -j "$(nproc)" --target medfusion $(printf '%s_tests ' $programs)
+  cmake --build "$build" -j "$(nproc)" --target medfusion train_step $(printf '%s_tests ' $programs)
 fi
-[ -x "$build/bin/medfusion" ] || fail "$build has no program bin/medfusion"
+for program in bin/medfusion bench/train_step; do
+  [ -x "$build/$program" ] || fail "$build has no program $program (-DMEDFUSION_BENCH=ON builds the latter)"
+done
 "$build/bin/medfusion" kernels list | grep ' cuda ' >/dev/null || fail "$build was built without the cuda device"
 
 bundle=gpu-bundle
 rm -rf "$bundle"
 mkdir -p "$bundle/lib"
-cp "$build/bin/medfusion" "$bundle/"
+cp "$build/bin/medfusion" "$build/bench/train_step" "$bundle/"
 for folder in $programs; do cp "$build/tests/${folder}_tests" "$bundle/"; done
 # Every system has its own libc, which must fit its loader; all else comes along.
 for program in "$bundle"/*; do
@@ -50,7 +52,7 @@ done | sort -u | while read -r library; do
     *) cp -L "$library" "$bundle/lib/" ;;
   esac
 done
-strip --strip-unneeded "$bundle"/medfusion "$bundle"/*_tests "$bundle"/lib/*
+strip --strip-unneeded "$bundle"/medfusion "$bundle"/train_step "$bundle"/*_tests "$bundle"/lib/*
 # The copies, and not the build's, are what will be loaded.
 if LD_LIBRARY_PATH="$bundle/lib" ldd "$bundle/medfusion" | grep 'not found' >/dev/null; then fail "$bundle/medfusion lacks a library"; fi
 

@@ -63,8 +63,8 @@ if [ -n "$prebuilt" ]; then
 else
   if wanted build; then
     mkdir -p "$build"
-    cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DMEDFUSION_CUDA=ON -DMEDFUSION_PCH=ON \
-      -DMEDFUSION_UNITY=ON >"$build.configure.log" 2>&1 || { cat "$build.configure.log"; exit 1; }
+    cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DMEDFUSION_CUDA=ON -DMEDFUSION_BENCH=ON \
+      -DMEDFUSION_PCH=ON -DMEDFUSION_UNITY=ON >"$build.configure.log" 2>&1 || { cat "$build.configure.log"; exit 1; }
     cmake --build "$build" -j "$(nproc)"
   fi
   medfusion="$build/bin/medfusion"

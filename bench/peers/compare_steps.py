@@ -1,11 +1,14 @@
-"""Times a DenseNet training step of this engine against PyTorch, alternating in one run.
+"""Times training steps or inference of this engine against PyTorch, alternating in one run.
 
-  python3 bench/peers/compare_densenet.py build/release/bench/train_step [--size 224 --batch 16 --threads 2 --rounds 3 --steps 3]
+  python3 bench/peers/compare_steps.py build/release/bench/train_step [--size 224 --batch 16 --threads 2 --rounds 3 --steps 3]
+  python3 bench/peers/compare_steps.py build/gpu/bench/train_step --model medfusionnet-densenet121 --device cuda --precision bf16 \\
+    --batch 64 --steps 20
 
 Every round runs PROGRAM and then each PyTorch mode, each in a process of its own; PROGRAM is called as
-`PROGRAM --model M --size S --batch B --threads T --steps N [--inference] --json` and prints one JSON line with median_s,
-images_per_s, peak_rss_bytes and peak_bytes. A column is the median over the rounds with the smallest and largest round; the
-ratio is ours over the best PyTorch mode. Nothing else should run on the machine.
+`PROGRAM --model M --device D --precision P --size S --batch B --threads T --steps N [--inference] --json` and prints one JSON
+line with median_s, images_per_s, peak_rss_bytes and peak_bytes. A column is the median over the rounds with the smallest and
+largest round; a ratio is ours over a PyTorch mode. Memory is that of the process on the cpu, and what both allocators handed
+out on cuda. Nothing else should run on the machine.
 """
 
 import argparse
@@ -17,6 +20,7 @@ import sys
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 MODES = ("eager", "channels_last", "compiled")
+OURS = "medfusion"
 
 
 def run(command):
@@ -32,37 +36,52 @@ def run(command):
 
 def measure(options, modes):
     """{name: [one JSON object per round]}"""
-    common = ["--model", options.model, "--size", options.size, "--batch", options.batch, "--threads", options.threads]
-    common += ["--steps", options.steps] + (["--inference"] if options.inference else [])
-    commands = {"medfusion": [options.program, *common, "--json"]}
+    common = ["--model", options.model, "--device", options.device, "--precision", options.precision, "--size", options.size,
+              "--batch", options.batch, "--threads", options.threads, "--steps", options.steps]
+    common += ["--inference"] if options.inference else []
+    commands = {OURS: [options.program, *common, "--json"]}
     for mode in modes:
-        commands["torch " + mode] = [options.python, FOLDER / "densenet_torch.py", "--mode", mode, *common]
+        commands["torch " + mode] = [options.python, FOLDER / "steps_torch.py", "--mode", mode, *common]
     rounds = {name: [] for name in commands}
     for number in range(options.rounds):
         for name, command in commands.items():
             result = run(command)
             rounds[name].append(result)
-            print(f"round {number + 1} {name}: {result['median_s']:.3f} s", file=sys.stderr, flush=True)
+            print(f"round {number + 1} {name}: {result['median_s']:.4f} s", file=sys.stderr, flush=True)
     return rounds
 
 
-def summarize(rounds):
+def summarize(rounds, device):
+    memory = "peak_rss_bytes" if device == "cpu" else "peak_bytes"
     table = {}
     for name, results in rounds.items():
         seconds = [r["median_s"] for r in results]
+        # each round compared with the same round of a mode: the spread says how far the ratio can be trusted
+        ratios = [a["median_s"] / b["median_s"] for a, b in zip(rounds[OURS], results)]
+        peak = max(r[memory] for r in results)
         table[name] = {"median_s": statistics.median(seconds), "min_s": min(seconds), "max_s": max(seconds),
-                       "images_per_s": statistics.median(r["images_per_s"] for r in results),
-                       "peak_rss_bytes": max(r["peak_rss_bytes"] for r in results)}
-        if "peak_bytes" in results[0]:
-            table[name]["peak_bytes"] = max(r["peak_bytes"] for r in results)
-    peers = [name for name in table if name != "medfusion"]
-    fastest = min(peers, key=lambda name: table[name]["median_s"])
-    ours, best = table["medfusion"], table[fastest]
-    # each round compared with the same round of the fastest mode: its spread says how far the ratio can be trusted
-    pairs = [a["median_s"] / b["median_s"] for a, b in zip(rounds["medfusion"], rounds[fastest])]
-    return {"table": table, "fastest_peer": fastest, "time_ratio": ours["median_s"] / best["median_s"],
-            "time_ratio_per_round": pairs, "memory_ratio": ours["peak_rss_bytes"] / best["peak_rss_bytes"],
-            "memory_ratio_leanest": ours["peak_rss_bytes"] / min(table[p]["peak_rss_bytes"] for p in peers)}
+                       "images_per_s": statistics.median(r["images_per_s"] for r in results), "peak_memory_bytes": peak,
+                       "ours_over_it": {"time": statistics.median(ratios), "time_per_round": ratios}}
+    for row in table.values():
+        row["ours_over_it"]["memory"] = table[OURS]["peak_memory_bytes"] / row["peak_memory_bytes"]
+    peers = [name for name in table if name != OURS]
+    return {"table": table, "fastest_peer": min(peers, key=lambda name: table[name]["median_s"])}
+
+
+def print_table(options, summary):
+    what = "inference" if options.inference else "training step"
+    print(f"{options.model} {what} on {options.device} in {options.precision}, {options.size}x{options.size}, batch "
+          f"{options.batch}, {options.threads} threads, {options.rounds} rounds of {options.steps} steps")
+    print(f"{'':22}{'s/step':>9}{'min':>9}{'max':>9}{'images/s':>10}{'peak MB':>9}{'ours/it':>9}{'per round':>14}{'memory':>8}")
+    for name, row in summary["table"].items():
+        line = (f"{name:22}{row['median_s']:9.4f}{row['min_s']:9.4f}{row['max_s']:9.4f}{row['images_per_s']:10.2f}"
+                f"{row['peak_memory_bytes'] / 1e6:9.0f}")
+        if name != OURS:
+            ratio = row["ours_over_it"]
+            spread = f"{min(ratio['time_per_round']):.2f} to {max(ratio['time_per_round']):.2f}"
+            line += f"{ratio['time']:8.2f}x{spread:>14}{ratio['memory']:7.2f}x"
+        print(line)
+    print(f"fastest peer: {summary['fastest_peer']}")
 
 
 def main():
@@ -70,6 +89,8 @@ def main():
     parser.add_argument("program", help="the engine's benchmark, e.g. build/release/bench/train_step")
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--model", default="densenet121")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--precision", choices=("f32", "tf32", "bf16"), default="f32")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
@@ -77,22 +98,15 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--modes", default=",".join(MODES), help="comma-separated PyTorch modes")
     parser.add_argument("--inference", action="store_true")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    parser.add_argument("--json", metavar="FILE", help="also write the summary, and every round, as JSON")
     options = parser.parse_args()
-    summary = summarize(measure(options, options.modes.split(",")))
+    rounds = measure(options, options.modes.split(","))
+    summary = summarize(rounds, options.device)
     if options.json:
-        print(json.dumps(summary))
-        return
-    what = "inference" if options.inference else "training step"
-    print(f"{options.model} {what}, {options.size}x{options.size}, batch {options.batch}, {options.threads} threads, "
-          f"{options.rounds} rounds of {options.steps} steps")
-    print(f"{'':22}{'s/step':>9}{'min':>9}{'max':>9}{'images/s':>10}{'peak MB':>9}")
-    for name, row in summary["table"].items():
-        print(f"{name:22}{row['median_s']:9.3f}{row['min_s']:9.3f}{row['max_s']:9.3f}{row['images_per_s']:10.2f}"
-              f"{row['peak_rss_bytes'] / 1e6:9.0f}")
-    pairs = summary["time_ratio_per_round"]
-    print(f"time: {summary['time_ratio']:.2f}x of {summary['fastest_peer']} (per round {min(pairs):.2f} to {max(pairs):.2f}); "
-          f"peak memory: {summary['memory_ratio']:.2f}x of it, {summary['memory_ratio_leanest']:.2f}x of the leanest mode")
+        settings = {k: v for k, v in vars(options).items() if k not in ("json", "program", "python")}
+        with open(options.json, "w") as file:
+            json.dump({"settings": settings, **summary, "rounds": rounds}, file, indent=2)
+    print_table(options, summary)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
   python3 bench/peers/kernels_torch.py --cases FILE --device cpu|cuda [--threads N --seconds S --graph]
 
 FILE holds one JSON object per line: key, operation, direction, precision, case, inputs {name: shape}, sets. The answer is one
-line per case on standard output: {"key": ..., "seconds": {peer: median of one call}}. Peers: scaled_dot_product_attention with
+line per case on standard output: {"key": ..., "seconds": {peer: median of one call}, "peak_bytes": {peer: bytes}}; bytes, for
+`both` on cuda, are the most that one set of tensors and a call on it take. Peers: scaled_dot_product_attention with
 every backend that accepts the case, torch.cat, interpolate + add, batch_norm, layer_norm, matmul and a dense block, eager and
 compiled where that can be had. A case without a peer gets none. A backward is timed by itself, its graph kept; `both` is a
 forward that records and its backward. Calls take turns with `sets` sets of tensors, as ours do; --graph replays one captured
@@ -13,6 +14,7 @@ CUDA graph of a call on each.
 import argparse
 import contextlib
 import functools
+import gc
 import itertools
 import json
 import statistics
@@ -201,25 +203,50 @@ def dense_block(bench, case, dtype):
             features.append(y)
         return torch.cat(features, 1)
     yield "dense block", forward, inputs
+    yield "dense block, compiled", torch.compile(forward), inputs
 
 
 PEERS = {f.__name__: f for f in (attention, concat, upsample_add, batch_norm, layer_norm, matmul, dense_block)}
 
 
+def choice_of(peer):
+    return peer[3] if len(peer) > 3 else contextlib.nullcontext
+
+
 def measured(bench, case, dtype):
-    """Median seconds by peer, of a case whose peers are made once for each set of tensors."""
-    seconds = {}
+    """Median seconds and peak bytes by peer, of a case whose peers are made once for each set of tensors."""
+    seconds, peaks = {}, {}
     with torch.cuda.stream(bench.stream):  # of None: where we are
+        if bench.device == "cuda" and case["direction"] == "both":
+            measure_memory(bench, case, dtype, peaks)
         time_peers(bench, case, dtype, seconds)
-    return seconds
+    return seconds, peaks
+
+
+def measure_memory(bench, case, dtype, peaks):
+    gc.collect()
+    before = torch.cuda.memory_allocated()
+    for peer in PEERS[case["operation"]](bench, case, dtype):
+        try:
+            with choice_of(peer)():
+                call = bench.direction(peer[1], peer[2], "both")
+                for _ in range(3):  # compiles and chooses algorithms
+                    call()
+                bench.synchronize()
+                torch.cuda.reset_peak_memory_stats()
+                call()
+                bench.synchronize()
+                peaks[peer[0]] = torch.cuda.max_memory_allocated() - before
+        except (RuntimeError, ValueError):  # said when it is timed
+            pass
 
 
 def time_peers(bench, case, dtype, seconds):
     sets = [list(PEERS[case["operation"]](bench, case, dtype)) for _ in range(case.get("sets", 1))]
     for same in zip(*sets):  # one peer, on every set
-        name, choice = same[0][0], same[0][3] if len(same[0]) > 3 else contextlib.nullcontext
+        name = same[0][0]
         try:
-            with choice():
+            with choice_of(same[0])():
                 calls = [bench.direction(each[1], each[2], case["direction"]) for each in same]
                 seconds[name] = bench.median(calls)
         except (RuntimeError, ValueError) as error:  # a backend that does not take the case
@@ -244,8 +271,8 @@ def main():
                 continue
             answered.add(case["key"])
             dtype = torch.bfloat16 if case["precision"] == "bf16" else torch.float32
-            seconds = measured(bench, case, dtype)
-            print(json.dumps({"key": case["key"], "seconds": seconds}), flush=True)
+            seconds, peaks = measured(bench, case, dtype)
+            print(json.dumps({"key": case["key"], "seconds": seconds, "peak_bytes": peaks}), flush=True)
 
 
 if __name__ == "__main__":

@@ -131,13 +131,20 @@ class ImageTokens(nn.Module):
         for i in levels:
             self.add_module(f"projection{i}", nn.Linear(channels[i], dim))
         self.level_embedding = nn.Parameter(torch.empty(len(levels), dim))
+        self.codes = {}  # position codes by size, dtype and device
 
     def forward(self, maps):
         tokens = []
         for n, i in enumerate(self.levels):
             x = getattr(self, f"projection{i}")(maps[i].flatten(2).transpose(1, 2))
-            tokens.append(x + self.level_embedding[n] + position_code(*maps[i].shape[2:], x.shape[-1], x))
+            tokens.append(x + self.level_embedding[n] + self.code(*maps[i].shape[2:], x))
         return torch.cat(tokens, 1)
+
+    def code(self, height, width, x):
+        key = (height, width, x.dtype, x.device)
+        if key not in self.codes:
+            self.codes[key] = position_code(height, width, x.shape[-1], x)
+        return self.codes[key]
 
 
 class TableTokens(nn.Module):
@@ -278,8 +285,9 @@ class MedFusionNet(nn.Module):
         """Label tokens after the encoder, [B, L, D]."""
         labels = self.options["labels"]
         parts = [self.label_queries.expand(batch, -1, -1)]
-        keys = [torch.ones(batch, labels, dtype=torch.bool)]  # which tokens of which sample may be looked at
-        everyone = torch.ones(batch, dtype=torch.bool)
+        device = self.label_queries.device
+        keys = [torch.ones(batch, labels, dtype=torch.bool, device=device)]  # which tokens of which sample may be looked at
+        everyone = torch.ones(batch, dtype=torch.bool, device=device)
 
         def append(tokens, present):
             parts.append(tokens)
@@ -301,7 +309,7 @@ class MedFusionNet(nn.Module):
         x = torch.cat(parts, 1)
         visible = torch.cat(keys, 1)[:, None, None, :].expand(-1, -1, x.shape[1], -1)
         if selection is not None and table_start is not None:
-            pairs = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool)
+            pairs = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=device)
             pairs[:labels, table_start:table_start + selection.shape[1]] = selection
             pairs[table_start:table_start + selection.shape[1], :labels] = selection.T
             visible = visible & pairs
@@ -313,7 +321,7 @@ class MedFusionNet(nn.Module):
             score = score + torch.einsum("bld,nld->bnl", h, self.gate.weight)
         if image_present is None:
             return (score.softmax(1) * z).sum(1)
-        needs_image = torch.tensor([b != "attention" for b in self.branches])
+        needs_image = torch.tensor([b != "attention" for b in self.branches], device=z.device)
         hidden = (needs_image[None, :] & ~image_present[:, None])[..., None].expand_as(z)
         weight = torch.nan_to_num(score.masked_fill(hidden, -math.inf).softmax(1))  # nothing to see: logit 0
         return (weight * torch.where(hidden, 0.0, z)).sum(1)

@@ -181,6 +181,8 @@ const RegisterCases cases([] {
   bench("labels", 64, 8, 32, 14, 400);
   bench("long", 2, 16, 64, 1024, 1024);
   bench("long", 2, 8, 128, 1024, 1024);
+  bench("longer", 1, 8, 64, 4096, 4096);
+  bench("longer", 1, 8, 128, 4096, 4096);
   return list;
 });
 

@@ -1,7 +1,8 @@
 // Sequences of up to 256 tokens, heads of up to 64 channels, bf16 on tensor cores. All tokens of a head lie
 // in shared memory: keys are read once for all queries, and one pass makes all three gradients, without
 // computing the scores twice and without partial sums in memory. Where the sequence is short, the warps of a
-// block form groups that take a head each, neighbours in memory; groups wait for nobody but themselves.
+// block form groups that take a head each, neighbours in memory; groups wait for nobody but themselves. Above
+// 64 tokens one head has work for all eight warps of a block, and more heads in it would only wait together.
 #include "kernels/attention/attention_mma.cuh"
 #include "kernels/registry.h"
 

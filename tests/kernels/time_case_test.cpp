@@ -83,7 +83,7 @@ TEST(TimeCase, PreparesEveryCallOfItsPass) {
     EXPECT_GE(counts.prepared_backward, counts.backward) << name_of(pass);
     EXPECT_EQ(counts.backward > 0, pass != Pass::forward);
     if (pass == Pass::both) {
-      EXPECT_EQ(counts.forward, counts.backward + 3) << "one ahead on each set";
+      EXPECT_EQ(counts.forward, counts.backward + 4) << "one ahead on each set, and on that for memory";
     }
     if (pass == Pass::backward) {
       EXPECT_EQ(counts.forward, 3) << "what the backward reads";
@@ -101,6 +101,20 @@ TEST(TimeCase, CountsTheWorkOfAPass) {
   EXPECT_EQ(flops_of(c, Pass::backward), 25.0);
   EXPECT_EQ(bytes_of(c, Pass::both), 300.0);
   for (const OpCase& attention : cases_of("attention")) EXPECT_EQ(attention.backward_flops, 2.5);
+}
+
+TEST(TimeCase, CountsTheMemoryOfTensorsAndOfWhatACallAllocates) {
+  constexpr int64_t kElements = 1 << 16, kScratch = 1 << 20;
+  Counts counts;
+  OpCase c = counting(counts, kElements);
+  c.backward = [](CaseTensors&, const std::string&) { core::Tensor::empty({kScratch}, core::DType::u8); };
+  const auto peak = [&](Pass pass) {
+    return time_case(c, "", pass, {}, core::DType::f32, {.seconds = 1e-3, .sets = 5}).peak_bytes;
+  };
+  const int64_t tensors = 4 * 4 * kElements;  // x, y and their gradients
+  EXPECT_GE(peak(Pass::both), tensors + kScratch);
+  EXPECT_LT(peak(Pass::both), tensors + kScratch + tensors / 4) << "of one set";
+  EXPECT_EQ(peak(Pass::forward), 0);
 }
 
 // Cases that prepare copies and cases that allocate while they run.

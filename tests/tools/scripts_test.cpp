@@ -32,7 +32,9 @@ Ended run_script(const std::string& command) {
 TEST(GpuScripts, RefuseWhatTheyDoNotKnow) {
   for (const char* command :
        {"tools/test_gpu.sh --stage lint", "tools/test_gpu.sh --stage", "tools/test_gpu.sh --prebuilt tests",
-        "tools/test_gpu.sh fast", "tools/test.sh --gpu --stage lint", "tools/gpu_bundle.sh --all"}) {
+        "tools/test_gpu.sh fast", "tools/test.sh --gpu --stage lint", "tools/gpu_bundle.sh --all",
+        "bench/gpu.sh --device tpu", "bench/gpu.sh --out", "bench/gpu.sh --fast",
+        "bench/gpu.sh --out /tmp --prebuilt tests", "bench/gpu.sh --out /tmp --build tests/none"}) {
     const Ended ended = run_script(command);
     EXPECT_EQ(ended.code, 2) << command << ": " << ended.text;
     EXPECT_THAT(ended.text, HasSubstr("--help")) << command;
@@ -42,7 +44,7 @@ TEST(GpuScripts, RefuseWhatTheyDoNotKnow) {
 }
 
 TEST(GpuScripts, ExplainThemselves) {
-  for (const char* script : {"tools/test_gpu.sh", "tools/gpu_bundle.sh"}) {
+  for (const char* script : {"tools/test_gpu.sh", "tools/gpu_bundle.sh", "bench/gpu.sh"}) {
     const Ended ended = run_script(std::string(script) + " --help");
     EXPECT_EQ(ended.code, 0) << script;
     EXPECT_THAT(ended.text, AllOf(HasSubstr(script), HasSubstr("GPU"))) << script;

@@ -36,7 +36,8 @@ struct TimedRow {
   std::string case_name;
   kernels::Timing timing;
   double flops = 0.0, bytes = 0.0;
-  std::map<std::string, double> peers;  // name -> median seconds
+  std::map<std::string, double> peers;         // name -> median seconds
+  std::map<std::string, int64_t> peer_memory;  // name -> peak bytes, where the peer counts them
 
   std::string direction() const { return kernels::name_of(pass); }
   std::string key() const {
@@ -88,7 +89,7 @@ std::vector<TimedRow> measure(const BenchOptions& options, core::Device device, 
         for (const kernels::Pass pass : passes_of(options.direction)) {
           if (pass != kernels::Pass::forward && !op_case.backward) continue;
           for (const core::DType precision : {core::DType::f32, core::DType::bf16}) {
-            TimedRow row{operation, variant, pass, precision, op_case.name, {}, 0.0, 0.0, {}};
+            TimedRow row{operation, variant, pass, precision, op_case.name, {}, 0.0, 0.0, {}, {}};
             try {
               row.timing = kernels::time_case(op_case, variant, pass, device, precision, options.time);
             } catch (const kernels::NoVariant&) {
@@ -106,7 +107,8 @@ std::vector<TimedRow> measure(const BenchOptions& options, core::Device device, 
   return rows;
 }
 
-// Runs the peer script on the same shapes; it answers one line per case: {"key", "seconds": {peer: median}}.
+// Runs the peer script on the same shapes; it answers one line per case: {"key", "seconds": {peer: median},
+// "peak_bytes": {peer: bytes}}.
 void ask_peer(const BenchOptions& options, core::Device device, const std::string& request,
               std::vector<TimedRow>& rows) {
   if (!std::filesystem::exists(options.peer_script)) {
@@ -132,8 +134,9 @@ void ask_peer(const BenchOptions& options, core::Device device, const std::strin
     MEDFUSION_CHECK(line.is_object() && line.contains("key") && line.contains("seconds"),
                     "kernels bench: {} answered something else than a line per case", options.peer_script);
     for (TimedRow& row : rows) {
-      if (row.key() == line["key"].get<std::string>())
-        row.peers = line["seconds"].get<std::map<std::string, double>>();
+      if (row.key() != line["key"].get<std::string>()) continue;
+      row.peers = line["seconds"].get<std::map<std::string, double>>();
+      row.peer_memory = line.value("peak_bytes", std::map<std::string, int64_t>());
     }
   }
 }
@@ -152,23 +155,26 @@ nlohmann::ordered_json to_json(const std::vector<TimedRow>& rows, const kernels:
                                                    : nullptr}};  // null: there is none
   json["rows"] = nlohmann::ordered_json::array();
   for (const TimedRow& row : rows) {
-    json["rows"].push_back({{"operation", row.operation},
-                            {"variant", row.variant},
-                            {"direction", row.direction()},
-                            {"precision", core::name_of(row.precision)},
-                            {"case", row.case_name},
-                            {"median_s", row.timing.median},
-                            {"p10_s", row.timing.low},
-                            {"p90_s", row.timing.high},
-                            {"calls", row.timing.calls},
-                            {"sets", row.timing.sets},
-                            {"flops", row.flops},
-                            {"bytes", row.bytes},
-                            {"share_of_copy", row.share_of_copy(ceilings)},
-                            {"share_of_product", ceilings.flops_of(row.precision) > 0.0
-                                                     ? nlohmann::ordered_json(row.share_of_product(ceilings))
-                                                     : nullptr},
-                            {"peers_s", row.peers}});
+    json["rows"].push_back(
+        {{"operation", row.operation},
+         {"variant", row.variant},
+         {"direction", row.direction()},
+         {"precision", core::name_of(row.precision)},
+         {"case", row.case_name},
+         {"median_s", row.timing.median},
+         {"p10_s", row.timing.low},
+         {"p90_s", row.timing.high},
+         {"calls", row.timing.calls},
+         {"sets", row.timing.sets},
+         {"flops", row.flops},
+         {"bytes", row.bytes},
+         {"share_of_copy", row.share_of_copy(ceilings)},
+         {"share_of_product", ceilings.flops_of(row.precision) > 0.0
+                                  ? nlohmann::ordered_json(row.share_of_product(ceilings))
+                                  : nullptr},
+         {"peak_bytes", row.timing.peak_bytes > 0 ? nlohmann::ordered_json(row.timing.peak_bytes) : nullptr},
+         {"peers_s", row.peers},
+         {"peers_peak_bytes", row.peer_memory}});
   }
   return json;
 }
@@ -192,6 +198,10 @@ std::string table_of(const std::vector<TimedRow>& rows, const kernels::Ceilings&
                                          [](const auto& a, const auto& b) { return a.second < b.second; });
       peer = fmt::format("{:.2f}x ({} {:.3f} ms)", best->second / row.timing.median, best->first,
                          best->second * 1e3);
+      const auto memory = row.peer_memory.find(best->first);
+      if (memory != row.peer_memory.end())
+        peer += fmt::format(", memory {:.2f}x",
+                            static_cast<double>(memory->second) / static_cast<double>(row.timing.peak_bytes));
     }
     text += fmt::format("{:<{}} {:>4} {:>10.4f} {:>17} {:>8.1f} {:>4.0f}% {:>9.1f} {:>5}  {}\n", row.name(),
                         width, core::name_of(row.precision), row.timing.median * 1e3,

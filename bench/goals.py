@@ -1,0 +1,157 @@
+"""Puts the measurements of bench/gpu.sh beside the project's goals, as a Markdown table.
+
+  python3 bench/goals.py DIR
+
+DIR holds what `medfusion kernels bench --json` and bench/peers/compare_steps.py wrote: forward.json, backward.json, both.json,
+graph.json, steps-64.json, steps-8.json. What is not there reads "not measured". A ratio is the peer's median over ours, of the
+fastest of our variants; a goal counts as reached only where every case of its row reaches it.
+"""
+
+import json
+import pathlib
+import re
+import sys
+
+UNMEASURED = "not measured"
+
+
+def load(folder, name):
+    file = folder / (name + ".json")
+    return json.loads(file.read_text()) if file.exists() else None
+
+
+def tokens(row):
+    """Head width, queries and keys of an attention case."""
+    heads = int(re.search(r"heads=(\d+)", row["case"])[1])
+    q, k = ([int(n) for n in re.search(rf" {name}=\[([^\]]*)\]", row["case"])[1].split(",")] for name in "qk")
+    return q[2] // heads, q[1], k[1]
+
+
+def cases(data, operation, precision, keep=lambda row: True):
+    """[(case, our fastest row, peers' seconds)] of what is kept."""
+    best = {}
+    for row in (data or {"rows": []})["rows"]:
+        if row["operation"] != operation or row["precision"] != precision or not keep(row):
+            continue
+        if row["case"] not in best or row["median_s"] < best[row["case"]]["median_s"]:
+            best[row["case"]] = row
+    return list(best.items())
+
+
+def compare(rows, goal, peer=None):
+    """`peer` picks the seconds to compare with out of {name: seconds}, or gives None; without it, the fastest."""
+    parts, reached = [], True
+    for case, row in rows:
+        peers = row["peers_s"]
+        if peer:
+            peers = {name: s for name, s in peers.items() if peer(name)}
+        if not peers:
+            parts.append(f"{case}: {row['variant']} {row['median_s'] * 1e3:.4f} ms, no such peer took it")
+            reached = False
+            continue
+        name = min(peers, key=peers.get)
+        ratio = peers[name] / row["median_s"]
+        reached &= ratio >= goal
+        parts.append(f"{case}: **{ratio:.2f}x** ({row['variant']} {row['median_s'] * 1e3:.4f} ms, {name} {peers[name] * 1e3:.4f} ms)")
+    return answer(parts, reached)
+
+
+def answer(parts, reached):
+    if not parts:
+        return UNMEASURED
+    return ("reached" if reached else "missed") + "; " + "<br>".join(parts)
+
+
+def memory(rows, most):
+    parts, reached = [], True
+    for case, row in rows:
+        peers = {n: b for n, b in row.get("peers_peak_bytes", {}).items() if "compiled" not in n}
+        if not peers or not row["peak_bytes"]:
+            continue
+        name = min(peers, key=peers.get)
+        ratio = row["peak_bytes"] / peers[name]
+        reached &= ratio <= most
+        parts.append(f"{case}: **{ratio:.2f}x** ({row['peak_bytes'] / 1e6:.0f} MB, {name} {peers[name] / 1e6:.0f} MB)")
+    return answer(parts, reached)
+
+
+def copy_share(rows, least):
+    parts, reached = [], True
+    for case, row in rows:
+        reached &= row["share_of_copy"] >= least
+        parts.append(f"{case}: **{100 * row['share_of_copy']:.0f} %** ({row['variant']})")
+    return answer(parts, reached)
+
+
+def step(data, mode, goal):
+    if data is None or "torch " + mode not in data["table"]:
+        return UNMEASURED
+    ours, peer = data["table"]["medfusion"], data["table"]["torch " + mode]
+    ratios = [1 / r for r in peer["ours_over_it"]["time_per_round"]]
+    ratio = 1 / peer["ours_over_it"]["time"]
+    return answer([f"**{ratio:.2f}x** ({min(ratios):.2f} to {max(ratios):.2f} by round; {ours['median_s'] * 1e3:.1f} ms, "
+                   f"{peer['median_s'] * 1e3:.1f} ms; memory {peer['ours_over_it']['memory']:.2f}x)"], ratio >= goal)
+
+
+def goals(folder):
+    """[(what, goal, result)]"""
+    forward, backward, both, graph = (load(folder, name) for name in ("forward", "backward", "both", "graph"))
+
+    def attention(data, precision, keep):
+        return cases(data, "attention", precision, lambda row: keep(*tokens(row)))
+
+    def cudnn(name):
+        return "cudnn" in name
+
+    def eager(name):
+        return "compiled" not in name
+
+    def bilinear(row):
+        return not row["case"].startswith("nearest")
+
+    def compiled(name):
+        return "compiled" in name
+    return [
+        ("attention forward, bf16, head 64, S >= 1024", "1.0x cuDNN",
+         compare(attention(forward, "bf16", lambda d, q, k: d == 64 and q >= 1024), 1.0, cudnn)),
+        ("attention forward, bf16, head 128, S >= 1024", "0.85x cuDNN",
+         compare(attention(forward, "bf16", lambda d, q, k: d == 128 and q >= 1024), 0.85, cudnn)),
+        ("attention forward + backward, bf16, S = 49 to 256, in a graph", "1.5x the fastest backend",
+         compare(attention(graph, "bf16", lambda d, q, k: 49 <= q == k <= 256), 1.5)),
+        ("cross-attention of 14 queries, bf16, forward + backward in a graph", "2x the fastest backend",
+         compare(attention(graph, "bf16", lambda d, q, k: q == 14), 2.0)),
+        ("attention backward, bf16, S >= 1024", "0.85x cuDNN",
+         compare(attention(backward, "bf16", lambda d, q, k: q >= 1024), 0.85, cudnn)),
+        ("attention forward, f32", "1.2x the memory-efficient backend",
+         compare(attention(forward, "f32", lambda d, q, k: q >= 1024), 1.2, lambda name: "efficient" in name)),
+        ("dense block, forward + backward, bf16", "2x eager, channels last",
+         compare(cases(both, "dense_block", "bf16"), 2.0, eager)),
+        ("dense block, forward + backward, bf16", "1.3x torch.compile",
+         compare(cases(both, "dense_block", "bf16"), 1.3, compiled)),
+        ("dense block, forward + backward, bf16: peak memory", "at most 0.4x eager",
+         memory(cases(both, "dense_block", "bf16"), 0.4)),
+        ("pyramid upsample + add, f32", "1.7x eager", compare(cases(forward, "upsample_add", "f32"), 1.7, eager)),
+        ("pyramid upsample + add, bf16", "1.7x eager", compare(cases(forward, "upsample_add", "bf16"), 1.7, eager)),
+        ("pyramid upsample + add, f32", "80 % of the copy bandwidth", copy_share(cases(forward, "upsample_add", "f32"), 0.8)),
+        ("pyramid upsample + add, bf16", "80 % of the copy bandwidth", copy_share(cases(forward, "upsample_add", "bf16"), 0.8)),
+        ("bilinear backward, f32", "2x eager", compare(cases(backward, "upsample_add", "f32", bilinear), 2.0, eager)),
+        ("MedFusionNet training step, bf16, 224x224, batch 64", "1.5x torch.compile (max-autotune)",
+         step(load(folder, "steps-64"), "compiled", 1.5)),
+        ("MedFusionNet training step, bf16, 224x224, batch 8", "2.5x eager, channels last",
+         step(load(folder, "steps-8"), "channels_last", 2.5)),
+    ]
+
+
+def main():
+    if len(sys.argv) != 2 or sys.argv[1] in ("-h", "--help"):
+        sys.exit(__doc__)
+    folder = pathlib.Path(sys.argv[1])
+    if not folder.is_dir():
+        sys.exit(f"goals.py: {folder}: expected a folder that bench/gpu.sh wrote")
+    print("| what | goal | result |\n|---|---|---|")
+    for row in goals(folder):
+        print("| " + " | ".join(row) + " |")
+
+
+if __name__ == "__main__":
+    main()
