@@ -40,7 +40,7 @@ def cases(data, operation, precision, keep=lambda row: True):
 
 def compare(rows, goal, peer=None):
     """`peer` picks the seconds to compare with out of {name: seconds}, or gives None; without it, the fastest."""
-    parts, reached = [], True
+    parts, reached, compared = [], True, False
     for case, row in rows:
         peers = row["peers_s"]
         if peer:
@@ -49,11 +49,12 @@ def compare(rows, goal, peer=None):
             parts.append(f"{case}: {row['variant']} {row['median_s'] * 1e3:.4f} ms, no such peer took it")
             reached = False
             continue
+        compared = True
         name = min(peers, key=peers.get)
         ratio = peers[name] / row["median_s"]
         reached &= ratio >= goal
         parts.append(f"{case}: **{ratio:.2f}x** ({row['variant']} {row['median_s'] * 1e3:.4f} ms, {name} {peers[name] * 1e3:.4f} ms)")
-    return answer(parts, reached)
+    return answer(parts if compared else [], reached)
 
 
 def answer(parts, reached):
@@ -148,6 +149,9 @@ def main():
     folder = pathlib.Path(sys.argv[1])
     if not folder.is_dir():
         sys.exit(f"goals.py: {folder}: expected a folder that bench/gpu.sh wrote")
+    measured = [load(folder, name) for name in ("forward", "backward", "both", "graph", "steps-64", "steps-8")]
+    if any(data and data.get("settings", data)["device"] != "cuda" for data in measured):
+        print("**A rehearsal without a GPU: neither sizes nor precision are those of the goals.**\n")
     print("| what | goal | result |\n|---|---|---|")
     for row in goals(folder):
         print("| " + " | ".join(row) + " |")

@@ -40,15 +40,16 @@ for program in "$medfusion" "$train_step"; do
 done
 cd "$(dirname "$0")/.." || exit 1
 if [ "$device" = cuda ]; then
-  seconds=0.3 model=medfusionnet-densenet121 size=224 large=64 precision=bf16 steps=20 graph=--graph
+  seconds=0.3 model=medfusionnet-densenet121 size=224 large=64 precision=bf16 steps=20 graph=--graph variant=''
 else
-  seconds=0.01 model=medfusionnet-tiny size=32 large=16 precision=f32 steps=3 graph=
+  seconds=0.01 model=medfusionnet-tiny size=32 large=16 precision=f32 steps=3 graph='' variant=/cpu
 fi
 
 failed=""
 part() {  # NAME LIMIT_SECONDS COMMAND...
   local name="$1" limit="$2" start
   shift 2
+  [ "$device" = cuda ] || limit=$((limit * 4))
   start=$(date +%s)
   echo "== $name: $*" | tee -a "$out/commands.txt"
   timeout "$limit" "$@" 2>"$out/$name.log" | tee "$out/$name.txt"
@@ -62,7 +63,7 @@ part() {  # NAME LIMIT_SECONDS COMMAND...
 bench() {  # NAME LIMIT OPERATION OPTIONS...
   local name="$1" limit="$2" operation="$3"
   shift 3
-  part "$name-$operation" "$limit" "$medfusion" kernels bench "$operation" --device "$device" --seconds "$seconds" \
+  part "$name-$operation" "$limit" "$medfusion" kernels bench "$operation$variant" --device "$device" --seconds "$seconds" \
     --peer --python "$python" --json "$out/$name-$operation.json" "$@"
 }
 # One file of what several operations gave.

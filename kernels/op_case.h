@@ -101,6 +101,7 @@ struct OpCase {
   double flops = 0.0;           // of forward
   double bytes = 0.0;           // least traffic of forward
   double backward_flops = 2.0;  // of backward, in those of forward: two products for each
+  double backward_bytes = 2.0;  // likewise
   bool gradcheck = true;  // false where the forward is not smooth or random, with the reason in a comment
   bool bench = false;     // a size worth timing; tests skip these
   // In bf16, parity is with the reference in bf16, which computes in f64 and rounds where variants store. For

@@ -219,7 +219,9 @@ double work_of(Pass pass, double backward) {
 double flops_of(const OpCase& op_case, Pass pass) {
   return op_case.flops * work_of(pass, op_case.backward_flops);
 }
-double bytes_of(const OpCase& op_case, Pass pass) { return op_case.bytes * work_of(pass, 2.0); }
+double bytes_of(const OpCase& op_case, Pass pass) {
+  return op_case.bytes * work_of(pass, op_case.backward_bytes);
+}
 
 int64_t sets_for(const OpCase& op_case, core::DType precision, int64_t cache_bytes) {
   constexpr int64_t kMostSets = 256;  // of small cases, whose launches take longer than their memory

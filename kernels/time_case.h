@@ -19,7 +19,7 @@ struct Timing {
 // What a call does; `both`: a forward and then its backward.
 enum class Pass : uint8_t { forward, backward, both };
 const char* name_of(Pass pass);
-// Operations, or bytes, of a pass in those of a forward: a backward moves twice as many bytes.
+// Operations, or bytes, of a pass.
 double flops_of(const OpCase& op_case, Pass pass);
 double bytes_of(const OpCase& op_case, Pass pass);
 

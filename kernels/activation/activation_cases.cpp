@@ -20,6 +20,7 @@ OpCase make(Activation function, const std::string& name, const core::Shape& sha
                                  t.device(), variant);
   };
   c.bytes = 8.0 * static_cast<double>(shape.numel());
+  c.backward_bytes = 1.5;  // x, grad_y, grad_x
   c.flops = static_cast<double>(shape.numel());
   return c;
 }

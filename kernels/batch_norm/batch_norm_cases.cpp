@@ -43,6 +43,7 @@ OpCase make(const std::string& name, const Shape& shape, bool training, bool rel
   };
   c.flops = (training ? 7.0 : 2.0) * static_cast<double>(shape.numel());
   c.bytes = (training ? 12.0 : 8.0) * static_cast<double>(shape.numel());  // training reads x twice
+  c.backward_bytes = training ? 5.0 / 3.0 : 1.5;  // x and grad_y (in training twice), grad_x
   return c;
 }
 

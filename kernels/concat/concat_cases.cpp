@@ -32,6 +32,7 @@ OpCase make(const std::string& name, core::Shape shape, int dimension, const std
     dispatch<ConcatBackward>(a, t.device(), variant);
   };
   c.bytes = 8.0 * static_cast<double>(shape.numel());
+  c.backward_bytes = 1.0;
   return c;
 }
 

@@ -33,6 +33,7 @@ OpCase make(double probability, const core::Shape& shape, Layout layout = Layout
                               t.device(), variant);
   };
   c.bytes = 8.0 * static_cast<double>(shape.numel());
+  c.backward_bytes = 1.0;
   c.flops = static_cast<double>(shape.numel());
   return c;
 }

@@ -26,7 +26,10 @@ OpCase binary(Binary function, const std::string& name, const Shape& a, const Sh
                              t.device(), variant);
   };
   c.flops = static_cast<double>(y.numel());
-  c.bytes = 4.0 * static_cast<double>(a.numel() + b.numel() + y.numel());
+  const auto operands = static_cast<double>(a.numel() + b.numel()), results = static_cast<double>(y.numel());
+  c.bytes = 4.0 * (operands + results);
+  const bool reads = function == Binary::mul || function == Binary::div;  // a and b, in backward
+  c.backward_bytes = c.bytes == 0.0 ? 1.0 : 4.0 * (operands * (reads ? 2.0 : 1.0) + results) / c.bytes;
   return c;
 }
 
@@ -44,6 +47,7 @@ OpCase affine(const Shape& shape, Layout layout) {
   };
   c.flops = 2.0 * static_cast<double>(shape.numel());
   c.bytes = 8.0 * static_cast<double>(shape.numel());
+  c.backward_bytes = 1.0;
   return c;
 }
 

@@ -27,6 +27,7 @@ OpCase make(const std::string& name, int64_t rows, int64_t width, int64_t count,
                                 t.device(), variant);
   };
   c.bytes = 8.0 * static_cast<double>(count * width);
+  c.backward_bytes = 1.0;
   return c;
 }
 

@@ -32,6 +32,7 @@ OpCase make(const std::string& name, const Shape& shape, Layout layout = Layout:
   };
   c.flops = 8.0 * static_cast<double>(shape.numel());
   c.bytes = 8.0 * static_cast<double>(shape.numel());
+  c.backward_bytes = 1.5;  // x, grad_y, grad_x
   return c;
 }
 

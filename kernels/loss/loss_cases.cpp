@@ -45,6 +45,7 @@ OpCase make(const LossFormula& formula, const std::string& name, const core::Sha
                            t.device(), variant);
   };
   c.bytes = 8.0 * static_cast<double>(shape.numel());
+  c.backward_bytes = 1.5;  // logits, targets, grad_logits
   c.flops = 40.0 * static_cast<double>(shape.numel());
   return c;
 }

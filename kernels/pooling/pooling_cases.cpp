@@ -32,6 +32,7 @@ OpCase make(Pooling function, const PoolingWindow& window, const Shape& x,
   };
   c.flops = static_cast<double>(y.numel() * window.kernel * window.kernel);
   c.bytes = 4.0 * static_cast<double>(x.numel() + y.numel());
+  c.backward_bytes = 1.0;
   return c;
 }
 
@@ -58,6 +59,7 @@ OpCase global(Pooling function, const Shape& x, Layout layout = Layout::contiguo
   };
   c.flops = static_cast<double>(x.numel());
   c.bytes = 4.0 * static_cast<double>(x.numel() + y.numel());
+  c.backward_bytes = 1.0;
   return c;
 }
 

@@ -29,6 +29,7 @@ OpCase make(Reduction function, const std::string& name, const Shape& x, const S
   };
   c.flops = static_cast<double>(x.numel());
   c.bytes = 4.0 * static_cast<double>(x.numel() + y.numel());
+  c.backward_bytes = 1.0;
   return c;
 }
 

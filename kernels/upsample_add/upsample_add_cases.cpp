@@ -34,7 +34,9 @@ OpCase make(Resize resize, const std::string& name, int64_t batch, Size in, Size
   };
   // The contract: it is grad_y itself.
   c.finish_backward = [](CaseTensors& t) { t.grad_in("lateral").copy_from(t.grad_out("y")); };
-  c.bytes = 4.0 * static_cast<double>(x_shape.numel() + 2 * y_shape.numel());
+  const auto small = static_cast<double>(x_shape.numel()), large = static_cast<double>(y_shape.numel());
+  c.bytes = 4.0 * (small + 2.0 * large);
+  if (c.bytes > 0.0) c.backward_bytes = 4.0 * (small + large) / c.bytes;  // grad_y, grad_x
   c.flops = static_cast<double>(y_shape.numel()) * (resize == Resize::nearest ? 1.0 : 4.0);
   return c;
 }

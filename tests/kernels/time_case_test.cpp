@@ -100,6 +100,8 @@ TEST(TimeCase, CountsTheWorkOfAPass) {
   c.backward_flops = 2.5;
   EXPECT_EQ(flops_of(c, Pass::backward), 25.0);
   EXPECT_EQ(bytes_of(c, Pass::both), 300.0);
+  c.backward_bytes = 1.5;
+  EXPECT_EQ(bytes_of(c, Pass::backward), 150.0);
   for (const OpCase& attention : cases_of("attention")) EXPECT_EQ(attention.backward_flops, 2.5);
 }
 
