@@ -91,12 +91,31 @@ void pack(const Head& x, int64_t first, int64_t count, float factor, float* to) 
   }
 }
 
+// Rows [first, first + 4) as columns of a tile: channel c of them at to + c * kKeyTile.
+void transpose_four(const Head& x, int64_t first, float* to) {
+  const D d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const float* const rows[4] = {x.row(first), x.row(first + 1), x.row(first + 2), x.row(first + 3)};
+  HWY_ALIGN float turned[4 * hn::MaxLanes(D())];
+  int64_t c = 0;
+  for (; c + lanes <= x.width; c += lanes) {
+    hn::StoreInterleaved4(hn::LoadU(d, rows[0] + c), hn::LoadU(d, rows[1] + c), hn::LoadU(d, rows[2] + c),
+                          hn::LoadU(d, rows[3] + c), d, turned);
+    for (int64_t i = 0; i < lanes; ++i) std::memcpy(to + (c + i) * kKeyTile, turned + 4 * i, 16);
+  }
+  for (; c < x.width; ++c) {
+    for (int t = 0; t < 4; ++t) to[c * kKeyTile + t] = rows[t][c];
+  }
+}
+
 // All rows by tiles of keys, each transposed: tile n is [width, kKeyTile] at to + n * width * kKeyTile, with
 // zeros where there is no key.
 void pack_transposed(const Head& x, int64_t count, float* to) {
   for (int64_t t0 = 0; t0 < count; t0 += kKeyTile, to += x.width * kKeyTile) {
     const int64_t rows = std::min(kKeyTile, count - t0);
-    for (int64_t t = 0; t < rows; ++t) {
+    int64_t t = 0;
+    for (; t + 4 <= rows; t += 4) transpose_four(x, t0 + t, to + t);
+    for (; t < rows; ++t) {
       const float* from = x.row(t0 + t);
       for (int64_t c = 0; c < x.width; ++c) to[c * kKeyTile + t] = from[c];
     }
@@ -203,13 +222,15 @@ void forward_head(const Head& q, const Head& k, const Head& v, const Head& y, co
   Arena arena(memory);
   const int64_t stride = padded(q.width);
   const Keys keys = pack_keys(k, masks, key_count, arena);
-  float* values = arena.take((key_count + kMaxLanes) * stride);
+  Left values{v.data, v.row_stride, 1};  // as they lie there, where they are whole vectors
+  if (v.width != stride) {
+    float* const packed = arena.take(key_count * stride);
+    pack(v, 0, key_count, 1.0F, packed);
+    values = {packed, stride, 1};
+  }
   float* q_tile = arena.take(kQueryTile * stride);
   float* y_tile = arena.take(kQueryTile * stride);
   float* s = arena.take(kQueryTile * kKeyTile);
-  // The padding of the last tile of keys is multiplied too, by probabilities of 0.
-  pack(v, 0, key_count, 1.0F, values);
-  std::fill_n(values + key_count * stride, (padded(key_count) - key_count) * stride, 0.0F);
   for (int64_t i0 = first_query; i0 < last_query; i0 += kQueryTile) {
     const int64_t rows = std::min(kQueryTile, last_query - i0);
     float largest[kQueryTile];
@@ -223,7 +244,8 @@ void forward_head(const Head& q, const Head& k, const Head& v, const Head& y, co
       for (int64_t i = 0; i < rows; ++i) {
         softmax_step(s + i * kKeyTile, columns, largest[i], sum[i], y_tile + i * stride, stride);
       }
-      product(rows, stride, columns, {s, kKeyTile, 1}, values + j0 * stride, stride, y_tile, stride, true);
+      product(rows, stride, std::min(columns, key_count - j0), {s, kKeyTile, 1},
+              values.data + j0 * values.row, values.row, y_tile, stride, true);
     }
     for (int64_t i = 0; i < rows; ++i) {
       const bool blind = largest[i] == -kInfinity;
@@ -349,15 +371,19 @@ bool supports_inputs(const Args& a) {
   return a.q.dtype == core::DType::f32;
 }
 
-// Calls body(b, h, first, last) for blocks of queries of every sample and head.
+// Calls body(b, h, first, last) for blocks of queries of every sample and head. Each block packs the keys, so
+// there are no more of them than keep the threads busy; the numbers do not depend on where they begin.
 template <class Body>
 void for_blocks(const core::View& q, int64_t heads, const Body& body) {
-  const int64_t queries = q.size(1);
-  const int64_t blocks = (queries + kQueryBlock - 1) / kQueryBlock;
+  constexpr int64_t kTasksOfThread = 8;
+  const int64_t queries = q.size(1), all = q.size(0) * heads * queries;
+  const int64_t even = all / (kTasksOfThread * core::num_threads());
+  const int64_t block = round_up(std::max(even, kLeastQueries), kQueryTile);
+  const int64_t blocks = (queries + block - 1) / block;
   core::parallel_for(0, q.size(0) * heads * blocks, 1, [&](int64_t first, int64_t last) {
     for (int64_t n = first; n < last; ++n) {
-      const int64_t i = n % blocks * kQueryBlock;
-      body(n / blocks / heads, n / blocks % heads, i, std::min(queries, i + kQueryBlock));
+      const int64_t i = n % blocks * block;
+      body(n / blocks / heads, n / blocks % heads, i, std::min(queries, i + block));
     }
   });
 }
