@@ -99,6 +99,19 @@ struct TileSlice {
   }
 };
 
+// Where a product goes: rows x columns, or one such matrix without gaps per chunk of the depth (the grid's
+// z).
+struct ProductTarget {
+  Global<float> data;
+  int64_t stride, rows;
+  int columns;
+  bool accumulate = false;
+  template <class F>
+  void for_each_global(const F& f) const {
+    f(data);
+  }
+};
+
 // The 8 x 4 elements of a thread: rows row(0) .. row(0) + 7 and columns column() .. column() + 3 of the tile.
 struct TileProduct {
   float sum[8][4] = {};
@@ -144,18 +157,25 @@ struct TileProduct {
       __syncthreads();
     }
   }
-};
 
-// Where a product goes: rows x columns, or one such matrix without gaps per chunk of the depth (the grid's
-// z).
-struct ProductTarget {
-  Global<float> data;
-  int64_t stride, rows;
-  int columns;
-  bool accumulate = false;
-  template <class F>
-  void for_each_global(const F& f) const {
-    f(data);
+  // Writes the tile whose first row and column these are, from element `base` of the target on.
+  template <int N>
+  __device__ __forceinline__ void write(const ProductTarget& to, int64_t base, int64_t row0,
+                                        int64_t column0) const {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      if (row0 + row() + i >= to.rows) break;
+#pragma unroll
+      for (int j = 0; j < 4; j += N) {
+        if (column0 + column() + j >= to.columns) break;
+        const int64_t at = base + (row0 + row() + i) * to.stride + column0 + column() + j;
+        Vector<float, N> v{};
+        if (to.accumulate) v = load<N>(to.data, at);
+#pragma unroll
+        for (int k = 0; k < N; ++k) v[k] += sum[i][j + k];
+        store<N>(to.data, at, v);
+      }
+    }
   }
 };
 
@@ -171,23 +191,7 @@ __global__ void __launch_bounds__(kTileThreads)
   const int64_t last = first + chunk < depth ? first + chunk : depth;
   TileProduct product;
   product.multiply<N, a_along, b_along>(a, row0, b, column0, first, last, memory);
-  const int64_t base = int64_t{blockIdx.z} * to.rows * to.columns;
-  const int64_t column = column0 + TileProduct::column();
-#pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    const int64_t row = row0 + TileProduct::row() + i;
-    if (row >= to.rows) break;
-#pragma unroll
-    for (int j = 0; j < 4; j += N) {
-      if (column + j >= to.columns) break;
-      const int64_t at = base + row * to.stride + column + j;
-      Vector<float, N> v{};
-      if (to.accumulate) v = load<N>(to.data, at);
-#pragma unroll
-      for (int k = 0; k < N; ++k) v[k] += product.sum[i][j + k];
-      store<N>(to.data, at, v);
-    }
-  }
+  product.write<N>(to, int64_t{blockIdx.z} * to.rows * to.columns, row0, column0);
 }
 
 // total = the sum of `parts` arrays of `count`, in order.

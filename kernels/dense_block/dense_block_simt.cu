@@ -77,8 +77,8 @@ void conv1_forward(const Block& block, const DenseBlockLayer& l, const View& pre
           grid_of(ceil_div(block.pixels(), kTileRows), ceil_div(middle, kTileColumns)), dim3(kTileThreads),
           kTileShared},
          wide ? dense_block::dense_block_conv1<4> : dense_block::dense_block_conv1<1>,
-         Block::normalized(block.source(prefix), norm), Block::weight_source(l.conv1), l.z.as<float>(),
-         moments);
+         Block::normalized(block.source(prefix), norm), Block::weight_source(l.conv1),
+         ProductTarget{l.z.as<float>(), middle, block.pixels(), static_cast<int>(middle)}, moments);
 }
 
 void run_forward(const DenseBlockForward& b) {

@@ -26,32 +26,10 @@ __device__ __forceinline__ void add_tile_columns(float (&of_thread)[4], const Sh
   __syncthreads();
 }
 
-// z [P, m] = max(norm(prefix), 0) weight^T, and, unless null, the moments of every tile of kTileRows pixels:
-// moments[tile][0] = the means of the channels, moments[tile][1] = the sums of squares about them.
-template <int N>
-__global__ void __launch_bounds__(kTileThreads)
-    dense_block_conv1(NormalizedSource prefix, PlainSource weight, Global<float> z, Global<float> moments) {
-  SharedMemory memory;
-  const int64_t row0 = int64_t{blockIdx.x} * kTileRows;
-  const int64_t column0 = int64_t{blockIdx.y} * kTileColumns;
-  const auto channels = static_cast<int>(weight.rows);
-  TileProduct product;
-  product.multiply<N, Along::depth, Along::depth>(prefix, row0, weight, column0, 0, prefix.x.columns, memory);
-  const int64_t left = prefix.x.rows - row0;  // pixels of this tile, and of all after it
-  const int64_t column = column0 + TileProduct::column();
-#pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    if (TileProduct::row() + i >= left) break;
-#pragma unroll
-    for (int j = 0; j < 4; j += N) {
-      if (column + j >= channels) break;
-      Vector<float, N> v;
-#pragma unroll
-      for (int k = 0; k < N; ++k) v[k] = product.sum[i][j + k];
-      store<N>(z, (row0 + TileProduct::row() + i) * channels + column + j, v);
-    }
-  }
-  if (moments == nullptr) return;
+// moments[tile][0] = the means of the tile's channels, moments[tile][1] = the sums of squares about them,
+// over its first `left` pixels; pixels after them are 0.
+__device__ __forceinline__ void write_moments(const TileProduct& product, int64_t left, int64_t column,
+                                              int channels, const Global<float>& moments) {
   SharedMemory reused;  // the slices are read no more
   const Shared<float> sums = reused.take<float>(8 * kTileColumns);
   const float share = 1.0F / static_cast<float>(left < kTileRows ? left : kTileRows);
@@ -78,6 +56,21 @@ __global__ void __launch_bounds__(kTileThreads)
     moments[int64_t{blockIdx.x} * 2 * channels + column + j] = mean[j];
     moments[(int64_t{blockIdx.x} * 2 + 1) * channels + column + j] = squares[j];
   }
+}
+
+// z [P, m] = max(norm(prefix), 0) weight^T, and, unless null, the moments of every tile of kTileRows pixels:
+// moments[tile][0] = the means of the channels, moments[tile][1] = the sums of squares about them.
+template <int N>
+__global__ void __launch_bounds__(kTileThreads)
+    dense_block_conv1(NormalizedSource prefix, PlainSource weight, ProductTarget z, Global<float> moments) {
+  SharedMemory memory;
+  const int64_t row0 = int64_t{blockIdx.x} * kTileRows;
+  const int64_t column0 = int64_t{blockIdx.y} * kTileColumns;
+  TileProduct product;
+  product.multiply<N, Along::depth, Along::depth>(prefix, row0, weight, column0, 0, prefix.x.columns, memory);
+  product.write<N>(z, 0, row0, column0);
+  if (moments != nullptr)
+    write_moments(product, z.rows - row0, column0 + TileProduct::column(), z.columns, moments);
 }
 
 // With d = grad_z weight [P, c] where norm(prefix) > 0, otherwise 0: gradient += scale d, and
