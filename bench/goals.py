@@ -28,7 +28,7 @@ def tokens(row):
 
 
 def cases(data, operation, precision, keep=lambda row: True):
-    """[(case, our fastest row, peers' seconds)] of what is kept."""
+    """[(case, our fastest row)] of what is kept."""
     best = {}
     for row in (data or {"rows": []})["rows"]:
         if row["operation"] != operation or row["precision"] != precision or not keep(row):
@@ -39,7 +39,7 @@ def cases(data, operation, precision, keep=lambda row: True):
 
 
 def compare(rows, goal, peer=None):
-    """`peer` picks the seconds to compare with out of {name: seconds}, or gives None; without it, the fastest."""
+    """With the fastest of the peers whose name `peer` accepts; without it, of all."""
     parts, reached, compared = [], True, False
     for case, row in rows:
         peers = row["peers_s"]
@@ -112,6 +112,7 @@ def goals(folder):
 
     def compiled(name):
         return "compiled" in name
+
     return [
         ("attention forward, bf16, head 64, S >= 1024", "1.0x cuDNN",
          compare(attention(forward, "bf16", lambda d, q, k: d == 64 and q >= 1024), 1.0, cudnn)),

@@ -2,7 +2,7 @@
 # Measures what the project's goals on a GPU are about, PyTorch beside each figure in the same run, and puts both beside
 # the goals. Nothing else should run on the machine.
 #   bash bench/gpu.sh [--out DIR] [--build DIR | --prebuilt DIR] [--python PROGRAM] [--device cuda|cpu]
-#   --out DIR      where the results go (default: gpu-results): a JSON file per part, goals.md, and how it was made
+#   --out DIR      a new folder for the results (default: gpu-results): JSON of each part, goals.md, how it was made
 #   --build DIR    the build, with -DMEDFUSION_BENCH=ON (default: build/gpu, which tools/test_gpu.sh makes)
 #   --prebuilt DIR what tools/gpu_bundle.sh made, in place of a build
 #   --python P     the Python that has PyTorch (default: python3)
@@ -26,8 +26,6 @@ while [ $# -gt 0 ]; do
   esac
 done
 case "$device" in cuda|cpu) ;; *) refuse "--device: expected cuda or cpu, got '$device'" ;; esac
-mkdir -p "$out" || exit 1
-out=$(cd "$out" && pwd)
 folder=$(cd "${prebuilt:-$build}" 2>/dev/null && pwd) || refuse "there is no folder ${prebuilt:-$build}"
 if [ -n "$prebuilt" ]; then
   medfusion=$folder/medfusion train_step=$folder/train_step
@@ -38,6 +36,12 @@ fi
 for program in "$medfusion" "$train_step"; do
   [ -x "$program" ] || refuse "$program is not there; build with -DMEDFUSION_BENCH=ON"
 done
+"$python" -c 'import torch' 2>/dev/null || refuse "$python has no PyTorch (--python names one that does)"
+case "$python" in */*) python=$(cd "$(dirname "$python")" && pwd)/$(basename "$python") ;; esac
+# What an earlier run left must not count as this one's.
+[ -z "$(ls -A "$out" 2>/dev/null)" ] || refuse "--out: $out is not empty"
+mkdir -p "$out" || exit 1
+out=$(cd "$out" && pwd)
 cd "$(dirname "$0")/.." || exit 1
 if [ "$device" = cuda ]; then
   seconds=0.3 model=medfusionnet-densenet121 size=224 large=64 precision=bf16 steps=20 graph=--graph variant=''
