@@ -1,9 +1,10 @@
 """Puts the measurements of bench/gpu.sh beside the project's goals, as a Markdown table.
 
-  python3 bench/goals.py DIR
+  python3 bench/goals.py DIR...
 
 DIR holds what `medfusion kernels bench --json` and bench/peers/compare_steps.py wrote: forward.json, backward.json, both.json,
-graph.json, steps-64.json, steps-8.json. What is not there reads "not measured". A ratio is the peer's median over ours, of the
+graph.json, steps-64.json, steps-8.json. Of several folders, of runs that measured a part each, none may have what another has.
+What is in none of them reads "not measured". A ratio is the peer's median over ours, of the
 fastest of our variants; a goal counts as reached only where every case of its row reaches it.
 """
 
@@ -15,9 +16,20 @@ import sys
 UNMEASURED = "not measured"
 
 
-def load(folder, name):
-    file = folder / (name + ".json")
-    return json.loads(file.read_text()) if file.exists() else None
+def load(folders, name):
+    """The rows of a file that bench/gpu.sh put together may come from several folders, but each operation from one."""
+    found = [json.loads(file.read_text()) for folder in folders if (file := folder / (name + ".json")).exists()]
+    if not found:
+        return None
+    if len(found) > 1 and any("rows" not in data for data in found):
+        sys.exit(f"goals.py: {name}.json is in several folders")
+    operations = [operation for data in found if "rows" in data for operation in {row["operation"] for row in data["rows"]}]
+    for operation in set(operations):
+        if operations.count(operation) > 1:
+            sys.exit(f"goals.py: {name}.json has {operation} in several folders")
+    if len(found) > 1:
+        found[0]["rows"] = [row for data in found for row in data["rows"]]
+    return found[0]
 
 
 def tokens(row):
@@ -94,9 +106,9 @@ def step(data, mode, goal):
                    f"{peer['median_s'] * 1e3:.1f} ms; memory {peer['ours_over_it']['memory']:.2f}x)"], ratio >= goal)
 
 
-def goals(folder):
+def goals(folders):
     """[(what, goal, result)]"""
-    forward, backward, both, graph = (load(folder, name) for name in ("forward", "backward", "both", "graph"))
+    forward, backward, both, graph = (load(folders, name) for name in ("forward", "backward", "both", "graph"))
 
     def attention(data, precision, keep):
         return cases(data, "attention", precision, lambda row: keep(*tokens(row)))
@@ -138,23 +150,24 @@ def goals(folder):
         ("pyramid upsample + add, bf16", "80 % of the copy bandwidth", copy_share(cases(forward, "upsample_add", "bf16"), 0.8)),
         ("bilinear backward, f32", "2x eager", compare(cases(backward, "upsample_add", "f32", bilinear), 2.0, eager)),
         ("MedFusionNet training step, bf16, 224x224, batch 64", "1.5x torch.compile (max-autotune)",
-         step(load(folder, "steps-64"), "compiled", 1.5)),
+         step(load(folders, "steps-64"), "compiled", 1.5)),
         ("MedFusionNet training step, bf16, 224x224, batch 8", "2.5x eager, channels last",
-         step(load(folder, "steps-8"), "channels_last", 2.5)),
+         step(load(folders, "steps-8"), "channels_last", 2.5)),
     ]
 
 
 def main():
-    if len(sys.argv) != 2 or sys.argv[1] in ("-h", "--help"):
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         sys.exit(__doc__)
-    folder = pathlib.Path(sys.argv[1])
-    if not folder.is_dir():
-        sys.exit(f"goals.py: {folder}: expected a folder that bench/gpu.sh wrote")
-    measured = [load(folder, name) for name in ("forward", "backward", "both", "graph", "steps-64", "steps-8")]
+    folders = [pathlib.Path(argument) for argument in sys.argv[1:]]
+    for folder in folders:
+        if not folder.is_dir():
+            sys.exit(f"goals.py: {folder}: expected a folder that bench/gpu.sh wrote")
+    measured = [load(folders, name) for name in ("forward", "backward", "both", "graph", "steps-64", "steps-8")]
     if any(data and data.get("settings", data)["device"] != "cuda" for data in measured):
         print("**A rehearsal without a GPU: neither sizes nor precision are those of the goals.**\n")
     print("| what | goal | result |\n|---|---|---|")
-    for row in goals(folder):
+    for row in goals(folders):
         print("| " + " | ".join(row) + " |")
 
 

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Measures what the project's goals on a GPU are about, PyTorch beside each figure in the same run, and puts both beside
 # the goals. Nothing else should run on the machine.
-#   bash bench/gpu.sh [--out DIR] [--build DIR | --prebuilt DIR] [--python PROGRAM] [--device cuda|cpu]
+#   bash bench/gpu.sh [--out DIR] [--build DIR | --prebuilt DIR] [--python PROGRAM] [--device cuda|cpu] [--part PART]...
 #   --out DIR      a new folder for the results (default: gpu-results): JSON of each part, goals.md, how it was made
 #   --build DIR    the build, with -DMEDFUSION_BENCH=ON (default: build/gpu, which tools/test_gpu.sh makes)
 #   --prebuilt DIR what tools/gpu_bundle.sh made, in place of a build
 #   --python P     the Python that has PyTorch (default: python3)
 #   --device cpu   rehearses: small networks, no graphs
+#   --part PART    measures that alone, of attention, upsample_add, dense_block and steps; may be given several times
 # A part that fails, or takes longer than its limit, is named at the end, and the others go on.
 set -uo pipefail
 
@@ -14,14 +15,22 @@ refuse() {
   echo "bench/gpu.sh: $1; try --help" >&2
   exit 2
 }
-out=gpu-results build=build/gpu prebuilt='' python=python3 device=cuda
+all_parts="attention upsample_add dense_block steps"
+out=gpu-results build=build/gpu prebuilt='' python=python3 device=cuda parts=''
 while [ $# -gt 0 ]; do
   case "$1" in
     --out|--build|--prebuilt|--python|--device)
       [ $# -ge 2 ] || refuse "$1 needs a value"
       printf -v "${1#--}" '%s' "$2"
       shift 2 ;;
-    -h|--help) sed -n '2,10p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
+    --part)
+      [ $# -ge 2 ] || refuse "--part needs one of: $all_parts"
+      case " $all_parts " in
+        *" $2 "*) parts="$parts $2" ;;
+        *) refuse "expected a part of: $all_parts; got '$2'" ;;
+      esac
+      shift 2 ;;
+    -h|--help) sed -n '2,11p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
     *) refuse "unknown argument $1" ;;
   esac
 done
@@ -49,6 +58,7 @@ else
   seconds=0.01 model=medfusionnet-tiny size=32 large=16 precision=f32 steps=3 graph='' variant=/cpu
 fi
 
+wanted() { case " ${parts:-$all_parts} " in *" $1 "*) true ;; *) false ;; esac; }
 failed=""
 part() {  # NAME LIMIT_SECONDS COMMAND...
   local name="$1" limit="$2" start
@@ -95,17 +105,23 @@ steps() {  # BATCH LIMIT MODES
   "$python" -c 'import torch; print("PyTorch", torch.__version__, "CUDA", torch.version.cuda, "cuDNN", torch.backends.cudnn.version())'
 } | tee "$out/machine.txt"
 
-bench forward 120 attention --direction forward
-bench backward 120 attention --direction backward
-# shellcheck disable=SC2086
-bench graph 150 attention --direction both $graph
-bench forward 60 upsample_add --direction forward
-bench backward 60 upsample_add --direction backward
-bench both 180 dense_block --direction both
+if wanted attention; then
+  bench forward 120 attention --direction forward
+  bench backward 120 attention --direction backward
+  # shellcheck disable=SC2086
+  bench graph 150 attention --direction both $graph
+fi
+if wanted upsample_add; then
+  bench forward 60 upsample_add --direction forward
+  bench backward 60 upsample_add --direction backward
+fi
+if wanted dense_block; then bench both 180 dense_block --direction both; fi
 for name in forward backward both graph; do together "$name"; done
-steps 8 240 channels_last
-steps "$large" 600 compiled
-[ "$large" = 64 ] || mv "$out/steps-$large.json" "$out/steps-64.json"
+if wanted steps; then
+  steps 8 240 channels_last
+  steps "$large" 600 compiled
+  [ "$large" = 64 ] || mv "$out/steps-$large.json" "$out/steps-64.json"
+fi
 "$python" bench/goals.py "$out" | tee "$out/goals.md"
 if [ -n "$failed" ]; then
   echo "bench/gpu.sh: failed or cut off:$failed (logs in $out)" >&2

@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 most=$((64 * 1024 * 1024))
-programs="core kernels layers models optim tools"
+programs="core kernels models optim"  # the gpu_folders of test_gpu.sh
 fail() {
   echo "gpu_bundle.sh: $1" >&2
   exit 1
