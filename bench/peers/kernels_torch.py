@@ -114,7 +114,9 @@ def attention(bench, case, dtype):
         return
     heads = numbers(case["case"]).get("heads", 1)
     q, k, v = (bench.tensor(shapes[n], dtype).unflatten(2, (heads, -1)).transpose(1, 2).contiguous() for n in names)
-    backends = {"flash": "FLASH_ATTENTION", "efficient": "EFFICIENT_ATTENTION", "cudnn": "CUDNN_ATTENTION", "math": "MATH"}
+    backends = {"flash": "FLASH_ATTENTION", "math": "MATH"}
+    if bench.device == "cuda":
+        backends |= {"efficient": "EFFICIENT_ATTENTION", "cudnn": "CUDNN_ATTENTION"}
     from torch.nn.attention import SDPBackend, sdpa_kernel
     for name, backend in backends.items():
         if not hasattr(SDPBackend, backend):

@@ -222,8 +222,10 @@ void forward_head(const Head& q, const Head& k, const Head& v, const Head& y, co
   Arena arena(memory);
   const int64_t stride = padded(q.width);
   const Keys keys = pack_keys(k, masks, key_count, arena);
-  Left values{v.data, v.row_stride, 1};  // as they lie there, where they are whole vectors
-  if (v.width != stride) {
+  // As they lie there, where they are whole vectors and few queries read them: rows that are a power of two
+  // apart get in each other's way in the cache.
+  Left values{v.data, v.row_stride, 1};
+  if (v.width != stride || last_query - first_query >= kLeastQueries) {
     float* const packed = arena.take(key_count * stride);
     pack(v, 0, key_count, 1.0F, packed);
     values = {packed, stride, 1};

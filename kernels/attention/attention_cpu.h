@@ -9,9 +9,9 @@
 
 namespace medfusion::kernels {
 
-inline constexpr int64_t kQueryTile = 36;  // six times the rows that a product holds in registers
+inline constexpr int64_t kQueryTile = 72;  // twelve times the rows that a product holds in registers
 inline constexpr int64_t kKeyTile = 64;
-inline constexpr int64_t kLeastQueries = 108;  // of one forward task, which packs the keys once
+inline constexpr int64_t kLeastQueries = 144;  // of one forward task, which packs the keys once
 inline constexpr int64_t kMaxLanes = 16;
 inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
