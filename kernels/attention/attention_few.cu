@@ -263,8 +263,12 @@ struct Partition {
   }
 };
 
-bool supports_forward(const AttentionForward& a) { return a.q.size(1) <= kQueries && supports_bf16(a); }
-bool supports_backward(const AttentionBackward& a) { return a.q.size(1) <= kQueries && supports_bf16(a); }
+bool supports_forward(const AttentionForward& a) {
+  return a.q.size(1) <= kQueries && supports_tiles<Bf16>(a);
+}
+bool supports_backward(const AttentionBackward& a) {
+  return a.q.size(1) <= kQueries && supports_tiles<Bf16>(a);
+}
 
 void run_forward(const AttentionForward& a) {
   const Sizes size = sizes_of(a);
@@ -281,7 +285,7 @@ void run_forward(const AttentionForward& a) {
              attention_few_combine<T>, arguments, split, size);
     });
   }
-  run_probabilities(a, arguments, size);
+  run_probabilities<Bf16>(a, arguments, size);
 }
 
 void run_backward(const AttentionBackward& a) {

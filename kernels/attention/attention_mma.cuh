@@ -1,5 +1,5 @@
-// What the bf16 variants of attention on mma.sync share: tiles of tokens, masks on scores in registers, and
-// the kernels that more than one of them starts.
+// What the variants of attention on mma.sync share: tiles of tokens, masks on scores in registers, and the
+// kernels that more than one of them starts.
 #pragma once
 
 #include "kernels/attention/attention_softmax.cuh"
@@ -10,34 +10,44 @@ namespace {
 constexpr int kWarps = kThreads / kWarp;
 constexpr int kStages = 2;
 
+// The types of bf16: of the elements, of a left factor in registers and of a product's sums.
+struct Bf16Types {
+  using Element = BFloat16;
+  template <int kRows, int kDepth>
+  using Left = LeftTile<kRows, kDepth>;
+  template <int kRows, int kColumns>
+  using Result = Accumulators<kRows, kColumns>;
+};
+
 // kWarpRows rows per warp stay, kColumns of the other side go by, of heads of up to kWidth channels.
-template <int kWidth_, int kWarpRows_, int kColumns_ = (kWidth_ <= 64 ? 64 : 32)>
+template <int kWidth_, int kWarpRows_, int kColumns_ = (kWidth_ <= 64 ? 64 : 32), class Types = Bf16Types>
 struct Tiles {
+  using Element = typename Types::Element;
   static constexpr int kWidth = kWidth_, kWarpRows = kWarpRows_;
   static constexpr int kRows = kWarps * kWarpRows;
   static constexpr int kColumns = kColumns_;
-  using Rows = SharedTile<BFloat16, kRows, kWidth>;
-  using Columns = SharedTile<BFloat16, kColumns, kWidth>;
+  using Rows = SharedTile<Element, kRows, kWidth>;
+  using Columns = SharedTile<Element, kColumns, kWidth>;
   using Scores = Accumulators<kWarpRows, kColumns>;
-  using Left = LeftTile<kWarpRows, kColumns>;
-  using Result = Accumulators<kWarpRows, kWidth>;
+  using Left = typename Types::template Left<kWarpRows, kColumns>;
+  using Result = typename Types::template Result<kWarpRows, kWidth>;
   static constexpr int64_t bytes(int rows, int columns) {
     return rows * Rows::kBytes + kStages * columns * Columns::kBytes;
   }
 };
 
 // Starts the copy of the tile of tokens from `first` on, by a block of kBlock threads.
-template <int kBlock = kThreads, class Tile>
-__device__ __forceinline__ void copy_tokens(const Tile& tile, const Tokens<const BFloat16>& x, int64_t b,
-                                            int64_t h, int64_t first, int64_t count, int width) {
+template <int kBlock = kThreads, class Tile, class E>
+__device__ __forceinline__ void copy_tokens(const Tile& tile, const Tokens<const E>& x, int64_t b, int64_t h,
+                                            int64_t first, int64_t count, int width) {
   copy_async<kBlock>(tile, x.head(b, h, width) + first * x.token, x.token, count - first, width, x.wide);
 }
 
 // Rounds a warp's rows of the result to the tile, and the block writes them out.
 template <class T>
-__device__ __forceinline__ void write_tokens(const Tokens<BFloat16>& y, int64_t b, int64_t h, int64_t first,
-                                             int64_t count, int width, const typename T::Rows& tile,
-                                             const typename T::Result& result) {
+__device__ __forceinline__ void write_tokens(const Tokens<typename T::Element>& y, int64_t b, int64_t h,
+                                             int64_t first, int64_t count, int width,
+                                             const typename T::Rows& tile, const typename T::Result& result) {
   __syncthreads();  // nobody reads the tile any more
   store(tile, warp_index() * T::kWarpRows, result);
   __syncthreads();
@@ -73,10 +83,53 @@ __device__ __forceinline__ void hide_keys(typename T::Scores& s, const Masks& ma
   }
 }
 
+// Four warps take rows of one tile each; tiles of the other side come by cp.async, one ahead. Scores stay in
+// registers, where they turn into the left factor of the second product. Every result is gathered by one
+// block, in order. (Dao, "FlashAttention-2", 2023)
+template <class T>
+__global__ void __launch_bounds__(kThreads, 2) attention_forward(Forward<typename T::Element> a, Sizes size) {
+  SharedMemory memory;
+  const auto q_tile = T::Rows::take(memory);
+  const auto k_tiles = T::Columns::take(memory, kStages), v_tiles = T::Columns::take(memory, kStages);
+  const Place at(size, size.queries, T::kRows);
+  const int row = warp_index() * T::kWarpRows;
+  copy_tokens(q_tile, a.q, at.b, at.h, at.first, size.queries, size.width);  // arrives with the first keys
+
+  typename T::Result result;
+  fill(result, 0.0F);
+  OnlineSoftmax<T> softmax;
+  pipeline<kStages>(
+      ceil_div(size.keys, T::kColumns),
+      [&](int64_t n, int stage) {
+        copy_tokens(k_tiles[stage], a.k, at.b, at.h, n * T::kColumns, size.keys, size.width);
+        copy_tokens(v_tiles[stage], a.v, at.b, at.h, n * T::kColumns, size.keys, size.width);
+      },
+      [&](int64_t n, int stage) {
+        const int64_t key = n * T::kColumns;
+        typename T::Scores s;
+        fill(s, 0.0F);
+        multiply_transposed(s, q_tile, row, k_tiles[stage]);
+        hide_keys<T>(s, a.masks, at.b, key, size.keys);
+        if (a.masks.pairs != nullptr) {
+          hide_pairs(s, [&](int i, int j) {
+            return a.masks.pair(at.b, at.first + row + i, size.queries, key + j, size.keys);
+          });
+        }
+        softmax.add(s, size.scale, result);
+        typename T::Left p;
+        round_to(p, s);
+        multiply(result, p, v_tiles[stage]);
+      });
+
+  finish_rows(softmax, result, a, at.head, at.first + row, size);
+  copy_async_wait<0>();
+  write_tokens<T>(a.y, at.b, at.h, at.first, size.queries, size.width, q_tile, result);
+}
+
 // The probabilities again from the scores and their log-sum-exp: one block per tile of the result.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 2)
-    attention_probabilities(Forward<BFloat16> a, Probabilities p, Sizes size) {
+    attention_probabilities(Forward<typename T::Element> a, Probabilities p, Sizes size) {
   SharedMemory memory;
   const auto q_tile = T::Rows::take(memory);
   const auto k_tile = T::Columns::take(memory);
@@ -121,7 +174,8 @@ __global__ void __launch_bounds__(kThreads, 2)
 // With kOfKeys the rows of a block are keys and queries go by: grad_k and grad_v. Otherwise the rows are
 // queries: grad_q. Scores are those of (row, column) either way.
 template <class T, bool kOfKeys>
-__global__ void __launch_bounds__(kThreads, 2) attention_backward(Backward<BFloat16> a, Sizes size) {
+__global__ void __launch_bounds__(kThreads, 2)
+    attention_backward(Backward<typename T::Element> a, Sizes size) {
   SharedMemory memory;
   const auto row_tile = T::Rows::take(memory), row_value = T::Rows::take(memory);  // k and v, or q and grad_y
   const auto column_tiles = T::Columns::take(memory, kStages);                     // q or k
@@ -184,7 +238,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward(Backward<BFloa
   scale_rows<kOfKeys>(grad, size.scale * kLn2, a.masks, at.b, at.first + row, rows);
   if constexpr (kOfKeys) scale_rows<true>(grad_value, 1.0F, a.masks, at.b, at.first + row, rows);
   copy_async_wait<0>();
-  const Tokens<BFloat16>& to = kOfKeys ? a.grad_k : a.grad_q;
+  const Tokens<typename T::Element>& to = kOfKeys ? a.grad_k : a.grad_q;
   if (to.data != nullptr) write_tokens<T>(to, at.b, at.h, at.first, rows, size.width, row_tile, grad);
   if constexpr (kOfKeys) {
     if (a.grad_v.data != nullptr)
@@ -192,32 +246,78 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward(Backward<BFloa
   }
 }
 
-// Calls body with the Tiles that hold heads of `width` channels.
-template <int kWarpRows, class Body>
-void with_tiles(int64_t width, const Body& body) {
-  if (width <= 16) return body(Tiles<16, kWarpRows>{});
-  if (width <= 32) return body(Tiles<32, kWarpRows>{});
-  if (width <= 64) return body(Tiles<64, kWarpRows>{});
-  body(Tiles<128, 16>{});  // sums of 32 rows of 128 channels would spill
+// The tiles of bf16.
+struct Bf16 : Bf16Types {
+  static constexpr core::DType kType = core::DType::bf16;
+
+  // Calls body with the tiles that hold heads of `width` channels.
+  template <int kWarpRows, class Body>
+  static void with_tiles(int64_t width, const Body& body) {
+    if (width <= 16) return body(Tiles<16, kWarpRows>{});
+    if (width <= 32) return body(Tiles<32, kWarpRows>{});
+    if (width <= 64) return body(Tiles<64, kWarpRows>{});
+    body(Tiles<128, 16>{});  // sums of 32 rows of 128 channels would spill
+  }
+  static constexpr int64_t kBackwardWidth = 128;
+  template <class Body>
+  static void with_backward_tiles(int64_t width, const Body& body) {
+    with_tiles<16>(width, body);
+  }
+};
+
+// What all variants on these tiles take. A scale above 0 keeps the order of the scores.
+template <class Family>
+bool supports_tiles(const AttentionForward& a) {
+  return a.q.size(2) / a.heads <= 128 && a.scale > 0.0 &&
+         dense_channels(Family::kType, {&a.q, &a.k, &a.v, &a.y});
+}
+template <class Family>
+bool supports_tiles(const AttentionBackward& a) {
+  return a.q.size(2) / a.heads <= Family::kBackwardWidth && a.scale > 0.0 &&
+         dense_channels(Family::kType, {&a.q, &a.k, &a.v, &a.y, &a.grad_y, &a.grad_q, &a.grad_k, &a.grad_v});
 }
 
-// What all bf16 variants take. A scale above 0 keeps the order of the scores.
-bool supports_bf16(const AttentionForward& a) {
-  return a.q.size(2) / a.heads <= 128 && a.scale > 0.0 &&
-         dense_channels(core::DType::bf16, {&a.q, &a.k, &a.v, &a.y});
-}
-bool supports_bf16(const AttentionBackward& a) {
-  return a.q.size(2) / a.heads <= 128 && a.scale > 0.0 &&
-         dense_channels(core::DType::bf16,
-                        {&a.q, &a.k, &a.v, &a.y, &a.grad_y, &a.grad_q, &a.grad_k, &a.grad_v});
-}
-
-void run_probabilities(const AttentionForward& a, const Forward<BFloat16>& arguments, const Sizes& size) {
+template <class Family>
+void run_probabilities(const AttentionForward& a, const Forward<typename Family::Element>& arguments,
+                       const Sizes& size) {
   if (!a.probabilities.defined()) return;
-  with_tiles<16>(size.width, [&]<class T>(T) {
+  Family::template with_tiles<16>(size.width, [&]<class T>(T) {
     launch({"attention_probabilities", a.q.device, probability_grid(a, T::kRows, T::kColumns), dim3(kThreads),
             T::Rows::kBytes + T::Columns::kBytes},
            attention_probabilities<T>, arguments, probabilities_of(a), size);
+  });
+}
+
+template <class Family>
+void run_forward(const AttentionForward& a) {
+  const Sizes size = sizes_of(a);
+  const auto arguments = forward_of<typename Family::Element>(a);
+  const auto run = [&]<class T>(T) {
+    launch({"attention_forward", a.q.device, size.grid(a.q.size(0), size.queries, T::kRows), dim3(kThreads),
+            T::bytes(1, 2)},
+           attention_forward<T>, arguments, size);
+  };
+  if (size.queries > 64) {
+    Family::template with_tiles<32>(size.width, run);
+  } else {
+    Family::template with_tiles<16>(size.width, run);
+  }
+  run_probabilities<Family>(a, arguments, size);
+}
+
+template <class Family>
+void run_backward(const AttentionBackward& a) {
+  const Sizes size = sizes_of(a);
+  const core::Tensor delta = delta_of<typename Family::Element>(a, size);
+  const auto arguments = backward_of<typename Family::Element>(a, delta);
+  Family::with_backward_tiles(size.width, [&]<class T>(T) {
+    const auto start = [&](const char* name, auto kernel, int64_t tokens) {
+      launch({name, a.q.device, size.grid(a.q.size(0), tokens, T::kRows), dim3(kThreads), T::bytes(2, 2)},
+             kernel, arguments, size);
+    };
+    if (a.grad_q.defined()) start("attention_backward_queries", attention_backward<T, false>, size.queries);
+    if (a.grad_k.defined() || a.grad_v.defined())
+      start("attention_backward_keys", attention_backward<T, true>, size.keys);
   });
 }
 

@@ -349,7 +349,8 @@ void with_short(const Sizes& size, const Body& body) {
 
 template <class Args>
 bool supports(const Args& a) {
-  if (a.q.size(1) > 256 || a.k.size(1) > 256 || a.q.size(2) / a.heads > 64 || !supports_bf16(a)) return false;
+  if (a.q.size(1) > 256 || a.k.size(1) > 256 || a.q.size(2) / a.heads > 64 || !supports_tiles<Bf16>(a))
+    return false;
   bool fits = false;
   with_short(sizes_of(a), [&]<class T>(T) {
     const bool forward = std::is_same_v<Args, AttentionForward>;
@@ -367,7 +368,7 @@ void run_forward(const AttentionForward& a) {
             T::kForwardBytes},
            attention_short_forward<T>, arguments, size, heads);
   });
-  run_probabilities(a, arguments, size);
+  run_probabilities<Bf16>(a, arguments, size);
 }
 
 void run_backward(const AttentionBackward& a) {

@@ -1,5 +1,5 @@
-// What the bf16 variants of attention do with scores in registers: masks of pairs, the online softmax, and
-// backward's statistics and factors.
+// What the variants of attention on tensor cores do with scores in registers: masks of pairs, the online
+// softmax, and backward's statistics and factors.
 #pragma once
 
 #include "kernels/attention/attention_device.cuh"
@@ -63,9 +63,9 @@ struct OnlineSoftmax {
 };
 
 // Divides the rows of the warp, queries from `first` on, by their sums, and writes their log-sum-exp.
-template <class T>
+template <class T, class E>
 __device__ __forceinline__ void finish_rows(OnlineSoftmax<T>& softmax, typename T::Result& result,
-                                            const Forward<BFloat16>& a, int64_t head, int64_t first,
+                                            const Forward<E>& a, int64_t head, int64_t first,
                                             const Sizes& size) {
   combine_rows(softmax.sum, plus);
 #pragma unroll
@@ -85,19 +85,21 @@ __device__ __forceinline__ void finish_rows(OnlineSoftmax<T>& softmax, typename 
 
 // Log-sum-exp of a query, to base 2, as backward subtracts it: exp2(s - inf) = 0 where there is no such query
 // or it sees nothing.
-__device__ __forceinline__ float base_at(const Backward<BFloat16>& a, int64_t head, int64_t query,
+template <class E>
+__device__ __forceinline__ float base_at(const Backward<E>& a, int64_t head, int64_t query,
                                          const Sizes& size) {
   const float l = query < size.queries ? a.log_sum_exp[head * size.queries + query] * kLog2E : -INFINITY;
   return l == -INFINITY ? INFINITY : l;
 }
-__device__ __forceinline__ float delta_at(const Backward<BFloat16>& a, int64_t head, int64_t query,
+template <class E>
+__device__ __forceinline__ float delta_at(const Backward<E>& a, int64_t head, int64_t query,
                                           const Sizes& size) {
   return query < size.queries ? a.delta[head * size.queries + query] : 0.0F;
 }
 // Both, of the queries from `first` on, for the rows or columns that they are.
-template <class Values>
-__device__ __forceinline__ void load_statistics(Values& l, Values& delta, const Backward<BFloat16>& a,
-                                                int64_t head, int64_t first, const Sizes& size) {
+template <class Values, class E>
+__device__ __forceinline__ void load_statistics(Values& l, Values& delta, const Backward<E>& a, int64_t head,
+                                                int64_t first, const Sizes& size) {
   for_each(l, [&](float& value, int i) { value = base_at(a, head, first + i, size); });
   for_each(delta, [&](float& value, int i) { value = delta_at(a, head, first + i, size); });
 }

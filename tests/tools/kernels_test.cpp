@@ -9,6 +9,7 @@
 
 #include "kernels/registry.h"
 #include "tests/tools/program.h"
+#include "tools/medfusion/common.h"
 #include "tools/medfusion/roofline.h"
 
 namespace medfusion::tools {
@@ -34,6 +35,40 @@ TEST(Kernels, ListShowsEveryRegisteredVariant) {
   for (const auto& row : rows) EXPECT_NE(row.at("takes").get<std::string>(), "") << row.dump();
   EXPECT_THAT(run_medfusion({"kernels", "list", "attention"}).out,
               AllOf(HasSubstr("attention"), HasSubstr("mma"), Not(HasSubstr("softmax"))));
+}
+
+TEST(Kernels, AVariantThatIsNamedIsWhatRuns) {
+  CommonOptions options;
+  options.device = "cpu";
+  options.kernels = {"attention=eigen"};
+  use_device(options);
+  EXPECT_EQ(kernels::kernel_override("attention"), "eigen");
+  kernels::set_kernel_override("attention", "");
+  options.device = "sim";
+  options.kernels = {"attention=mma", "dense_block=simt"};
+  use_device(options);
+  EXPECT_EQ(kernels::kernel_override("attention"), "mma");
+  EXPECT_EQ(kernels::kernel_override("dense_block"), "simt");
+  for (const char* operation : {"attention", "dense_block"}) kernels::set_kernel_override(operation, "");
+  options = {};
+  options.device = "cpu";
+  use_device(options);
+}
+
+TEST(Kernels, AVariantThatIsNotThereIsBadInput) {
+  const auto complaint = [](const std::string& kernel) {
+    const Outcome outcome = run_medfusion({"info", "--device", "sim", "--kernel", kernel});
+    EXPECT_EQ(outcome.code, 2) << kernel;
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+    return outcome.err;
+  };
+  EXPECT_THAT(complaint("attention=mmma"), AllOf(HasSubstr("--kernel attention=mmma"), HasSubstr("on sim"),
+                                                 HasSubstr("did you mean 'mma'?")));
+  EXPECT_THAT(complaint("attention=cpu"), HasSubstr("on sim"));  // a variant of another device
+  EXPECT_THAT(complaint("atention=mma"), HasSubstr("did you mean 'attention'?"));
+  EXPECT_THAT(complaint("attention"), HasSubstr("OPERATION=VARIANT"));
+  EXPECT_THAT(complaint("attention="), HasSubstr("OPERATION=VARIANT"));
 }
 
 TEST(Kernels, CheckRunsTheCasesOnTheSimulatorUnderSeveralOrders) {

@@ -28,7 +28,7 @@ struct EvalOptions {
 
 void evaluate(const EvalOptions& options) {
   const RunDirectory run = RunDirectory::open(options.run);
-  use_device(options.common.device);
+  use_device(options.common);
   TrainedRun trained = TrainedRun::open(run);
   use_threads(options.common.threads.value_or(trained.config.threads));
   if (!options.data.empty()) trained.config.data.root = options.data;

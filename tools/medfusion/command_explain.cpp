@@ -76,7 +76,7 @@ void explain_command(const ExplainCommand& options) {
     core::throw_input_error({}, "--map-threshold: expected a number in [0, 1], got nan");
   }
   const RunDirectory run = RunDirectory::open(options.run);
-  use_device(options.common.device);
+  use_device(options.common);
   TrainedRun trained = TrainedRun::open(run);
   use_threads(options.common.threads.value_or(trained.config.threads));
   if (!options.data.empty()) trained.config.data.root = options.data;

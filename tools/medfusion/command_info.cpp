@@ -120,7 +120,7 @@ std::string as_text(const nlohmann::ordered_json& info) {
 
 void info(const InfoOptions& options) {
   use_threads(options.common.threads.value_or(0));
-  use_device(options.common.device);
+  use_device(options.common);
   if (options.config_keys) return print_text(describe_keys());
   const nlohmann::ordered_json description = describe_build();
   if (options.common.json) return print_json(description);

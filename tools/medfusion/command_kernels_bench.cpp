@@ -234,7 +234,7 @@ void write_plots(const BenchOptions& options, const std::vector<TimedRow>& rows,
 
 void bench(const BenchOptions& options) {
   use_threads(options.common.threads.value_or(0));
-  use_device(options.common.device);
+  use_device(options.common);
   const core::Device device = chosen_device();
   if (device.type == core::DeviceType::sim) {
     core::throw_input_error({}, "kernels bench: the simulated device has no speed; choose cpu or cuda");

@@ -45,7 +45,7 @@ Tally check_variant(const std::string& operation, const std::string& variant, co
 void check(const KernelCheckOptions& options) {
   const OperationAndVariant wanted = parse_operation(options.operation);
   use_threads(options.common.threads.value_or(0));
-  use_device(options.common.device);
+  use_device(options.common);
   const core::Device device = chosen_device();
   if (options.schedules > 1 && device.type != core::DeviceType::sim) {
     core::throw_input_error({}, "--schedules: only the simulated device has more than one, add --device sim");

@@ -51,7 +51,7 @@ void predict(const PredictOptions& options) {
     core::throw_input_error({}, "predict: expected --images, --table or both (see medfusion predict --help)");
   }
   const RunDirectory run = RunDirectory::open(options.run);
-  use_device(options.common.device);
+  use_device(options.common);
   const TrainedRun trained = TrainedRun::open(run);
   use_threads(options.common.threads.value_or(trained.config.threads));
   if (options.table.empty() && !trained.config.model.modalities.image) {

@@ -22,7 +22,7 @@ struct TrainOptions {
 void train(const TrainOptions& options) {
   const Config config = read_config(options.config, options.common).build();
   use_threads(config.threads);
-  use_device(options.common.device);
+  use_device(options.common);
   const std::filesystem::path folder = output_folder(options.out, options.config.file);
   RunDirectory::check_free(folder, options.force);
   const data::DataOptions data_options = to_data_options(config);

@@ -1,6 +1,7 @@
 #include "tools/medfusion/common.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -17,6 +18,8 @@
 #include "core/nearest.h"
 #include "core/runtime.h"
 #include "core/threads.h"
+#include "kernels/check.h"
+#include "kernels/registry.h"
 #include "tools/medfusion/command_explain.h"
 #include "tools/medfusion/text_file.h"
 
@@ -102,6 +105,12 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
                   "one; cuda:1 is the second")
       ->type_name("NAME")
       ->capture_default_str();
+  command
+      .add_option("--kernel", options.kernels,
+                  "Variant of an operation to run where it can, such as attention=mma (medfusion kernels "
+                  "list); may be repeated")
+      ->type_name("OPERATION=VARIANT")
+      ->allow_extra_args(false);
   command.add_option("--seed", options.seed, "Seed of all random numbers")
       ->type_name("N")
       ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max() / 2));
@@ -135,10 +144,10 @@ std::filesystem::path output_folder(const std::string& out, const std::string& c
 }
 
 namespace {
-core::Device process_device;
-}
 
-void use_device(const std::string& name) {
+core::Device process_device;
+
+void choose_device(const std::string& name) {
   const size_t colon = name.find(':');
   const std::string type = name.substr(0, colon);
   int index = 0;
@@ -168,6 +177,35 @@ void use_device(const std::string& name) {
     core::throw_input_error({}, fmt::format("--device {}: {}", name, error.what()));
   }
   process_device = device;
+}
+
+// "attention=mma"
+void choose_kernel(const std::string& assignment) {
+  const auto refuse = [&](const std::string& why) {
+    core::throw_input_error({}, fmt::format("--kernel {}: {}", assignment, why));
+  };
+  const size_t equals = assignment.find('=');
+  if (equals == std::string::npos || equals + 1 == assignment.size()) refuse("expected OPERATION=VARIANT");
+  const std::string operation = assignment.substr(0, equals), variant = assignment.substr(equals + 1);
+  std::vector<std::string> operations;
+  for (const kernels::VariantInfo& info : kernels::all_variants()) operations.push_back(info.operation);
+  if (std::find(operations.begin(), operations.end(), operation) == operations.end()) {
+    refuse(fmt::format("there is no operation '{}'{}", operation, core::did_you_mean(operation, operations)));
+  }
+  const std::vector<std::string> variants = kernels::variants_of(operation, process_device.type);
+  if (std::find(variants.begin(), variants.end(), variant) == variants.end()) {
+    refuse(fmt::format("{} has no variant '{}' on {}; expected one of {}{}", operation, variant,
+                       core::name_of(process_device.type), fmt::join(variants, ", "),
+                       core::did_you_mean(variant, variants)));
+  }
+  kernels::set_kernel_override(operation, variant);
+}
+
+}  // namespace
+
+void use_device(const CommonOptions& options) {
+  choose_device(options.device);
+  for (const std::string& assignment : options.kernels) choose_kernel(assignment);
 }
 
 core::Device chosen_device() { return process_device; }

@@ -19,6 +19,7 @@ namespace medfusion::tools {
 struct CommonOptions {
   std::optional<int64_t> threads;
   std::string device = "auto";
+  std::vector<std::string> kernels;  // OPERATION=VARIANT
   std::optional<int64_t> seed;
   bool quiet = false;
   bool json = false;
@@ -45,9 +46,10 @@ std::filesystem::path output_folder(const std::string& out, const std::string& c
 void use_threads(int64_t threads);
 
 // Sets the device of the process's networks: "cpu", "cuda", "sim" (the CUDA kernels, simulated on the cpu;
-// slow), or "auto" for cuda where there is one and the cpu otherwise; "cuda:1" is the second one. Throws
-// InputError where this build or machine has none.
-void use_device(const std::string& name);
+// slow), or "auto" for cuda where there is one and the cpu otherwise; "cuda:1" is the second one. Then the
+// variants that operations take on it where they support the arguments. Throws InputError where this build or
+// machine has no such device, or the device no such variant.
+void use_device(const CommonOptions& options);
 core::Device chosen_device();
 
 // Prints one JSON object (--json), or lines of text, to standard output.

@@ -35,10 +35,10 @@ struct Matrix {
   float operator()(int r, int c) const { return v[static_cast<size_t>(r * columns + c)]; }
 };
 
-float rounded(float x) { return static_cast<float>(core::BFloat16(x)); }
+inline float rounded(float x) { return static_cast<float>(core::BFloat16(x)); }
 
 // A device tensor of bf16 with the matrix in it.
-Tensor upload(const Matrix& m) {
+inline Tensor upload(const Matrix& m) {
   Tensor host = Tensor::empty({m.rows, m.columns}, core::DType::bf16);
   for (int64_t i = 0; i < host.numel(); ++i)
     host.data<core::BFloat16>()[i] = core::BFloat16(m.v[static_cast<size_t>(i)]);

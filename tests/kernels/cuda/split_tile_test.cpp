@@ -1,0 +1,158 @@
+// Products of f32 in parts, on the simulator, against plain loops in f64; for every shape that a kernel
+// instantiates.
+#include "kernels/cuda/split_tile.cuh"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "tests/kernels/cuda/tile_test.h"
+
+namespace medfusion::kernels {
+namespace {
+
+Matrix of_f32(int rows, int columns, uint64_t seed) {
+  Matrix m(rows, columns);
+  const core::Philox philox(seed, 0);
+  for (size_t i = 0; i < m.v.size(); ++i) m.v[i] = static_cast<float>(philox.normal(i));
+  return m;
+}
+
+template <class Tile>
+void fill_f32(const Tile& tile, const Matrix& m) {
+  if (threadIdx.x == 0) {
+    for (int r = 0; r < m.rows; ++r) {
+      for (int c = 0; c < m.columns; ++c) tile.data[Tile::offset(r, c)] = m(r, c);
+    }
+  }
+  __syncthreads();
+}
+
+float tf32(float x) {
+  uint32_t high, low;
+  split(high, low, x);
+  return __uint_as_float(high);
+}
+
+// The largest error of `seen` beside sum |a| |b|, in units of 2^-22, with what is added to start from.
+template <class Left, class Right>
+double error_of(const Matrix& seen, const Matrix& start, int depth, const Left& a, const Right& b) {
+  double worst = 0.0;
+  for (int r = 0; r < seen.rows; ++r) {
+    for (int c = 0; c < seen.columns; ++c) {
+      double sum = start(r, c), size = std::abs(sum);
+      for (int k = 0; k < depth; ++k) {
+        sum += double{a(r, k)} * b(k, c);
+        size += std::abs(double{a(r, k)} * b(k, c));
+      }
+      worst = std::max(worst, std::abs(seen(r, c) - sum) / size);
+    }
+  }
+  return worst * 0x1p22;
+}
+
+TEST(SplitF32, PartsAreTf32AndAddUpToTwentyTwoBits) {
+  const Matrix x = of_f32(64, 64, 5);
+  for (const float value : x.v) {
+    uint32_t high, low;
+    split(high, low, value);
+    EXPECT_EQ((high | low) & 0x1fffU, 0U);
+    const double sum = double{__uint_as_float(high)} + __uint_as_float(low);
+    EXPECT_LE(std::abs(sum - value), std::abs(value) * 0x1p-22);
+  }
+}
+
+// Lanes of a load of 16 bytes are served eight at a time.
+TEST(SplitF32, EightLanesThatLoadTogetherMeetAllBanks) {
+  using Tile = SharedTile<float, 32, 64>;
+  for (int eight = 0; eight < 4; ++eight) {
+    for (int half = 0; half < 2; ++half) {
+      std::set<int> transposed, plain;
+      for (int lane = 8 * eight; lane < 8 * eight + 8; ++lane) {
+        const int g = lane / 4, t = lane % 4;
+        transposed.insert(Tile::offset(g, 8 * t + 4 * half) / 4 % 8);
+        plain.insert(Tile::offset(2 * t + half, 4 * g) / 4 % 8);
+      }
+      EXPECT_EQ(transposed.size(), 8U);
+      EXPECT_EQ(plain.size(), 8U);
+    }
+  }
+}
+
+template <class S>
+class SplitTransposed : public testing::Test {};
+using TransposedShapes = testing::Types<Shape<16, 32, 32>, Shape<16, 32, 64>, Shape<16, 16, 128>,
+                                        Shape<32, 32, 32>, Shape<32, 32, 64>>;
+TYPED_TEST_SUITE(SplitTransposed, TransposedShapes);
+
+TYPED_TEST(SplitTransposed, IsTheProductOfF32) {
+  using S = TypeParam;
+  using Left = SharedTile<float, S::kRows + 16, S::kDepth>;
+  using Right = SharedTile<float, S::kColumns, S::kDepth>;
+  const Matrix a = of_f32(Left::kRows, S::kDepth, 1), b = of_f32(S::kColumns, S::kDepth, 2);
+  const Matrix start = of_f32(S::kRows, S::kColumns, 3);
+  Matrix seen(S::kRows, S::kColumns);
+  run(kWarp, Left::kBytes + Right::kBytes, [&] {
+    SharedMemory memory;
+    const auto left = Left::take(memory);
+    const auto right = Right::take(memory);
+    fill_f32(left, a);
+    fill_f32(right, b);
+    Accumulators<S::kRows, S::kColumns> d;
+    set(d, start);
+    multiply_transposed(d, left, 16, right);
+    get(d, seen);
+  });
+  const auto error = [&](const auto& round) {
+    return error_of(
+        seen, start, S::kDepth, [&](int r, int k) { return round(a(16 + r, k)); },
+        [&](int k, int c) { return round(b(c, k)); });
+  };
+  EXPECT_LT(error([](float x) { return x; }), 4.0);
+  EXPECT_GT(error(tf32), 100.0);  // one product of rounded factors is another result
+}
+
+template <class S>
+class SplitProduct : public testing::Test {};
+using ProductShapes = testing::Types<Shape<16, 32, 32>, Shape<16, 64, 32>, Shape<16, 128, 16>,
+                                     Shape<32, 32, 32>, Shape<32, 64, 32>>;
+TYPED_TEST_SUITE(SplitProduct, ProductShapes);
+
+TYPED_TEST(SplitProduct, IsTheProductOfF32AndIsStoredInOrder) {
+  using S = TypeParam;
+  using Right = SharedTile<float, S::kDepth, S::kColumns>;
+  using To = SharedTile<float, S::kRows + 16, S::kColumns>;
+  const Matrix a = of_f32(S::kRows, S::kDepth, 1), b = of_f32(S::kDepth, S::kColumns, 2);
+  Matrix seen(S::kRows, S::kColumns);
+  run(kWarp, Right::kBytes + To::kBytes, [&] {
+    SharedMemory memory;
+    const auto right = Right::take(memory);
+    const auto to = To::take(memory);
+    fill_f32(right, b);
+    Accumulators<S::kRows, S::kDepth> left;
+    set(left, a);
+    PieceSums<S::kRows, S::kColumns> d;
+    fill(d, 0.0F);
+    for (int n = 0; n < 2; ++n) multiply(d, left, right);
+    store(to, 16, d);
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      for (int r = 0; r < seen.rows; ++r) {
+        for (int c = 0; c < seen.columns; ++c) seen(r, c) = to.data[To::offset(16 + r, c)];
+      }
+    }
+  });
+  const auto error = [&](const auto& round) {
+    return error_of(
+        seen, Matrix(S::kRows, S::kColumns), 2 * S::kDepth,
+        [&](int r, int k) { return round(a(r, k % S::kDepth)); },
+        [&](int k, int c) { return round(b(k % S::kDepth, c)); });
+  };
+  EXPECT_LT(error([](float x) { return x; }), 4.0);
+  EXPECT_GT(error(tf32), 100.0);
+}
+
+}  // namespace
+}  // namespace medfusion::kernels
