@@ -118,7 +118,7 @@ fi
 if wanted dense_block; then bench both 180 dense_block --direction both; fi
 for name in forward backward both graph; do together "$name"; done
 if wanted steps; then
-  steps 8 240 channels_last
+  steps 8 300 eager,channels_last
   steps "$large" 600 compiled
   [ "$large" = 64 ] || mv "$out/steps-$large.json" "$out/steps-64.json"
 fi

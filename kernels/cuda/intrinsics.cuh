@@ -1,4 +1,5 @@
-// The PTX beneath the tiles (kernels/cuda/tile.cuh), and only here; for compute capability 8.0 and later.
+// The PTX beneath the tiles (kernels/cuda/tile.cuh), and only here (that of Hopper: hopper.cuh); for compute
+// capability 8.0 and later.
 // Each has its counterpart for the simulator, with the same fragments in the same lanes.
 #pragma once
 
@@ -71,6 +72,50 @@ inline void mma_16x8x16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint
       }
       d[column] = sum[0];
       d[column + 2] = sum[1];
+    }
+    return 0;
+  });
+}
+#endif
+
+// Warp: d[16, 8] += a[16, 8] b[8, 8], TF32 with f32 sums; what a word has below TF32 must be 0. With
+// g = lane / 4 and t = lane % 4 a lane holds
+//   d: rows g (0, 1) and g + 8 (2, 3), columns 2t and 2t + 1
+//   a: rows g (0, 2) and g + 8 (1, 3), depths t (0, 1) and t + 4 (2, 3)
+//   b: column g, depths t (0) and t + 4 (1)
+// Sums are cut towards zero, as tensor cores do. (Fasi et al., "Numerical behavior of NVIDIA tensor cores",
+// 2021)
+#ifdef __CUDACC__
+__device__ __forceinline__ void mma_16x8x8(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+#else
+inline void mma_16x8x8(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
+                       simulator::Site site = simulator::Site::current()) {
+  struct Operands {
+    uint32_t a[4], b[2];
+  };
+  const Operands mine{{a[0], a[1], a[2], a[3]}, {b0, b1}};
+  simulator::collective<int>("mma.m16n8k8", kFullWarp, mine, site, [&](const simulator::Collective& all) {
+    const int lane = simulator::Block::current().lane();
+    const auto tf32 = [](uint32_t word) { return __uint_as_float(word & 0xffffe000U); };
+    const auto cut = [](double sum) {
+      const auto rounded = static_cast<float>(sum);
+      return std::abs(rounded) > std::abs(sum) ? std::nextafter(rounded, 0.0F) : rounded;
+    };
+    for (int column = 0; column < 2; ++column) {
+      double sum[2] = {d[column], d[column + 2]};  // rows g and g + 8; eight products of TF32 fit in f64
+      for (int depth = 0; depth < 8; ++depth) {
+        const int half = depth / 4, holder = depth % 4;
+        const auto left = all.value<Operands>(lane / 4 * 4 + holder);
+        const double right = tf32(all.value<Operands>((lane % 4 * 2 + column) * 4 + holder).b[half]);
+        for (int row = 0; row < 2; ++row) sum[row] += tf32(left.a[half * 2 + row]) * right;
+      }
+      d[column] = cut(sum[0]);
+      d[column + 2] = cut(sum[1]);
     }
     return 0;
   });

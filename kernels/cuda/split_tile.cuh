@@ -1,8 +1,8 @@
 // Products of f32 on tensor cores, for the tiles of tile.cuh: each factor is split into two parts of 11
 // significant bits (TF32), and three products of the parts are added up, the small ones first; the fourth, of
-// both low parts, is below 2^-22 of the whole. (Ootomo and Yokota, "Recovering single precision accuracy from
-// Tensor Cores", 2022) The order of depth within a step is free, and chosen so that lanes read whole pieces
-// of 16 bytes and no bank is met twice.
+// both low parts, is below 2^-22 of the whole; long sums are added up outside of the tensor cores. (Ootomo
+// and Yokota, "Recovering single precision accuracy from Tensor Cores", 2022) The order of depth within a
+// step is free, and chosen so that lanes read whole pieces of 16 bytes and no bank is met twice.
 #pragma once
 
 #include "kernels/cuda/tile.cuh"
@@ -10,47 +10,12 @@
 namespace medfusion::cuda {
 inline namespace MEDFUSION_GPU {
 
-// Warp: d[16, 8] += a[16, 8] b[8, 8], TF32 with f32 sums; what a word has below TF32 must be 0. With
-// g = lane / 4 and t = lane % 4 a lane holds
-//   d: rows g (0, 1) and g + 8 (2, 3), columns 2t and 2t + 1
-//   a: rows g (0, 2) and g + 8 (1, 3), depths t (0, 1) and t + 4 (2, 3)
-//   b: column g, depths t (0) and t + 4 (1)
-#ifdef __CUDACC__
-__device__ __forceinline__ void mma_16x8x8(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-      "{%0,%1,%2,%3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-#else
-inline void mma_16x8x8(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
-                       simulator::Site site = simulator::Site::current()) {
-  struct Operands {
-    uint32_t a[4], b[2];
-  };
-  const Operands mine{{a[0], a[1], a[2], a[3]}, {b0, b1}};
-  simulator::collective<int>("mma.m16n8k8", kFullWarp, mine, site, [&](const simulator::Collective& all) {
-    const int lane = simulator::Block::current().lane();
-    const auto tf32 = [](uint32_t word) { return __uint_as_float(word & 0xffffe000U); };
-    for (int depth = 0; depth < 8; ++depth) {
-      const int half = depth / 4, holder = depth % 4;
-      const auto left = all.value<Operands>(lane / 4 * 4 + holder);
-      for (int column = 0; column < 2; ++column) {
-        const float right = tf32(all.value<Operands>((lane % 4 * 2 + column) * 4 + holder).b[half]);
-        d[column] += tf32(left.a[half * 2]) * right;
-        d[column + 2] += tf32(left.a[half * 2 + 1]) * right;
-      }
-    }
-    return 0;
-  });
-}
-#endif
-
-// x = high + low to 2^-22, both in TF32: rounded to nearest, away from zero in the middle.
+// x = high + low to 2^-22, both in TF32. The high part is rounded to nearest, the low one cut, so that one of
+// them is NaN where x is. Where x is infinite or rounds to infinity (from 2^-12 below the largest number on),
+// the parts are no number together.
 __device__ __forceinline__ void split(uint32_t& high, uint32_t& low, float x) {
-  const auto rounded = [](float value) { return (__float_as_uint(value) + 0x1000U) & 0xffffe000U; };
-  high = rounded(x);
-  low = rounded(x - __uint_as_float(high));
+  high = (__float_as_uint(x) + 0x1000U) & 0xffffe000U;
+  low = __float_as_uint(x - __uint_as_float(high)) & 0xffffe000U;
 }
 
 // A 16 x 8 block of a left factor, and an 8 x 8 block of a right one, in parts.
@@ -122,26 +87,36 @@ struct PieceSums : Accumulators<kRows, kColumns> {
 };
 
 // d[kRows, kColumns] += a b, a being sums in registers: as they lie there, a lane's two neighbours are the
-// two depths of a step.
+// two depths of a step. Sums of the depth are added to d apart: a tensor core would cut d at every step.
 template <int kRows, int kColumns, int kDepth>
 __device__ __forceinline__ void multiply(PieceSums<kRows, kColumns>& d, const Accumulators<kRows, kDepth>& a,
                                          const SharedTile<float, kDepth, kColumns>& b) {
   using Right = SharedTile<float, kDepth, kColumns>;
   const int g = lane_index() / 4, t = lane_index() % 4;
 #pragma unroll
-  for (int k = 0; k < kDepth / 8; ++k) {
-    SplitLeft left[kRows / 16];
+  for (int n = 0; n < kColumns / 32; ++n) {
+    Accumulators<kRows, 32> part;
+    fill(part, 0.0F);
 #pragma unroll
-    for (int i = 0; i < kRows / 16; ++i) {
+    for (int k = 0; k < kDepth / 8; ++k) {
+      SplitLeft left[kRows / 16];
 #pragma unroll
-      for (int e = 0; e < 4; ++e) left[i].set(e % 2 * 2 + e / 2, a.v[i][k][e]);
-    }
+      for (int i = 0; i < kRows / 16; ++i) {
 #pragma unroll
-    for (int n = 0; n < kColumns / 32; ++n) {
+        for (int e = 0; e < 4; ++e) left[i].set(e % 2 * 2 + e / 2, a.v[i][k][e]);
+      }
       const auto even = load<4>(b.data, Right::offset(8 * k + 2 * t, 32 * n + 4 * g));
       const auto odd = load<4>(b.data, Right::offset(8 * k + 2 * t + 1, 32 * n + 4 * g));
 #pragma unroll
-      for (int j = 0; j < 4; ++j) multiply_step(d, 4 * n + j, left, SplitRight(even[j], odd[j]));
+      for (int j = 0; j < 4; ++j) multiply_step(part, j, left, SplitRight(even[j], odd[j]));
+    }
+#pragma unroll
+    for (int i = 0; i < kRows / 16; ++i) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) d.v[i][4 * n + j][e] += part.v[i][j][e];
+      }
     }
   }
 }

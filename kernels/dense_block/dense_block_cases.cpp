@@ -140,9 +140,11 @@ void backward(CaseTensors& t, const Setup& s, const std::string& variant) {
 OpCase make(const Setup& s) {
   OpCase c;
   c.operation = "dense_block";
-  c.name =
-      fmt::format("x={} growth={} bottleneck={} layers={} {}{}", s.x.str(), s.growth, s.bottleneck, s.layers,
-                  s.training ? "training" : "evaluation", s.layout == Layout::contiguous ? "" : " slice");
+  c.name = fmt::format("x={} growth={} bottleneck={} layers={} {}{}", s.x.str(), s.growth, s.bottleneck,
+                       s.layers, s.training ? "training" : "evaluation",
+                       s.layout == Layout::contiguous   ? ""
+                       : s.layout == Layout::misaligned ? " misaligned"
+                                                        : " slice");
   add_slots(c, s);
   c.reference_in_bf16 = true;
   c.forward = [s](CaseTensors& t, const std::string& variant) { forward(t, s, variant); };
@@ -182,6 +184,7 @@ const RegisterCases cases([] {
     list.back().gradcheck = false;  // for time
     // Whole pieces of 16 bytes in bf16: one tile and several, of pixels, depth and channels.
     list.push_back(make({{2, 3, 4, 8}, 8, 16, 3, training}));
+    list.push_back(make({{2, 3, 4, 8}, 8, 16, 1, training, Layout::misaligned}));
     list.push_back(make({{1, 2, 3, 16}, 8, 32, 1, training, Layout::piece_slice}));
     list.push_back(make({{1, 11, 13, 40}, 32, 72, 3, training, Layout::piece_slice}));
     list.back().gradcheck = false;  // for time

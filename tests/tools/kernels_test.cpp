@@ -69,6 +69,7 @@ TEST(Kernels, AVariantThatIsNotThereIsBadInput) {
   EXPECT_THAT(complaint("atention=mma"), HasSubstr("did you mean 'attention'?"));
   EXPECT_THAT(complaint("attention"), HasSubstr("OPERATION=VARIANT"));
   EXPECT_THAT(complaint("attention="), HasSubstr("OPERATION=VARIANT"));
+  EXPECT_THAT(complaint("=mma"), HasSubstr("OPERATION=VARIANT"));
 }
 
 TEST(Kernels, CheckRunsTheCasesOnTheSimulatorUnderSeveralOrders) {

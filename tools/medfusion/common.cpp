@@ -185,7 +185,8 @@ void choose_kernel(const std::string& assignment) {
     core::throw_input_error({}, fmt::format("--kernel {}: {}", assignment, why));
   };
   const size_t equals = assignment.find('=');
-  if (equals == std::string::npos || equals + 1 == assignment.size()) refuse("expected OPERATION=VARIANT");
+  if (equals == std::string::npos || equals == 0 || equals + 1 == assignment.size())
+    refuse("expected OPERATION=VARIANT");
   const std::string operation = assignment.substr(0, equals), variant = assignment.substr(equals + 1);
   std::vector<std::string> operations;
   for (const kernels::VariantInfo& info : kernels::all_variants()) operations.push_back(info.operation);

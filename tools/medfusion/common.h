@@ -15,7 +15,7 @@
 
 namespace medfusion::tools {
 
-// On every command.
+// On every command but `kernels inspect`; device and kernels matter to those that compute (use_device).
 struct CommonOptions {
   std::optional<int64_t> threads;
   std::string device = "auto";

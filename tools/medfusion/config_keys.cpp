@@ -263,7 +263,8 @@ std::vector<ConfigKey> train_keys() {
       {KEY(train.loss), one_of({"bce", "focal", "asymmetric"}),
        "`bce` (weighted binary cross-entropy), `focal`, `asymmetric`; unknown labels do not count."},
       {KEY(train.pos_weight), one_of({"none", "balanced", "sqrt"}),
-       "Weight of a label's positives: `none` is 1, `balanced` its negatives per positive in the training "
+       "Weight of a label's positives: `none` is 1, `balanced` its negatives per positive, at most 100, in "
+       "the training "
        "part, `sqrt` the root of that."},
       {KEY(train.focal_gamma), at_least(0), "Exponent of `focal`."},
       {KEY(train.asl_gamma_neg), at_least(0), "Exponent of `asymmetric` for negatives."},

@@ -201,7 +201,7 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
   const optim::TrainOptions options = to_train_options(config);
   if (options.precision != optim::Precision::f32 && network->device().type == core::DeviceType::cpu) {
     core::throw_input_error({}, fmt::format("train.precision: expected f32 on the cpu (the others need "
-                                            "--device cuda), got {}",
+                                            "--device cuda or sim), got {}",
                                             config.train.precision));
   }
   optim::TrainResult result;

@@ -64,6 +64,51 @@ TEST(SplitF32, PartsAreTf32AndAddUpToTwentyTwoBits) {
   }
 }
 
+// The GPU's own NaN has all bits of the significand set.
+TEST(SplitF32, NanStaysNan) {
+  for (const uint32_t bits : {0x7fffffffU, 0xffffffffU, 0x7fc00000U, 0xffc00000U, 0x7f800001U}) {
+    uint32_t high, low;
+    split(high, low, __uint_as_float(bits));
+    EXPECT_TRUE(std::isnan(__uint_as_float(high) + __uint_as_float(low))) << std::hex << bits;
+  }
+}
+
+// Tensor cores cut sums: a sum that goes on and on would end far too small.
+TEST(SplitF32, LongSumsAreNotCutAgainAndAgain) {
+  using Right = SharedTile<float, 32, 32>;
+  Matrix a = of_f32(16, 32, 1), b = of_f32(32, 32, 2), seen(16, 32);
+  for (Matrix* each : {&a, &b}) {
+    for (float& value : each->v) value = 1.0F + 0.1F * value;
+  }
+  constexpr int kTiles = 128;
+  run(kWarp, Right::kBytes, [&] {
+    SharedMemory memory;
+    const auto right = Right::take(memory);
+    fill_f32(right, b);
+    Accumulators<16, 32> left;
+    set(left, a);
+    PieceSums<16, 32> d;
+    fill(d, 0.0F);
+    for (int n = 0; n < kTiles; ++n) multiply(d, left, right);
+    for (int i = 0; i < d.kI * d.kJ * 4; ++i) {
+      const int j = i / 4, e = i % 4;
+      seen(d.row_of(e), d.column_of(e) + j) = d.v[0][j][e];
+    }
+  });
+  Matrix in_f32(16, 32);
+  for (int n = 0; n < kTiles * 32; ++n) {
+    for (int r = 0; r < 16; ++r) {
+      for (int c = 0; c < 32; ++c) in_f32(r, c) = std::fma(a(r, n % 32), b(n % 32, c), in_f32(r, c));
+    }
+  }
+  const auto error = [&](const Matrix& sums) {
+    return error_of(
+        sums, Matrix(16, 32), kTiles * 32, [&](int r, int k) { return a(r, k % 32); },
+        [&](int k, int c) { return b(k % 32, c); });
+  };
+  EXPECT_LT(error(seen), 2.0 * error(in_f32));
+}
+
 // Lanes of a load of 16 bytes are served eight at a time.
 TEST(SplitF32, EightLanesThatLoadTogetherMeetAllBanks) {
   using Tile = SharedTile<float, 32, 64>;
