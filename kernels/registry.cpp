@@ -60,4 +60,6 @@ std::string kernel_override(const std::string& operation) {
   return found == map.end() ? std::string() : found->second;
 }
 
+const std::map<std::string, std::string>& kernel_overrides() { return overrides(); }
+
 }  // namespace medfusion::kernels

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -51,6 +52,8 @@ std::vector<VariantInfo> all_variants();
 // attention=mma`). An empty variant removes the override. Throws core::Error where no such variant exists.
 void set_kernel_override(const std::string& operation, const std::string& variant);
 std::string kernel_override(const std::string& operation);
+// {operation: variant} of all overrides.
+const std::map<std::string, std::string>& kernel_overrides();
 
 namespace detail {
 void add_info(VariantInfo info);

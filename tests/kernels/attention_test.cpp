@@ -23,6 +23,10 @@ Tensor random_tensor(const core::Shape& shape, DType dtype, uint64_t stream) {
   return host.to(kSim);
 }
 
+DType type_of(const std::string& variant) {
+  return variant == "simt" || variant == "tf32x3" ? DType::f32 : DType::bf16;
+}
+
 struct Inputs {
   int64_t heads;
   double scale;
@@ -90,7 +94,7 @@ std::vector<std::vector<double>> results_of(const std::string& variant, const In
 TEST(Attention, TheSameBitsInEveryOrderOfThreadsAndBlocks) {
   const uint64_t before = core::sim_seed();
   for (const std::string& variant : variants_of("attention", kSim.type)) {
-    const DType dtype = variant == "simt" ? DType::f32 : DType::bf16;
+    const DType dtype = type_of(variant);
     for (const auto& [queries, keys] :
          {std::pair<int64_t, int64_t>{14, 150}, {30, 20}, {50, 49}, {70, 100}}) {
       if (variant == "few" && queries > 16) continue;
@@ -128,7 +132,7 @@ TEST(Attention, WgmmaAgreesWithMmaWhereWholeTilesOfKeysAreMasked) {
 
 TEST(Attention, GradientsThatAreNotWantedChangeNoOther) {
   for (const std::string& variant : variants_of("attention", kSim.type)) {
-    const DType dtype = variant == "simt" ? DType::f32 : DType::bf16;
+    const DType dtype = type_of(variant);
     const Inputs in = random_inputs(1, 1, 64, 14, 40, dtype, 0.125);
     const auto all = results_of(variant, in);
     for (size_t n = 0; n < 3; ++n) {

@@ -55,6 +55,18 @@ TEST(Kernels, AVariantThatIsNamedIsWhatRuns) {
   use_device(options);
 }
 
+TEST(Kernels, ARunSaysWhichVariantsWereNamed) {
+  const TemporaryFolder folder;
+  const std::string data = (folder / "phantom").string(), run = (folder / "run").string();
+  ASSERT_EQ(run_medfusion({"synth", "--out", data, "--images", "40", "--quiet"}).code, 0);
+  const Outcome outcome = run_medfusion({"train", MEDFUSION_SOURCE_DIR "/tools/configs/tiny.toml", "--out",
+                                         run, "--set", "data.root=" + data, "--set", "train.epochs=0",
+                                         "--device", "cpu", "--kernel", "attention=eigen", "--quiet"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(contents(folder / "run" / "train.log"),
+              AllOf(HasSubstr(" threads, cpu\n"), HasSubstr("kernel: attention=eigen\n")));
+}
+
 TEST(Kernels, AVariantThatIsNotThereIsBadInput) {
   const auto complaint = [](const std::string& kernel) {
     const Outcome outcome = run_medfusion({"info", "--device", "sim", "--kernel", kernel});

@@ -8,6 +8,7 @@
 
 #include "core/safetensors.h"
 #include "core/threads.h"
+#include "kernels/registry.h"
 #include "optim/progress.h"
 #include "tools/medfusion/feature_report.h"
 #include "tools/medfusion/guard.h"
@@ -187,9 +188,11 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
   run.write_json("data.json", data);
   run.write_json("preprocessing.json", preprocessing.to_json());
   if (preprocessing.stage_one) run.write_json("features.json", features_json(*preprocessing.stage_one));
-  run.log(fmt::format("medfusion {}  {} parameters, {} training rows, {} validation rows, {} threads",
+  run.log(fmt::format("medfusion {}  {} parameters, {} training rows, {} validation rows, {} threads, {}",
                       MEDFUSION_VERSION, network->parameter_count(), splits.train.size(), splits.val.size(),
-                      core::num_threads()));
+                      core::num_threads(), core::name_of(network->device().type)));
+  for (const auto& [operation, variant] : kernels::kernel_overrides())
+    run.log(fmt::format("kernel: {}={}", operation, variant));
   for (const auto& note : dataset.notes) run.log("note: " + note);
   for (const auto& warning : warnings) run.log("warning: " + warning);
   const Tensor targets = targets_of(training_rows.dataset, training_rows.rows);
