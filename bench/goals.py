@@ -4,8 +4,8 @@
 
 DIR holds what `medfusion kernels bench --json` and bench/peers/compare_steps.py wrote: forward.json, backward.json, both.json,
 graph.json, steps-64.json, steps-8.json. Of several folders, of runs that measured a part each, none may have what another has.
-What is in none of them reads "not measured". A ratio is the peer's median over ours, of the
-fastest of our variants; a goal counts as reached only where every case of its row reaches it.
+What is in none of them reads "not measured". A ratio is the peer's median over ours, of the fastest of our variants; a goal
+counts as reached only where every case of its row reaches it.
 """
 
 import json
@@ -25,12 +25,11 @@ def load(folders, name):
         sys.exit(f"goals.py: {name}.json was measured on several devices")
     if len(found) > 1 and any("rows" not in data for data in found):
         sys.exit(f"goals.py: {name}.json is in several folders")
-    operations = [operation for data in found if "rows" in data for operation in {row["operation"] for row in data["rows"]}]
-    for operation in set(operations):
-        if operations.count(operation) > 1:
-            sys.exit(f"goals.py: {name}.json has {operation} in several folders")
-    if len(found) > 1:
-        found[0]["rows"] = [row for data in found for row in data["rows"]]
+    for data in found[1:]:
+        twice = {row["operation"] for row in found[0]["rows"]} & {row["operation"] for row in data["rows"]}
+        if twice:
+            sys.exit(f"goals.py: {name}.json has {', '.join(sorted(twice))} in several folders")
+        found[0]["rows"] += data["rows"]
     return found[0]
 
 

@@ -53,6 +53,17 @@ double error_of(const Matrix& seen, const Matrix& start, int depth, const Left& 
   return worst * 0x1p22;
 }
 
+// left(row, depth) and right(depth, column) are f32. One product of factors rounded to TF32 would be another
+// result.
+template <class Left, class Right>
+void expect_product_of_f32(const Matrix& seen, const Matrix& start, int depth, const Left& left,
+                           const Right& right) {
+  EXPECT_LT(error_of(seen, start, depth, left, right), 4.0);
+  const auto rounded_left = [&](int r, int k) { return tf32(left(r, k)); };
+  const auto rounded_right = [&](int k, int c) { return tf32(right(k, c)); };
+  EXPECT_GT(error_of(seen, start, depth, rounded_left, rounded_right), 100.0);
+}
+
 TEST(SplitF32, PartsAreTf32AndAddUpToTwentyTwoBits) {
   const Matrix x = of_f32(64, 64, 5);
   for (const float value : x.v) {
@@ -150,13 +161,9 @@ TYPED_TEST(SplitTransposed, IsTheProductOfF32) {
     multiply_transposed(d, left, 16, right);
     get(d, seen);
   });
-  const auto error = [&](const auto& round) {
-    return error_of(
-        seen, start, S::kDepth, [&](int r, int k) { return round(a(16 + r, k)); },
-        [&](int k, int c) { return round(b(c, k)); });
-  };
-  EXPECT_LT(error([](float x) { return x; }), 4.0);
-  EXPECT_GT(error(tf32), 100.0);  // one product of rounded factors is another result
+  expect_product_of_f32(
+      seen, start, S::kDepth, [&](int r, int k) { return a(16 + r, k); },
+      [&](int k, int c) { return b(c, k); });
 }
 
 template <class S>
@@ -189,14 +196,9 @@ TYPED_TEST(SplitProduct, IsTheProductOfF32AndIsStoredInOrder) {
       }
     }
   });
-  const auto error = [&](const auto& round) {
-    return error_of(
-        seen, Matrix(S::kRows, S::kColumns), 2 * S::kDepth,
-        [&](int r, int k) { return round(a(r, k % S::kDepth)); },
-        [&](int k, int c) { return round(b(k % S::kDepth, c)); });
-  };
-  EXPECT_LT(error([](float x) { return x; }), 4.0);
-  EXPECT_GT(error(tf32), 100.0);
+  expect_product_of_f32(
+      seen, Matrix(S::kRows, S::kColumns), 2 * S::kDepth, [&](int r, int k) { return a(r, k % S::kDepth); },
+      [&](int k, int c) { return b(k % S::kDepth, c); });
 }
 
 }  // namespace
