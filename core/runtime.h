@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/device.h"
@@ -48,6 +49,10 @@ class Runtime {
   virtual ~Runtime() = default;
   virtual Device device() const = 0;
   virtual DeviceLimits limits() const { return {}; }
+
+  // Why this process cannot use the device any more: an error that every later call answers with ("sticky" on
+  // cuda; a new process can use the device again). Empty while the device works. Waits for all its work.
+  virtual std::string lost() { return {}; }
 
   // Stream-ordered memory, aligned to at least 64 bytes: valid for work queued on `stream` from now on, and
   // for other streams once they wait for it; free() takes effect after the work queued on `stream` so far.

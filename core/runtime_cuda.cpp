@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/planted_fault.h"
 #include "core/runtime.h"
 #include "core/staging_cuda.h"
 #include "core/status_cuda.h"
@@ -84,6 +85,7 @@ class CudaRuntime final : public Runtime {
     return {.shared_per_block = info.shared_per_block, .cache_bytes = info.cache_bytes};
   }
 
+  std::string lost() override;
   void* allocate(int64_t bytes, Stream stream) override;
   void free(void* pointer, int64_t bytes, Stream stream) noexcept override;
   MemoryInfo memory() override;
@@ -145,6 +147,17 @@ class CudaRuntime final : public Runtime {
   int captures_ = 0;                // under way
   std::vector<void*> later_frees_;  // freed meanwhile
 };
+
+// An error of one call is over when it was read; a sticky one comes again.
+std::string CudaRuntime::lost() {
+  if (std::string planted = planted_loss(); !planted.empty()) return planted;
+  const CudaDeviceGuard guard(index_);
+  if (cudaDeviceSynchronize() == cudaSuccess) return {};
+  cudaGetLastError();
+  const cudaError_t again = cudaDeviceSynchronize();
+  if (again == cudaSuccess) return {};
+  return fmt::format("{} ({})", cudaGetErrorString(again), cudaGetErrorName(again));
+}
 
 // The caching allocator above keeps blocks, so plain cudaMalloc is called rarely; its memory is valid for all
 // streams at once, which is more than is asked.
@@ -251,6 +264,7 @@ void CudaRuntime::fill_bytes(void* device, uint8_t value, int64_t bytes, Stream 
 // launch wait for its kernel, so that the error names it.
 void CudaRuntime::launch(Stream stream, const char* name, const std::vector<Access>& /*accesses*/,
                          Work work) {
+  planted_fault(name);
   const CudaDeviceGuard guard(index_);
   const cudaStream_t on = native(stream);
   work(on);

@@ -269,6 +269,7 @@ void SimRuntime::submit(SimQueue& queue, const std::string& name, std::vector<Si
 
 void SimRuntime::launch(Stream stream, const char* name, const std::vector<Access>& accesses, Work work) {
   enter("launch");
+  planted_fault(name);
   const std::lock_guard lock(mutex_);
   SimQueue& queue = queue_of(stream);
   std::vector<SimAccess> resolved;

@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/planted_fault.h"
 #include "core/random.h"
 #include "core/runtime.h"
 #include "core/sim_block.h"
@@ -83,6 +84,7 @@ class SimRuntime final : public Runtime {
   Device device() const override { return device_; }
   DeviceLimits limits() const override { return {.shared_per_block = sim_shared_limit()}; }
   bool exact_allocations() const override { return true; }
+  std::string lost() override { return planted_loss(); }
 
   void* allocate(int64_t bytes, Stream stream) override;
   void free(void* pointer, int64_t bytes, Stream stream) noexcept override;

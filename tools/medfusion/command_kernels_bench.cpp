@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <utility>
 
 #include "core/file.h"
 #include "core/threads.h"
@@ -21,7 +22,9 @@ namespace {
 struct BenchOptions {
   CommonOptions common;
   std::string operation;
-  std::string direction = "each";
+  std::string direction = "each", precision = "each";
+  std::vector<std::string> cases;  // parts of names; empty: all
+  bool lines = false;
   kernels::TimeOptions time;
   bool peer = false;
   std::string python = "python3";
@@ -77,18 +80,29 @@ std::vector<kernels::Pass> passes_of(const std::string& direction) {
   return {Pass::forward, Pass::backward};
 }
 
-std::vector<TimedRow> measure(const BenchOptions& options, core::Device device, std::string& request) {
+bool wants(const BenchOptions& options, const std::string& case_name) {
+  const auto& parts = options.cases;
+  return parts.empty() || std::any_of(parts.begin(), parts.end(), [&](const std::string& part) {
+           return case_name.find(part) != std::string::npos;
+         });
+}
+
+// Calls done(row) after each.
+template <class Done>
+std::vector<TimedRow> measure(const BenchOptions& options, core::Device device, std::string& request,
+                              const Done& done) {
   const OperationAndVariant wanted = parse_operation(options.operation);
   std::vector<TimedRow> rows;
   for (const std::string& operation : kernels::operations_with_cases()) {
     if (!wanted.operation.empty() && operation != wanted.operation) continue;
     for (const kernels::OpCase& op_case : kernels::cases_of(operation)) {
-      if (!op_case.bench) continue;
+      if (!op_case.bench || !wants(options, op_case.name)) continue;
       for (const std::string& variant : kernels::variants_of(operation, device.type)) {
         if (!wanted.variant.empty() && variant != wanted.variant) continue;
         for (const kernels::Pass pass : passes_of(options.direction)) {
           if (pass != kernels::Pass::forward && !op_case.backward) continue;
           for (const core::DType precision : {core::DType::f32, core::DType::bf16}) {
+            if (options.precision != "each" && options.precision != core::name_of(precision)) continue;
             TimedRow row{operation, variant, pass, precision, op_case.name, {}, 0.0, 0.0, {}, {}};
             try {
               row.timing = kernels::time_case(op_case, variant, pass, device, precision, options.time);
@@ -98,6 +112,7 @@ std::vector<TimedRow> measure(const BenchOptions& options, core::Device device, 
             row.flops = kernels::flops_of(op_case, pass);
             row.bytes = kernels::bytes_of(op_case, pass) * (precision == core::DType::bf16 ? 0.5 : 1.0);
             request += described(op_case, row).dump() + "\n";
+            done(row);
             rows.push_back(std::move(row));
           }
         }
@@ -109,8 +124,10 @@ std::vector<TimedRow> measure(const BenchOptions& options, core::Device device, 
 
 // Runs the peer script on the same shapes; it answers one line per case: {"key", "seconds": {peer: median},
 // "peak_bytes": {peer: bytes}}.
+// Calls done(row) for each row of a line as it comes.
+template <class Done>
 void ask_peer(const BenchOptions& options, core::Device device, const std::string& request,
-              std::vector<TimedRow>& rows) {
+              std::vector<TimedRow>& rows, const Done& done) {
   if (!std::filesystem::exists(options.peer_script)) {
     core::throw_input_error({options.peer_script}, "expected the peer script; run in the source folder");
   }
@@ -121,62 +138,64 @@ void ask_peer(const BenchOptions& options, core::Device device, const std::strin
       fmt::format("'{}' '{}' --cases '{}' --device {} --threads {} --seconds {}{}", options.python,
                   options.peer_script, file.string(), core::name_of(device.type), core::num_threads(),
                   options.time.seconds, options.time.graph ? " --graph" : "");
-  std::string answer;
   const std::unique_ptr<FILE, int (*)(FILE*)> pipe(::popen(command.c_str(), "r"), ::pclose);
   MEDFUSION_CHECK(pipe != nullptr, "kernels bench: {} cannot be started", options.python);
-  for (int c = std::fgetc(pipe.get()); c != EOF; c = std::fgetc(pipe.get())) answer += static_cast<char>(c);
-  std::filesystem::remove(file);
-  size_t begin = 0;
-  while (begin < answer.size()) {
-    const size_t end = std::min(answer.find('\n', begin), answer.size());
-    const auto line = nlohmann::json::parse(answer.substr(begin, end - begin), nullptr, false);
-    begin = end + 1;
+  const auto take = [&](const std::string& text) {
+    const auto line = nlohmann::json::parse(text, nullptr, false);
     MEDFUSION_CHECK(line.is_object() && line.contains("key") && line.contains("seconds"),
                     "kernels bench: {} answered something else than a line per case", options.peer_script);
     for (TimedRow& row : rows) {
       if (row.key() != line["key"].get<std::string>()) continue;
       row.peers = line["seconds"].get<std::map<std::string, double>>();
       row.peer_memory = line.value("peak_bytes", std::map<std::string, int64_t>());
+      done(row);
+    }
+  };
+  std::string text;
+  for (int c = std::fgetc(pipe.get()); c != EOF; c = std::fgetc(pipe.get())) {
+    if (c != '\n') {
+      text += static_cast<char>(c);
+    } else {
+      take(std::exchange(text, {}));
     }
   }
+  std::filesystem::remove(file);
+  if (!text.empty()) take(text);
 }
 
-nlohmann::ordered_json to_json(const std::vector<TimedRow>& rows, const kernels::Ceilings& ceilings,
-                               core::Device device, bool graph) {
-  nlohmann::ordered_json json;
-  json["device"] = core::name_of(device.type);
-  json["threads"] = core::num_threads();
-  json["graph"] = graph;
-  json["ceilings"] = {
-      {"copy_bytes_per_second", ceilings.bytes_per_second},
-      {"matrix_product_flops_per_second", ceilings.flops_per_second},
-      {"bf16_matrix_product_flops_per_second", ceilings.bf16_flops_per_second > 0.0
-                                                   ? nlohmann::ordered_json(ceilings.bf16_flops_per_second)
-                                                   : nullptr}};  // null: there is none
-  json["rows"] = nlohmann::ordered_json::array();
-  for (const TimedRow& row : rows) {
-    json["rows"].push_back(
-        {{"operation", row.operation},
-         {"variant", row.variant},
-         {"direction", row.direction()},
-         {"precision", core::name_of(row.precision)},
-         {"case", row.case_name},
-         {"median_s", row.timing.median},
-         {"p10_s", row.timing.low},
-         {"p90_s", row.timing.high},
-         {"calls", row.timing.calls},
-         {"sets", row.timing.sets},
-         {"flops", row.flops},
-         {"bytes", row.bytes},
-         {"share_of_copy", row.share_of_copy(ceilings)},
-         {"share_of_product", ceilings.flops_of(row.precision) > 0.0
-                                  ? nlohmann::ordered_json(row.share_of_product(ceilings))
-                                  : nullptr},
-         {"peak_bytes", row.timing.peak_bytes > 0 ? nlohmann::ordered_json(row.timing.peak_bytes) : nullptr},
-         {"peers_s", row.peers},
-         {"peers_peak_bytes", row.peer_memory}});
-  }
-  return json;
+nlohmann::ordered_json row_json(const TimedRow& row, const kernels::Ceilings& ceilings) {
+  return {{"operation", row.operation},
+          {"variant", row.variant},
+          {"direction", row.direction()},
+          {"precision", core::name_of(row.precision)},
+          {"case", row.case_name},
+          {"median_s", row.timing.median},
+          {"p10_s", row.timing.low},
+          {"p90_s", row.timing.high},
+          {"calls", row.timing.calls},
+          {"sets", row.timing.sets},
+          {"flops", row.flops},
+          {"bytes", row.bytes},
+          {"share_of_copy", row.share_of_copy(ceilings)},
+          {"share_of_product", ceilings.flops_of(row.precision) > 0.0
+                                   ? nlohmann::ordered_json(row.share_of_product(ceilings))
+                                   : nullptr},
+          {"peak_bytes", row.timing.peak_bytes > 0 ? nlohmann::ordered_json(row.timing.peak_bytes) : nullptr},
+          {"peers_s", row.peers},
+          {"peers_peak_bytes", row.peer_memory}};
+}
+
+// What holds for all rows.
+nlohmann::ordered_json head_json(const kernels::Ceilings& ceilings, core::Device device, bool graph) {
+  return {{"device", core::name_of(device.type)},
+          {"threads", core::num_threads()},
+          {"graph", graph},
+          {"ceilings",
+           {{"copy_bytes_per_second", ceilings.bytes_per_second},
+            {"matrix_product_flops_per_second", ceilings.flops_per_second},
+            {"bf16_matrix_product_flops_per_second",
+             ceilings.bf16_flops_per_second > 0.0 ? nlohmann::ordered_json(ceilings.bf16_flops_per_second)
+                                                  : nullptr}}}};  // null: there is none
 }
 
 std::string table_of(const std::vector<TimedRow>& rows, const kernels::Ceilings& ceilings) {
@@ -244,19 +263,29 @@ void bench(const BenchOptions& options) {
   }
   parse_operation(options.operation);
   const kernels::Ceilings ceilings = kernels::measure_ceilings(device);
+  // With --lines a row is printed when it is timed, and again when its peers are.
+  const auto print_line = [&](const nlohmann::ordered_json& line) {
+    if (!options.lines) return;
+    print_text(line.dump() + "\n");
+    std::fflush(stdout);
+  };
+  const auto print_row = [&](const TimedRow& row) { print_line(row_json(row, ceilings)); };
+  nlohmann::ordered_json json = head_json(ceilings, device, options.time.graph);
+  print_line(json);
   std::string request;
-  std::vector<TimedRow> rows = measure(options, device, request);
+  std::vector<TimedRow> rows = measure(options, device, request, print_row);
   if (rows.empty()) {
     core::throw_input_error({}, fmt::format("kernels bench: no case of '{}' to time on {}", options.operation,
                                             core::name_of(device.type)));
   }
-  if (options.peer) ask_peer(options, device, request, rows);
-  const nlohmann::ordered_json json = to_json(rows, ceilings, device, options.time.graph);
+  if (options.peer) ask_peer(options, device, request, rows, print_row);
+  json["rows"] = nlohmann::ordered_json::array();
+  for (const TimedRow& row : rows) json["rows"].push_back(row_json(row, ceilings));
   if (!options.json_file.empty()) core::write_file(options.json_file, json.dump(2) + "\n");
   if (!options.plot_folder.empty()) write_plots(options, rows, ceilings, device);
   if (options.common.json) {
     print_json(json);
-  } else if (!options.common.quiet) {
+  } else if (!options.common.quiet && !options.lines) {
     print_text(table_of(rows, ceilings));
   }
 }
@@ -271,6 +300,13 @@ void add_kernels_bench_command(CLI::App& kernels, Action& action) {
   command->add_option("--direction", options->direction, "What a call does; each: forward and backward apart")
       ->check(CLI::IsMember({"forward", "backward", "both", "each"}))
       ->capture_default_str();
+  command->add_option("--precision", options->precision, "Only cases in f32 or in bf16; each: both")
+      ->check(CLI::IsMember({"f32", "bf16", "each"}))
+      ->capture_default_str();
+  command
+      ->add_option("--case", options->cases,
+                   "Only cases whose name contains this; may be given several times")
+      ->type_name("TEXT");
   command->add_flag(
       "--graph", options->time.graph,
       "Replay the calls as one captured graph, ours and the peer's: without the cost of launches");
@@ -295,6 +331,11 @@ void add_kernels_bench_command(CLI::App& kernels, Action& action) {
                                        "Write the results to this file as JSON; without FILE print them")
                           ->type_name("FILE")
                           ->expected(0, 1);
+  command
+      ->add_flag(
+          "--lines", options->lines,
+          "Print the ceilings and each row as a JSON line as soon as it is timed, and again with its peers")
+      ->excludes(json);
   command->footer("Example:\n  medfusion kernels bench layer_norm --threads 1 --plot plots");
   command->callback([=, &action] {
     options->common.json = json->count() > 0 && options->json_file.empty();
