@@ -1,11 +1,11 @@
-"""Puts the measurements of bench/gpu.sh beside the project's goals, as a Markdown table.
+"""Puts the results of tools/test_gpu.sh and bench/gpu.sh into Markdown: the machine, the measurements beside the project's goals,
+and what was checked.
 
   python3 bench/goals.py DIR...
 
-DIR holds what `medfusion kernels bench --json` and bench/peers/compare_steps.py wrote: forward.json, backward.json, both.json,
-graph.json, steps-64.json, steps-8.json. Of several folders, of runs that measured a part each, none may have what another has.
-What is in none of them reads "not measured". A ratio is the peer's median over ours, of the fastest of our variants; a goal
-counts as reached only where every case of its row reaches it.
+Each DIR holds a results.jsonl, whole or of a run that was cut off. Of several, of runs that measured a part each, none may have
+timings that another has. What is in none of them reads "not measured". A ratio is the peer's median over ours, of the fastest of
+our variants; a goal counts as reached only where every case of its row reaches it.
 """
 
 import json
@@ -14,23 +14,38 @@ import re
 import sys
 
 UNMEASURED = "not measured"
+KEY = ("operation", "variant", "direction", "graph", "precision", "case")
 
 
-def load(folders, name):
-    """The rows of a file that bench/gpu.sh put together may come from several folders, but each operation from one."""
-    found = [json.loads(file.read_text()) for folder in folders if (file := folder / (name + ".json")).exists()]
-    if not found:
-        return None
-    if len({data.get("settings", data)["device"] for data in found}) > 1:
-        sys.exit(f"goals.py: {name}.json was measured on several devices")
-    if len(found) > 1 and any("rows" not in data for data in found):
-        sys.exit(f"goals.py: {name}.json is in several folders")
-    for data in found[1:]:
-        twice = {row["operation"] for row in found[0]["rows"]} & {row["operation"] for row in data["rows"]}
-        if twice:
-            sys.exit(f"goals.py: {name}.json has {', '.join(sorted(twice))} in several folders")
-        found[0]["rows"] += data["rows"]
-    return found[0]
+class Results:
+    """The lines of results.jsonl of all folders."""
+
+    def __init__(self, folders):
+        self.rows, self.steps, self.results = {}, {}, []
+        for folder in folders:
+            rows, steps = {}, {}
+            for line in (folder / "results.jsonl").read_text().splitlines():
+                try:
+                    entry = json.loads(line)
+                except json.JSONDecodeError:  # cut off while it was written
+                    continue
+                if entry["stage"] == "bench row":
+                    rows[tuple(entry[key] for key in KEY)] = entry  # the later one has the peers
+                elif entry["stage"] == "steps row":
+                    steps[entry["goal"]] = entry
+                else:
+                    self.results.append(entry)
+            for own, others in ((rows, self.rows), (steps, self.steps)):
+                if own.keys() & others.keys():
+                    sys.exit(f"goals.py: {folder} has timings that another folder has: {sorted(own.keys() & others.keys())[0]}")
+                others.update(own)
+        devices = {row["device"] for row in self.rows.values()} | {step["settings"]["device"] for step in self.steps.values()}
+        if len(devices) > 1:
+            sys.exit("goals.py: measured on several devices: " + ", ".join(sorted(devices)))
+        self.rehearsal = bool(devices - {"cuda"})
+
+    def timed(self, direction, graph=False):
+        return [row for row in self.rows.values() if row["direction"] == direction and row["graph"] == graph]
 
 
 def tokens(row):
@@ -43,7 +58,7 @@ def tokens(row):
 def cases(data, operation, precision, keep=lambda row: True):
     """[(case, our fastest row)] of what is kept."""
     best = {}
-    for row in (data or {"rows": []})["rows"]:
+    for row in data:
         if row["operation"] != operation or row["precision"] != precision or not keep(row):
             continue
         if row["case"] not in best or row["median_s"] < best[row["case"]]["median_s"]:
@@ -100,8 +115,11 @@ def copy_share(rows, least):
 def step(data, modes, goal):
     """With the fastest of the modes, all of which must have been measured."""
     peers = ["torch " + mode for mode in modes]
-    if data is None or any(peer not in data["table"] for peer in peers):
+    if data is None or "medfusion" not in data["table"]:
         return UNMEASURED
+    if any(peer not in data["table"] for peer in peers):
+        ours = data["table"]["medfusion"]
+        return f"{ours['median_s'] * 1e3:.1f} ms, {ours['images_per_s']:.1f} images/s; not compared: {', '.join(peers)} not measured"
     name = min(peers, key=lambda peer: data["table"][peer]["median_s"])
     ours, peer = data["table"]["medfusion"], data["table"][name]
     ratios = [1 / r for r in peer["ours_over_it"]["time_per_round"]]
@@ -110,9 +128,10 @@ def step(data, modes, goal):
                    f"{name} {peer['median_s'] * 1e3:.1f} ms; memory {peer['ours_over_it']['memory']:.2f}x)"], ratio >= goal)
 
 
-def goals(folders):
+def goals(results):
     """[(what, goal, result)]"""
-    forward, backward, both, graph = (load(folders, name) for name in ("forward", "backward", "both", "graph"))
+    forward, backward, both = (results.timed(direction) for direction in ("forward", "backward", "both"))
+    graph = results.timed("both", graph=True)
 
     def attention(data, precision, keep):
         return cases(data, "attention", precision, lambda row: keep(*tokens(row)))
@@ -154,10 +173,38 @@ def goals(folders):
         ("pyramid upsample + add, bf16", "80 % of the copy bandwidth", copy_share(cases(forward, "upsample_add", "bf16"), 0.8)),
         ("bilinear backward, f32", "2x eager", compare(cases(backward, "upsample_add", "f32", bilinear), 2.0, eager)),
         ("MedFusionNet training step, bf16, 224x224, batch 64", "1.5x torch.compile (max-autotune)",
-         step(load(folders, "steps-64"), ("compiled",), 1.5)),
+         step(results.steps.get(64), ("compiled",), 1.5)),
         ("MedFusionNet training step, bf16, 224x224, batch 8", "2.5x eager, the faster of its layouts",
-         step(load(folders, "steps-8"), ("eager", "channels_last"), 2.5)),
+         step(results.steps.get(8), ("eager", "channels_last"), 2.5)),
     ]
+
+
+def machine(results):
+    """The lines above the tables, of every preflight."""
+    for entry in results.results:
+        if entry["stage"] != "preflight":
+            continue
+        card = entry["card"]
+        yield (f"{entry['date']}, commit {entry['commit']}, " + (
+            f"{card['name']}, driver {card['driver_version']}, compute capability {card['compute_cap']}, {card['memory.free']} of "
+            f"{card['memory.total']} free" if card else f"device {entry['device']}, no GPU"))
+        yield ", ".join(f"{name} {library['version'] or 'not found'}" for name, library in entry["libraries"].items()) + (
+            f", PyTorch {entry['torch'] or 'not found'}, watchdog {'in checks' if entry['watchdog'] else 'none'}")
+        yield f"`{entry['command']}`"
+
+
+def checked(results):
+    """[(stage, name, status, detail)] of all but timings."""
+    for entry in results.results:
+        if entry["stage"] not in ("preflight", "bench", "steps"):
+            yield entry["stage"], entry["name"], entry["status"].upper() if entry["status"] not in ("passed", "rehearsed") else entry["status"], (
+                entry.get("detail", "").replace("|", "\\|").replace("\n", " "))
+
+
+def table(head, rows):
+    print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
 
 
 def main():
@@ -165,14 +212,19 @@ def main():
         sys.exit(__doc__)
     folders = [pathlib.Path(argument) for argument in sys.argv[1:]]
     for folder in folders:
-        if not folder.is_dir():
-            sys.exit(f"goals.py: {folder}: expected a folder that bench/gpu.sh wrote")
-    measured = [load(folders, name) for name in ("forward", "backward", "both", "graph", "steps-64", "steps-8")]
-    if any(data and data.get("settings", data)["device"] != "cuda" for data in measured):
-        print("**A rehearsal without a GPU: neither sizes nor precision are those of the goals.**\n")
-    print("| what | goal | result |\n|---|---|---|")
-    for row in goals(folders):
-        print("| " + " | ".join(row) + " |")
+        if not (folder / "results.jsonl").is_file():
+            sys.exit(f"goals.py: {folder}: expected a folder with a results.jsonl, as tools/test_gpu.sh and bench/gpu.sh write it")
+    results = Results(folders)
+    for line in machine(results):
+        print(line + "  ")
+    if results.rehearsal:
+        print("\n**A rehearsal without a GPU: neither sizes nor precision are those of the goals.**")
+    print()
+    table(("what", "goal", "result"), goals(results))
+    rows = list(checked(results))
+    if rows:
+        print()
+        table(("stage", "what", "result", "detail"), rows)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ Every round runs PROGRAM and then each PyTorch mode, each in a process of its ow
 `PROGRAM --model M --device D --precision P --size S --batch B --threads T --steps N [--inference] --json` and prints one JSON
 line with median_s, images_per_s, peak_rss_bytes and peak_bytes. A column is the median over the rounds with the smallest and
 largest round; a ratio is ours over a PyTorch mode. Memory is that of the process on the cpu, and what both allocators handed
-out on cuda. Nothing else should run on the machine.
+out on cuda. A process that fails or takes longer than --limit is named, and the others go on; --json FILE is written anew after
+each process. Nothing else should run on the machine.
 """
 
 import argparse
@@ -23,49 +24,60 @@ MODES = ("eager", "channels_last", "compiled")
 OURS = "medfusion"
 
 
-def run(command):
-    """The last line of the command's output as JSON."""
-    result = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, text=True)
+def run(command, limit):
+    """The last line of the command's output as JSON; an error's text where there is none."""
+    try:
+        result = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, text=True, timeout=limit)
+    except subprocess.TimeoutExpired:
+        return f"took longer than {limit:.0f} s"
     if result.returncode != 0:
-        sys.exit(f"{command[0]} exited with {result.returncode}: {' '.join(map(str, command))}")
+        return f"exited with {result.returncode}"
     try:
         return json.loads(result.stdout.strip().splitlines()[-1])
     except (IndexError, json.JSONDecodeError):
-        sys.exit(f"{command[0]}: expected one JSON line, got {result.stdout!r}")
+        return f"expected one JSON line, got {result.stdout!r}"
 
 
-def measure(options, modes):
-    """{name: [one JSON object per round]}"""
+def measure(options, modes, done):
+    """{name: [one JSON object per round]}, {name: what went wrong}; done(both) after every process."""
     common = ["--model", options.model, "--device", options.device, "--precision", options.precision, "--size", options.size,
               "--batch", options.batch, "--threads", options.threads, "--steps", options.steps]
     common += ["--inference"] if options.inference else []
     commands = {OURS: [options.program, *common, "--json"]}
     for mode in modes:
         commands["torch " + mode] = [options.python, FOLDER / "steps_torch.py", "--mode", mode, *common]
-    rounds = {name: [] for name in commands}
+    rounds, failed = {}, {}
     for number in range(options.rounds):
         for name, command in commands.items():
-            result = run(command)
-            rounds[name].append(result)
-            print(f"round {number + 1} {name}: {result['median_s']:.4f} s", file=sys.stderr, flush=True)
-    return rounds
+            if name in failed:
+                continue
+            result = run(command, options.limit)
+            if isinstance(result, str):
+                failed[name] = result
+                print(f"round {number + 1} {name}: {result}: {' '.join(map(str, command))}", file=sys.stderr, flush=True)
+            else:
+                rounds.setdefault(name, []).append(result)
+                print(f"round {number + 1} {name}: {result['median_s']:.4f} s", file=sys.stderr, flush=True)
+            done(rounds, failed)
+    return rounds, failed
 
 
 def summarize(rounds, device):
     memory = "peak_rss_bytes" if device == "cpu" else "peak_bytes"
+    ours = rounds.get(OURS, [])
     table = {}
     for name, results in rounds.items():
         seconds = [r["median_s"] for r in results]
-        # each round compared with the same round of a mode: the spread says how far the ratio can be trusted
-        ratios = [a["median_s"] / b["median_s"] for a, b in zip(rounds[OURS], results)]
-        peak = max(r[memory] for r in results)
         table[name] = {"median_s": statistics.median(seconds), "min_s": min(seconds), "max_s": max(seconds),
-                       "images_per_s": statistics.median(r["images_per_s"] for r in results), "peak_memory_bytes": peak,
-                       "ours_over_it": {"time": statistics.median(ratios), "time_per_round": ratios}}
-    for row in table.values():
-        row["ours_over_it"]["memory"] = table[OURS]["peak_memory_bytes"] / row["peak_memory_bytes"]
+                       "images_per_s": statistics.median(r["images_per_s"] for r in results),
+                       "peak_memory_bytes": max(r[memory] for r in results)}
+    for name, row in table.items() if ours else ():
+        # each round compared with the same round of a mode: the spread says how far the ratio can be trusted
+        ratios = [a["median_s"] / b["median_s"] for a, b in zip(ours, rounds[name])]
+        row["ours_over_it"] = {"time": statistics.median(ratios), "time_per_round": ratios,
+                               "memory": table[OURS]["peak_memory_bytes"] / row["peak_memory_bytes"]}
     peers = [name for name in table if name != OURS]
-    return {"table": table, "fastest_peer": min(peers, key=lambda name: table[name]["median_s"])}
+    return {"table": table, "fastest_peer": min(peers, key=lambda name: table[name]["median_s"], default=None)}
 
 
 def print_table(options, summary):
@@ -76,12 +88,12 @@ def print_table(options, summary):
     for name, row in summary["table"].items():
         line = (f"{name:22}{row['median_s']:9.4f}{row['min_s']:9.4f}{row['max_s']:9.4f}{row['images_per_s']:10.2f}"
                 f"{row['peak_memory_bytes'] / 1e6:9.0f}")
-        if name != OURS:
+        if name != OURS and "ours_over_it" in row:
             ratio = row["ours_over_it"]
             spread = f"{min(ratio['time_per_round']):.2f} to {max(ratio['time_per_round']):.2f}"
             line += f"{ratio['time']:8.2f}x{spread:>14}{ratio['memory']:7.2f}x"
         print(line)
-    print(f"fastest peer: {summary['fastest_peer']}")
+    print(f"fastest peer: {summary['fastest_peer'] or 'none'}")
 
 
 def main():
@@ -98,15 +110,21 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--modes", default=",".join(MODES), help="comma-separated PyTorch modes")
     parser.add_argument("--inference", action="store_true")
+    parser.add_argument("--limit", type=float, default=1800, help="seconds that one process may take")
     parser.add_argument("--json", metavar="FILE", help="also write the summary, and every round, as JSON")
     options = parser.parse_args()
-    rounds = measure(options, options.modes.split(","))
-    summary = summarize(rounds, options.device)
-    if options.json:
-        settings = {k: v for k, v in vars(options).items() if k not in ("json", "program", "python")}
-        with open(options.json, "w") as file:
-            json.dump({"settings": settings, **summary, "rounds": rounds}, file, indent=2)
-    print_table(options, summary)
+    settings = {k: v for k, v in vars(options).items() if k not in ("json", "program", "python", "limit")}
+
+    def write(rounds, failed):
+        if options.json:
+            report = {"settings": settings, **summarize(rounds, options.device), "rounds": rounds, "failed": failed}
+            pathlib.Path(options.json).write_text(json.dumps(report, indent=2))
+
+    rounds, failed = measure(options, [mode for mode in options.modes.split(",") if mode], write)
+    if rounds:
+        print_table(options, summarize(rounds, options.device))
+    if failed:
+        sys.exit("compare_steps.py: " + "; ".join(f"{name} {why}" for name, why in failed.items()))
 
 
 if __name__ == "__main__":

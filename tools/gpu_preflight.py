@@ -1,0 +1,93 @@
+"""What there is for a run on a GPU: the card, its driver, libraries, tools. Takes a few seconds; nothing is computed."""
+
+import datetime
+import json
+import shutil
+import subprocess
+import time
+
+LIMIT = 8  # seconds of one question
+CARD = ("name", "driver_version", "compute_cap", "memory.total", "memory.free")
+
+
+def ask(command, environment=None):
+    """What the command prints; None where it is not there, fails, or takes too long."""
+    try:
+        result = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=LIMIT, env=environment)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def card():
+    lines = ask(["nvidia-smi", f"--query-gpu={','.join(CARD)}", "--format=csv,noheader"])
+    if not lines:
+        return None
+    return dict(zip(CARD, (part.strip() for part in lines.splitlines()[0].split(","))))
+
+
+def package_version(python, name):
+    return ask([python, "-c", f"import importlib.metadata as m; print(m.version({name!r}))"])
+
+
+def look(programs, options):
+    """`missing`: a line for each thing that is not there; `fatal`: without it nothing can run."""
+    start = time.monotonic()
+    found = {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+             "commit": ask(["git", "describe", "--always", "--dirty", "--abbrev=12"]) or "not known: no git here",
+             "device": options.device, "card": card() if options.device == "cuda" else None}
+    missing, fatal = [], False
+    text = ask([programs.medfusion, "info", "--json"], programs.environment())
+    info = json.loads(text) if text else {}
+    devices = [d for d in info.get("devices", []) if d["name"].split(":")[0] == options.device]
+    if not info:
+        missing.append(f"{programs.medfusion} info does not run here")
+    elif not devices and not (options.rehearse and options.bench):
+        missing.append(f"the program has no device {options.device}" + (
+            ": " + (ask_error([programs.medfusion, "kernels", "check", "loss", "--device", options.device], programs.environment()) or "")
+            if options.device == "cuda" else ""))
+    fatal = bool(missing)
+    found["program"] = {key: info.get(key) for key in ("version", "build_type", "compiler")}
+    found["devices"] = devices
+    found["libraries"] = libraries(info)
+    missing += [library["hint"] for library in found["libraries"].values() if not library["usable"]]
+    found["torch"] = package_version(options.python, "torch")
+    if found["torch"] is None:
+        missing.append(f"{options.python} has no PyTorch: the timings have no peer (--python names one that does)")
+    for tool, use in (("compute-sanitizer", "memcheck and racecheck"),):
+        found[tool] = shutil.which(tool)
+        if found[tool] is None:
+            missing.append(f"{tool} is not in the PATH nor in the toolkit: no {use}")
+    found["watchdog"] = programs.watchdog.is_dir()
+    if not found["watchdog"]:
+        missing.append("no engine with a watchdog: a wait without an end is cut off by the time limit alone")
+    found.update(missing=missing, fatal=fatal, seconds=time.monotonic() - start)
+    return found
+
+
+def libraries(info):
+    """{"cublas", "cudnn": {usable, path, version, hint}}"""
+    result = {}
+    for name in ("cublas", "cudnn"):
+        library = info.get("cuda_libraries", {}).get(name, {})
+        path = library.get("path")
+        result[name] = {"usable": bool(path), "path": path, "version": library.get("version"),
+                        "hint": library.get("hint") or f"the program says nothing of {name}: it was built without the cuda device"}
+    return result
+
+
+def as_text(found):
+    card = found["card"]
+    if card:
+        yield f"{card['name']}, driver {card['driver_version']}, compute capability {card['compute_cap']}, {card['memory.free']} of {card['memory.total']} free"
+    for name, library in found["libraries"].items():
+        yield f"{name} {library['version']} ({library['path']})" if library["usable"] else f"{name}: not found"
+    yield f"PyTorch {found['torch'] or 'not found'}, compute-sanitizer {found['compute-sanitizer'] or 'not found'}"
+
+
+def ask_error(command, environment):
+    try:
+        result = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=LIMIT, env=environment)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stderr.strip().splitlines()[-1] if result.stderr.strip() else None

@@ -1,0 +1,485 @@
+"""Runs what needs a GPU, each piece in a process of its own with a time limit: a hang, a crash or a missing library costs one
+variant, not the run. Called by tools/test_gpu.sh and bench/gpu.sh; --help of those says how.
+
+Writes DIR/results.jsonl, a JSON line for each result as it comes; DIR/log.txt, what the processes said; DIR/results.md, both as
+tables (bench/goals.py makes them of any part of results.jsonl).
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import selectors
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import gpu_jobs
+import gpu_preflight
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+STAGES = ("build", "preflight", "tests", "check", "memcheck", "racecheck", "train")
+PARTS = ("attention", "upsample_add", "dense_block", "steps")
+MOST_FAULTS = 3  # of one variant; its other cases are left then
+FAULTS = ("hung", "crashed", "lost")
+GOOD = ("passed", "rehearsed", "measured")
+
+
+@dataclasses.dataclass
+class Ended:
+    how: str  # "exited", "hung", or "crashed"
+    code: int
+    seconds: float
+    errors: str  # the end of what it wrote to stderr
+
+
+class Programs:
+    """The programs of a build, or of a folder that tools/gpu_bundle.sh made."""
+
+    def __init__(self, options):
+        self.prebuilt = options.prebuilt is not None
+        self.folder = pathlib.Path(options.prebuilt or options.build).resolve()
+        self.medfusion = self.folder / ("medfusion" if self.prebuilt else "bin/medfusion")
+        self.train_step = self.folder / ("train_step" if self.prebuilt else "bench/train_step")
+        # The same engine with the watchdog in its waits, which checks take.
+        self.watchdog = self.folder / "watchdog"
+
+    def test(self, folder):
+        return self.folder / (f"{folder}_tests" if self.prebuilt else f"tests/{folder}_tests")
+
+    def missing(self):
+        for program in (self.medfusion, self.train_step, *map(self.test, gpu_jobs.TEST_FOLDERS)):
+            if not os.access(program, os.X_OK):
+                return program
+        return None
+
+    def environment(self, engine="plain"):
+        environment = dict(os.environ)
+        paths = [self.folder / "lib"] if self.prebuilt else []
+        if engine != "plain":
+            environment["MEDFUSION_CUDA_BLOCKING"] = "1"  # an error names the kernel that caused it
+        if engine == "watchdog":
+            paths.insert(0, self.watchdog)
+        paths = [str(path) for path in paths if path.is_dir()] + [p for p in (environment.get("LD_LIBRARY_PATH"),) if p]
+        if paths:
+            environment["LD_LIBRARY_PATH"] = ":".join(paths)
+        return environment
+
+
+class Run:
+    """The results of a run and the time that is left of it."""
+
+    def __init__(self, options, programs):
+        self.options, self.programs = options, programs
+        self.start = time.monotonic()
+        self.end = self.start + options.seconds if options.seconds else float("inf")
+        self.results = open(options.out / "results.jsonl", "w", buffering=1)
+        self.log = open(options.out / "log.txt", "w", buffering=1)
+        self.counts = {}
+        self.failed = []
+        self.suspect = False  # a process of this run may have taken the device along
+
+    def left(self):
+        return self.end - time.monotonic()
+
+    def add(self, stage, name, status, seconds=0.0, **fields):
+        """`status`: passed, measured, failed, hung, crashed, lost, skipped, refused, no time; rehearsed: as it was planted."""
+        self.line({"stage": stage, "name": name, "status": status, "seconds": round(seconds, 2), **fields})
+        self.counts[status] = self.counts.get(status, 0) + 1
+        if status not in GOOD:
+            self.failed.append(f"{stage} {name}: {status}")
+        self.suspect |= status in (*FAULTS, "rehearsed")
+        detail = fields.get("detail", "")
+        print(f"{time.monotonic() - self.start:6.1f} s  {stage:<9} {name:<34} {status}{': ' + detail if detail else ''}", flush=True)
+
+    def line(self, row):
+        self.results.write(json.dumps(row) + "\n")
+        os.fsync(self.results.fileno())
+
+    def process(self, job, on_line=None, planted=None):
+        """Runs a job to its end, or to the end of its time: then it is killed with all that it started."""
+        deadline = min(time.monotonic() + job.limit, self.end)
+        environment = self.programs.environment(job.engine)
+        if planted:
+            environment["MEDFUSION_PLANTED_FAULT"] = planted
+        self.log.write(f"== {job.stage} {job.name}: {' '.join(job.command)}\n")
+        began = time.monotonic()
+        with tempfile.TemporaryFile() as errors:
+            child = subprocess.Popen(job.command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
+                                     start_new_session=True)
+            in_time = False
+            try:
+                in_time = self.follow(child, deadline, job.quiet_limit, on_line)
+            finally:
+                if not in_time:
+                    kill(child)
+                child.stdout.close()
+            errors.seek(0)
+            text = errors.read().decode(errors="replace")
+        how = "hung" if not in_time else "crashed" if child.returncode < 0 else "exited"
+        ended = Ended(how, child.returncode, time.monotonic() - began, text[-2000:].strip())
+        self.log.write(f"{text}== {how}, exit code {child.returncode}, {ended.seconds:.1f} s\n")
+        return ended
+
+    def follow(self, child, deadline, quiet_limit, on_line):
+        """Reads what the child prints until it ends; False where that is not in time."""
+        pending, heard = b"", time.monotonic()
+        with selectors.DefaultSelector() as selector:
+            selector.register(child.stdout, selectors.EVENT_READ)
+            while True:
+                until = min(deadline, heard + quiet_limit) if quiet_limit else deadline
+                if not selector.select(max(0.0, until - time.monotonic())):
+                    return False
+                piece = os.read(child.stdout.fileno(), 1 << 16)
+                if not piece:
+                    break
+                heard = time.monotonic()
+                *lines, pending = (pending + piece).split(b"\n")
+                for line in lines:
+                    text = line.decode(errors="replace")
+                    if on_line is None or not on_line(text):
+                        self.log.write(text + "\n")
+        try:  # its output is at an end; it should be, too
+            child.wait(max(1.0, min(deadline - time.monotonic(), 10.0)))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+
+def kill(child):
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    try:
+        child.wait(10)
+    except subprocess.TimeoutExpired:  # in the driver; it stays behind
+        pass
+
+
+def last_line(text):
+    lines = text.splitlines()
+    return lines[-1] if lines else ""
+
+
+def run_check(run, job, planted=None):
+    """All cases of a variant. After a fault the next process goes on behind the case that caused it."""
+    begun, tally, faults, failures, seconds = None, {"passed": 0, "unsupported": 0, "failed": 0}, [], [], 0.0
+    count, at = None, 0
+
+    def on_line(text):
+        nonlocal begun, count, at
+        try:
+            event = json.loads(text)
+        except json.JSONDecodeError:
+            return False
+        count, at = event["count"], event["index"] + 1
+        begun = event if event["event"] == "begin" else None
+        if event["event"] == "end" and event["result"] != "lost":
+            tally[event["result"]] += 1
+            failures.extend(event["failures"])
+        elif event["event"] == "end":
+            faults.append({"fault": "lost", "case": f"{event['precision']} {event['case']}", "detail": event["failures"][0]})
+        return True
+
+    while True:
+        known = len(faults)
+        attempt = dataclasses.replace(job, command=[*job.command, *(["--from", str(at)] if at else [])])
+        ended = run.process(attempt, on_line, planted if not faults else None)
+        seconds += ended.seconds
+        if ended.how in ("hung", "crashed"):
+            case = f"{begun['precision']} {begun['case']}" if begun else "before the first case" if count is None else "after a case"
+            faults.append({"fault": ended.how, "case": case, "detail": last_line(ended.errors)})
+        if len(faults) == known or count is None or at >= count or len(faults) >= MOST_FAULTS or run.left() < 2:
+            break
+    complete = ended.how == "exited" and len(faults) == known
+    strange = complete and ended.code != 0 and not failures
+    left = 0 if complete and not strange else (count or 0) - at
+    status = faults[0]["fault"] if faults else "failed" if failures or strange else "passed"
+    if status == "hung" and run.left() < 1:
+        status = "no time"
+    wanted = {"hang": "hung", "crash": "crashed", "sticky": "lost"}.get((planted or "").split("@")[0])
+    if wanted and [f["fault"] for f in faults] == [wanted] and not failures and left == 0:
+        status = "rehearsed"
+    detail = f"{tally['passed']} cases passed, {tally['unsupported']} not supported"
+    if failures or strange:
+        detail += f", {tally['failed']} failed: {failures[0] if failures else last_line(ended.errors)}"
+    for fault in faults:
+        detail += f"; {fault['fault']} at {fault['case']}" + (f": {fault['detail']}" if fault["detail"] else "")
+    if left:
+        detail += f"; {left} not checked"
+    run.add("check", job.name, status, seconds, detail=detail, cases=tally, faults=faults, failures=failures, not_checked=left)
+
+
+def run_test(run, job):
+    """A test, or a check under compute-sanitizer: what counts is its exit code."""
+    said = []
+    ended = run.process(job, lambda text: said.append(text))  # append gives None: it is logged as well
+    status = ended.how if ended.how != "exited" else "passed" if ended.code == 0 else "failed"
+    skipped = [text for text in said if "[  SKIPPED ]" in text]
+    if status == "passed" and job.stage == "tests" and skipped:
+        status = "skipped"
+    detail = "" if status == "passed" else last_line(ended.errors) or (said[-1] if said else "")
+    run.add(job.stage, job.name, status, ended.seconds, detail=detail)
+
+
+def run_bench(run, job):
+    def on_line(text):
+        try:
+            row = json.loads(text)
+        except json.JSONDecodeError:
+            return False
+        if "median_s" not in row:
+            head.update(row)
+            return True
+        run.line({"stage": "bench row", "device": head["device"], "graph": head["graph"], **row})
+        timed.add(tuple(row[key] for key in ("variant", "direction", "precision", "case")))
+        return True
+
+    head, timed = {}, set()
+    ended = run.process(job, on_line)
+    status = ended.how if ended.how != "exited" else "measured" if ended.code == 0 else "failed"
+    detail = f"{len(timed)} rows" + ("" if status == "measured" else f"; {last_line(ended.errors)}")
+    run.add("bench", job.name, status, ended.seconds, detail=detail, ceilings=head.get("ceilings"))
+
+
+def run_steps(run, job):
+    ended = run.process(job)
+    file = pathlib.Path(job.fields["file"])
+    status = ended.how if ended.how != "exited" else "measured" if ended.code == 0 else "failed"
+    if file.exists():
+        run.line({"stage": "steps row", "goal": job.fields["goal"], **json.loads(file.read_text())})
+    run.add("steps", job.name, status, ended.seconds, detail="" if status == "measured" else last_line(ended.errors))
+
+
+def run_train(run):
+    """Two captured runs of one seed and one that is not captured: the same bytes."""
+    options, work = run.options, run.options.scratch
+    medfusion = run.programs.medfusion
+    rehearse = options.rehearse
+    small = ["--set", "train.epochs=1", "--set", "data.image_size=16"] if rehearse else ["--set", "train.epochs=2"]
+    synth = gpu_jobs.Job("train", "phantom", [medfusion, "synth", "--out", work / "phantom", "--images", "40" if rehearse else "200", "--seed", "3"], 60)
+    ended = run.process(synth)
+    if ended.how != "exited" or ended.code != 0:
+        return run.add("train", "phantom", "failed", ended.seconds, detail=last_line(ended.errors))
+    for precision in ("bf16",) if rehearse else ("f32", "bf16"):
+        first, seconds = None, 0.0
+        for name, graph in (("captured", "true"), ("again", "true"), ("not captured", "false")):
+            out = work / f"{precision} {name}"
+            job = gpu_jobs.Job("train", f"{precision} {name}", [
+                medfusion, "train", "tools/configs/tiny.toml", "--device", options.device, "--quiet", "--out", out, "--set",
+                f"data.root={work / 'phantom'}", *small, "--set", f"train.precision={precision}", "--set", f"train.graph={graph}"], 120)
+            ended = run.process(job)
+            if ended.how != "exited" or ended.code != 0:
+                run.add("train", job.name, ended.how if ended.how != "exited" else "failed", ended.seconds, detail=last_line(ended.errors))
+                continue
+            weights = (out / "last.safetensors").read_bytes()
+            first = first or weights
+            same = weights == first
+            run.add("train", job.name, "passed" if same else "failed", ended.seconds,
+                    detail="" if same else "another run of the same seed gave other weights")
+
+
+RUNNERS = {"check": run_check, "tests": run_test, "memcheck": run_test, "racecheck": run_test, "bench": run_bench, "steps": run_steps}
+# A rehearsal's faults: in which variants they are planted, and at which launch.
+PLANTED = {"layer_norm/simt": "hang@2", "dropout/simt": "crash@2", "softmax/simt": "sticky@2"}
+
+
+class DeviceGone(Exception):
+    """No process can use the device any more."""
+
+
+def device_answers(run):
+    """Asked after a fault: without it everything else would run into its time limit."""
+    for _ in range(2):
+        ended = run.process(gpu_jobs.probe(run.options, run.programs))
+        if ended.how == "exited" and ended.code == 0:
+            return True
+    return False
+
+
+def run_jobs(run, jobs):
+    jobs = list(jobs)
+    for number, job in enumerate(jobs):
+        lacks = [run.options.preflight["libraries"][name]["hint"] for name in libraries_of(job) if not usable(run.options, name)]
+        if run.left() < 2:
+            run.add(job.stage, job.name, "no time")
+        elif lacks:
+            run.add(job.stage, job.name, "refused", detail="; ".join(lacks))
+        elif job.stage == "check":
+            run_check(run, job, PLANTED.get(job.name) if run.options.rehearse else None)
+        else:
+            RUNNERS[job.stage](run, job)
+        if run.suspect and run.left() >= 2 and not device_answers(run):
+            for other in jobs[number + 1:]:
+                run.add(other.stage, other.name, "refused", detail="no process can use the device any more")
+            raise DeviceGone
+        run.suspect = False
+
+
+def libraries_of(job):
+    """What a timing is nothing without: in its place it would time kernels that nobody trains with."""
+    return gpu_jobs.LIBRARIES.get(job.fields.get("operation", job.stage), ())
+
+
+def usable(options, library):
+    return options.rehearse or options.preflight["libraries"][library]["usable"]
+
+
+def timings(run, parts):
+    small, large = gpu_jobs.step_jobs(run.options, run.programs)
+    jobs = (small, *gpu_jobs.bench_jobs(run.options, run.programs), large)
+    run_jobs(run, (job for job in jobs if job.fields.get("operation", job.stage) in parts))
+
+
+def preflight(run):
+    """False where nothing can run."""
+    options = run.options
+    found = gpu_preflight.look(run.programs, options)
+    options.preflight, options.has_torch = found, found["torch"] is not None
+    run.add("preflight", "machine", "failed" if found["fatal"] else "passed", found.pop("seconds"), command=options.command, **found)
+    for text in [*gpu_preflight.as_text(found), *(f"missing: {text}" for text in found["missing"])]:
+        print(f"{'':10}{text}", flush=True)
+    return not found["fatal"]
+
+
+def stages(run):
+    options, programs = run.options, run.programs
+    wanted = options.stage
+    if options.first_pass:
+        run_jobs(run, gpu_jobs.check_jobs(options, programs))
+        run_jobs(run, gpu_jobs.test_jobs(options, programs))
+        run_train(run)
+        timings(run, PARTS)
+        if options.device == "cuda":
+            for tool in ("memcheck", "racecheck"):
+                sanitize(run, tool, False)
+        return
+    if options.bench:
+        return timings(run, options.part or PARTS)
+    if "tests" in wanted:
+        run_jobs(run, gpu_jobs.test_jobs(options, programs))
+    if "check" in wanted:
+        run_jobs(run, gpu_jobs.check_jobs(options, programs))
+    for tool in ("memcheck", "racecheck"):
+        if tool in wanted:
+            sanitize(run, tool, True)
+    if "train" in wanted:
+        run_train(run)
+
+
+def sanitize(run, tool, all_cases):
+    if shutil.which("compute-sanitizer") is None:
+        run.add(tool, "all", "refused", detail="compute-sanitizer is not in the PATH nor in the toolkit")
+    else:
+        run_jobs(run, gpu_jobs.sanitizer_jobs(run.options, run.programs, tool, all_cases))
+
+
+def build(run):
+    """Its log goes to the terminal: it is the one stage that is not ours to cut off but by the end of the run."""
+    options = run.options
+    command = ["bash", "tools/gpu_build.sh", "--build", options.build, *(["--dependencies", options.dependencies] if options.dependencies else [])]
+    ended = run.process(gpu_jobs.Job("build", options.build, command, 3600))
+    good = ended.how == "exited" and ended.code == 0
+    run.add("build", options.build, "passed" if good else ended.how if ended.how != "exited" else "failed", ended.seconds,
+            detail="" if good else last_line(ended.errors))
+    return good
+
+
+def parse(arguments):
+    bench = arguments[:1] == ["bench"]
+    parser = argparse.ArgumentParser(
+        prog="bench/gpu.sh" if bench else "tools/test_gpu.sh", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=("Measures what the goals on a GPU are about, PyTorch beside each figure in the same run. Nothing else should run on the machine."
+                     if bench else "Tests the `cuda` device on a GPU, in stages, each piece in a process of its own with a time limit."),
+        epilog="Results go to DIR as they come: results.jsonl, log.txt, and results.md with the tables. Exit code 1 where anything did not pass.")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("gpu-results"), metavar="DIR", help="a new folder (default: gpu-results)")
+    parser.add_argument("--seconds", type=float, metavar="N", help="end after N seconds; what had no time is named (--first-pass: 540)")
+    programs = parser.add_mutually_exclusive_group()
+    programs.add_argument("--prebuilt", metavar="DIR", help="the programs that tools/gpu_bundle.sh made, in place of a build")
+    programs.add_argument("--build", metavar="DIR", default="build/gpu", help="the build (default: build/gpu)")
+    parser.add_argument("--python", default="python3", metavar="PROGRAM", help="the Python that has PyTorch (default: python3)")
+    parser.add_argument("--rehearse", action="store_true", help="without a GPU: small timings on the cpu" + (
+        "" if bench else "; with --first-pass, faults planted in three variants"))
+    if bench:
+        parser.add_argument("--part", action="append", choices=PARTS, help="measure that alone; may be given several times")
+    else:
+        parser.add_argument("--stage", action="append", choices=STAGES, help="run that alone, after the preflight; may be given several times")
+        parser.add_argument("--first-pass", action="store_true", help="the checks, the tests, determinism, the timings and compute-sanitizer on the "
+                            "smallest cases, in the order of their importance, until the time is over; builds nothing but with --stage build")
+        parser.add_argument("--device", choices=("cuda", "sim"), default="cuda")
+        parser.add_argument("--dependencies", metavar="DIR", help="of the build: what tools/gpu_bundle.sh --source made")
+        parser.add_argument("--cases", type=int, metavar="N", help="check only the N smallest cases of a variant")
+        parser.add_argument("--case-seconds", type=float, default=20, metavar="S", help="a case that takes longer counts as hung (default: 20)")
+    options = parser.parse_args(arguments[1:])
+    options.bench = bench
+    if bench:
+        options.first_pass, options.device, options.stage = False, "cuda", []
+        options.cases, options.case_seconds, options.dependencies = None, 20, None
+    else:
+        options.part = None
+        if options.device == "sim" and not options.first_pass:
+            parser.error("--device sim: expected --first-pass; tools/test.sh runs the rest there")
+        options.stage = options.stage or ([] if options.first_pass else [s for s in STAGES if s != "build" or not options.prebuilt])
+    if options.first_pass and options.seconds is None:
+        options.seconds = 540.0
+    if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
+        parser.error(f"--out: {options.out} is not an empty folder")  # what an earlier run left must not count as this one's
+    for name in ("prebuilt", "build", "dependencies"):
+        folder = getattr(options, name)
+        if folder is None:
+            continue
+        setattr(options, name, os.path.abspath(folder) if folder != parser.get_default(name) else str(ROOT / folder))
+        if name != "build" and not os.path.isdir(folder):
+            parser.error(f"--{name}: there is no folder {folder}")
+    if "/" in options.python:  # as it stands: a link out of a virtual environment would lose it
+        options.python = os.path.abspath(options.python)
+    options.out = options.out.absolute()
+    options.command = f"bash {parser.prog} {shlex.join(arguments[1:])}"
+    return parser, options
+
+
+def finish(run):
+    run.results.close()
+    table = subprocess.run([sys.executable, ROOT / "bench/goals.py", run.options.out], stdout=subprocess.PIPE, text=True)
+    (run.options.out / "results.md").write_text(table.stdout)
+    print(f"\n{run.options.out}/results.md, of results.jsonl: " + ", ".join(f"{count} {status}" for status, count in sorted(run.counts.items())))
+    if run.options.rehearse and run.options.first_pass and run.counts.get("rehearsed", 0) != len(PLANTED):
+        run.failed.append(f"rehearsal: expected faults in {', '.join(PLANTED)}")
+    for text in run.failed:
+        print(f"  {text}")
+    return 1 if run.failed else 0
+
+
+def main():
+    parser, options = parse(sys.argv[1:])
+    os.chdir(ROOT)
+    os.environ["PATH"] += ":" + os.path.join(os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or "/usr/local/cuda", "bin")
+    os.environ["PYTHONUNBUFFERED"] = "1"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        options.scratch = pathlib.Path(scratch)
+        run = Run(options, Programs(options))
+        try:
+            if "build" not in options.stage or build(run):
+                missing = run.programs.missing()
+                if missing:
+                    parser.error(f"{missing} is not there; --stage build builds it, tools/gpu_bundle.sh makes a folder for --prebuilt")
+                if preflight(run):
+                    stages(run)
+        except KeyboardInterrupt:
+            run.failed.append("interrupted")
+        except DeviceGone:
+            run.failed.append(f"{options.device}: no process can use it any more")
+        sys.exit(finish(run))
+
+
+if __name__ == "__main__":
+    main()
