@@ -51,18 +51,18 @@ struct TileRing {
     }
   }
   // The first time round nothing is to be waited for.
-  __device__ __forceinline__ void wait_empty(const Ring<kStages>& at) const {
-    mbarrier_wait(empty, at.stage, at.parity ^ 1);
+  __device__ __forceinline__ void wait_empty(const Ring<kStages>& at, Site site = Site::current()) const {
+    mbarrier_wait(empty, at.stage, at.parity ^ 1, site);
   }
   // By one thread: the tile from (row, column) of sample b on, as soon as its place is empty.
   __device__ __forceinline__ void bring(const Ring<kStages>& at, const TensorMap& map, int column, int row,
-                                        int b) const {
-    wait_empty(at);
+                                        int b, Site site = Site::current()) const {
+    wait_empty(at, site);
     mbarrier_arrive_expect(full, at.stage, static_cast<int>(Tile::kBytes));
     copy_tile_async(tiles[at.stage], full, at.stage, map, column, row, b);
   }
-  __device__ __forceinline__ Tile wait(const Ring<kStages>& at) const {
-    mbarrier_wait(full, at.stage, at.parity);
+  __device__ __forceinline__ Tile wait(const Ring<kStages>& at, Site site = Site::current()) const {
+    mbarrier_wait(full, at.stage, at.parity, site);
     return tiles[at.stage];
   }
   // Frees a stage for the producer: this warp is done with it.

@@ -17,6 +17,25 @@ inline namespace MEDFUSION_GPU {
 
 constexpr int kWarpgroup = 128;
 
+// Where a kernel waits, for whoever reports that it waits in vain. Helpers pass on the place of their caller.
+#ifndef __CUDACC__
+using simulator::Site;
+#elif defined(MEDFUSION_WATCHDOG)
+struct Site {
+  const char *file, *function;
+  unsigned line;
+  static __device__ constexpr Site current(const char* file = __builtin_FILE(),
+                                           const char* function = __builtin_FUNCTION(),
+                                           unsigned line = __builtin_LINE()) {
+    return {file, function, line};
+  }
+};
+#else
+struct Site {  // nobody reports
+  static __device__ constexpr Site current() { return {}; }
+};
+#endif
+
 // A tensor in global memory as bulk copies take it. A kernel gets it as `const __grid_constant__ TensorMap`.
 #ifdef __CUDACC__
 using TensorMap = CUtensorMap;
@@ -79,7 +98,8 @@ __device__ __forceinline__ void mbarrier_arrive_expect(Shared<uint64_t> x, At i,
                : "memory");
 }
 // Waits for the end of the phase of that parity; passes where it is the one before the current phase.
-__device__ __forceinline__ void mbarrier_wait(Shared<uint64_t> x, At i, int parity) {
+#ifndef MEDFUSION_WATCHDOG
+__device__ __forceinline__ void mbarrier_wait(Shared<uint64_t> x, At i, int parity, Site = Site::current()) {
   uint32_t done = 0;
   do {
     asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.b32 %0, 1, 0, p;}"
@@ -88,6 +108,30 @@ __device__ __forceinline__ void mbarrier_wait(Shared<uint64_t> x, At i, int pari
                  : "memory");
   } while (done == 0);
 }
+#else
+// After so many polls a wait counts as one without end. A poll asks shared memory once, some 40 cycles:
+// at 1.8 GHz all of them take about 1.5 s (an estimate, not measured). A wait that ends takes microseconds.
+constexpr uint32_t kMostPolls = uint32_t{1} << 26;
+// test_wait, since try_wait may suspend the thread for a time that nobody states. __assert_fail, since what
+// it says is printed by the driver; the output of printf is lost in a trap.
+__device__ __forceinline__ void mbarrier_wait(Shared<uint64_t> x, At i, int parity,
+                                              Site site = Site::current()) {
+#pragma unroll 1
+  for (uint32_t polls = 0; polls < kMostPolls; ++polls) {
+    uint32_t done = 0;
+    asm volatile(
+        "{.reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; selp.b32 %0, 1, 0, p;}"
+        : "=r"(done)
+        : "r"(shared_address(x, i)), "r"(parity)
+        : "memory");
+    if (done != 0) return;
+  }
+#ifdef __CUDA_ARCH__  // with NDEBUG only device code has it
+  __assert_fail("the phase of an mbarrier ends", site.file, site.line, site.function);
+  __builtin_unreachable();
+#endif
+}
+#endif
 // Bulk copies and wgmma see what this thread wrote to shared memory before it, mbarriers included.
 __device__ __forceinline__ void fence_proxy_async() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
@@ -102,8 +146,8 @@ inline void mbarrier_arrive(const Shared<uint64_t>& x, At i) {
 inline void mbarrier_arrive_expect(const Shared<uint64_t>& x, At i, int bytes) {
   simulator::Block::current().mbarrier_arrive(x.check(i, 1), bytes, i.site);
 }
-inline void mbarrier_wait(const Shared<uint64_t>& x, At i, int parity) {
-  simulator::Block::current().mbarrier_wait(x.check(i, 1), static_cast<unsigned>(parity), i.site);
+inline void mbarrier_wait(const Shared<uint64_t>& x, At i, int parity, Site site = Site::current()) {
+  simulator::Block::current().mbarrier_wait(x.check(i, 1), static_cast<unsigned>(parity), site);
 }
 inline void fence_proxy_async() { simulator::Block::current().proxy_fence(); }
 #endif
