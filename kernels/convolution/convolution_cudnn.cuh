@@ -1,12 +1,17 @@
-// One convolution by cuDNN: descriptors, a deterministic algorithm, its workspace. Only for nvcc.
+// One convolution by cuDNN: descriptors, a deterministic algorithm that has been tried, its workspace. Only
+// for nvcc.
 #pragma once
 
 #include <array>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "core/tensor.h"
+#include "kernels/convolution/first_that_runs.h"
 #include "kernels/cuda/cudnn.cuh"
 #include "kernels/cuda/library_call.cuh"
 #include "kernels/cuda/math_mode.h"
@@ -42,6 +47,14 @@ struct Problem {
             static_cast<int64_t>(x.dtype),
             0};
   }
+  // For errors.
+  std::string str() const {
+    constexpr const char* kResults[] = {"the result", "the gradient of the image",
+                                        "the gradient of the weights"};
+    return fmt::format("{} (images {} and {}, weights {} with channels last, stride {}, padding {}, {})",
+                       kResults[static_cast<int>(direction)], x.shape.str(), y.shape.str(),
+                       filter.shape.str(), stride, padding, core::name_of(x.dtype));
+  }
   bool bf16() const { return x.dtype == core::DType::bf16; }
   cudnnDataType_t type() const { return bf16() ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT; }
   // Sums are f32 whatever it says.
@@ -51,10 +64,13 @@ struct Problem {
   }
 };
 
-// How cuDNN solves problems of one key.
+// How cuDNN solves problems of one key. Its ranking goes by descriptors, and what it ranks may still answer
+// that it is not supported: each candidate is run once, on memory of its own.
 class CudnnPlan {
  public:
-  CudnnPlan(cudnnHandle_t handle, const Problem& p) {
+  // On a stream that is not captured, to which the handle is bound. Throws OutOfMemory where there is none
+  // for copies of the operands, and Error where the device is lost.
+  CudnnPlan(cudnnHandle_t handle, const Problem& p, core::Stream stream) {
     set_image(x_, p.type(), p.x.shape);
     set_image(y_, p.type(), p.y.shape);
     const core::Shape& f = p.filter.shape;
@@ -68,48 +84,87 @@ class CudnnPlan {
                                                       CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT),
                       "cudnnSetConvolution2dDescriptor");
     cuda::check_cudnn(cudnnSetConvolutionMathType(convolution_, p.math()), "cudnnSetConvolutionMathType");
+    const Trial trial(*this, handle, p, stream);
     switch (p.direction) {
       case Direction::forward:
-        choose_forward(handle);
+        choose_forward(handle, trial);
         break;
       case Direction::data:
-        choose_data(handle);
+        choose_data(handle, trial);
         break;
       case Direction::filter:
-        choose_filter(handle);
+        choose_filter(handle, trial);
         break;
     }
   }
 
-  bool found() const { return found_; }  // a deterministic algorithm
+  bool found() const { return found_; }  // a deterministic algorithm that runs
   size_t workspace() const { return workspace_; }
 
   void run(cudnnHandle_t handle, const Problem& p, void* workspace, bool accumulate) const {
-    const float alpha = 1.0F, beta = accumulate ? 1.0F : 0.0F;
-    switch (p.direction) {
-      case Direction::forward:
-        cuda::check_cudnn(
-            cudnnConvolutionForward(handle, &alpha, x_, p.x.data, filter_, p.filter.data, convolution_,
-                                    forward_, workspace, workspace_, &beta, y_, p.y.data),
-            "cudnnConvolutionForward");
-        break;
-      case Direction::data:
-        cuda::check_cudnn(
-            cudnnConvolutionBackwardData(handle, &alpha, filter_, p.filter.data, y_, p.y.data, convolution_,
-                                         data_, workspace, workspace_, &beta, x_, p.x.data),
-            "cudnnConvolutionBackwardData");
-        break;
-      case Direction::filter:
-        cuda::check_cudnn(cudnnConvolutionBackwardFilter(handle, &alpha, x_, p.x.data, y_, p.y.data,
-                                                         convolution_, filter_algorithm_, workspace,
-                                                         workspace_, &beta, filter_, p.filter.data),
-                          "cudnnConvolutionBackwardFilter");
-        break;
-    }
+    constexpr const char* kCalls[] = {"cudnnConvolutionForward", "cudnnConvolutionBackwardData",
+                                      "cudnnConvolutionBackwardFilter"};
+    cuda::check_cudnn(call(handle, p, workspace, accumulate), kCalls[static_cast<int>(p.direction)]);
   }
 
  private:
   static constexpr size_t kMostWorkspace = size_t{1} << 30;
+
+  cudnnStatus_t call(cudnnHandle_t handle, const Problem& p, void* workspace, bool accumulate) const {
+    const float alpha = 1.0F, beta = accumulate ? 1.0F : 0.0F;
+    switch (p.direction) {
+      case Direction::forward:
+        return cudnnConvolutionForward(handle, &alpha, x_, p.x.data, filter_, p.filter.data, convolution_,
+                                       forward_, workspace, workspace_, &beta, y_, p.y.data);
+      case Direction::data:
+        return cudnnConvolutionBackwardData(handle, &alpha, filter_, p.filter.data, y_, p.y.data,
+                                            convolution_, data_, workspace, workspace_, &beta, x_, p.x.data);
+      case Direction::filter:
+        return cudnnConvolutionBackwardFilter(handle, &alpha, x_, p.x.data, y_, p.y.data, convolution_,
+                                              filter_algorithm_, workspace, workspace_, &beta, filter_,
+                                              p.filter.data);
+    }
+    return CUDNN_STATUS_BAD_PARAM;
+  }
+
+  // Runs what the plan has chosen for now, on zeros in place of the operands.
+  class Trial {
+   public:
+    Trial(const CudnnPlan& plan, cudnnHandle_t handle, const Problem& p, core::Stream stream)
+        : plan_(plan),
+          handle_(handle),
+          problem_(p),
+          stream_(stream),
+          x_(device(), stream, bytes(p.x)),
+          filter_(device(), stream, bytes(p.filter)),
+          y_(device(), stream, bytes(p.y)) {
+      problem_.x.data = x_.data();
+      problem_.filter.data = filter_.data();
+      problem_.y.data = y_.data();
+    }
+    // Whether cuDNN takes it. Throws Error where the device is lost, and OutOfMemory.
+    bool runs() const {
+      const Scratch workspace(device(), stream_, static_cast<int64_t>(plan_.workspace()));
+      bool taken = true;
+      for (const bool accumulate : {false, true}) {
+        if (accumulate && problem_.direction != Direction::data) continue;  // nobody asks for it
+        taken = taken && plan_.call(handle_, problem_, workspace.data(), accumulate) == CUDNN_STATUS_SUCCESS;
+      }
+      core::runtime(device()).synchronize(stream_);
+      cudaGetLastError();  // of a launch that was refused: not the next one's
+      return taken;
+    }
+
+   private:
+    core::Device device() const { return problem_.x.device; }
+    int64_t bytes(const core::View& v) const { return v.numel() * core::size_of(problem_.x.dtype); }
+
+    const CudnnPlan& plan_;
+    const cudnnHandle_t handle_;
+    Problem problem_;
+    const core::Stream stream_;
+    const Scratch x_, filter_, y_;
+  };
 
   static void set_image(cudnnTensorDescriptor_t descriptor, cudnnDataType_t type, const core::Shape& s) {
     cuda::check_cudnn(
@@ -119,32 +174,35 @@ class CudnnPlan {
   }
 
   // The first deterministic algorithm of cuDNN's ranking, then of `others`, whose workspace is known and not
-  // too large.
+  // too large and that runs.
   template <class Performance, class Algorithm, class Rank, class Size>
-  void choose(Algorithm& chosen, std::initializer_list<Algorithm> others, const Rank& rank,
+  void choose(Algorithm& chosen, const std::vector<Algorithm>& others, const Trial& trial, const Rank& rank,
               const Size& size) {
     Performance ranking[8];
     int count = 0;
     if (rank(8, &count, ranking) != CUDNN_STATUS_SUCCESS) count = 0;
-    const auto take = [&](Algorithm algorithm) {
-      chosen = algorithm;
-      found_ = size(algorithm, &workspace_) == CUDNN_STATUS_SUCCESS && workspace_ <= kMostWorkspace;
-      return found_;
-    };
+    std::vector<Ranked<Algorithm>> ranked;
     for (int i = 0; i < count; ++i) {
-      const bool usable =
-          ranking[i].status == CUDNN_STATUS_SUCCESS && ranking[i].determinism == CUDNN_DETERMINISTIC;
-      if (usable && take(ranking[i].algo)) return;
+      ranked.push_back({ranking[i].algo, ranking[i].status == CUDNN_STATUS_SUCCESS &&
+                                             ranking[i].determinism == CUDNN_DETERMINISTIC});
     }
-    for (const Algorithm algorithm : others) {
-      if (take(algorithm)) return;
-    }
+    const auto workspace_of = [&](Algorithm algorithm) -> std::optional<size_t> {
+      size_t bytes = 0;
+      if (size(algorithm, &bytes) != CUDNN_STATUS_SUCCESS) return std::nullopt;
+      return bytes;
+    };
+    const auto runs = [&](const Choice<Algorithm>& choice) {
+      chosen = choice.algorithm;
+      workspace_ = choice.workspace;
+      return trial.runs();
+    };
+    found_ = first_that_runs(ranked, others, kMostWorkspace, workspace_of, runs).has_value();
   }
 
-  void choose_forward(cudnnHandle_t handle) {
+  void choose_forward(cudnnHandle_t handle, const Trial& trial) {
     choose<cudnnConvolutionFwdAlgoPerf_t, cudnnConvolutionFwdAlgo_t>(
         forward_,
-        {CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM},
+        {CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM}, trial,
         [&](int most, int* count, cudnnConvolutionFwdAlgoPerf_t* ranking) {
           return cudnnGetConvolutionForwardAlgorithm_v7(handle, x_, filter_, convolution_, y_, most, count,
                                                         ranking);
@@ -154,9 +212,9 @@ class CudnnPlan {
                                                          bytes);
         });
   }
-  void choose_data(cudnnHandle_t handle) {
+  void choose_data(cudnnHandle_t handle, const Trial& trial) {
     choose<cudnnConvolutionBwdDataAlgoPerf_t, cudnnConvolutionBwdDataAlgo_t>(
-        data_, {CUDNN_CONVOLUTION_BWD_DATA_ALGO_1},
+        data_, {CUDNN_CONVOLUTION_BWD_DATA_ALGO_1}, trial,
         [&](int most, int* count, cudnnConvolutionBwdDataAlgoPerf_t* ranking) {
           return cudnnGetConvolutionBackwardDataAlgorithm_v7(handle, filter_, y_, convolution_, x_, most,
                                                              count, ranking);
@@ -166,9 +224,9 @@ class CudnnPlan {
                                                               algorithm, bytes);
         });
   }
-  void choose_filter(cudnnHandle_t handle) {
+  void choose_filter(cudnnHandle_t handle, const Trial& trial) {
     choose<cudnnConvolutionBwdFilterAlgoPerf_t, cudnnConvolutionBwdFilterAlgo_t>(
-        filter_algorithm_, {CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1},
+        filter_algorithm_, {CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1}, trial,
         [&](int most, int* count, cudnnConvolutionBwdFilterAlgoPerf_t* ranking) {
           return cudnnGetConvolutionBackwardFilterAlgorithm_v7(handle, x_, y_, convolution_, filter_, most,
                                                                count, ranking);
@@ -201,27 +259,40 @@ struct PlannedCall {
     const core::Device device = p.x.device;
     const core::Stream stream = core::current_stream(device);
     // Where the device is the current one.
-    core::runtime(device).launch(stream, "convolution", {}, [&](void* /*native*/) {
+    core::runtime(device).launch(stream, "convolution", {}, [&](void* native) {
       const std::lock_guard lock(mutex);
       handle = cuda::cudnn_handle(device, stream);
       auto& entry = plans[p.key()];
-      if (entry == nullptr) entry = std::make_unique<CudnnPlan>(handle, p);
+      if (entry == nullptr) {
+        MEDFUSION_CHECK(!captured(native),
+                        "convolution: {} must have run once before it is captured: cuDNN's algorithms are "
+                        "tried when they are first needed, which a capture forbids",
+                        p.str());
+        cuda::bind_cudnn(handle, native);
+        entry = std::make_unique<CudnnPlan>(handle, p, stream);
+      }
       plan = entry.get();
     });
   }
+
+ private:
+  static bool captured(void* native) {
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    const cudaError_t asked = cudaStreamIsCapturing(static_cast<cudaStream_t>(native), &status);
+    MEDFUSION_CHECK(asked == cudaSuccess, "cudaStreamIsCapturing: {}", cudaGetErrorString(asked));
+    return status != cudaStreamCaptureStatusNone;
+  }
 };
 
-// Whether it has a deterministic algorithm for the problem.
+// Whether it has a deterministic algorithm for the problem, and one that runs.
 inline bool cudnn_solves(const Problem& p) { return PlannedCall(p).plan->found(); }
 
 // Queues it on the current stream.
 inline void run_cudnn(const Problem& p, bool accumulate) {
   const core::Device device = p.x.device;
   const PlannedCall call(p);
-  constexpr const char* kResults[] = {"the result", "the gradient of the image",
-                                      "the gradient of the weights"};
-  MEDFUSION_CHECK(call.plan->found(), "convolution: cuDNN has no deterministic algorithm for {}",
-                  kResults[static_cast<int>(p.direction)]);
+  MEDFUSION_CHECK(call.plan->found(), "convolution: cuDNN has no deterministic algorithm that runs for {}",
+                  p.str());
   const core::Tensor workspace =
       core::Tensor::empty({static_cast<int64_t>(call.plan->workspace())}, core::DType::u8, device);
   cuda::library_call("convolution", device, {&p.x, &p.filter, &p.y}, {}, [&](void* native) {
