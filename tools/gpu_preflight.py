@@ -36,16 +36,17 @@ def look(programs, options):
     found = {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
              "commit": ask(["git", "describe", "--always", "--dirty", "--abbrev=12"]) or "not known: no git here",
              "device": options.device, "card": card() if options.device == "cuda" else None}
-    missing, fatal = [], False
+    missing = []
     text = ask([programs.medfusion, "info", "--json"], programs.environment())
     info = json.loads(text) if text else {}
+    if options.device == "cuda" and found["card"] is None:
+        missing.append("no NVIDIA GPU with a driver: nvidia-smi lists none")
     devices = [d for d in info.get("devices", []) if d["name"].split(":")[0] == options.device]
     if not info:
         missing.append(f"{programs.medfusion} info does not run here")
     elif not devices and not (options.rehearse and options.bench):
-        missing.append(f"the program has no device {options.device}" + (
-            ": " + (ask_error([programs.medfusion, "kernels", "check", "loss", "--device", options.device], programs.environment()) or "")
-            if options.device == "cuda" else ""))
+        missing.append(f"the program cannot use the device {options.device}: " + ask_error(
+            [programs.medfusion, "kernels", "check", "loss", "--device", options.device], programs.environment()))
     fatal = bool(missing)
     found["program"] = {key: info.get(key) for key in ("version", "build_type", "compiler")}
     found["devices"] = devices
@@ -86,8 +87,9 @@ def as_text(found):
 
 
 def ask_error(command, environment):
+    """The last line that the command writes to stderr."""
     try:
         result = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=LIMIT, env=environment)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return result.stderr.strip().splitlines()[-1] if result.stderr.strip() else None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return (result.stderr.strip().splitlines() or ["it says nothing"])[-1]

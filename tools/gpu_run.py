@@ -43,7 +43,7 @@ class Programs:
     """The programs of a build, or of a folder that tools/gpu_bundle.sh made."""
 
     def __init__(self, options):
-        self.prebuilt = options.prebuilt is not None
+        self.prebuilt, self.python = options.prebuilt is not None, options.python
         self.folder = pathlib.Path(options.prebuilt or options.build).resolve()
         self.medfusion = self.folder / ("medfusion" if self.prebuilt else "bin/medfusion")
         self.train_step = self.folder / ("train_step" if self.prebuilt else "bench/train_step")
@@ -61,6 +61,8 @@ class Programs:
 
     def environment(self, engine="plain"):
         environment = dict(os.environ)
+        if "/" in self.python:  # its wheels may hold cuBLAS and cuDNN, which the program looks for beside the PATH's python3
+            environment["PATH"] = f"{os.path.dirname(self.python)}:{environment['PATH']}"
         paths = [self.folder / "lib"] if self.prebuilt else []
         if engine != "plain":
             environment["MEDFUSION_CUDA_BLOCKING"] = "1"  # an error names the kernel that caused it
@@ -392,15 +394,21 @@ def build(run):
     return good
 
 
+class Arguments(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}; try --help\n")
+
+
 def parse(arguments):
     bench = arguments[:1] == ["bench"]
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="bench/gpu.sh" if bench else "tools/test_gpu.sh", formatter_class=argparse.RawDescriptionHelpFormatter,
         description=("Measures what the goals on a GPU are about, PyTorch beside each figure in the same run. Nothing else should run on the machine."
                      if bench else "Tests the `cuda` device on a GPU, in stages, each piece in a process of its own with a time limit."),
         epilog="Results go to DIR as they come: results.jsonl, log.txt, and results.md with the tables. Exit code 1 where anything did not pass.")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("gpu-results"), metavar="DIR", help="a new folder (default: gpu-results)")
-    parser.add_argument("--seconds", type=float, metavar="N", help="end after N seconds; what had no time is named (--first-pass: 540)")
+    parser.add_argument("--seconds", type=float, metavar="N", help="end after N seconds; what had no time is named" + (
+        "" if bench else " (--first-pass: 540)"))
     programs = parser.add_mutually_exclusive_group()
     programs.add_argument("--prebuilt", metavar="DIR", help="the programs that tools/gpu_bundle.sh made, in place of a build")
     programs.add_argument("--build", metavar="DIR", default="build/gpu", help="the build (default: build/gpu)")
@@ -410,10 +418,13 @@ def parse(arguments):
     if bench:
         parser.add_argument("--part", action="append", choices=PARTS, help="measure that alone; may be given several times")
     else:
-        parser.add_argument("--stage", action="append", choices=STAGES, help="run that alone, after the preflight; may be given several times")
+        parser.add_argument("--stage", action="append", choices=STAGES, metavar="STAGE", help="run that alone, after the preflight; may "
+                            "be given several times. build: the programs. preflight: the card, the driver, the libraries, the tools. tests: those that run "
+                            "on a GPU. check: every kernel against the float64 reference. memcheck, racecheck: the same under compute-sanitizer. train: runs "
+                            "of one seed, captured or not, give the same weights")
         parser.add_argument("--first-pass", action="store_true", help="the checks, the tests, determinism, the timings and compute-sanitizer on the "
                             "smallest cases, in the order of their importance, until the time is over; builds nothing but with --stage build")
-        parser.add_argument("--device", choices=("cuda", "sim"), default="cuda")
+        parser.add_argument("--device", choices=("cuda", "sim"), default="cuda", help="sim: the simulator in place of the GPU, with --first-pass")
         parser.add_argument("--dependencies", metavar="DIR", help="of the build: what tools/gpu_bundle.sh --source made")
         parser.add_argument("--cases", type=int, metavar="N", help="check only the N smallest cases of a variant")
         parser.add_argument("--case-seconds", type=float, default=20, metavar="S", help="a case that takes longer counts as hung (default: 20)")
@@ -463,17 +474,19 @@ def main():
     os.environ["PATH"] += ":" + os.path.join(os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or "/usr/local/cuda", "bin")
     os.environ["PYTHONUNBUFFERED"] = "1"
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    programs = Programs(options)
+    builds = "build" in options.stage
+    if not builds and programs.missing():
+        parser.error(f"{programs.missing()} is not there; --stage build builds it, and tools/gpu_bundle.sh makes a folder for --prebuilt")
+    if options.device == "cuda" and not options.rehearse and options.stage != ["preflight"] and gpu_preflight.card() is None:
+        sys.exit(f"{parser.prog}: this machine has no NVIDIA GPU with a driver (nvidia-smi lists none)")
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         options.scratch = pathlib.Path(scratch)
-        run = Run(options, Programs(options))
+        run = Run(options, programs)
         try:
-            if "build" not in options.stage or build(run):
-                missing = run.programs.missing()
-                if missing:
-                    parser.error(f"{missing} is not there; --stage build builds it, tools/gpu_bundle.sh makes a folder for --prebuilt")
-                if preflight(run):
-                    stages(run)
+            if (not builds or build(run)) and preflight(run):
+                stages(run)
         except KeyboardInterrupt:
             run.failed.append("interrupted")
         except DeviceGone:
