@@ -32,24 +32,24 @@ WeightAverage::WeightAverage(const layers::Module& module, double decay) : decay
 }
 
 void WeightAverage::update() {
-  prepare_update();
-  average();
+  rate_.copy_from(Tensor::from<double>({1}, {next_rate()}));
+  average(rate_);
 }
 
-void WeightAverage::prepare_update() {
+double WeightAverage::next_rate() {
   MEDFUSION_CHECK(!swapped_, "weight average: update while the average is in the model");
   const auto t = static_cast<double>(updates_++);
   const double decay = std::min(decay_, (1.0 + t) / (10.0 + t));
-  rate_.copy_from(Tensor::from<double>({1}, {1.0 - decay}));
+  return 1.0 - decay;
 }
 
-void WeightAverage::average() const {
+void WeightAverage::average(const Tensor& rate) const {
   for (const core::DType dtype : {core::DType::f32, core::DType::f64}) {
-    kernels::AverageStep step{rate_.view(), {}};
+    kernels::AverageStep step{rate.view(), {}};
     for (const Entry& entry : entries_) {
       if (entry.value.dtype() == dtype) step.entries.push_back({entry.value.view(), entry.average.view()});
     }
-    if (!step.entries.empty()) kernels::dispatch(step, rate_.device().type);
+    if (!step.entries.empty()) kernels::dispatch(step, rate.device().type);
   }
   for (const Entry& entry : entries_) {
     if (!averaged(entry.value)) entry.average.copy_from(entry.value);

@@ -22,10 +22,10 @@ class WeightAverage {
   // average += (1 - d) (value - average), with d = min(decay, (1 + t) / (10 + t)) after t updates, so that
   // the initial weights are soon forgotten. Call after each optimizer step.
   void update();
-  // The same in two halves, for a step that is captured: prepare_update() counts the update and has its decay
-  // copied to the device; average() only queues work there.
-  void prepare_update();
-  void average() const;
+  // The same in two halves, for a step that is captured: next_rate() counts the update and gives its 1 - d;
+  // average() reads that from the device, f64 [1] beside the module, and only queues work there.
+  double next_rate();
+  void average(const core::Tensor& rate) const;
   int64_t updates() const { return updates_; }
 
   // Exchanges the module's values with the average, in place: no tensor changes its address. Call again to
@@ -49,7 +49,7 @@ class WeightAverage {
   int64_t updates_ = 0;
   bool swapped_ = false;
   std::vector<Entry> entries_;
-  core::Tensor rate_;  // 1 - d, f64 [1] on the device; keeps its address
+  core::Tensor rate_;  // of update(), f64 [1] on the device
 };
 
 }  // namespace medfusion::optim

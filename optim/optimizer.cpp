@@ -61,20 +61,19 @@ Optimizer::Optimizer(Parameters parameters, std::vector<std::string> parts)
 }
 
 void Optimizer::step(double learning_rate, double grad_scale) {
-  prepare_step(learning_rate);
-  if (!grad_scale_.defined()) grad_scale_ = Tensor::empty({1}, DType::f64, device_);
-  grad_scale_.fill(grad_scale);
-  update(grad_scale_);
-}
-
-void Optimizer::prepare_step(double learning_rate) {
-  const std::vector<double> values = scalars_of(learning_rate, ++steps_);
-  const Tensor host = Tensor::from({static_cast<int64_t>(values.size())}, values);
+  const Tensor host = Tensor::from({scalar_count()}, next_scalars(learning_rate));
   if (!scalars_.defined()) scalars_ = Tensor::empty(host.shape(), DType::f64, device_);
   scalars_.copy_from(host);
+  if (!grad_scale_.defined()) grad_scale_ = Tensor::empty({1}, DType::f64, device_);
+  grad_scale_.fill(grad_scale);
+  update(scalars_, grad_scale_);
 }
 
-void Optimizer::update(const Tensor& grad_scale) const {
+std::vector<double> Optimizer::next_scalars(double learning_rate) {
+  return scalars_of(learning_rate, ++steps_);
+}
+
+void Optimizer::update(const Tensor& scalars, const Tensor& grad_scale) const {
   const std::vector<core::View> gradients = contiguous_gradients(parameters_);
   std::vector<Entry> entries;
   for (size_t i = 0; i < parameters_.size(); ++i) {
@@ -82,7 +81,7 @@ void Optimizer::update(const Tensor& grad_scale) const {
     entries.push_back({variable.rank() > 1, variable.value().view(), gradients[i], {}});
     for (const Tensor& part : state_[i]) entries.back().state.push_back(part.view());
   }
-  update(entries, scalars_.view(), grad_scale.view());
+  update(entries, scalars.view(), grad_scale.view());
 }
 
 void Optimizer::zero_grad() const {

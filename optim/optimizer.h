@@ -23,10 +23,12 @@ class Optimizer {
 
   // One update of every parameter from grad_scale times its gradient.
   void step(double learning_rate, double grad_scale = 1.0);
-  // The same in two halves, for a step that is captured: prepare_step() counts the step and has its numbers
-  // copied to the device; update() only queues work there. grad_scale: f64 [1] beside the parameters.
-  void prepare_step(double learning_rate);
-  void update(const core::Tensor& grad_scale) const;
+  // The same in two halves, for a step that is captured: next_scalars() counts the step and gives what
+  // changes with it; update() reads that from the device and only queues work there. scalars: f64
+  // [scalar_count()], grad_scale: f64 [1], both contiguous beside the parameters.
+  std::vector<double> next_scalars(double learning_rate);
+  int64_t scalar_count() const { return static_cast<int64_t>(scalars_of(0.0, 1).size()); }
+  void update(const core::Tensor& scalars, const core::Tensor& grad_scale) const;
   // Sets every gradient buffer to 0.
   void zero_grad() const;
   int64_t steps_taken() const { return steps_; }
@@ -59,8 +61,7 @@ class Optimizer {
   std::vector<std::string> parts_;
   std::vector<std::vector<core::Tensor>> state_;  // [parameter][part]
   core::Device device_;
-  core::Tensor scalars_;     // on the device; keeps its address
-  core::Tensor grad_scale_;  // of step()
+  core::Tensor scalars_, grad_scale_;  // of step(), on the device
   int64_t steps_ = 0;
 };
 

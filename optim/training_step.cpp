@@ -1,6 +1,8 @@
 #include "optim/training_step.h"
 
 #include <algorithm>
+#include <cstring>
+#include <utility>
 
 #include "kernels/cuda/math_mode.h"
 #include "layers/autocast.h"
@@ -11,6 +13,8 @@ namespace medfusion::optim {
 using core::DType;
 using core::Tensor;
 using core::Variable;
+
+constexpr int64_t kScalarBytes = 8;  // i64 or f64
 
 std::vector<Tensor*> TrainingStep::Operands::all() {
   std::vector<Tensor*> tensors = batch.all();
@@ -34,7 +38,7 @@ TrainingStep::TrainingStep(const models::Network& network, Optimizer& optimizer,
       device_(network.device()),
       parameters_(network.parameters()),
       captures_(options.graph && device_.type != core::DeviceType::cpu),
-      base_(Tensor::zeros({1}, DType::i64, device_)),
+      scalars_(Tensor::zeros({kScalarBytes * (2 + optimizer.scalar_count())}, DType::u8, device_)),
       results_(Tensor::zeros({2}, DType::f64, device_)),
       grad_scale_(Tensor::zeros({1}, DType::f64, device_)) {
   MEDFUSION_CHECK(options.precision == Precision::f32 || device_.type != core::DeviceType::cpu,
@@ -43,10 +47,25 @@ TrainingStep::TrainingStep(const models::Network& network, Optimizer& optimizer,
   if (options_.loss.positive_weight.defined()) {
     options_.loss.positive_weight = options_.loss.positive_weight.to(device_);
   }
+  char* next = static_cast<char*>(scalars_.view().data);
+  const auto view = [&](int64_t count, DType dtype) {
+    return Tensor::borrow(std::exchange(next, next + kScalarBytes * count), {count}, dtype, device_);
+  };
+  base_ = view(1, DType::i64);
+  optimizer_scalars_ = view(optimizer.scalar_count(), DType::f64);
+  rate_ = view(1, DType::f64);
+  host_ = static_cast<char*>(core::runtime(device_).allocate_pinned(scalars_.bytes() + results_.bytes()));
 }
 
 TrainingStep::~TrainingStep() {
-  if (graph_) core::runtime(device_).destroy_graph(*graph_);
+  core::Runtime& runtime = core::runtime(device_);
+  try {
+    if (unfinished_) runtime.synchronize(stream_);
+  } catch (...) {  // of work of the step, of which nobody wants the results
+  }
+  core::note_host_free(host_, scalars_.bytes() + results_.bytes());
+  runtime.free_pinned(host_);
+  if (graph_) runtime.destroy_graph(*graph_);
 }
 
 void TrainingStep::stage(const data::Batch& batch, int64_t step) {
@@ -101,8 +120,8 @@ void TrainingStep::queue(const Operands& operands, bool update) {
   if (!update) return;
   results_.slice(0, 0, 1).copy_from(loss.value());
   clip_gradients(parameters_, options_.clip_norm, results_.slice(0, 1, 2), grad_scale_);
-  optimizer_.update(grad_scale_);
-  if (average_ != nullptr) average_->average();
+  optimizer_.update(optimizer_scalars_, grad_scale_);
+  if (average_ != nullptr) average_->average(rate_);
 }
 
 void TrainingStep::start(double learning_rate) {
@@ -116,10 +135,21 @@ void TrainingStep::start(double learning_rate) {
   throw core::OutOfMemory(what + batch_hint());
 }
 
+// One copy for all of them. Those of an earlier step are no longer read from host_: it was finished.
+void TrainingStep::send_scalars(double learning_rate) {
+  MEDFUSION_CHECK(!unfinished_, "training step: start() before finish() of the step before");
+  const int64_t base = step_ << 20;
+  std::vector<double> scalars = optimizer_.next_scalars(learning_rate);
+  scalars.push_back(average_ != nullptr ? average_->next_rate() : 0.0);
+  std::memcpy(host_, &base, kScalarBytes);
+  std::memcpy(host_ + kScalarBytes, scalars.data(), sizeof(double) * scalars.size());
+  stream_ = core::current_stream(device_);
+  unfinished_ = true;
+  core::runtime(device_).copy_to_device(scalars_.view().data, host_, scalars_.bytes(), stream_);
+}
+
 void TrainingStep::run(double learning_rate) {
-  base_.copy_from(Tensor::from<int64_t>({1}, {step_ << 20}));
-  optimizer_.prepare_step(learning_rate);
-  if (average_ != nullptr) average_->prepare_update();
+  send_scalars(learning_rate);
   running_ = from_stage();
   const bool captured = captures_ && running_.targets.shares_storage_with(fixed_.targets);
   if (!captured) return queue(running_, true);
@@ -203,8 +233,15 @@ void TrainingStep::capture() {
 
 StepResult TrainingStep::finish() {
   running_ = {};
-  const Tensor results = results_.to(core::Device{});
-  return {results.at(0), results.at(1)};
+  core::Runtime& runtime = core::runtime(device_);
+  char* const host = host_ + scalars_.bytes();
+  runtime.copy_to_host(host, results_.view().data, results_.bytes(), stream_);
+  runtime.synchronize(stream_);
+  unfinished_ = false;
+  StepResult result;
+  std::memcpy(&result.loss, host, sizeof(double));
+  std::memcpy(&result.gradient_norm, host + sizeof(double), sizeof(double));
+  return result;
 }
 
 }  // namespace medfusion::optim

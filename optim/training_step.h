@@ -47,10 +47,12 @@ class TrainingStep {
 
   // Prepares the batch of a step (counted from 0). It may change as soon as this returns.
   void stage(const data::Batch& batch, int64_t step);
-  // Queues the step of the staged batch. Throws core::OutOfMemory with an estimate of the batch that would
-  // fit where the memory of the device does not suffice; weights and statistics are then undefined.
+  // Queues the step of the staged batch and waits for nothing, but that the first brings the network's
+  // constants to the device. Throws core::OutOfMemory with an estimate of the batch that would fit where the
+  // memory of the device does not suffice; weights and statistics are then undefined. Throws core::Error
+  // where finish() of the step before was not called.
   void start(double learning_rate);
-  // Waits for the step that was started.
+  // Waits for the step that was started, on the stream that was current then.
   StepResult finish();
 
   int64_t replays() const { return replays_; }  // how many steps were replayed so far
@@ -69,7 +71,7 @@ class TrainingStep {
   Operands from_stage();
   void queue(const Operands& operands, bool update);
   void run(double learning_rate);
-  void run_captured();
+  void send_scalars(double learning_rate);
   void capture();
   std::string batch_hint();
   int64_t bytes_of(int64_t samples);
@@ -87,9 +89,18 @@ class TrainingStep {
   Operands staged_;                 // on the cpu the batch itself, elsewhere what is not tensors
   int64_t step_ = 0;                // of the staged batch
 
-  core::Tensor base_;        // i64 [1]: step * 2^20
-  core::Tensor results_;     // f64 [2]: loss, gradient norm
-  core::Tensor grad_scale_;  // f64 [1]
+  // What changes from step to step. A graph reads these, so their addresses stay.
+  core::Tensor scalars_;            // u8: the memory of the three
+  core::Tensor base_;               // i64 [1]: step * 2^20
+  core::Tensor optimizer_scalars_;  // f64
+  core::Tensor rate_;               // f64 [1], of the average
+  core::Tensor results_;            // f64 [2]: loss, gradient norm
+  core::Tensor grad_scale_;         // f64 [1]
+  // Pinned memory of the host: what goes to scalars_, and what comes from results_. It is free from finish()
+  // to the next start().
+  char* host_ = nullptr;
+  bool unfinished_ = false;  // a step may still use it
+  core::Stream stream_;      // of that step
 
   // Of the captured step, in the order in which they are made: the graph goes first, then its memory.
   Operands fixed_;  // where the graph reads the batch; undefined until the first step

@@ -4,12 +4,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <map>
 #include <regex>
+#include <set>
+#include <utility>
 
 #include "core/random.h"
 #include "core/runtime.h"
 #include "kernels/cuda/math_mode.h"
+#include "tests/optim/wrapped_sim.h"
 
 namespace medfusion::optim {
 namespace {
@@ -169,7 +174,7 @@ TEST(TrainingStep, InBf16TheLossFallsAsInF32) {
   EXPECT_LT(mixed.back(), 0.5 * mixed.front());
 }
 
-// A network that notes whether products may be rounded to TF32 while it runs.
+// A network that notes whether products may be rounded to TF32 while it runs, or refuses to.
 class Spy : public models::Network {
  public:
   explicit Spy(core::Device device) : network_(make_network(device)) { add_child("", *network_); }
@@ -177,6 +182,7 @@ class Spy : public models::Network {
     return network_->prepare(inputs, context);
   }
   models::ImageLevels image_levels(const models::Prepared& batch, layers::Context& context) const override {
+    MEDFUSION_CHECK(!refuses, "it refuses");
     allowed.push_back(cuda::allow_tf32());
     return network_->image_levels(batch, context);
   }
@@ -188,6 +194,7 @@ class Spy : public models::Network {
   void set_prior(const Tensor& logits) const override { network_->set_prior(logits); }
 
   mutable std::vector<bool> allowed;
+  bool refuses = false;
 
  private:
   const std::unique_ptr<models::Network> network_;
@@ -212,6 +219,150 @@ TEST(TrainingStep, OnTheCpuThereIsNoGraph) {
   const Outcome asked = train({}, true, {3, 2});
   EXPECT_EQ(asked.replays, 0);
   expect_same_bits(plain, asked);
+}
+
+// A simulated device that counts waits, copies from and to the host, by the memory that they use there, and
+// pinned memory that is freed before the host has waited for its copies.
+class CountingRuntime final : public WrappedSim {
+ public:
+  struct Counts {
+    int64_t pinned_to_device = 0, pageable_to_device = 0, to_pinned = 0, to_pageable = 0, waits = 0;
+    int64_t freed_early = 0;
+    bool operator==(const Counts&) const = default;
+  };
+  using WrappedSim::WrappedSim;
+  void* allocate_pinned(int64_t bytes) override {
+    void* const pointer = WrappedSim::allocate_pinned(bytes);
+    pinned_[static_cast<char*>(pointer)] = {bytes, {}};
+    return pointer;
+  }
+  void free_pinned(void* pointer) noexcept override {
+    const auto block = pinned_.find(static_cast<char*>(pointer));
+    if (block != pinned_.end()) {
+      if (!block->second.streams.empty()) ++counts_.freed_early;
+      pinned_.erase(block);
+    }
+    WrappedSim::free_pinned(pointer);
+  }
+  void copy_to_device(void* to, const void* from, int64_t bytes, core::Stream stream) override {
+    ++(use_pinned(from, bytes, stream) ? counts_.pinned_to_device : counts_.pageable_to_device);
+    WrappedSim::copy_to_device(to, from, bytes, stream);
+  }
+  void copy_to_host(void* to, const void* from, int64_t bytes, core::Stream stream) override {
+    ++(use_pinned(to, bytes, stream) ? counts_.to_pinned : counts_.to_pageable);
+    WrappedSim::copy_to_host(to, from, bytes, stream);
+  }
+  void synchronize(core::Stream stream) override {
+    ++counts_.waits;
+    WrappedSim::synchronize(stream);
+    for (auto& [begin, block] : pinned_) block.streams.erase(stream.id);
+  }
+  // Since the call before.
+  Counts take() { return std::exchange(counts_, {}); }
+  size_t pinned_blocks() const { return pinned_.size(); }
+
+ private:
+  struct Block {
+    int64_t bytes = 0;
+    std::set<uint64_t> streams;  // with copies that may use it
+  };
+  bool use_pinned(const void* pointer, int64_t bytes, core::Stream stream) {
+    const char* const first = static_cast<const char*>(pointer);
+    for (auto& [begin, block] : pinned_) {
+      if (first < begin || first + bytes > begin + block.bytes) continue;
+      block.streams.insert(stream.id);
+      return true;
+    }
+    return false;
+  }
+  std::map<const char*, Block> pinned_;
+  Counts counts_;
+};
+
+void PrintTo(const CountingRuntime::Counts& counts, std::ostream* out) {
+  *out << fmt::format(
+      "{} pinned and {} pageable copies to the device, {} and {} to the host, {} waits, "
+      "{} blocks freed early",
+      counts.pinned_to_device, counts.pageable_to_device, counts.to_pinned, counts.to_pageable, counts.waits,
+      counts.freed_early);
+}
+
+constexpr core::Device kCounting{core::DeviceType::sim, 8};
+CountingRuntime& counting_runtime() {
+  core::register_runtime(core::DeviceType::sim, [](int index) -> std::unique_ptr<core::Runtime> {
+    if (index == kCounting.index) return std::make_unique<CountingRuntime>(index);
+    return core::make_sim_runtime(index);
+  });
+  core::Runtime& made = core::runtime(kCounting);
+  core::register_runtime(core::DeviceType::sim, core::make_sim_runtime);
+  return dynamic_cast<CountingRuntime&>(made);
+}
+
+TEST(TrainingStep, BringsItsScalarsInOnePinnedCopyAndWaitsForResultsAlone) {
+  CountingRuntime& runtime = counting_runtime();
+  for (const bool graph : {false, true}) {
+    const auto network = make_network(kCounting);
+    AdamW optimizer(network->parameters(), {});
+    WeightAverage average(*network, 0.9);
+    TrainingStep step(*network, optimizer, &average, {.loss = {}, .clip_norm = 0.5, .graph = graph});
+    const std::vector<int64_t> sizes{2, 2, 3,
+                                     2};  // the first runs as it is, the third too; the last is replayed
+    for (size_t s = 0; s < sizes.size(); ++s) {
+      runtime.take();
+      step.stage(batch_of(sizes[s], s), static_cast<int64_t>(s));
+      const CountingRuntime::Counts stage = runtime.take();
+      EXPECT_GT(stage.pinned_to_device, 0);
+      EXPECT_EQ(stage.pageable_to_device, 0);
+      EXPECT_EQ(stage.waits, 1) << "for the copies of the batch before, on a stream of its own";
+      step.start(1e-3);
+      const CountingRuntime::Counts start = runtime.take();
+      if (s > 0) {  // the first brings constants of the network, too
+        EXPECT_EQ(start, (CountingRuntime::Counts{.pinned_to_device = 1})) << "start, step " << s;
+      }
+      step.finish();
+      EXPECT_EQ(runtime.take(), (CountingRuntime::Counts{.to_pinned = 1, .waits = 1}))
+          << "finish, step " << s;
+    }
+    EXPECT_EQ(step.replays(), graph ? 2 : 0);
+  }
+  EXPECT_EQ(runtime.pinned_blocks(), 0U) << "never given back";
+}
+
+// The copy of the first step's scalars may still read what the second would overwrite.
+TEST(TrainingStep, IsFinishedBeforeTheNextStarts) {
+  const auto network = make_network({core::DeviceType::sim, 0});
+  AdamW optimizer(network->parameters(), {});
+  TrainingStep step(*network, optimizer, nullptr, {.loss = {}, .graph = true});
+  step.stage(batch_of(2, 0), 0);
+  step.start(1e-3);
+  step.stage(batch_of(2, 1), 1);
+  try {
+    step.start(1e-3);
+    FAIL() << "started";
+  } catch (const core::Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("start() before finish() of the step before"));
+  }
+  EXPECT_EQ(optimizer.steps_taken(), 1);
+  EXPECT_GT(step.finish().loss, 0.0);
+  step.start(1e-3);
+  EXPECT_GT(step.finish().loss, 0.0);
+  EXPECT_EQ(optimizer.steps_taken(), 2);
+}
+
+// The copy of its scalars may be queued still.
+TEST(TrainingStep, KeepsPinnedMemoryUntilAFailedStepHasReadIt) {
+  CountingRuntime& runtime = counting_runtime();
+  Spy network(kCounting);
+  network.refuses = true;
+  AdamW optimizer(network.parameters(), {});
+  {
+    TrainingStep step(network, optimizer, nullptr, {.loss = {}});
+    step.stage(batch_of(2, 0), 0);
+    EXPECT_THROW(step.start(1e-3), core::Error);
+    runtime.take();
+  }
+  EXPECT_EQ(runtime.take().freed_early, 0);
+  EXPECT_EQ(runtime.pinned_blocks(), 0U);
 }
 
 // Steps of a batch on a device with so many bytes beyond the network's; the error, or nothing.
