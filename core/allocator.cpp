@@ -73,6 +73,7 @@ void* CachingAllocator::allocate(int64_t bytes, Stream stream, int64_t* granted)
   }
   *granted = wanted;
   counters_.reserved += wanted;
+  counters_.peak_reserved = std::max(counters_.peak_reserved, counters_.reserved);
   hand_out();
   return pointer;
 }
@@ -146,6 +147,7 @@ MemoryCounters CachingAllocator::counters() const {
 void CachingAllocator::reset_peak() {
   const std::lock_guard lock(mutex_);
   counters_.peak = counters_.live;
+  counters_.peak_reserved = counters_.reserved;
 }
 
 CachingAllocator& allocator(Device device) {

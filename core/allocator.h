@@ -14,9 +14,10 @@ namespace medfusion::core {
 
 // All in bytes, but for the counts of blocks handed out and of those that came from the cache.
 struct MemoryCounters {
-  int64_t live = 0;      // handed out now
-  int64_t peak = 0;      // the most that was handed out at once since reset_peak()
-  int64_t reserved = 0;  // held from the device: live and cached
+  int64_t live = 0;           // handed out now
+  int64_t peak = 0;           // the most that was handed out at once since reset_peak()
+  int64_t reserved = 0;       // held from the device: live and cached
+  int64_t peak_reserved = 0;  // the most that was held since reset_peak()
   int64_t requests = 0;
   int64_t cache_hits = 0;
 };

@@ -77,12 +77,12 @@ Timing time_calls(core::Device device, double seconds, const Call& call) {
 class Calls {
  public:
   Calls(const OpCase& op_case, const std::string& variant, Pass pass, core::Device device,
-        core::DType precision, int64_t sets)
-      : case_(op_case), variant_(variant), pass_(pass) {
-    for (int64_t i = 0; i < sets; ++i) {
-      sets_.push_back(make_bench_tensors(op_case, device, precision));
-      call_forward(op_case, sets_.back(), variant);  // also what the backward reads
-    }
+        core::DType precision)
+      : case_(op_case), variant_(variant), pass_(pass), device_(device), precision_(precision) {}
+  // A forward needs no gradients.
+  void add_set() {
+    sets_.push_back(make_bench_tensors(case_, device_, precision_, pass_ != Pass::forward));
+    call_forward(case_, sets_.back(), variant_);  // also what the backward reads
   }
   bool prepares() const {
     return (pass_ != Pass::backward && case_.prepare_forward) ||
@@ -107,21 +107,25 @@ class Calls {
   const OpCase& case_;
   const std::string variant_;
   const Pass pass_;
+  const core::Device device_;
+  const core::DType precision_;
   std::vector<CaseTensors> sets_;
   size_t turn_ = 0;
 };
 
-// The most memory that lives at once in a call, that of its tensors included.
-int64_t peak_bytes(const OpCase& op_case, const std::string& variant, Pass pass, core::Device device,
-                   core::DType precision) {
+// Adds the first set of tensors and counts the memory of a call on it: peak_bytes and reserved_bytes.
+Timing measure_memory(Calls& calls, core::Device device) {
   core::CachingAllocator& allocator = core::allocator(device);
-  const int64_t before = allocator.counters().live;
-  Calls calls(op_case, variant, pass, device, precision, 1);
+  allocator.release_cached();
+  const core::MemoryCounters before = allocator.counters();
+  calls.add_set();
   if (calls.prepares()) calls.prepare_all();
   core::runtime(device).synchronize(core::current_stream(device));
+  allocator.release_cached();
   allocator.reset_peak();
   calls.next();
-  return allocator.counters().peak - before;
+  const core::MemoryCounters after = allocator.counters();
+  return {.peak_bytes = after.peak - before.live, .reserved_bytes = after.peak_reserved - before.reserved};
 }
 
 // A call on every set, as one graph.
@@ -187,18 +191,19 @@ double time_product(core::Device device, core::DType precision, int64_t n, doubl
 
 }  // namespace
 
-CaseTensors make_bench_tensors(const OpCase& op_case, core::Device device, core::DType precision) {
+CaseTensors make_bench_tensors(const OpCase& op_case, core::Device device, core::DType precision,
+                               bool gradients) {
   CaseTensors tensors;
   tensors.set_device(device);
   uint64_t stream = 0;
   const auto make = [&](const Slot& slot) { return make_tensor(slot, stream++, device, precision); };
   for (const Slot& slot : op_case.inputs) {
     tensors.set("in:" + slot.name, make(slot));
-    if (slot.differentiable) tensors.set("grad_in:" + slot.name, make(gradient_slot(slot)));
+    if (gradients && slot.differentiable) tensors.set("grad_in:" + slot.name, make(gradient_slot(slot)));
   }
   for (const Slot& slot : op_case.outputs) {
     tensors.set("out:" + slot.name, make(slot));
-    if (slot.differentiable) tensors.set("grad_out:" + slot.name, make(slot));
+    if (gradients && slot.differentiable) tensors.set("grad_out:" + slot.name, make(slot));
   }
   return tensors;
 }
@@ -240,8 +245,9 @@ Timing time_case(const OpCase& op_case, const std::string& variant, Pass pass, c
                  core::DType precision, const TimeOptions& options) {
   const int64_t cache = core::runtime(device).limits().cache_bytes;
   const int64_t sets = options.sets > 0 ? options.sets : sets_for(op_case, precision, cache);
-  const int64_t peak = pass == Pass::both ? peak_bytes(op_case, variant, pass, device, precision) : 0;
-  Calls calls(op_case, variant, pass, device, precision, sets);
+  Calls calls(op_case, variant, pass, device, precision);
+  const Timing memory = measure_memory(calls, device);
+  for (int64_t i = 1; i < sets; ++i) calls.add_set();
   const auto before = [&] {
     if (calls.prepares()) calls.prepare_all();
   };
@@ -259,7 +265,8 @@ Timing time_case(const OpCase& op_case, const std::string& variant, Pass pass, c
         device, options.seconds, [&] { calls.next(); }, before, most);
   }
   timing.sets = sets;
-  timing.peak_bytes = peak;
+  timing.peak_bytes = memory.peak_bytes;
+  timing.reserved_bytes = memory.reserved_bytes;
   return timing;
 }
 

@@ -12,8 +12,12 @@ struct Timing {
   double median = 0.0, low = 0.0, high = 0.0;
   int64_t calls = 0;
   int64_t sets = 1;  // of tensors that calls took turns with
-  // The most that one set of tensors and a call on it take of the device's memory; 0 unless it does `both`.
-  int64_t peak_bytes = 0;
+  // Memory of the device that one set of tensors and one call on it take, in bytes, by the allocator's
+  // counters: the most that lives at once, and the most that is held, blocks that the call has freed and the
+  // allocator keeps, and what blocks are rounded up by, included. Cached blocks are released before the set
+  // is made and again before the call, so that nothing of other rows, nor of what made the set, counts. Of a
+  // call that is not captured, before the clock starts; what a library takes for itself is not seen.
+  int64_t peak_bytes = 0, reserved_bytes = 0;
 };
 
 // What a call does; `both`: a forward and then its backward.
@@ -32,10 +36,10 @@ struct TimeOptions {
   int64_t sets = 0;
 };
 
-// Inputs, outputs and gradients of the case on a device, filled with a repeated pattern of draws; precision
-// is f32 or bf16.
+// Inputs and outputs of the case on a device and, where asked, their gradients, filled with a repeated
+// pattern of draws; precision is f32 or bf16.
 CaseTensors make_bench_tensors(const OpCase& op_case, core::Device device = {},
-                               core::DType precision = core::DType::f32);
+                               core::DType precision = core::DType::f32, bool gradients = true);
 
 // Sets of tensors of the case that calls must take turns with to find nothing in a cache of that size.
 int64_t sets_for(const OpCase& op_case, core::DType precision, int64_t cache_bytes);

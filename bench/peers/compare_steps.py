@@ -6,10 +6,11 @@
 
 Every round runs PROGRAM and then each PyTorch mode, each in a process of its own; PROGRAM is called as
 `PROGRAM --model M --device D --precision P --size S --batch B --threads T --steps N [--inference] --json` and prints one JSON
-line with median_s, images_per_s, peak_rss_bytes and peak_bytes. A column is the median over the rounds with the smallest and
-largest round; a ratio is ours over a PyTorch mode. Memory is that of the process on the cpu, and what both allocators handed
-out on cuda. A process that fails or takes longer than --limit is named, and the others go on; --json FILE is written anew after
-each process. Nothing else should run on the machine.
+line with median_s, images_per_s, peak_rss_bytes, peak_bytes and reserved_bytes. A column is the median over the rounds with the
+smallest and largest round; a ratio is ours over a PyTorch mode. Memory is that of the process on the cpu; on cuda it is the most
+that both allocators handed out after the warm-up, and beside it the most that they held from the card, what they cached included.
+A process that fails or takes longer than --limit is named, and the others go on; --json FILE is written anew after each process.
+Nothing else should run on the machine.
 """
 
 import argparse
@@ -71,6 +72,8 @@ def summarize(rounds, device):
         table[name] = {"median_s": statistics.median(seconds), "min_s": min(seconds), "max_s": max(seconds),
                        "images_per_s": statistics.median(r["images_per_s"] for r in results),
                        "peak_memory_bytes": max(r[memory] for r in results)}
+        if device != "cpu":
+            table[name]["reserved_memory_bytes"] = max(r["reserved_bytes"] for r in results)
     for name, row in table.items() if ours else ():
         # each round compared with the same round of a mode: the spread says how far the ratio can be trusted
         ratios = [a["median_s"] / b["median_s"] for a, b in zip(ours, rounds[name])]
@@ -84,10 +87,14 @@ def print_table(options, summary):
     what = "inference" if options.inference else "training step"
     print(f"{options.model} {what} on {options.device} in {options.precision}, {options.size}x{options.size}, batch "
           f"{options.batch}, {options.threads} threads, {options.rounds} rounds of {options.steps} steps")
-    print(f"{'':22}{'s/step':>9}{'min':>9}{'max':>9}{'images/s':>10}{'peak MB':>9}{'ours/it':>9}{'per round':>14}{'memory':>8}")
+    held = options.device != "cpu"
+    print(f"{'':22}{'s/step':>9}{'min':>9}{'max':>9}{'images/s':>10}{'peak MB':>9}{'reserved MB' if held else '':>{12 * held}}"
+          f"{'ours/it':>9}{'per round':>14}{'memory':>8}")
     for name, row in summary["table"].items():
         line = (f"{name:22}{row['median_s']:9.4f}{row['min_s']:9.4f}{row['max_s']:9.4f}{row['images_per_s']:10.2f}"
                 f"{row['peak_memory_bytes'] / 1e6:9.0f}")
+        if held:
+            line += f"{row['reserved_memory_bytes'] / 1e6:12.0f}"
         if name != OURS and "ours_over_it" in row:
             ratio = row["ours_over_it"]
             spread = f"{min(ratio['time_per_round']):.2f} to {max(ratio['time_per_round']):.2f}"

@@ -3,8 +3,9 @@
   python3 bench/peers/kernels_torch.py --cases FILE --device cpu|cuda [--threads N --seconds S --graph]
 
 FILE holds one JSON object per line: key, operation, direction, precision, case, inputs {name: shape}, sets. The answer is one
-line per case on standard output: {"key": ..., "seconds": {peer: median of one call}, "peak_bytes": {peer: bytes}}; bytes, for
-`both` on cuda, are the most that one set of tensors and a call on it take. Peers: scaled_dot_product_attention with
+line per case on standard output: {"key": ..., "seconds": {peer: median of one call}, "peak_bytes": {peer: bytes},
+"reserved_bytes": {peer: bytes}}; bytes, on cuda alone, are the most that one set of tensors and a call on it take, and what the
+allocator holds for them. Peers: scaled_dot_product_attention with
 every backend that accepts the case, torch.cat, interpolate + add, batch_norm, layer_norm, matmul and a dense block, eager and
 compiled where that can be had. A case without a peer gets none. A backward is timed by itself, its graph kept; `both` is a
 forward that records and its backward. Calls take turns with `sets` sets of tensors, as ours do; --graph replays one captured
@@ -216,29 +217,32 @@ def choice_of(peer):
 
 
 def measured(bench, case, dtype):
-    """Median seconds and peak bytes by peer, of a case whose peers are made once for each set of tensors."""
-    seconds, peaks = {}, {}
+    """Median seconds, peak and reserved bytes by peer, of a case whose peers are made once for each set of tensors."""
+    seconds, peaks, reserved = {}, {}, {}
     with torch.cuda.stream(bench.stream):  # of None: where we are
-        if bench.device == "cuda" and case["direction"] == "both":
-            measure_memory(bench, case, dtype, peaks)
+        if bench.device == "cuda":
+            measure_memory(bench, case, dtype, peaks, reserved)
         time_peers(bench, case, dtype, seconds)
-    return seconds, peaks
+    return seconds, peaks, reserved
 
 
-def measure_memory(bench, case, dtype, peaks):
+def measure_memory(bench, case, dtype, peaks, reserved):
     gc.collect()
-    before = torch.cuda.memory_allocated()
+    torch.cuda.empty_cache()
+    allocated, held = torch.cuda.memory_allocated(), torch.cuda.memory_reserved()
     for peer in PEERS[case["operation"]](bench, case, dtype):
         try:
             with choice_of(peer)():
-                call = bench.direction(peer[1], peer[2], "both")
+                call = bench.direction(peer[1], peer[2], case["direction"])
                 for _ in range(3):  # compiles and chooses algorithms
                     call()
                 bench.synchronize()
+                torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
                 call()
                 bench.synchronize()
-                peaks[peer[0]] = torch.cuda.max_memory_allocated() - before
+                peaks[peer[0]] = torch.cuda.max_memory_allocated() - allocated
+                reserved[peer[0]] = torch.cuda.max_memory_reserved() - held
         except (RuntimeError, ValueError):  # said when it is timed
             pass
 
@@ -273,8 +277,9 @@ def main():
                 continue
             answered.add(case["key"])
             dtype = torch.bfloat16 if case["precision"] == "bf16" else torch.float32
-            seconds, peaks = measured(bench, case, dtype)
-            print(json.dumps({"key": case["key"], "seconds": seconds, "peak_bytes": peaks}), flush=True)
+            seconds, peaks, reserved = measured(bench, case, dtype)
+            answer = {"key": case["key"], "seconds": seconds, "peak_bytes": peaks, "reserved_bytes": reserved}
+            print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

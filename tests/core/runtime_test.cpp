@@ -62,9 +62,11 @@ TEST(CachingAllocator, ReusesBlocksAndCounts) {
   cache.free(large, other, {});
   cache.release_cached();
   EXPECT_EQ(cache.counters().reserved, 0);
+  EXPECT_EQ(cache.counters().peak_reserved, granted + other);
   EXPECT_EQ(cache.counters().requests, 3);
   cache.reset_peak();
   EXPECT_EQ(cache.counters().peak, 0);
+  EXPECT_EQ(cache.counters().peak_reserved, 0);
 }
 
 TEST(CachingAllocator, NothingIsNull) {

@@ -123,7 +123,8 @@ TEST(Kernels, BenchWritesResultsAndARoofline) {
   const Outcome outcome = run_medfusion({"kernels", "bench", "softmax/cpu", "--device", "cpu", "--seconds",
                                          "0.01", "--threads", "1", "--json", file, "--plot", plots});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_THAT(outcome.out, AllOf(HasSubstr("ceilings measured first"), HasSubstr("softmax/cpu forward")));
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("ceilings measured first"), HasSubstr("softmax/cpu forward"),
+                                 HasSubstr("  peak MB"), HasSubstr("reserved MB")));
   const auto json = nlohmann::json::parse(std::ifstream(file));
   const auto& ceilings = json.at("ceilings");
   EXPECT_GT(ceilings.at("copy_bytes_per_second").get<double>(), 0.0);
@@ -134,6 +135,10 @@ TEST(Kernels, BenchWritesResultsAndARoofline) {
   for (const auto& row : json.at("rows")) {
     EXPECT_LE(row.at("p10_s").get<double>(), row.at("median_s").get<double>());
     EXPECT_GT(row.at("bytes").get<double>(), 0.0);
+    EXPECT_GT(row.at("peak_bytes").get<int64_t>(), 0) << row.at("direction");
+    EXPECT_GE(row.at("reserved_bytes").get<int64_t>(), row.at("peak_bytes").get<int64_t>());
+    EXPECT_TRUE(row.at("peers_peak_bytes").empty());
+    EXPECT_TRUE(row.at("peers_reserved_bytes").empty());
     const double seconds = row.at("median_s").get<double>();
     const auto share = [&](const char* work, const char* ceiling) {
       return row.at(work).get<double>() / seconds / ceilings.at(ceiling).get<double>();
@@ -156,10 +161,43 @@ TEST(Kernels, BenchTimesAForwardAndItsBackwardTogether) {
   for (const auto& row : json.at("rows")) {
     EXPECT_EQ(row.at("direction"), "both");
     EXPECT_EQ(row.at("sets"), 1) << "the cpu's cache is not asked for";
+    EXPECT_GT(row.at("peak_bytes").get<int64_t>(), 0);
+    EXPECT_GE(row.at("reserved_bytes").get<int64_t>(), row.at("peak_bytes").get<int64_t>());
   }
   const Outcome graph = run_medfusion({"kernels", "bench", "softmax", "--device", "cpu", "--graph"});
   EXPECT_EQ(graph.code, 2);
   EXPECT_THAT(graph.err, HasSubstr("--graph needs a GPU"));
+}
+
+// A peer that counts the memory of forwards alone.
+TEST(Kernels, BenchSetsTheMemoryOfAPeerBesideOurs) {
+  const TemporaryFolder folder;
+  const std::string script = (folder / "peer.py").string(), file = (folder / "bench.json").string();
+  std::ofstream(script) << R"(import json, sys
+for line in open(sys.argv[sys.argv.index("--cases") + 1]):
+    key = json.loads(line)["key"]
+    answer = {"key": key, "seconds": {"half": 1.0, "other": 2.0}}
+    if " forward " in key:
+        answer |= {"peak_bytes": {"half": 1000, "other": 1}, "reserved_bytes": {"half": 2000, "other": 1}}
+    print(json.dumps(answer))
+)";
+  const Outcome outcome =
+      run_medfusion({"kernels", "bench", "softmax/cpu", "--device", "cpu", "--seconds", "0.01", "--threads",
+                     "1", "--peer", "--peer-script", script, "--json", file});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto json = nlohmann::json::parse(std::ifstream(file));
+  ASSERT_FALSE(json.at("rows").empty());
+  for (const auto& row : json.at("rows")) {
+    const bool is_forward = row.at("direction") == "forward";
+    ASSERT_EQ(row.at("peers_reserved_bytes").empty(), !is_forward);
+    EXPECT_EQ(row.at("peers_peak_bytes").empty(), !is_forward);
+    if (!is_forward) continue;
+    EXPECT_EQ(row.at("peers_reserved_bytes").at("half"), 2000);
+    EXPECT_EQ(row.at("peers_peak_bytes").at("half"), 1000);
+    EXPECT_THAT(outcome.out, HasSubstr(fmt::format(", memory {:.2f}x, reserved {:.2f}x",
+                                                   1000.0 / row.at("peak_bytes").get<double>(),
+                                                   2000.0 / row.at("reserved_bytes").get<double>())));
+  }
 }
 
 // By the data sheet: no machine code is needed.

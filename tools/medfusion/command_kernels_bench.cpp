@@ -39,8 +39,9 @@ struct TimedRow {
   std::string case_name;
   kernels::Timing timing;
   double flops = 0.0, bytes = 0.0;
-  std::map<std::string, double> peers;         // name -> median seconds
-  std::map<std::string, int64_t> peer_memory;  // name -> peak bytes, where the peer counts them
+  std::map<std::string, double> peers;  // name -> median seconds
+  // name -> bytes, where the peer counts them
+  std::map<std::string, int64_t> peer_memory, peer_reserved;
 
   std::string direction() const { return kernels::name_of(pass); }
   std::string key() const {
@@ -103,7 +104,7 @@ std::vector<TimedRow> measure(const BenchOptions& options, core::Device device, 
           if (pass != kernels::Pass::forward && !op_case.backward) continue;
           for (const core::DType precision : {core::DType::f32, core::DType::bf16}) {
             if (options.precision != "each" && options.precision != core::name_of(precision)) continue;
-            TimedRow row{operation, variant, pass, precision, op_case.name, {}, 0.0, 0.0, {}, {}};
+            TimedRow row{operation, variant, pass, precision, op_case.name, {}, 0.0, 0.0, {}, {}, {}};
             try {
               row.timing = kernels::time_case(op_case, variant, pass, device, precision, options.time);
             } catch (const kernels::NoVariant&) {
@@ -123,7 +124,7 @@ std::vector<TimedRow> measure(const BenchOptions& options, core::Device device, 
 }
 
 // Runs the peer script on the same shapes; it answers one line per case: {"key", "seconds": {peer: median},
-// "peak_bytes": {peer: bytes}}.
+// "peak_bytes": {peer: bytes}, "reserved_bytes": {peer: bytes}}, the last two where it counts them.
 // Calls done(row) for each row of a line as it comes.
 template <class Done>
 void ask_peer(const BenchOptions& options, core::Device device, const std::string& request,
@@ -148,6 +149,7 @@ void ask_peer(const BenchOptions& options, core::Device device, const std::strin
       if (row.key() != line["key"].get<std::string>()) continue;
       row.peers = line["seconds"].get<std::map<std::string, double>>();
       row.peer_memory = line.value("peak_bytes", std::map<std::string, int64_t>());
+      row.peer_reserved = line.value("reserved_bytes", std::map<std::string, int64_t>());
       done(row);
     }
   };
@@ -180,9 +182,11 @@ nlohmann::ordered_json row_json(const TimedRow& row, const kernels::Ceilings& ce
           {"share_of_product", ceilings.flops_of(row.precision) > 0.0
                                    ? nlohmann::ordered_json(row.share_of_product(ceilings))
                                    : nullptr},
-          {"peak_bytes", row.timing.peak_bytes > 0 ? nlohmann::ordered_json(row.timing.peak_bytes) : nullptr},
+          {"peak_bytes", row.timing.peak_bytes},
+          {"reserved_bytes", row.timing.reserved_bytes},
           {"peers_s", row.peers},
-          {"peers_peak_bytes", row.peer_memory}};
+          {"peers_peak_bytes", row.peer_memory},
+          {"peers_reserved_bytes", row.peer_reserved}};
 }
 
 // What holds for all rows.
@@ -207,8 +211,9 @@ std::string table_of(const std::vector<TimedRow>& rows, const kernels::Ceilings&
   text += "; GFLOP/s of a row are held against the product of its type\n";
   size_t width = 4;
   for (const TimedRow& row : rows) width = std::max(width, row.name().size());
-  text += fmt::format("{:<{}} {:>4} {:>10} {:>17} {:>8} {:>5} {:>9} {:>5}  {}\n", "case", width, "type",
-                      "median ms", "p10-p90 ms", "GB/s", "%", "GFLOP/s", "%", "best peer / ours");
+  text += fmt::format("{:<{}} {:>4} {:>10} {:>17} {:>8} {:>5} {:>9} {:>5} {:>9} {:>11}  {}\n", "case", width,
+                      "type", "median ms", "p10-p90 ms", "GB/s", "%", "GFLOP/s", "%", "peak MB",
+                      "reserved MB", "best peer / ours");
   for (const TimedRow& row : rows) {
     const double bytes = row.bytes / row.timing.median, flops = row.flops / row.timing.median;
     std::string peer = "-";
@@ -217,19 +222,24 @@ std::string table_of(const std::vector<TimedRow>& rows, const kernels::Ceilings&
                                          [](const auto& a, const auto& b) { return a.second < b.second; });
       peer = fmt::format("{:.2f}x ({} {:.3f} ms)", best->second / row.timing.median, best->first,
                          best->second * 1e3);
-      const auto memory = row.peer_memory.find(best->first);
-      if (memory != row.peer_memory.end())
-        peer += fmt::format(", memory {:.2f}x",
-                            static_cast<double>(memory->second) / static_cast<double>(row.timing.peak_bytes));
+      const auto add = [&](const char* what, const std::map<std::string, int64_t>& theirs, int64_t ours) {
+        const auto found = theirs.find(best->first);
+        if (found == theirs.end()) return;
+        peer +=
+            fmt::format(", {} {:.2f}x", what, static_cast<double>(found->second) / static_cast<double>(ours));
+      };
+      add("memory", row.peer_memory, row.timing.peak_bytes);
+      add("reserved", row.peer_reserved, row.timing.reserved_bytes);
     }
-    text += fmt::format("{:<{}} {:>4} {:>10.4f} {:>17} {:>8.1f} {:>4.0f}% {:>9.1f} {:>5}  {}\n", row.name(),
-                        width, core::name_of(row.precision), row.timing.median * 1e3,
-                        fmt::format("{:.4f}-{:.4f}", row.timing.low * 1e3, row.timing.high * 1e3),
-                        bytes * 1e-9, 100 * row.share_of_copy(ceilings), flops * 1e-9,
-                        ceilings.flops_of(row.precision) > 0.0
-                            ? fmt::format("{:.0f}%", 100 * row.share_of_product(ceilings))
-                            : "-",
-                        peer);
+    text += fmt::format(
+        "{:<{}} {:>4} {:>10.4f} {:>17} {:>8.1f} {:>4.0f}% {:>9.1f} {:>5} {:>9.2f} {:>11.2f}  {}\n",
+        row.name(), width, core::name_of(row.precision), row.timing.median * 1e3,
+        fmt::format("{:.4f}-{:.4f}", row.timing.low * 1e3, row.timing.high * 1e3), bytes * 1e-9,
+        100 * row.share_of_copy(ceilings), flops * 1e-9,
+        ceilings.flops_of(row.precision) > 0.0 ? fmt::format("{:.0f}%", 100 * row.share_of_product(ceilings))
+                                               : "-",
+        static_cast<double>(row.timing.peak_bytes) * 1e-6,
+        static_cast<double>(row.timing.reserved_bytes) * 1e-6, peer);
   }
   return text;
 }
