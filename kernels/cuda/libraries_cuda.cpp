@@ -3,7 +3,11 @@
 // which would need a CUDA runtime apart from the engine's. Instead each function of theirs that kernels call
 // is defined here, hidden from everybody else: it opens the library, finds the function and forwards to it. A
 // function that is missing here does not link; it needs one line below.
+#include "kernels/cuda/libraries_cuda.h"
+
+#include <cuda_runtime_api.h>
 #include <dlfcn.h>
+#include <link.h>
 #if __has_include(<cublas_v2.h>)
 #include <cublas_v2.h>
 #define MEDFUSION_HAS_CUBLAS
@@ -13,70 +17,163 @@
 #define MEDFUSION_HAS_CUDNN
 #endif
 
-#include <cstdlib>
 #include <string>
 #include <tuple>
-#include <vector>
 
 #include "core/error.h"
+#include "kernels/cuda/library_places.h"
+
+// Told by the build: a folder of cuDNN, and the wheels that the headers came from.
+#ifndef MEDFUSION_CUDNN_DIR
+#define MEDFUSION_CUDNN_DIR ""
+#endif
+#ifndef MEDFUSION_CUBLAS_WHEEL
+#define MEDFUSION_CUBLAS_WHEEL ""
+#endif
+#ifndef MEDFUSION_CUDNN_WHEEL
+#define MEDFUSION_CUDNN_WHEEL ""
+#endif
 
 namespace {
 
 using medfusion::core::Error;
+using medfusion::cuda::LibraryPlace;
+using medfusion::cuda::LibraryState;
+using medfusion::cuda::SoughtLibrary;
+
+constexpr int kCudaMajor = CUDART_VERSION / 1000;
+
+[[maybe_unused]] std::string version_text(int a, int b, int c) { return fmt::format("{}.{}.{}", a, b, c); }
+
+// The reason that dlopen gives; it repeats the place.
+std::string loader_reason(const std::string& file) {
+  const std::string reason = ::dlerror();
+  return reason.starts_with(file + ": ") ? reason.substr(file.size() + 2) : reason;
+}
 
 class Library {
  public:
-  // `folder`: named by the environment or the build, with a lib/ in it; may be null.
-  Library(const char* title, const std::string& file, const char* folder) : title_(title) {
-    std::vector<std::string> places;
-    if (folder != nullptr) {
-      places.push_back(std::string(folder) + "/lib/" + file);
-      places.push_back(std::string(folder) + "/" + file);
-    }
-    places.push_back(file);
-    if (const char* home = std::getenv("CUDA_HOME")) places.push_back(std::string(home) + "/lib64/" + file);
-    places.push_back("/usr/local/cuda/lib64/" + file);
-    for (const std::string& place : places) {
-      handle_ = ::dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL);
-      if (handle_ != nullptr) return;
-      if (reason_.empty()) reason_ = ::dlerror();
+  // Sets the version; returns why the open library does not fit, or nothing.
+  using Check = std::string (*)(void* handle, LibraryState& state);
+
+  Library(const char* title, const std::string& header_version, const SoughtLibrary& sought, Check check) {
+    state_.title = title;
+    state_.built_with = true;
+    state_.header_version = header_version;
+    state_.remedy = library_remedy(sought);
+    for (const LibraryPlace& place : library_places(sought)) {
+      std::string reason = place.unfit;
+      if (reason.empty()) reason = open(place.file, check);
+      if (reason.empty()) return;
+      state_.tried.push_back({place.file, reason});
+      if (unfit_) return;
     }
   }
 
   void* find(const char* function) const {
     if (handle_ == nullptr) {
-      throw Error(fmt::format("{} is called for {} but cannot be loaded: {}", title_, function, reason_));
+      throw Error(fmt::format(
+          "{} is called for {} but cannot be loaded: {}: {} (one of {} places, which `medfusion info --json` "
+          "lists); {}",
+          state_.title, function, state_.tried.front().file, state_.tried.front().reason, state_.tried.size(),
+          state_.remedy));
     }
     void* const found = ::dlsym(handle_, function);
-    if (found == nullptr) throw Error(fmt::format("{} has no function {}", title_, function));
+    if (found == nullptr) throw Error(fmt::format("{} has no function {}", state_.path, function));
     return found;
   }
+  const LibraryState& state() const { return state_; }
 
  private:
-  const char* title_;
+  // Why the file is not taken; nothing where it is.
+  std::string open(const std::string& file, Check check) {
+    void* const handle = ::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (handle == nullptr) return loader_reason(file);
+    link_map* map = nullptr;
+    state_.path = ::dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0 ? map->l_name : file;
+    const std::string reason = check(handle, state_);
+    if (reason.empty()) {
+      handle_ = handle;
+      return {};
+    }
+    ::dlclose(handle);
+    state_.path.clear();
+    if (state_.version.empty()) return reason;
+    state_.version.clear();
+    unfit_ = true;  // parts of it have stayed, and would be taken for parts of the next
+    return reason + "; no further place is tried, since parts of it stay loaded";
+  }
+
+  LibraryState state_;
   void* handle_ = nullptr;  // kept open to the end of the process
-  std::string reason_;
+  bool unfit_ = false;
 };
+
+// Asks the library for its version by a function such as cublasGetProperty and holds it against the header's.
+template <class Property>
+std::string check_version(void* handle, const char* function, int header_major, LibraryState& state) {
+  const auto property = reinterpret_cast<Property>(::dlsym(handle, function));
+  if (property == nullptr) return fmt::format("has no function {}", function);
+  int major = 0, minor = 0, patch = 0;
+  property(MAJOR_VERSION, &major);
+  property(MINOR_VERSION, &minor);
+  property(PATCH_LEVEL, &patch);
+  state.version = version_text(major, minor, patch);
+  if (major == header_major) return {};
+  return fmt::format("is version {}, this program was built with the header of {}", state.version,
+                     state.header_version);
+}
 
 #ifdef MEDFUSION_HAS_CUBLAS
 const Library& cublas() {
-  static const Library library("cuBLAS", fmt::format("libcublas.so.{}", CUBLAS_VER_MAJOR),
-                               std::getenv("MEDFUSION_CUBLAS_DIR"));
+  static const Library library("cuBLAS", version_text(CUBLAS_VER_MAJOR, CUBLAS_VER_MINOR, CUBLAS_VER_PATCH),
+                               {"cublas", CUBLAS_VER_MAJOR, kCudaMajor, "", MEDFUSION_CUBLAS_WHEEL},
+                               [](void* handle, LibraryState& state) {
+                                 return check_version<decltype(&cublasGetProperty)>(
+                                     handle, "cublasGetProperty", CUBLAS_VER_MAJOR, state);
+                               });
   return library;
 }
 #endif
 #ifdef MEDFUSION_HAS_CUDNN
-// Where Python's wheels put it, for one: MEDFUSION_CUDNN_DIR=.../site-packages/nvidia/cudnn.
-const char* cudnn_folder() {
-  if (const char* folder = std::getenv("MEDFUSION_CUDNN_DIR")) return folder;
-#ifdef MEDFUSION_CUDNN_DIR
-  return MEDFUSION_CUDNN_DIR;
+// cuDNN ends the process where it is asked anything and finds its parts nowhere.
+std::string check_parts([[maybe_unused]] const std::string& path) {
+#if CUDNN_MAJOR >= 9
+  const std::string part = fmt::format("libcudnn_graph.so.{}", CUDNN_MAJOR);
+  const std::string beside = path.substr(0, path.rfind('/') + 1) + part;
+  for (const std::string& file : {beside, part}) {
+    if (::dlopen(file.c_str(), RTLD_LAZY | RTLD_LOCAL) != nullptr) return {};
+  }
+  return fmt::format("its part {} cannot be loaded: {}", part, loader_reason(part));
 #else
-  return nullptr;
+  return {};
 #endif
 }
+
+std::string check_cudnn(void* handle, LibraryState& state) {
+  std::string reason = check_parts(state.path);
+  if (reason.empty()) {
+    reason = check_version<decltype(&cudnnGetProperty)>(handle, "cudnnGetProperty", CUDNN_MAJOR, state);
+  }
+  if (!reason.empty()) return reason;
+  const auto cuda =
+      reinterpret_cast<decltype(&cudnnGetCudartVersion)>(::dlsym(handle, "cudnnGetCudartVersion"));
+  if (cuda == nullptr) return "has no function cudnnGetCudartVersion";
+  const size_t cuda_major = cuda() / 1000;
+  if (cuda_major == kCudaMajor) return {};
+  return fmt::format("is made for CUDA {}, this program for {}", cuda_major, kCudaMajor);
+}
+
+// cuDNN multiplies by cuBLAS's libcublasLt, and takes the one that is loaded already, whose path it may not
+// share. So cuBLAS goes first: then libcublas has the libcublasLt of its own release, and cuDNN one of its
+// CUDA.
 const Library& cudnn() {
-  static const Library library("cuDNN", fmt::format("libcudnn.so.{}", CUDNN_MAJOR), cudnn_folder());
+#ifdef MEDFUSION_HAS_CUBLAS
+  cublas();
+#endif
+  static const Library library("cuDNN", version_text(CUDNN_MAJOR, CUDNN_MINOR, CUDNN_PATCHLEVEL),
+                               {"cudnn", CUDNN_MAJOR, kCudaMajor, MEDFUSION_CUDNN_DIR, MEDFUSION_CUDNN_WHEEL},
+                               check_cudnn);
   return library;
 }
 #endif
@@ -187,3 +284,33 @@ FORWARD(cudnn, cudnnGetConvolutionBackwardFilterAlgorithm_v7, 8)
 FORWARD(cudnn, cudnnGetConvolutionBackwardFilterWorkspaceSize, 7)
 FORWARD(cudnn, cudnnConvolutionBackwardFilter, 13)
 #endif
+
+namespace medfusion::cuda {
+namespace {
+
+// A library whose header the build did not find.
+[[maybe_unused]] LibraryState left_out(const char* title, const SoughtLibrary& sought) {
+  LibraryState state;
+  state.title = title;
+  state.remedy = header_remedy(sought);
+  return state;
+}
+
+}  // namespace
+
+std::vector<LibraryState> library_states() {
+  return {
+#ifdef MEDFUSION_HAS_CUBLAS
+      ::cublas().state(),
+#else
+      left_out("cuBLAS", {"cublas", kCudaMajor, kCudaMajor, "", ""}),
+#endif
+#ifdef MEDFUSION_HAS_CUDNN
+      ::cudnn().state(),
+#else
+      left_out("cuDNN", {"cudnn", 9, kCudaMajor, "", ""}),
+#endif
+  };
+}
+
+}  // namespace medfusion::cuda

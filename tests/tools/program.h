@@ -2,6 +2,8 @@
 #pragma once
 
 #include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,6 +15,7 @@
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace medfusion::tools {
@@ -61,7 +64,21 @@ struct Surroundings {
   std::filesystem::path folder = MEDFUSION_SOURCE_DIR;  // the working directory
   std::string out;                                      // where standard output goes; empty: it is kept
   int64_t file_size = -1;  // where not negative, a file that grows past it fails as on a full disk
+  std::vector<std::pair<std::string, std::string>>
+      variables;                    // of its environment; an empty value unsets one
+  std::vector<std::string> hidden;  // files that it sees empty; its exit code is kCannotHide where that fails
 };
+inline constexpr int kCannotHide = 126;
+
+// Shows the calling process the files as empty ones, and nobody else; false where the system does not let it.
+inline bool hide(const std::vector<std::string>& files) {
+  if (::unshare(CLONE_NEWNS) != 0 && ::unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return false;
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return false;
+  for (const std::string& file : files) {
+    if (::mount("/dev/null", file.c_str(), nullptr, MS_BIND, nullptr) != 0) return false;
+  }
+  return true;
+}
 
 inline Outcome run_medfusion(const std::vector<std::string>& arguments,
                              const Surroundings& surroundings = {}) {
@@ -79,6 +96,14 @@ inline Outcome run_medfusion(const std::vector<std::string>& arguments,
       const rlimit limit{static_cast<rlim_t>(surroundings.file_size), RLIM_INFINITY};
       ::setrlimit(RLIMIT_FSIZE, &limit);
     }
+    for (const auto& [name, value] : surroundings.variables) {
+      if (value.empty()) {
+        ::unsetenv(name.c_str());
+      } else {
+        ::setenv(name.c_str(), value.c_str(), 1);
+      }
+    }
+    if (!surroundings.hidden.empty() && !hide(surroundings.hidden)) ::_exit(kCannotHide);
     const bool ready = ::chdir(surroundings.folder.c_str()) == 0 &&
                        ::dup2(::open(out.c_str(), O_WRONLY | O_CREAT, 0666), STDOUT_FILENO) >= 0 &&
                        ::dup2(::open(err.c_str(), O_WRONLY | O_CREAT, 0666), STDERR_FILENO) >= 0;

@@ -16,6 +16,8 @@
 #include "core/runtime.h"
 #ifdef MEDFUSION_WITH_CUDA
 #include "core/runtime_cuda.h"
+#include "kernels/cuda/libraries_cuda.h"
+#include "kernels/registry.h"
 #endif
 #include "core/threads.h"
 #include "kernels/simd_level.h"
@@ -39,6 +41,28 @@ std::string processor_name() {
   return "unknown processor";
 }
 
+#ifdef MEDFUSION_WITH_CUDA
+nlohmann::ordered_json text_or_null(const std::string& text) {
+  return text.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(text);
+}
+
+// Of the driver itself, such as "580.65.06"; empty without one.
+std::string driver_version() {
+  std::string version;
+  std::getline(std::ifstream("/sys/module/nvidia/version"), version);
+  return version;
+}
+
+// In bytes; null where the device is too busy to say.
+nlohmann::ordered_json free_memory(int index) {
+  try {
+    return core::runtime({core::DeviceType::cuda, index}).memory().free;
+  } catch (const core::Error&) {
+    return nullptr;
+  }
+}
+#endif
+
 nlohmann::ordered_json devices() {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   list.push_back(
@@ -51,7 +75,10 @@ nlohmann::ordered_json devices() {
                       {"processor", device.name},
                       {"cores", device.multiprocessors},
                       {"compute_capability", device.compute_capability},
-                      {"memory_bytes", device.memory_bytes}});
+                      {"memory_bytes", device.memory_bytes},
+                      {"free_memory_bytes", free_memory(i)},
+                      {"driver_version", text_or_null(driver_version())},
+                      {"driver_cuda_version", core::cuda_driver_version()}});
     } catch (const core::Error&) {  // too old
     }
   }
@@ -82,6 +109,97 @@ nlohmann::ordered_json libraries() {
   };
 }
 
+#ifdef MEDFUSION_WITH_CUDA
+// Why this machine has no device that the build could use; empty where it has.
+std::string missing_device() {
+  for (int i = 0; i < core::cuda_device_count(); ++i) {
+    try {
+      core::cuda_device_info(i);
+      return {};
+    } catch (const core::Error&) {  // too old
+    }
+  }
+  try {
+    core::cuda_device_info(0);
+  } catch (const core::Error& error) {
+    return error.what();
+  }
+  return {};
+}
+
+// What becomes of the work of cuBLAS or cuDNN without it.
+std::string without_library(const std::string& title) {
+  const bool cublas = title == "cuBLAS";
+  const std::string operation = cublas ? "matmul" : "convolution",
+                    work = cublas ? "matrix products" : "convolutions";
+  std::string others;
+  for (const kernels::VariantInfo& variant : kernels::all_variants()) {
+    if (variant.operation != operation || variant.device != core::DeviceType::cuda) continue;
+    if (variant.name == (cublas ? "cublas" : "cudnn") || others.find(variant.name) != std::string::npos)
+      continue;
+    others += (others.empty() ? "" : ", ") + variant.name;
+  }
+  return others.empty() ? fmt::format("cuda has no {} without it", work)
+                        : fmt::format("{} run on {}", work, others);
+}
+
+// What the user can know and do where the library is not open.
+std::string library_hint(const cuda::LibraryState& library) {
+  std::string hint;
+  if (!library.built_with) {
+    hint = fmt::format("{} was not found when this was built; ",
+                       library.title == "cuBLAS" ? "cublas_v2.h" : "cudnn.h");
+  }
+  for (const auto& [file, reason] : library.tried) {
+    if (reason.starts_with("cannot open shared object file")) continue;  // it is not there
+    hint += fmt::format("{} {}; ", file, reason);
+    break;
+  }
+  return hint + without_library(library.title) + "; " + library.remedy;
+}
+#endif
+
+// The CUDA of the build, and its libraries as this machine has them.
+nlohmann::ordered_json describe_cuda() {
+#ifdef MEDFUSION_WITH_CUDA
+  return {{"built_with", true},
+          {"runtime_version", core::cuda_runtime_version()},
+          {"hint", text_or_null(missing_device())}};
+#else
+  return {
+      {"built_with", false},
+      {"runtime_version", nullptr},
+      {"hint",
+       "no nvcc of CUDA 12.0 or later was found, or wanted, when this was configured; install NVIDIA's CUDA "
+       "toolkit (package cuda-toolkit), which brings it, then configure and build again"}};
+#endif
+}
+nlohmann::ordered_json describe_cuda_libraries() {
+  nlohmann::ordered_json all;
+#ifdef MEDFUSION_WITH_CUDA
+  for (const cuda::LibraryState& library : cuda::library_states()) {
+    nlohmann::ordered_json tried = nlohmann::ordered_json::array();
+    for (const auto& [file, reason] : library.tried) tried.push_back({{"file", file}, {"reason", reason}});
+    all[library.title] = {{"built_with", library.built_with},
+                          {"header_version", text_or_null(library.header_version)},
+                          {"found", text_or_null(library.path)},
+                          {"version", text_or_null(library.version)},
+                          {"hint", text_or_null(library.path.empty() ? library_hint(library) : "")},
+                          {"tried", tried}};
+  }
+#else
+  for (const char* title : {"cuBLAS", "cuDNN"}) {
+    all[title] = {{"built_with", false},
+                  {"header_version", nullptr},
+                  {"found", nullptr},
+                  {"version", nullptr},
+                  {"hint", "the cuda device is not built"},
+                  {"tried", nlohmann::ordered_json::array()}};
+  }
+#endif
+  return all;
+}
+
 nlohmann::ordered_json describe_build() {
   return {
       {"version", MEDFUSION_VERSION},
@@ -89,10 +207,31 @@ nlohmann::ordered_json describe_build() {
       {"compiler", MEDFUSION_COMPILER},
       {"sanitizers", MEDFUSION_SANITIZE},
       {"devices", devices()},
+      {"cuda", describe_cuda()},
+      {"cuda_libraries", describe_cuda_libraries()},
       {"simd", {{"level", kernels::simd_level()}, {"float_lanes", kernels::simd_float_lanes()}}},
       {"threads", core::num_threads()},
       {"libraries", libraries()},
   };
+}
+
+std::string cuda_as_text(const nlohmann::ordered_json& info) {
+  const auto text = [](const nlohmann::ordered_json& value) { return value.get<std::string>(); };
+  const nlohmann::ordered_json& cuda = info["cuda"];
+  if (!cuda["built_with"]) return fmt::format("cuda        not built: {}\n", text(cuda["hint"]));
+  std::string result = fmt::format("cuda        CUDA {}{}\n", text(cuda["runtime_version"]),
+                                   cuda["hint"].is_null() ? "" : "; " + text(cuda["hint"]));
+  for (const auto& [title, library] : info["cuda_libraries"].items()) {
+    if (!library["built_with"]) {
+      result += fmt::format("library     built without {}: {}\n", title, text(library["hint"]));
+    } else if (library["found"].is_null()) {
+      result += fmt::format("library     {} not found: {}\n", title, text(library["hint"]));
+    } else {
+      result +=
+          fmt::format("library     {} {} ({})\n", title, text(library["version"]), text(library["found"]));
+    }
+  }
+  return result;
 }
 
 std::string as_text(const nlohmann::ordered_json& info) {
@@ -108,6 +247,7 @@ std::string as_text(const nlohmann::ordered_json& info) {
     }
     result += "\n";
   }
+  result += cuda_as_text(info);
   result += fmt::format("SIMD        {}, {} floats\n", text(info["simd"]["level"]),
                         info["simd"]["float_lanes"].get<int>());
   result += fmt::format("threads     {}\n", info["threads"].get<int>());
