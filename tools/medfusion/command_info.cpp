@@ -147,12 +147,12 @@ std::string without_library(const std::string& title) {
 std::string library_hint(const cuda::LibraryState& library) {
   std::string hint;
   if (!library.built_with) {
-    hint = fmt::format("{} was not found when this was built; ",
+    hint = fmt::format("{} was not found when this was configured; ",
                        library.title == "cuBLAS" ? "cublas_v2.h" : "cudnn.h");
   }
   for (const auto& [file, reason] : library.tried) {
     if (reason.starts_with("cannot open shared object file")) continue;  // it is not there
-    hint += fmt::format("{} {}; ", file, reason);
+    hint += fmt::format("{}: {}; ", file, reason);
     break;
   }
   return hint + without_library(library.title) + "; " + library.remedy;
