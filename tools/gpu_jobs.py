@@ -13,7 +13,7 @@ IMPORTANCE = """matmul/cublas convolution/cudnn elementwise/simt reduction/simt 
 optimizer/simt loss/simt dense_block/mma attention/short attention/few attention/mma upsample_add/simt attention/tf32x3 softmax/simt
 embedding/simt dropout/simt concat/simt dense_block/simt convolution/simt attention/simt""".split()
 TEST_FOLDERS = ("core", "kernels", "models", "optim")  # those with tests of a device
-LIBRARIES = {"convolution": ("cudnn",), "matmul": ("cublas",), "steps": ("cublas", "cudnn")}  # what a timing is nothing without
+LIBRARIES = {"convolution": ("cuDNN",), "matmul": ("cuBLAS",), "steps": ("cuBLAS", "cuDNN")}  # what a timing is nothing without
 
 
 @dataclasses.dataclass

@@ -67,14 +67,12 @@ def look(programs, options):
 
 
 def libraries(info):
-    """{"cublas", "cudnn": {usable, path, version, hint}}"""
-    result = {}
-    for name in ("cublas", "cudnn"):
-        library = info.get("cuda_libraries", {}).get(name, {})
-        path = library.get("path")
-        result[name] = {"usable": bool(path), "path": path, "version": library.get("version"),
-                        "hint": library.get("hint") or f"the program says nothing of {name}: it was built without the cuda device"}
-    return result
+    """{"cuBLAS", "cuDNN": {usable, path, version, hint}}"""
+    said = info.get("cuda_libraries", {})
+    hint = info.get("cuda", {}).get("hint") or "the program does not run"
+    return {name: {"usable": bool(said.get(name, {}).get("found")), "path": said.get(name, {}).get("found"),
+                   "version": said.get(name, {}).get("version"), "hint": said.get(name, {}).get("hint") or f"{name}: {hint}"}
+            for name in ("cuBLAS", "cuDNN")}
 
 
 def as_text(found):

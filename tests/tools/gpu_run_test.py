@@ -126,7 +126,7 @@ class Refusal(unittest.TestCase):
             _, options = gpu_run.parse(["bench", "--build", folder, "--out", folder + "/out", "--part", "steps"])
             options.out.mkdir()
             options.scratch, options.has_torch = pathlib.Path(folder), False
-            options.preflight = {"libraries": {"cublas": {"usable": True, "hint": ""}, "cudnn": {"usable": False, "hint": "install cuDNN"}}}
+            options.preflight = {"libraries": {"cuBLAS": {"usable": True, "hint": ""}, "cuDNN": {"usable": False, "hint": "install cuDNN"}}}
             run = gpu_run.Run(options, gpu_run.Programs(options))
             gpu_run.timings(run, ["steps"])
             run.results.close()
