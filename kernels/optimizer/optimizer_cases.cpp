@@ -81,7 +81,7 @@ OpCase adamw(const Shapes& shapes, int step, double weight_decay) {
                 .entries = {}};
     for (size_t i = 0; i < count; ++i) {
       const std::string n = std::to_string(i);
-      const Tensor &p = copied(t, "p" + n), &m = copied(t, "m" + n), &v = copied(t, "v" + n);
+      const Tensor p = copied(t, "p" + n), m = copied(t, "m" + n), v = copied(t, "v" + n);
       if (step == 1) {
         m.fill(0.0);
         v.fill(0.0);
