@@ -25,7 +25,9 @@ TEST(KernelsInspect, ABuildWithoutNvccSaysSo) {
   if (built_with_cuda()) GTEST_SKIP() << "this build has the cuda device";
   const Outcome shown = run_medfusion({"kernels", "inspect"});
   EXPECT_EQ(shown.code, 1);
-  EXPECT_EQ(shown.err, "medfusion: this build holds no machine code for GPUs: it was built without nvcc\n");
+  EXPECT_EQ(shown.err,
+            "medfusion: this build holds no machine code for GPUs to read: it was built without nvcc, or "
+            "compresses it\n");
   const Outcome checked = run_medfusion({"kernels", "inspect", "--check"});
   EXPECT_EQ(checked.code, 0);
   EXPECT_THAT(checked.out, StartsWith("SKIPPED: no machine code"));

@@ -30,13 +30,28 @@ Ended run_script(const std::string& command) {
 }
 
 TEST(GpuScripts, RefuseWhatTheyDoNotKnow) {
-  for (const char* command :
-       {"tools/test_gpu.sh --stage lint", "tools/test_gpu.sh --stage", "tools/test_gpu.sh --prebuilt tests",
-        "tools/test_gpu.sh fast", "tools/test.sh --gpu --stage lint", "tools/gpu_bundle.sh --all",
-        "tools/test_gpu.sh --first-pass --device tpu", "tools/test_gpu.sh --device sim",
-        "tools/test_gpu.sh --stage check --build tests/none", "tools/test_gpu.sh --out tests",
-        "bench/gpu.sh --part all", "bench/gpu.sh --part", "bench/gpu.sh --out", "bench/gpu.sh --fast",
-        "bench/gpu.sh --out /tmp --prebuilt tests", "bench/gpu.sh --out /tmp --build tests/none"}) {
+  for (const char* command : {"tools/test_gpu.sh --stage lint",
+                              "tools/test_gpu.sh --stage",
+                              "tools/test_gpu.sh --prebuilt tests",
+                              "tools/test_gpu.sh fast",
+                              "tools/test.sh --gpu --stage lint",
+                              "tools/gpu_bundle.sh --all",
+                              "tools/gpu_bundle.sh --build",
+                              "tools/gpu_build.sh fast",
+                              "tools/gpu_build.sh --build",
+                              "tools/gpu_build.sh -D",
+                              "tools/gpu_build.sh --dependencies",
+                              "tools/gpu_build.sh --dependencies tests",
+                              "tools/test_gpu.sh --first-pass --device tpu",
+                              "tools/test_gpu.sh --device sim",
+                              "tools/test_gpu.sh --stage check --build tests/none",
+                              "tools/test_gpu.sh --out tests",
+                              "bench/gpu.sh --part all",
+                              "bench/gpu.sh --part",
+                              "bench/gpu.sh --out",
+                              "bench/gpu.sh --fast",
+                              "bench/gpu.sh --out /tmp --prebuilt tests",
+                              "bench/gpu.sh --out /tmp --build tests/none"}) {
     const Ended ended = run_script(command);
     EXPECT_EQ(ended.code, 2) << command << ": " << ended.text;
     EXPECT_THAT(ended.text, HasSubstr("--help")) << command;
@@ -46,7 +61,8 @@ TEST(GpuScripts, RefuseWhatTheyDoNotKnow) {
 }
 
 TEST(GpuScripts, ExplainThemselves) {
-  for (const char* script : {"tools/test_gpu.sh", "tools/gpu_bundle.sh", "bench/gpu.sh"}) {
+  for (const char* script :
+       {"tools/test_gpu.sh", "tools/gpu_build.sh", "tools/gpu_bundle.sh", "bench/gpu.sh"}) {
     const Ended ended = run_script(std::string(script) + " --help");
     EXPECT_EQ(ended.code, 0) << script;
     EXPECT_THAT(ended.text, AllOf(HasSubstr(script), HasSubstr("GPU"))) << script;

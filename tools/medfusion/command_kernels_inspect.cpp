@@ -36,7 +36,8 @@ void say_skipped(const std::string& what) { print_text("SKIPPED: " + what + "\n"
 
 void check(const KernelReport& report, bool own) {
   if (report.kernels.empty()) {
-    return say_skipped("no machine code for GPUs to check: this build was made without nvcc");
+    return say_skipped(
+        "no machine code for GPUs to check: this build was made without nvcc, or compresses it");
   }
   const std::vector<std::string> violations =
       static_violations(report.kernels, own ? shipped_variants() : std::vector<ShippedVariant>());
@@ -65,8 +66,9 @@ void inspect(const InspectOptions& options) {
     return print_text(floors_table(options.what, options.card));
   }
   if (report.kernels.empty()) {
-    throw core::Error(fmt::format("{} holds no machine code for GPUs: it was built without nvcc",
-                                  own ? "this build" : options.file));
+    throw core::Error(
+        fmt::format("{} holds no machine code for GPUs to read: it was built without nvcc, or compresses it",
+                    own ? "this build" : options.file));
   }
   select(report, options.what, options.architecture);
   if (report.kernels.empty()) {
