@@ -51,7 +51,7 @@ def look(programs, options):
     found["program"] = {key: info.get(key) for key in ("version", "build_type", "compiler")}
     found["devices"] = devices
     found["libraries"] = libraries(info)
-    missing += [library["hint"] for library in found["libraries"].values() if not library["usable"]]
+    missing += [f"{name}: {library['hint']}" for name, library in found["libraries"].items() if not library["usable"]]
     found["torch"] = package_version(options.python, "torch")
     if found["torch"] is None:
         missing.append(f"{options.python} has no PyTorch: the timings have no peer (--python names one that does)")
@@ -71,7 +71,7 @@ def libraries(info):
     said = info.get("cuda_libraries", {})
     hint = info.get("cuda", {}).get("hint") or "the program does not run"
     return {name: {"usable": bool(said.get(name, {}).get("found")), "path": said.get(name, {}).get("found"),
-                   "version": said.get(name, {}).get("version"), "hint": said.get(name, {}).get("hint") or f"{name}: {hint}"}
+                   "version": said.get(name, {}).get("version"), "hint": said.get(name, {}).get("hint") or hint}
             for name in ("cuBLAS", "cuDNN")}
 
 

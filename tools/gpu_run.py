@@ -38,6 +38,9 @@ class Ended:
     seconds: float
     errors: str  # the end of what it wrote to stderr
 
+    def status(self, good="passed"):
+        return self.how if self.how != "exited" else good if self.code == 0 else "failed"
+
 
 class Programs:
     """The programs of a build, or of a folder that tools/gpu_bundle.sh made."""
@@ -63,14 +66,10 @@ class Programs:
         environment = dict(os.environ)
         if "/" in self.python:  # its wheels may hold cuBLAS and cuDNN, which the program looks for beside the PATH's python3
             environment["PATH"] = f"{os.path.dirname(self.python)}:{environment['PATH']}"
-        paths = [self.folder / "lib"] if self.prebuilt else []
         if engine != "plain":
             environment["MEDFUSION_CUDA_BLOCKING"] = "1"  # an error names the kernel that caused it
-        if engine == "watchdog":
-            paths.insert(0, self.watchdog)
-        paths = [str(path) for path in paths if path.is_dir()] + [p for p in (environment.get("LD_LIBRARY_PATH"),) if p]
-        if paths:
-            environment["LD_LIBRARY_PATH"] = ":".join(paths)
+        if engine == "watchdog" and self.watchdog.is_dir():
+            environment["LD_LIBRARY_PATH"] = ":".join(filter(None, (str(self.watchdog), environment.get("LD_LIBRARY_PATH"))))
         return environment
 
 
@@ -223,7 +222,7 @@ def run_test(run, job):
     """A test, or a check under compute-sanitizer: what counts is its exit code."""
     said = []
     ended = run.process(job, lambda text: said.append(text))  # append gives None: it is logged as well
-    status = ended.how if ended.how != "exited" else "passed" if ended.code == 0 else "failed"
+    status = ended.status()
     skipped = [text for text in said if "[  SKIPPED ]" in text]
     if status == "passed" and job.stage == "tests" and skipped:
         status = "skipped"
@@ -246,7 +245,7 @@ def run_bench(run, job):
 
     head, timed = {}, set()
     ended = run.process(job, on_line)
-    status = ended.how if ended.how != "exited" else "measured" if ended.code == 0 else "failed"
+    status = ended.status("measured")
     detail = f"{len(timed)} rows" + ("" if status == "measured" else f"; {last_line(ended.errors)}")
     run.add("bench", job.name, status, ended.seconds, detail=detail, ceilings=head.get("ceilings"))
 
@@ -254,7 +253,7 @@ def run_bench(run, job):
 def run_steps(run, job):
     ended = run.process(job)
     file = pathlib.Path(job.fields["file"])
-    status = ended.how if ended.how != "exited" else "measured" if ended.code == 0 else "failed"
+    status = ended.status("measured")
     if file.exists():
         run.line({"stage": "steps row", "goal": job.fields["goal"], **json.loads(file.read_text())})
     run.add("steps", job.name, status, ended.seconds, detail="" if status == "measured" else last_line(ended.errors))
@@ -268,8 +267,8 @@ def run_train(run):
     small = ["--set", "train.epochs=1", "--set", "data.image_size=16"] if rehearse else ["--set", "train.epochs=2"]
     synth = gpu_jobs.Job("train", "phantom", [medfusion, "synth", "--out", work / "phantom", "--images", "40" if rehearse else "200", "--seed", "3"], 60)
     ended = run.process(synth)
-    if ended.how != "exited" or ended.code != 0:
-        return run.add("train", "phantom", "failed", ended.seconds, detail=last_line(ended.errors))
+    if ended.status() != "passed":
+        return run.add("train", "phantom", ended.status(), ended.seconds, detail=last_line(ended.errors))
     for precision in ("bf16",) if rehearse else ("f32", "bf16"):
         first, seconds = None, 0.0
         for name, graph in (("captured", "true"), ("again", "true"), ("not captured", "false")):
@@ -278,8 +277,8 @@ def run_train(run):
                 medfusion, "train", "tools/configs/tiny.toml", "--device", options.device, "--quiet", "--out", out, "--set",
                 f"data.root={work / 'phantom'}", *small, "--set", f"train.precision={precision}", "--set", f"train.graph={graph}"], 120)
             ended = run.process(job)
-            if ended.how != "exited" or ended.code != 0:
-                run.add("train", job.name, ended.how if ended.how != "exited" else "failed", ended.seconds, detail=last_line(ended.errors))
+            if ended.status() != "passed":
+                run.add("train", job.name, ended.status(), ended.seconds, detail=last_line(ended.errors))
                 continue
             weights = (out / "last.safetensors").read_bytes()
             first = first or weights
@@ -384,14 +383,21 @@ def sanitize(run, tool, all_cases):
 
 
 def build(run):
-    """Its log goes to the terminal: it is the one stage that is not ours to cut off but by the end of the run."""
-    options = run.options
-    command = ["bash", "tools/gpu_build.sh", "--build", options.build, *(["--dependencies", options.dependencies] if options.dependencies else [])]
-    ended = run.process(gpu_jobs.Job("build", options.build, command, 3600))
-    good = ended.how == "exited" and ended.code == 0
-    run.add("build", options.build, "passed" if good else ended.how if ended.how != "exited" else "failed", ended.seconds,
-            detail="" if good else last_line(ended.errors))
-    return good
+    """Both engines; all but the kernels with wgmma is compiled once."""
+    options, folder = run.options, run.programs.folder
+    for engine in ("watchdog", "plain"):
+        command = ["bash", "tools/gpu_build.sh", "--build", folder, *(["--dependencies", options.dependencies] if options.dependencies else []),
+                   *(["--watchdog"] if engine == "watchdog" else [])]
+        ended = run.process(gpu_jobs.Job("build", engine, command, 3600))
+        good = ended.status() == "passed"
+        if good and engine == "watchdog":
+            run.programs.watchdog.mkdir(exist_ok=True)
+            shutil.copy(folder / "libmedfusion_engine.so", run.programs.watchdog)
+        run.add("build", engine, ended.status(), ended.seconds,
+                detail="" if good else last_line(ended.errors))
+        if not good:
+            return False
+    return True
 
 
 class Arguments(argparse.ArgumentParser):
