@@ -108,7 +108,7 @@ std::unique_ptr<Runtime> make_cpu(int index) {
 
 struct Runtimes {
   std::mutex mutex;
-  std::array<RuntimeFactory, kTypes> factories{make_cpu, nullptr, make_sim_runtime};
+  std::array<RuntimeFactory, kTypes> factories{make_cpu, nullptr, nullptr};
   // Made on first use and never destroyed: tensors in statics may outlive every other static.
   std::array<std::array<std::atomic<Runtime*>, kMaxDevices>, kTypes> made{};
 };

@@ -121,6 +121,5 @@ class StreamGuard {
 };
 
 std::unique_ptr<Runtime> make_cpu_runtime();
-std::unique_ptr<Runtime> make_sim_runtime(int index);
 
 }  // namespace medfusion::core

@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "core/sim_memory.h"
+#include "core/host_memory.h"
 #include "core/view.h"
 
 namespace medfusion::core {
@@ -42,7 +42,7 @@ class Tensor {
   // host's, and while a copy to it is under way. Kernels take device pointers from view().
   template <class T>
   T* data() const {
-    if (device().type != DeviceType::cpu || sim_host_copies_pending.load(std::memory_order_relaxed) != 0)
+    if (device().type != DeviceType::cpu || host_copies_pending.load(std::memory_order_relaxed) != 0)
         [[unlikely]] {
       check_host_data();
     }
@@ -81,7 +81,7 @@ class Tensor {
 };
 
 // How strided or converting copies and fills run on a device: queued on its current stream. Set by kernels;
-// until then `sim` queues a host loop, and other devices have none.
+// until then a device has none.
 using DeviceCopy = void (*)(const View& to, const View& from);
 using DeviceFill = void (*)(const View& to, double value);
 void set_device_copy(DeviceType type, DeviceCopy copy);

@@ -68,20 +68,10 @@ void fill_loop(const View& view, double value) {
   });
 }
 
-// On `sim` the same loops serve as queued work.
-void copy_on_sim(const View& to, const View& from) {
-  runtime(to.device).launch(current_stream(to.device), "copy", {{to.data, true}, {from.data, false}},
-                            [to, from](void*) { copy_loop(to, from); });
-}
-void fill_on_sim(const View& to, double value) {
-  runtime(to.device).launch(current_stream(to.device), "fill", {{to.data, true}},
-                            [to, value](void*) { fill_loop(to, value); });
-}
-
 template <class Function>
 using PerDeviceType = std::array<std::atomic<Function>, 3>;
-constinit PerDeviceType<DeviceCopy> device_copies{nullptr, nullptr, copy_on_sim};
-constinit PerDeviceType<DeviceFill> device_fills{nullptr, nullptr, fill_on_sim};
+constinit PerDeviceType<DeviceCopy> device_copies{};
+constinit PerDeviceType<DeviceFill> device_fills{};
 
 template <class Function>
 Function hook_of(const PerDeviceType<Function>& hooks, Device device, const char* operation) {

@@ -10,8 +10,8 @@
 
 #include "core/random.h"
 #include "core/runtime.h"
-#include "core/sim_memory.h"
 #include "kernels/registry.h"
+#include "kernels/simulator/device_memory.h"
 
 namespace medfusion::kernels {
 namespace {
@@ -393,7 +393,7 @@ std::vector<std::string> check_parity(const OpCase& op_case, const std::string& 
   if (options.device.type == core::DeviceType::sim) {
     for (std::string& failure : failures) {  // faults that the simulator finds name the seed already
       if (failure.find("SIM_SEED") == std::string::npos)
-        failure += fmt::format(" [MEDFUSION_SIM_SEED={}]", core::sim_seed());
+        failure += fmt::format(" [MEDFUSION_SIM_SEED={}]", simulator::sim_seed());
     }
   }
   return failures;
@@ -402,14 +402,14 @@ std::vector<std::string> check_parity(const OpCase& op_case, const std::string& 
 std::vector<std::string> check_schedules(const OpCase& op_case, const std::string& variant,
                                          const CheckOptions& options, int64_t schedules, bool* supported) {
   struct PutBack {
-    uint64_t before = core::sim_seed();
-    ~PutBack() { core::set_sim_seed(before); }
+    uint64_t before = simulator::sim_seed();
+    ~PutBack() { simulator::set_sim_seed(before); }
   } const put_back;
   bool taken = false;
   uint64_t first = 0;
   std::vector<std::string> failures;
   for (int64_t schedule = 1; schedule <= schedules && failures.empty(); ++schedule) {
-    core::set_sim_seed(static_cast<uint64_t>(schedule));
+    simulator::set_sim_seed(static_cast<uint64_t>(schedule));
     uint64_t digest = 0;
     CheckOptions check = options;
     check.digest = &digest;

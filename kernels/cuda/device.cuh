@@ -192,11 +192,11 @@ void launch(const Launch& config, void (*kernel)(P...), const A&... args) {
 #else
   std::tuple<std::decay_t<P>...> bound(args...);
   std::vector<core::Access> accesses;
-  std::vector<std::shared_ptr<const core::SimAllocation> > keep;
+  std::vector<std::shared_ptr<const simulator::SimAllocation> > keep;
   const auto note = [&]<class T>(const Global<T>& global) {
     if (global == nullptr) return;
     accesses.push_back({global.pointer(), !std::is_const_v<T>});
-    keep.push_back(core::find_sim_allocation(global.pointer()));
+    keep.push_back(simulator::find_sim_allocation(global.pointer()));
   };
   std::apply([&](const auto&... each) { (simulator::visit_globals(each, note), ...); }, bound);
   runtime.launch(stream, config.name, accesses, [=, keep = std::move(keep)](void* /*native_stream*/) {

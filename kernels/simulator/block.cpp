@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "core/error.h"
-#include "core/sim_memory.h"
 #include "kernels/simulator/async.h"
+#include "kernels/simulator/device_memory.h"
 
 namespace medfusion::simulator {
 namespace {
@@ -48,7 +48,7 @@ bool same_place(Site a, Site b) {
 
 void run(const char* name, Dim3 grid, Dim3 block, int64_t shared_bytes, const std::function<void()>& kernel) {
   constexpr int64_t kMaxThreads = 1024, kMaxGrid = 65535;
-  const int64_t most_shared = core::sim_shared_limit();
+  const int64_t most_shared = simulator::sim_shared_limit();
   MEDFUSION_CHECK(block.count() >= 1 && block.count() <= kMaxThreads && block.z <= 64,
                   "{}: expected a block of 1 to {} threads, got {}", name, kMaxThreads, text_of(block));
   MEDFUSION_CHECK(grid.count() >= 1 && grid.x <= 0x7fffffffU && grid.y <= kMaxGrid && grid.z <= kMaxGrid,
@@ -59,7 +59,7 @@ void run(const char* name, Dim3 grid, Dim3 block, int64_t shared_bytes, const st
   static thread_local Block executor;
   std::vector<uint32_t> order(static_cast<size_t>(grid.count()));
   std::iota(order.begin(), order.end(), 0U);
-  uint64_t random = mix(core::sim_seed() ^ hash_of(name));
+  uint64_t random = mix(simulator::sim_seed() ^ hash_of(name));
   for (size_t i = order.size(); i > 1; --i) {
     random = mix(random);
     std::swap(order[i - 1], order[random % i]);
@@ -99,7 +99,7 @@ void Block::run(const char* name, Dim3 grid, Dim3 block, Dim3 index, int64_t sha
   }
   if (shared_bytes > 0) std::memset(shared(), 0xFF, static_cast<size_t>(shared_bytes));  // NaN in every float
   shadow_.start(shared_bytes, (count_ + kWarpSize - 1) / kWarpSize, ++epoch_);
-  random_ = mix(core::sim_seed() ^ hash_of(name) ^
+  random_ = mix(simulator::sim_seed() ^ hash_of(name) ^
                 mix((uint64_t{index.z} << 42) + (uint64_t{index.y} << 21) + index.x));
   at_barrier_ = exited_ = votes_ = 0;
   warp_clocks_ = {};
@@ -138,7 +138,7 @@ void Block::run(const char* name, Dim3 grid, Dim3 block, Dim3 index, int64_t sha
   current_ = -1;
   current_block = before;
   if (!fault_.empty()) {
-    throw core::Error(fmt::format("{} [MEDFUSION_SIM_SEED={}]", fault_, core::sim_seed()));
+    throw core::Error(fmt::format("{} [MEDFUSION_SIM_SEED={}]", fault_, simulator::sim_seed()));
   }
 }
 

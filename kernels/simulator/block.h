@@ -33,7 +33,7 @@ struct Dim3 {
 // Runs `kernel` for every thread of every block; blocks one after another, in random order. Throws
 // core::Error for the first fault: "KERNEL: block (x,y,z) thread (x,y,z) at FILE:LINE: what is wrong [seed]".
 // The limits of a launch (threads, shared memory, grid) are those of compute capability 9.0, unless
-// core::set_sim_shared_limit says otherwise.
+// simulator::set_sim_shared_limit says otherwise.
 void run(const char* name, Dim3 grid, Dim3 block, int64_t shared_bytes, const std::function<void()>& kernel);
 
 // Whether a warp collective is also a barrier for the memory accesses of its lanes. CUDA promises that of

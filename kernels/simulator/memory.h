@@ -11,8 +11,8 @@
 #include <type_traits>
 
 #include "core/error.h"
-#include "core/sim_memory.h"
 #include "kernels/simulator/block.h"
+#include "kernels/simulator/device_memory.h"
 
 namespace medfusion::simulator {
 
@@ -33,11 +33,12 @@ class Global {
   // Host code: finds the allocation, which must be the sim device's. Launches keep it alive.
   Global(T* pointer) : pointer_(pointer) {
     if (pointer == nullptr) return;
-    allocation_ = core::find_sim_allocation(pointer).get();
+    allocation_ = simulator::find_sim_allocation(pointer).get();
     MEDFUSION_CHECK(allocation_ != nullptr,
                     "simulator: a kernel got a pointer that is not memory of the device");
   }
-  Global(T* pointer, const core::SimAllocation* allocation) : pointer_(pointer), allocation_(allocation) {}
+  Global(T* pointer, const simulator::SimAllocation* allocation)
+      : pointer_(pointer), allocation_(allocation) {}
   operator Global<const T>() const requires(!std::is_const_v<T>) { return {pointer_, allocation_}; }
 
   T& operator[](At i) const { return *check(i, 1); }
@@ -84,7 +85,7 @@ class Global {
 
  private:
   T* pointer_ = nullptr;
-  const core::SimAllocation* allocation_ = nullptr;
+  const simulator::SimAllocation* allocation_ = nullptr;
 };
 
 template <class T>

@@ -3,8 +3,8 @@
 #include <cmath>
 
 #include "core/random.h"
-#include "core/sim_memory.h"
 #include "kernels/registry.h"
+#include "kernels/simulator/device_memory.h"
 #include "tests/kernels/kernel_test.h"
 
 MEDFUSION_KERNEL_TESTS(attention)
@@ -92,21 +92,21 @@ std::vector<std::vector<double>> results_of(const std::string& variant, const In
 }
 
 TEST(Attention, TheSameBitsInEveryOrderOfThreadsAndBlocks) {
-  const uint64_t before = core::sim_seed();
+  const uint64_t before = simulator::sim_seed();
   for (const std::string& variant : variants_of("attention", kSim.type)) {
     const DType dtype = type_of(variant);
     for (const auto& [queries, keys] :
          {std::pair<int64_t, int64_t>{14, 150}, {30, 20}, {50, 49}, {70, 100}}) {
       if (variant == "few" && queries > 16) continue;
       const Inputs in = random_inputs(1, 3, variant == "wgmma" ? 64 : 16, queries, keys, dtype, 0.25);
-      core::set_sim_seed(1);
+      simulator::set_sim_seed(1);
       const auto first = results_of(variant, in);
-      core::set_sim_seed(2);
+      simulator::set_sim_seed(2);
       EXPECT_EQ(first, results_of(variant, in))
           << variant << ", " << queries << " queries, " << keys << " keys";
     }
   }
-  core::set_sim_seed(before);
+  simulator::set_sim_seed(before);
 }
 
 // Whole tiles of keys without one to be seen, first, between and last, and a sample without any.
@@ -190,8 +190,8 @@ TEST(Attention, WgmmaRunsOnSimWhereItIsNamed) {
 // Shared memory of cards other than the one that the simulator is: 99 KiB on 8.6, 8.9 and 12.0.
 class SmallSharedMemory : public testing::Test {
  protected:
-  static void make_small() { core::set_sim_shared_limit(99 * 1024); }
-  void TearDown() override { core::set_sim_shared_limit(core::kSimShared); }
+  static void make_small() { simulator::set_sim_shared_limit(99 * 1024); }
+  void TearDown() override { simulator::set_sim_shared_limit(simulator::kSimShared); }
 };
 
 TEST_F(SmallSharedMemory, IsTooLittleForTheShortBackwardOfManyWideTokens) {

@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "core/allocator.h"
-#include "core/sim_memory.h"
 #include "kernels/convolution/first_that_runs.h"
 #include "kernels/cuda/library_call.cuh"
+#include "kernels/simulator/device_memory.h"
 #include "tests/kernels/kernel_test.h"
 
 MEDFUSION_KERNEL_TESTS(convolution)
@@ -136,11 +136,11 @@ TEST(ConvolutionChoice, ScratchMemoryIsZeroAndComesFromTheRuntime) {
   EXPECT_THAT(bytes, testing::Each(0));
   EXPECT_EQ(core::allocator(kSmall).counters().requests, requests);
   runtime.synchronize(stream);
-  core::set_sim_memory_limit(kSmall.index, 100);
+  simulator::set_sim_memory_limit(kSmall.index, 100);
   EXPECT_THROW(convolution::Scratch(kSmall, stream, 101), core::OutOfMemory);
   EXPECT_NO_THROW(convolution::Scratch(kSmall, stream, 100));  // the first was given back
   runtime.synchronize(stream);
-  core::set_sim_memory_limit(kSmall.index, 0);
+  simulator::set_sim_memory_limit(kSmall.index, 0);
 }
 
 }  // namespace

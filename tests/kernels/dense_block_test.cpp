@@ -2,9 +2,9 @@
 
 #include <cmath>
 
-#include "core/sim_memory.h"
 #include "core/tensor.h"
 #include "kernels/registry.h"
+#include "kernels/simulator/device_memory.h"
 #include "tests/kernels/kernel_test.h"
 
 MEDFUSION_KERNEL_TESTS(dense_block)
@@ -81,14 +81,14 @@ TEST(DenseBlockMma, StatisticsAreThoseOfTheStoredValuesAboutTheirMean) {
 }
 
 TEST(DenseBlockMma, TheSameBitsInEveryOrderOfThreadsAndBlocks) {
-  const uint64_t before = core::sim_seed();
+  const uint64_t before = simulator::sim_seed();
   int64_t runs = 0;
   for (const OpCase& op_case : cases_of("dense_block")) {
     // Not all, for time; the rest has several tiles of pixels and of channels.
     if (op_case.bench || op_case.flops > 3e7 || op_case.name.find("training") == std::string::npos) continue;
     uint64_t first = 0;
     for (const uint64_t seed : {1, 2}) {
-      core::set_sim_seed(seed);
+      simulator::set_sim_seed(seed);
       uint64_t digest = 0;
       bool supported = false;
       check_parity(op_case, "mma", {.device = kSim, .precision = DType::bf16, .digest = &digest}, &supported);
@@ -98,7 +98,7 @@ TEST(DenseBlockMma, TheSameBitsInEveryOrderOfThreadsAndBlocks) {
       ++runs;
     }
   }
-  core::set_sim_seed(before);
+  simulator::set_sim_seed(before);
   EXPECT_EQ(runs, 8);
 }
 

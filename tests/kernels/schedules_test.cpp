@@ -6,10 +6,10 @@
 #include <map>
 #include <set>
 
-#include "core/sim_memory.h"
 #include "kernels/check.h"
 #include "kernels/cuda/device.cuh"
 #include "kernels/registry.h"
+#include "kernels/simulator/device_memory.h"
 
 namespace medfusion::kernels {
 namespace {
@@ -113,7 +113,7 @@ OpCase order_dependent() {
 }
 
 TEST(CheckSchedules, SeesAResultThatDependsOnTheOrder) {
-  const uint64_t before = core::sim_seed();
+  const uint64_t before = simulator::sim_seed();
   const CheckOptions options{.device = kSim};
   EXPECT_TRUE(check_parity(order_dependent(), "simt", options).empty());
   const auto failures = check_schedules(order_dependent(), "simt", options, 8);
@@ -121,7 +121,7 @@ TEST(CheckSchedules, SeesAResultThatDependsOnTheOrder) {
   EXPECT_NE(failures[0].find("order/simt [of blocks]: other bits with MEDFUSION_SIM_SEED="),
             std::string::npos)
       << failures[0];
-  EXPECT_EQ(core::sim_seed(), before);
+  EXPECT_EQ(simulator::sim_seed(), before);
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "kernels/simulator/device_memory.h"
+#include "kernels/simulator/runtime.h"
 #include "tests/optim/wrapped_sim.h"
 
 namespace medfusion::optim {
@@ -37,10 +39,10 @@ double use(core::Device device, bool release = true) {
 
 TEST(Staging, BringsEveryBatchInAnyOrderOfTheStreams) {
   for (uint64_t seed = 1; seed <= 10; ++seed) {
-    core::set_sim_seed(seed);
+    simulator::set_sim_seed(seed);
     EXPECT_EQ(use({core::DeviceType::sim, 0}), 36.0);
   }
-  core::set_sim_seed(1);
+  simulator::set_sim_seed(1);
 }
 
 TEST(Staging, OverwritingWhatIsStillReadIsFound) {
@@ -63,7 +65,7 @@ TEST(Staging, AMissingWaitIsFound) {
   constexpr core::Device kDeaf{core::DeviceType::sim, 9};
   core::register_runtime(core::DeviceType::sim, [](int index) -> std::unique_ptr<core::Runtime> {
     if (index == kDeaf.index) return std::make_unique<DeafRuntime>(index);
-    return core::make_sim_runtime(index);
+    return simulator::make_sim_runtime(index);
   });
   try {
     use(kDeaf);
@@ -71,7 +73,7 @@ TEST(Staging, AMissingWaitIsFound) {
   } catch (const core::Error& error) {
     EXPECT_THAT(error.what(), HasSubstr("without a wait between them"));
   }
-  core::register_runtime(core::DeviceType::sim, core::make_sim_runtime);
+  core::register_runtime(core::DeviceType::sim, simulator::make_sim_runtime);
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "core/random.h"
 #include "core/runtime.h"
 #include "kernels/cuda/math_mode.h"
+#include "kernels/simulator/device_memory.h"
 #include "tests/optim/wrapped_sim.h"
 
 namespace medfusion::optim {
@@ -291,10 +292,10 @@ constexpr core::Device kCounting{core::DeviceType::sim, 8};
 CountingRuntime& counting_runtime() {
   core::register_runtime(core::DeviceType::sim, [](int index) -> std::unique_ptr<core::Runtime> {
     if (index == kCounting.index) return std::make_unique<CountingRuntime>(index);
-    return core::make_sim_runtime(index);
+    return simulator::make_sim_runtime(index);
   });
   core::Runtime& made = core::runtime(kCounting);
-  core::register_runtime(core::DeviceType::sim, core::make_sim_runtime);
+  core::register_runtime(core::DeviceType::sim, simulator::make_sim_runtime);
   return dynamic_cast<CountingRuntime&>(made);
 }
 
@@ -372,7 +373,7 @@ std::string error_with(int64_t samples, int64_t bytes) {
   AdamW optimizer(network->parameters(), {});
   TrainingStep step(*network, optimizer, nullptr, {.loss = {}, .graph = true});
   core::runtime(kSmall).synchronize(core::current_stream(kSmall));
-  core::set_sim_memory_limit(kSmall.index, core::allocator(kSmall).counters().live + bytes);
+  simulator::set_sim_memory_limit(kSmall.index, core::allocator(kSmall).counters().live + bytes);
   std::string message;
   try {
     for (int64_t s = 0; s < 2; ++s) {
@@ -383,7 +384,7 @@ std::string error_with(int64_t samples, int64_t bytes) {
   } catch (const core::OutOfMemory& error) {
     message = error.what();
   }
-  core::set_sim_memory_limit(kSmall.index, 0);
+  simulator::set_sim_memory_limit(kSmall.index, 0);
   return message;
 }
 

@@ -6,12 +6,13 @@
 #include <vector>
 
 #include "core/runtime.h"
+#include "kernels/simulator/runtime.h"
 
 namespace medfusion::optim {
 
 class WrappedSim : public core::Runtime {
  public:
-  explicit WrappedSim(int index) : sim_(core::make_sim_runtime(index)) {}
+  explicit WrappedSim(int index) : sim_(simulator::make_sim_runtime(index)) {}
   core::Device device() const override { return sim_->device(); }
   core::DeviceLimits limits() const override { return sim_->limits(); }
   bool exact_allocations() const override { return true; }

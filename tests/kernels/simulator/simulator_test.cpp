@@ -25,8 +25,8 @@ using testing::HasSubstr;
 // Restores the seed of the simulator.
 class Simulator : public testing::Test {
  protected:
-  void TearDown() override { core::set_sim_seed(before_); }
-  uint64_t before_ = core::sim_seed();
+  void TearDown() override { simulator::set_sim_seed(before_); }
+  uint64_t before_ = simulator::sim_seed();
 };
 
 TEST_F(Simulator, ARunReachesEveryThreadOfEveryBlockOnce) {
@@ -42,7 +42,7 @@ TEST_F(Simulator, ARunReachesEveryThreadOfEveryBlockOnce) {
 
 TEST_F(Simulator, TheOrderOfThreadsFollowsTheSeed) {
   const auto order = [](uint64_t seed) {
-    core::set_sim_seed(seed);
+    simulator::set_sim_seed(seed);
     std::vector<int> result;
     simulator::run("order", {4}, {64}, 0, [&] { result.push_back(thread()); });
     return result;
@@ -182,7 +182,7 @@ TEST_F(Simulator, AReaderIsNotForgottenForLaterOnes) {
     });
   };
   for (uint64_t seed = 1; seed <= 10; ++seed) {
-    core::set_sim_seed(seed);
+    simulator::set_sim_seed(seed);
     EXPECT_EQ(read_and_write(0), "") << seed;
     EXPECT_THAT(read_and_write(1), HasSubstr("race: ")) << seed;
   }

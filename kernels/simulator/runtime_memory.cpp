@@ -2,9 +2,11 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/runtime_sim.h"
+#include "kernels/simulator/runtime.h"
 
-namespace medfusion::core {
+namespace medfusion::simulator {
+
+using namespace core;  // NOLINT(google-build-using-namespace): it implements the interface of core/runtime.h
 
 // Points that all streams pass once they have run what is queued now.
 std::vector<std::shared_ptr<SimRecord>> SimRuntime::records_of_all() {
@@ -199,4 +201,4 @@ void SimRuntime::fill_bytes(void* device, uint8_t value, int64_t bytes, Stream s
   submit(queue, "fill", {written}, [=](void*) { std::memset(device, value, static_cast<size_t>(bytes)); });
 }
 
-}  // namespace medfusion::core
+}  // namespace medfusion::simulator

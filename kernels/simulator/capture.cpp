@@ -1,9 +1,11 @@
-#include "core/sim_capture.h"
+#include "kernels/simulator/capture.h"
 
 #include <algorithm>
 #include <utility>
 
-namespace medfusion::core {
+namespace medfusion::simulator {
+
+using namespace core;  // NOLINT(google-build-using-namespace): it implements the interface of core/runtime.h
 
 void SimCapture::add(SimNode node) {
   std::vector<size_t>& last = last_.at(node.stream);
@@ -36,4 +38,4 @@ std::vector<size_t> SimCapture::unjoined() const {
   return found;
 }
 
-}  // namespace medfusion::core
+}  // namespace medfusion::simulator

@@ -1,4 +1,4 @@
-// Graphs of the sim runtime: what a capture records, and the rules of joining streams. For core/*sim*.cpp
+// Graphs of the sim runtime: what a capture records, and the rules of joining streams. For kernels/simulator/
 // only.
 #pragma once
 
@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "core/runtime.h"
-#include "core/sim_block.h"
+#include "kernels/simulator/device_block.h"
 
-namespace medfusion::core {
+namespace medfusion::simulator {
 
 struct SimAccess {
   std::shared_ptr<SimBlock> block;
@@ -23,7 +23,7 @@ struct SimNode {
   uint64_t stream = 0;
   std::string name;
   std::vector<SimAccess> accesses;
-  Runtime::Work work;
+  core::Runtime::Work work;
   std::vector<size_t> after;
 };
 
@@ -52,4 +52,4 @@ class SimCapture {
   std::map<uint64_t, std::vector<size_t>> last_;  // per stream
 };
 
-}  // namespace medfusion::core
+}  // namespace medfusion::simulator

@@ -30,11 +30,11 @@
 #include "core/planted_fault.h"
 #include "core/random.h"
 #include "core/runtime.h"
-#include "core/sim_block.h"
-#include "core/sim_capture.h"
-#include "core/sim_memory.h"
+#include "kernels/simulator/capture.h"
+#include "kernels/simulator/device_block.h"
+#include "kernels/simulator/device_memory.h"
 
-namespace medfusion::core {
+namespace medfusion::simulator {
 
 // A point in a stream that others wait for.
 struct SimRecord {
@@ -45,7 +45,7 @@ struct SimRecord {
 // An entry of a stream: it may run once all of `after` are done.
 struct SimItem {
   std::string what;
-  Runtime::Work work;  // may be empty
+  core::Runtime::Work work;  // may be empty
   std::vector<SimAccess> accesses;
   std::vector<std::shared_ptr<SimRecord>> after;
   std::shared_ptr<SimRecord> record;  // may be null
@@ -74,44 +74,46 @@ struct SimGraph {
   std::shared_ptr<SimRecord> end;      // of the last replay
 };
 
-class SimRuntime final : public Runtime {
+class SimRuntime final : public core::Runtime {
  public:
   explicit SimRuntime(int index);
   ~SimRuntime() override;
   SimRuntime(const SimRuntime&) = delete;
   SimRuntime& operator=(const SimRuntime&) = delete;
 
-  Device device() const override { return device_; }
-  DeviceLimits limits() const override { return {.shared_per_block = sim_shared_limit()}; }
+  core::Device device() const override { return device_; }
+  core::DeviceLimits limits() const override { return {.shared_per_block = sim_shared_limit()}; }
   bool exact_allocations() const override { return true; }
-  std::string lost() override { return planted_loss(); }
+  std::string lost() override { return core::planted_loss(); }
 
-  void* allocate(int64_t bytes, Stream stream) override;
-  void free(void* pointer, int64_t bytes, Stream stream) noexcept override;
-  MemoryInfo memory() override;
-  void copy_to_device(void* device, const void* host, int64_t bytes, Stream stream) override;
-  void copy_to_host(void* host, const void* device, int64_t bytes, Stream stream) override;
-  void copy_on_device(void* to, const void* from, int64_t bytes, Stream stream) override;
-  void fill_bytes(void* device, uint8_t value, int64_t bytes, Stream stream) override;
-  void launch(Stream stream, const char* name, const std::vector<Access>& accesses, Work work) override;
+  void* allocate(int64_t bytes, core::Stream stream) override;
+  void free(void* pointer, int64_t bytes, core::Stream stream) noexcept override;
+  core::MemoryInfo memory() override;
+  void copy_to_device(void* device, const void* host, int64_t bytes, core::Stream stream) override;
+  void copy_to_host(void* host, const void* device, int64_t bytes, core::Stream stream) override;
+  void copy_on_device(void* to, const void* from, int64_t bytes, core::Stream stream) override;
+  void fill_bytes(void* device, uint8_t value, int64_t bytes, core::Stream stream) override;
+  void launch(core::Stream stream, const char* name, const std::vector<core::Access>& accesses,
+              Work work) override;
 
-  Stream create_stream() override;
-  void destroy_stream(Stream stream) override;
-  void synchronize(Stream stream) override;
-  Event create_event() override;
-  void destroy_event(Event event) override;
-  void record(Event event, Stream stream) override;
-  void wait(Stream stream, Event event) override;
+  core::Stream create_stream() override;
+  void destroy_stream(core::Stream stream) override;
+  void synchronize(core::Stream stream) override;
+  core::Event create_event() override;
+  void destroy_event(core::Event event) override;
+  void record(core::Event event, core::Stream stream) override;
+  void wait(core::Stream stream, core::Event event) override;
 
-  void begin_capture(Stream stream) override;
-  Graph end_capture(Stream stream) override;
-  void replay(Graph graph, Stream stream) override;
-  void destroy_graph(Graph graph) override;
+  void begin_capture(core::Stream stream) override;
+  core::Graph end_capture(core::Stream stream) override;
+  void replay(core::Graph graph, core::Stream stream) override;
+  void destroy_graph(core::Graph graph) override;
 
  private:
   template <class... Args>
   [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) const {
-    throw Error(fmt::format("sim:{}: {}", device_.index, fmt::format(format, std::forward<Args>(args)...)));
+    throw core::Error(
+        fmt::format("sim:{}: {}", device_.index, fmt::format(format, std::forward<Args>(args)...)));
   }
 
   // Before a call: not from queued work, no error left over, not too much queued.
@@ -125,8 +127,8 @@ class SimRuntime final : public Runtime {
 
   // With mutex_ held.
   SimQueue& add_queue(std::string label);
-  SimQueue& queue_of(Stream stream);
-  SimEvent& event_of(Event event);
+  SimQueue& queue_of(core::Stream stream);
+  SimEvent& event_of(core::Event event);
   void forbid_in_capture(SimQueue& queue, const char* call);
   SimAccess resolve(const SimQueue& queue, const std::string& name, const void* data, bool written) const;
   void check_range(const SimQueue& queue, const std::string& name, const SimAccess& access, const void* data,
@@ -139,9 +141,9 @@ class SimRuntime final : public Runtime {
   void submit(SimQueue& queue, const std::string& name, std::vector<SimAccess> accesses, Work work,
               std::vector<std::shared_ptr<SimRecord>> after = {},
               std::shared_ptr<SimRecord> record = nullptr);
-  SimQueue& lane_of(SimGraph& state, Graph graph, uint64_t captured, SimQueue& replaying);
+  SimQueue& lane_of(SimGraph& state, core::Graph graph, uint64_t captured, SimQueue& replaying);
 
-  const Device device_;
+  const core::Device device_;
   const uint64_t owner_;  // of its allocations
   std::mutex run_mutex_;  // held by the thread that runs queued work; taken before mutex_
   std::mutex mutex_;      // everything below; never held while work runs
@@ -155,9 +157,12 @@ class SimRuntime final : public Runtime {
   int64_t held_ = 0;
   SimClock host_clock_;  // what the host has synchronized with
   std::exception_ptr deferred_;
-  std::optional<Generator> order_;
+  std::optional<core::Generator> order_;
   uint64_t order_version_ = 0;
   uint64_t last_run_ = 0;
 };
 
-}  // namespace medfusion::core
+// For core::register_runtime.
+std::unique_ptr<core::Runtime> make_sim_runtime(int index);
+
+}  // namespace medfusion::simulator

@@ -1,4 +1,4 @@
-#include "core/sim_memory.h"
+#include "kernels/simulator/device_memory.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 #include "core/error.h"
 #include "core/runtime.h"
 #include "core/tensor.h"
-#include "tests/core/sim_runtime.h"
+#include "tests/kernels/simulator/runtime_test.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define UNCHECKED __attribute__((no_sanitize("address"), noinline))
@@ -18,8 +18,10 @@
 #define UNCHECKED __attribute__((noinline))
 #endif
 
-namespace medfusion::core {
+namespace medfusion::simulator {
 namespace {
+
+using namespace core;  // NOLINT(google-build-using-namespace): tests of a device of it
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
@@ -335,4 +337,4 @@ TEST(SimTensor, MemoryGoesBackToItsStream) {
 }
 
 }  // namespace
-}  // namespace medfusion::core
+}  // namespace medfusion::simulator

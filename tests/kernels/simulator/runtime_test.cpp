@@ -1,4 +1,4 @@
-#include "tests/core/sim_runtime.h"
+#include "tests/kernels/simulator/runtime_test.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,8 +10,12 @@
 #include <thread>
 #include <vector>
 
-namespace medfusion::core {
+#include "core/host_memory.h"
+
+namespace medfusion::simulator {
 namespace {
+
+using namespace core;  // NOLINT(google-build-using-namespace): tests of a device of it
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
@@ -418,4 +422,4 @@ TEST_F(SimRuntimeTest, DevicesHaveAnIndex) {
 }
 
 }  // namespace
-}  // namespace medfusion::core
+}  // namespace medfusion::simulator

@@ -1,9 +1,11 @@
 // Streams, events and captured graphs of the sim runtime.
 #include <algorithm>
 
-#include "core/runtime_sim.h"
+#include "kernels/simulator/runtime.h"
 
-namespace medfusion::core {
+namespace medfusion::simulator {
+
+using namespace core;  // NOLINT(google-build-using-namespace): it implements the interface of core/runtime.h
 
 Stream SimRuntime::create_stream() {
   const std::lock_guard lock(mutex_);
@@ -151,4 +153,4 @@ void SimRuntime::destroy_graph(Graph graph) {
   if (graphs_.erase(graph.id) == 0) fail("graph {} does not exist", graph.id);
 }
 
-}  // namespace medfusion::core
+}  // namespace medfusion::simulator

@@ -1,5 +1,5 @@
 // Graph capture on the simulated device.
-#include "tests/core/sim_runtime.h"
+#include "tests/kernels/simulator/runtime_test.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,8 +10,10 @@
 #include <utility>
 #include <vector>
 
-namespace medfusion::core {
+namespace medfusion::simulator {
 namespace {
+
+using namespace core;  // NOLINT(google-build-using-namespace): tests of a device of it
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
@@ -166,4 +168,4 @@ TEST_F(SimRuntimeTest, EventsDoNotCrossTheBorderOfACapture) {
 }
 
 }  // namespace
-}  // namespace medfusion::core
+}  // namespace medfusion::simulator

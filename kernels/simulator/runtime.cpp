@@ -1,9 +1,11 @@
-#include "core/runtime_sim.h"
+#include "kernels/simulator/runtime.h"
 
 #include <algorithm>
 #include <atomic>
 
-namespace medfusion::core {
+namespace medfusion::simulator {
+
+using namespace core;  // NOLINT(google-build-using-namespace): it implements the interface of core/runtime.h
 namespace {
 
 constexpr size_t kMostPending = 256;
@@ -20,6 +22,11 @@ uint64_t next_owner() {
 bool in_sim_work() { return running_work; }
 
 std::unique_ptr<Runtime> make_sim_runtime(int index) { return std::make_unique<SimRuntime>(index); }
+
+[[maybe_unused]] static const bool registered = [] {
+  register_runtime(DeviceType::sim, make_sim_runtime);
+  return true;
+}();
 
 SimRuntime::SimRuntime(int index) : device_{DeviceType::sim, index}, owner_(next_owner()) {
   add_queue("stream 0");
@@ -279,4 +286,4 @@ void SimRuntime::launch(Stream stream, const char* name, const std::vector<Acces
   submit(queue, name, std::move(resolved), std::move(work));
 }
 
-}  // namespace medfusion::core
+}  // namespace medfusion::simulator

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <memory>
 
-namespace medfusion::core {
+namespace medfusion::simulator {
 
 // One allocation of the `sim` device. Lives as long as queued work refers to it, also after its free.
 struct SimAllocation {
@@ -27,29 +27,6 @@ void set_sim_seed(uint64_t seed);
 // True while the calling thread runs queued work of the sim device.
 bool in_sim_work();
 
-// Copies to the host whose destination the host may not touch yet, and copies of either kind that still need
-// their host memory.
-inline std::atomic<int64_t> sim_host_copies_pending{0};
-inline std::atomic<int64_t> sim_host_memory_uses{0};
-void check_host_access_slowly(const void* pointer, int64_t bytes);
-void note_host_free_slowly(const void* pointer, int64_t bytes) noexcept;
-
-// Checks that no copy to the host still under way will write [pointer, pointer + bytes); throws Error, naming
-// the copy, otherwise. Cheap while no such copy is queued. Tensors call it before the host reads them.
-inline void check_host_access(const void* pointer, int64_t bytes) {
-  if (sim_host_copies_pending.load(std::memory_order_relaxed) != 0) [[unlikely]] {
-    check_host_access_slowly(pointer, bytes);
-  }
-}
-
-// Says that the host gives memory away. A queued copy that needs it leaves it alone, and fails with an Error
-// at the synchronize that would have ended it.
-inline void note_host_free(const void* pointer, int64_t bytes) noexcept {
-  if (sim_host_memory_uses.load(std::memory_order_relaxed) != 0) [[unlikely]] {
-    note_host_free_slowly(pointer, bytes);
-  }
-}
-
 // The dynamic shared memory that a block of the simulated device may ask for: that of compute capability 9.0,
 // 227 KiB, unless set. For tests of variants that do not fit every card.
 inline constexpr int64_t kSimShared = int64_t{227} * 1024;
@@ -60,4 +37,4 @@ inline void set_sim_shared_limit(int64_t bytes) { sim_shared_bytes.store(bytes, 
 // The most that one simulated device may hold, in bytes; 0: what the host has. For tests of running out.
 void set_sim_memory_limit(int index, int64_t bytes);
 
-}  // namespace medfusion::core
+}  // namespace medfusion::simulator

@@ -1,4 +1,4 @@
-// What the sim runtime keeps per allocation, and what it knows of copies to the host. For core/*sim*.cpp
+// What the sim runtime keeps per allocation, and what it knows of copies to the host. For kernels/simulator/
 // only.
 #pragma once
 
@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "core/sim_memory.h"
+#include "kernels/simulator/device_memory.h"
 
-namespace medfusion::core {
+namespace medfusion::simulator {
 
 // A vector clock: per stream, how many of its entries are known to have happened.
 class SimClock {
@@ -91,4 +91,4 @@ void deliver_sim_host_copies(uint64_t owner, const SimClock& clock);
 // Forgets all of an owner that goes away.
 void forget_sim_host_copies(uint64_t owner);
 
-}  // namespace medfusion::core
+}  // namespace medfusion::simulator

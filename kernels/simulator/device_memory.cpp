@@ -1,4 +1,4 @@
-#include "core/sim_memory.h"
+#include "kernels/simulator/device_memory.h"
 
 #include <algorithm>
 #include <array>
@@ -9,7 +9,8 @@
 #include <mutex>
 
 #include "core/error.h"
-#include "core/sim_block.h"
+#include "core/host_memory.h"
+#include "kernels/simulator/device_block.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -18,8 +19,10 @@
 #define ASAN_UNPOISON_MEMORY_REGION(begin, size) static_cast<void>(0)
 #endif
 
-namespace medfusion::core {
+namespace medfusion::simulator {
 namespace {
+
+using core::Error;
 
 constexpr int64_t kGuard = 128;  // a multiple of the alignment
 constexpr int64_t kAlignment = 64;
@@ -71,8 +74,8 @@ bool is_guard_intact(const char* begin, int64_t bytes) {
 }
 
 void count(const SimHostCopy& copy, int64_t by) {
-  if (copy.to_host) sim_host_copies_pending += by;
-  sim_host_memory_uses += by;
+  if (copy.to_host) core::host_copies_pending += by;
+  core::host_memory_uses += by;
 }
 
 void check_not_lost(const SimHostCopy& copy) {
@@ -82,6 +85,29 @@ void check_not_lost(const SimHostCopy& copy) {
                             copy.to_host ? "its stream was synchronized" : "its stream had run it"));
   }
 }
+
+void check_access(const void* pointer, int64_t bytes) {
+  const std::lock_guard lock(memory().host_mutex);
+  for (const auto& copy : memory().host_copies) {
+    if (copy->to_host && !copy->lost && copy->overlaps(pointer, bytes)) {
+      throw Error(fmt::format(
+          "sim: host access to the destination of {} ({} bytes) before its stream was synchronized",
+          copy->use.what, copy->bytes));
+    }
+  }
+}
+
+void note_free(const void* pointer, int64_t bytes) noexcept {
+  const std::lock_guard lock(memory().host_mutex);
+  for (const auto& copy : memory().host_copies) {
+    if (copy->overlaps(pointer, bytes)) copy->lost = true;
+  }
+}
+
+[[maybe_unused]] const bool registered = [] {
+  core::host_memory_checks = {check_access, note_free};
+  return true;
+}();
 
 }  // namespace
 
@@ -170,24 +196,6 @@ void set_sim_memory_limit(int index, int64_t bytes) {
   memory().limits[index] = bytes;
 }
 
-void check_host_access_slowly(const void* pointer, int64_t bytes) {
-  const std::lock_guard lock(memory().host_mutex);
-  for (const auto& copy : memory().host_copies) {
-    if (copy->to_host && !copy->lost && copy->overlaps(pointer, bytes)) {
-      throw Error(fmt::format(
-          "sim: host access to the destination of {} ({} bytes) before its stream was synchronized",
-          copy->use.what, copy->bytes));
-    }
-  }
-}
-
-void note_host_free_slowly(const void* pointer, int64_t bytes) noexcept {
-  const std::lock_guard lock(memory().host_mutex);
-  for (const auto& copy : memory().host_copies) {
-    if (copy->overlaps(pointer, bytes)) copy->lost = true;
-  }
-}
-
 void add_sim_host_copy(const std::shared_ptr<SimHostCopy>& copy) {
   const std::lock_guard lock(memory().host_mutex);
   memory().host_copies.push_back(copy);
@@ -203,7 +211,7 @@ void end_sim_host_copy(const std::shared_ptr<SimHostCopy>& copy) {
 std::vector<std::shared_ptr<SimHostCopy>> sim_host_copies(uint64_t owner, const void* host, int64_t bytes,
                                                           bool to_host) {
   std::vector<std::shared_ptr<SimHostCopy>> found;
-  if (sim_host_memory_uses == 0) return found;
+  if (core::host_memory_uses == 0) return found;
   const std::lock_guard lock(memory().host_mutex);
   for (const auto& copy : memory().host_copies) {
     if (copy->owner == owner && copy->to_host == to_host && !copy->lost && copy->overlaps(host, bytes)) {
@@ -214,7 +222,7 @@ std::vector<std::shared_ptr<SimHostCopy>> sim_host_copies(uint64_t owner, const 
 }
 
 void deliver_sim_host_copies(uint64_t owner, const SimClock& clock) {
-  if (sim_host_copies_pending == 0) return;
+  if (core::host_copies_pending == 0) return;
   std::list<std::shared_ptr<SimHostCopy>> done;
   const std::lock_guard lock(memory().host_mutex);
   auto& copies = memory().host_copies;
@@ -238,4 +246,4 @@ void forget_sim_host_copies(uint64_t owner) {
   });
 }
 
-}  // namespace medfusion::core
+}  // namespace medfusion::simulator
