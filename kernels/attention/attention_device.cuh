@@ -50,10 +50,6 @@ struct Tokens {
 
   // Rows of head h of sample b.
   __device__ Global<T> head(int64_t b, int64_t h, int width) const { return data + (b * sample + h * width); }
-  template <class F>
-  void for_each_global(const F& f) const {
-    f(data);
-  }
 };
 
 template <class T>
@@ -83,11 +79,6 @@ struct Masks {
     return i < queries && j < key_count && (keys == nullptr || key(b, j)) &&
            (pairs == nullptr || pair(b, i, queries, j, key_count));
   }
-  template <class F>
-  void for_each_global(const F& f) const {
-    f(keys);
-    f(pairs);
-  }
 };
 
 template <class Args>
@@ -113,14 +104,6 @@ struct Forward {
   Masks masks;
   Tokens<T> y;
   Global<float> log_sum_exp;
-
-  template <class F>
-  void for_each_global(const F& f) const {
-    for (const auto* x : {&q, &k, &v}) x->for_each_global(f);
-    masks.for_each_global(f);
-    y.for_each_global(f);
-    f(log_sum_exp);
-  }
 };
 
 template <class T>
@@ -134,11 +117,6 @@ struct Probabilities {
   Global<float> data;
   int64_t sample, head, query, key;  // strides
   int64_t averaged;                  // heads in one result: 1 or all
-
-  template <class F>
-  void for_each_global(const F& f) const {
-    f(data);
-  }
 };
 
 inline Probabilities probabilities_of(const AttentionForward& a) {
@@ -170,15 +148,6 @@ struct Backward {
   Masks masks;
   Global<const float> log_sum_exp, delta;
   Tokens<T> grad_q, grad_k, grad_v;
-
-  template <class F>
-  void for_each_global(const F& f) const {
-    for (const auto* x : {&q, &k, &v, &grad_y}) x->for_each_global(f);
-    for (const auto* x : {&grad_q, &grad_k, &grad_v}) x->for_each_global(f);
-    masks.for_each_global(f);
-    f(log_sum_exp);
-    f(delta);
-  }
 };
 
 template <class T>

@@ -29,12 +29,6 @@ struct FewQueries : Tiles<kWidth_, kQueries, kWidth_ <= 64 ? 32 : 16> {
 struct Split {
   int64_t splits, range, heads;  // heads: of all samples
   Global<float> sums, softmax;
-
-  template <class F>
-  void for_each_global(const F& f) const {
-    f(sums);
-    f(softmax);
-  }
 };
 
 // One element of the sum of `parts` parts in order, where largest(n) and sum(n) are of the softmax of part n.

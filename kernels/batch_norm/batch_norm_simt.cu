@@ -31,10 +31,6 @@ struct Channels {
 };
 struct Parameters {
   Global<const float> mean, inv_std, weight, bias;
-  template <class F>
-  void for_each_global(const F& f) const {
-    f(mean), f(inv_std), f(weight), f(bias);
-  }
   template <int N>
   __device__ __forceinline__ Channels<N> of(int channel) const {
     Channels<N> c{load_floats<N>(mean, channel), load_floats<N>(inv_std, channel),
@@ -110,10 +106,6 @@ __global__ void __launch_bounds__(kColumnThreads)
 struct StatisticsTarget {
   Global<float> mean, variance, inv_std, running_mean, running_var;
   double momentum, eps;
-  template <class F>
-  void for_each_global(const F& f) const {
-    f(mean), f(variance), f(inv_std), f(running_mean), f(running_var);
-  }
 };
 
 __device__ __forceinline__ void move_towards(const Global<float>& running, int channel, double value,
@@ -193,10 +185,6 @@ template <class T>
 struct Gradients {
   Global<const T> x, grad_y;
   int64_t x_stride, grad_y_stride;
-  template <class F>
-  void for_each_global(const F& f) const {
-    f(x), f(grad_y);
-  }
 };
 
 // grad_y, zeroed where relu cut.

@@ -30,10 +30,6 @@ struct Part {
 template <class T>
 struct Parts {
   Part<T> part[kPartsPerLaunch];
-  template <class F>
-  void for_each_global(const F& f) const {
-    for (const Part<T>& p : part) f(p.from), f(p.to);
-  }
 };
 
 // Index holds the number of units of a part.

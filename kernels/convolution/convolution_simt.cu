@@ -46,10 +46,6 @@ struct WindowSource {
     if (row < 0 || row >= image.height || at < 0 || at >= image.width) return {};
     return load<N>(image.data, image.at(b, row, at) + column - tap * image.channels);
   }
-  template <class F>
-  void for_each_global(const F& f) const {
-    f(image.data);
-  }
 };
 
 struct Setup {

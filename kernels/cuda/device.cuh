@@ -192,13 +192,13 @@ void launch(const Launch& config, void (*kernel)(P...), const A&... args) {
 #else
   std::tuple<std::decay_t<P>...> bound(args...);
   std::vector<core::Access> accesses;
+  {
+    simulator::CopiedGlobals copied;
+    [[maybe_unused]] const auto copy = bound;
+    accesses = std::move(copied.accesses);
+  }
   std::vector<std::shared_ptr<const simulator::SimAllocation> > keep;
-  const auto note = [&]<class T>(const Global<T>& global) {
-    if (global == nullptr) return;
-    accesses.push_back({global.pointer(), !std::is_const_v<T>});
-    keep.push_back(simulator::find_sim_allocation(global.pointer()));
-  };
-  std::apply([&](const auto&... each) { (simulator::visit_globals(each, note), ...); }, bound);
+  for (const core::Access& access : accesses) keep.push_back(simulator::find_sim_allocation(access.data));
   runtime.launch(stream, config.name, accesses, [=, keep = std::move(keep)](void* /*native_stream*/) {
     simulator::run(config.name, config.grid, config.block, config.shared_bytes,
                    [&] { std::apply(kernel, bound); });

@@ -33,10 +33,6 @@ struct Image {
   __host__ __device__ __forceinline__ int64_t at(int64_t b, int64_t i, int64_t j) const {
     return b * batch_stride + i * row_stride + j * pixel_stride;
   }
-  template <class F>
-  void for_each_global(const F& f) const {
-    f(data);
-  }
 };
 
 inline bool channels_adjacent(const core::View& v) {

@@ -29,10 +29,6 @@ struct PlainSource {
     if (i >= rows || j >= columns) return {};
     return load<N>(data, i * stride + j);
   }
-  template <class F>
-  void for_each_global(const F& f) const {
-    f(data);
-  }
 };
 
 // max(scale x + shift, 0), scale and shift per column; 0 outside.
@@ -52,10 +48,6 @@ struct NormalizedSource {
       v[k] = y < 0.0F ? 0.0F : y;
     }
     return v;
-  }
-  template <class F>
-  void for_each_global(const F& f) const {
-    f(x.data), f(scale), f(shift);
   }
 };
 
@@ -106,10 +98,6 @@ struct ProductTarget {
   int64_t stride, rows;
   int columns;
   bool accumulate = false;
-  template <class F>
-  void for_each_global(const F& f) const {
-    f(data);
-  }
 };
 
 // The 8 x 4 elements of a thread: rows row(0) .. row(0) + 7 and columns column() .. column() + 3 of the tile.

@@ -20,20 +20,12 @@ using namespace cuda;  // NOLINT(google-build-using-namespace): the vocabulary o
 // the same numbers, so that they agree on which ReLUs are open.
 struct Norm {
   Global<const float> scale, shift, inv_std, centre;
-  template <class F>
-  void for_each_global(const F& f) const {
-    f(scale), f(shift), f(inv_std), f(centre);
-  }
 };
 
 // The channels' corrections that still wait: the gradient lacks -inv_std (d + xhat dx).
 struct Pending {
   Global<double> d, dx;
   Global<const float> mean, inv_std;
-  template <class F>
-  void for_each_global(const F& f) const {
-    f(d), f(dx), f(mean), f(inv_std);
-  }
 };
 
 }  // namespace MEDFUSION_GPU
@@ -86,10 +78,6 @@ __global__ void __launch_bounds__(kThreads)
 struct StatisticsTarget {
   Global<float> mean, variance, inv_std, running_mean, running_var;  // null: not wanted
   double momentum, eps;
-  template <class F>
-  void for_each_global(const F& f) const {
-    f(mean), f(variance), f(inv_std), f(running_mean), f(running_var);
-  }
 };
 
 // A warp per channel combines the moments of its tiles, [tiles][2][channels] (means, then sums of squares

@@ -26,10 +26,6 @@ struct Matrix {
   Global<T> data;
   int64_t stride;
   int channels;
-  template <class F>
-  void for_each_global(const F& f) const {
-    f(data);
-  }
 };
 
 // The pixels of a batch of images, one after another, and what the windows of a convolution meet.

@@ -28,14 +28,6 @@ struct TensorList {
   Global<const float> read[kMostTensors] = {};
   Global<float> written[Written > 0 ? Written : 1][kMostTensors] = {};
 
-  template <class F>
-  void for_each_global(const F& f) const {
-    for (int t = 0; t < count; ++t) {
-      f(read[t]);
-      for (int w = 0; w < Written; ++w) f(written[w][t]);
-    }
-  }
-
   __device__ __forceinline__ int tensor_of(int block) const {
     int low = 0, high = count;
     while (high - low > 1) {

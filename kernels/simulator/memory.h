@@ -9,8 +9,11 @@
 #include <cstdint>
 #include <memory>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "core/error.h"
+#include "core/runtime.h"
 #include "kernels/simulator/block.h"
 #include "kernels/simulator/device_memory.h"
 
@@ -24,10 +27,33 @@ struct At {
   constexpr At(I i, Site s = Site::current()) : value(static_cast<int64_t>(i)), site(s) {}
 };
 
+// Notes every Global that the calling thread copies while it lives: copying a launch's arguments tells what
+// memory they point to, however deep in them.
+class CopiedGlobals {
+ public:
+  CopiedGlobals() : before_(std::exchange(noting, this)) {}
+  ~CopiedGlobals() { noting = before_; }
+  CopiedGlobals(const CopiedGlobals&) = delete;
+  CopiedGlobals& operator=(const CopiedGlobals&) = delete;
+
+  std::vector<core::Access> accesses;
+  inline static thread_local constinit CopiedGlobals* noting = nullptr;
+
+ private:
+  CopiedGlobals* const before_;
+};
+
 template <class T>
 class Global {
  public:
   using Element = std::remove_const_t<T>;
+
+  Global(const Global& other) : pointer_(other.pointer_), allocation_(other.allocation_) {
+    if (CopiedGlobals::noting != nullptr && pointer_ != nullptr) [[unlikely]] {
+      CopiedGlobals::noting->accesses.push_back({pointer_, !std::is_const_v<T>});
+    }
+  }
+  Global& operator=(const Global&) = default;
 
   Global(std::nullptr_t = nullptr) {}
   // Host code: finds the allocation, which must be the sim device's. Launches keep it alive.
@@ -173,16 +199,5 @@ class SharedMemory {
  private:
   int64_t next_ = 0;
 };
-
-// What a launch needs to know of its arguments: which allocations they point into. A struct that holds
-// Globals gives `template <class F> void for_each_global(const F& f) const`, calling f(global) for each.
-template <class T, class F>
-void visit_globals(const T& argument, const F& f) {
-  if constexpr (requires { argument.for_each_global(f); }) argument.for_each_global(f);
-}
-template <class T, class F>
-void visit_globals(const Global<T>& argument, const F& f) {
-  f(argument);
-}
 
 }  // namespace medfusion::simulator

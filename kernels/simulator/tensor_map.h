@@ -35,10 +35,6 @@ struct TensorMap {
     value = data.pointer()[offset];
     return true;
   }
-  template <class F>
-  void for_each_global(const F& f) const {
-    f(data);
-  }
 };
 
 // Where byte `address` of shared memory lies under the 128-byte swizzle, which exchanges the eight 16-byte

@@ -40,6 +40,33 @@ TEST_F(Simulator, ARunReachesEveryThreadOfEveryBlockOnce) {
   EXPECT_EQ(std::set<int>(seen.begin(), seen.end()).size(), seen.size());
 }
 
+// What memory a launch uses is known by copying its arguments, however deep the pointers lie in them.
+TEST_F(Simulator, EveryPointerInALaunchsArgumentsIsNoted) {
+  const core::Device sim{core::DeviceType::sim, 0};
+  const Tensor read = Tensor::empty({4}, core::DType::f32, sim),
+               written = Tensor::empty({4}, core::DType::f32, sim);
+  struct Inner {
+    int size;
+    Global<const float> from[2];
+  };
+  struct Outer {
+    Inner inner;
+    Global<float> to;
+  };
+  const Outer outer{{4, {read.view().as<float>(), nullptr}}, written.view().as<float>()};
+  std::vector<core::Access> accesses;
+  {
+    simulator::CopiedGlobals copied;
+    [[maybe_unused]] const Outer copy = outer;
+    accesses = copied.accesses;
+  }
+  ASSERT_EQ(accesses.size(), 2U);
+  EXPECT_EQ(accesses[0].data, read.view().data);
+  EXPECT_FALSE(accesses[0].written);
+  EXPECT_EQ(accesses[1].data, written.view().data);
+  EXPECT_TRUE(accesses[1].written);
+}
+
 TEST_F(Simulator, TheOrderOfThreadsFollowsTheSeed) {
   const auto order = [](uint64_t seed) {
     simulator::set_sim_seed(seed);
