@@ -33,7 +33,7 @@ GOOD = ("passed", "rehearsed", "measured")
 
 @dataclasses.dataclass
 class Ended:
-    how: str  # "exited", "hung", or "crashed"
+    how: str  # "exited", "crashed", "hung", or "no time": cut off by the end of the run
     code: int
     seconds: float
     errors: str  # the end of what it wrote to stderr
@@ -123,7 +123,10 @@ class Run:
                 child.stdout.close()
             errors.seek(0)
             text = errors.read().decode(errors="replace")
-        how = "hung" if not in_time else "crashed" if child.returncode < 0 else "exited"
+        if not in_time:
+            how = "no time" if self.left() <= 0 else "hung"
+        else:
+            how = "crashed" if child.returncode < 0 else "exited"
         ended = Ended(how, child.returncode, time.monotonic() - began, text[-2000:].strip())
         self.log.write(f"{text}== {how}, exit code {child.returncode}, {ended.seconds:.1f} s\n")
         return ended
@@ -201,10 +204,8 @@ def run_check(run, job, planted=None):
             break
     complete = ended.how == "exited" and len(faults) == known
     strange = complete and ended.code != 0 and not failures
-    left = 0 if complete and not strange else (count or 0) - at
-    status = faults[0]["fault"] if faults else "failed" if failures or strange else "passed"
-    if status == "hung" and run.left() < 1:
-        status = "no time"
+    left = 0 if complete and not strange else (count or 0) - at + (ended.how == "no time" and begun is not None)
+    status = faults[0]["fault"] if faults else "failed" if failures or strange else "passed" if complete else "no time"
     wanted = {"hang": "hung", "crash": "crashed", "sticky": "lost"}.get((planted or "").split("@")[0])
     if wanted and [f["fault"] for f in faults] == [wanted] and not failures and left == 0:
         status = "rehearsed"
@@ -265,6 +266,8 @@ def run_train(run):
     medfusion = run.programs.medfusion
     rehearse = options.rehearse
     small = ["--set", "train.epochs=1", "--set", "data.image_size=16"] if rehearse else ["--set", "train.epochs=2"]
+    if run.left() < 2:
+        return run.add("train", "captured and not", "no time")
     synth = gpu_jobs.Job("train", "phantom", [medfusion, "synth", "--out", work / "phantom", "--images", "40" if rehearse else "200", "--seed", "3"], 60)
     ended = run.process(synth)
     if ended.status() != "passed":
@@ -430,7 +433,7 @@ def parse(arguments):
                             "of one seed, captured or not, give the same weights")
         parser.add_argument("--first-pass", action="store_true", help="the checks, the tests, determinism, the timings and compute-sanitizer on the "
                             "smallest cases, in the order of their importance, until the time is over; builds nothing but with --stage build")
-        parser.add_argument("--device", choices=("cuda", "sim"), default="cuda", help="sim: the simulator in place of the GPU, with --first-pass")
+        parser.add_argument("--device", choices=("cuda", "sim"), default="cuda", help="sim: the simulator in place of the GPU, with --first-pass --rehearse")
         parser.add_argument("--dependencies", metavar="DIR", help="of the build: what tools/gpu_bundle.sh --source made")
         parser.add_argument("--cases", type=int, metavar="N", help="check only the N smallest cases of a variant")
         parser.add_argument("--case-seconds", type=float, default=20, metavar="S", help="a case that takes longer counts as hung (default: 20)")
@@ -441,8 +444,8 @@ def parse(arguments):
         options.cases, options.case_seconds, options.dependencies = None, 20, None
     else:
         options.part = None
-        if options.device == "sim" and not options.first_pass:
-            parser.error("--device sim: expected --first-pass; tools/test.sh runs the rest there")
+        if options.device == "sim" and not (options.first_pass and options.rehearse):
+            parser.error("--device sim: expected --first-pass --rehearse; tools/test.sh runs the rest there")
         options.stage = options.stage or ([] if options.first_pass else [s for s in STAGES if s != "build" or not options.prebuilt])
     if options.first_pass and options.seconds is None:
         options.seconds = 540.0

@@ -62,7 +62,7 @@ class Check(unittest.TestCase):
         program.write_text(PROGRAM)
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
         os.environ["FAULTS"] = json.dumps(faults)
-        _, options = gpu_run.parse(["test", "--first-pass", "--device", "sim", "--prebuilt", str(path), "--out", str(path / "out"),
+        _, options = gpu_run.parse(["test", "--first-pass", "--device", "sim", "--rehearse", "--prebuilt", str(path), "--out", str(path / "out"),
                                     "--seconds", str(seconds)])
         options.out.mkdir()
         run = gpu_run.Run(options, gpu_run.Programs(options))
@@ -117,7 +117,7 @@ class Check(unittest.TestCase):
         start = time.monotonic()
         result = self.check({"1": "hang"}, seconds=2, quiet=20)
         self.assertLess(time.monotonic() - start, 10)
-        self.assertEqual((result["status"], result["not_checked"]), ("no time", 3))
+        self.assertEqual((result["status"], result["faults"], result["not_checked"]), ("no time", [], 4))
 
 
 class Refusal(unittest.TestCase):
