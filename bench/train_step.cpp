@@ -15,6 +15,7 @@
 #include "core/random.h"
 #include "core/runtime.h"
 #include "core/threads.h"
+#include "data/statistics/samples.h"
 #include "kernels/cuda/math_mode.h"
 #include "models/network.h"
 #include "optim/optimizer.h"
@@ -146,7 +147,7 @@ nlohmann::ordered_json measure(const Options& options) {
   std::vector<double> seconds =
       options.inference ? time_inference(*network, options) : time_training(*network, options);
   std::sort(seconds.begin(), seconds.end());
-  const double median = seconds[seconds.size() / 2];
+  const double median = data::median(seconds);
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   nlohmann::ordered_json report;

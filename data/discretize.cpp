@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "data/statistics/confusion.h"
+#include "data/statistics/samples.h"
 
 namespace medfusion::data {
 namespace {
@@ -12,11 +14,8 @@ struct ClassCounts {
   int64_t positives = 0, negatives = 0;
   double all() const { return static_cast<double>(positives + negatives); }
   int classes() const { return (positives > 0 ? 1 : 0) + (negatives > 0 ? 1 : 0); }
-  double entropy() const {
-    if (classes() < 2) return 0.0;
-    const double p = static_cast<double>(positives) / all();
-    return -p * std::log2(p) - (1.0 - p) * std::log2(1.0 - p);
-  }
+  double bits() const { return class_bits(positives, negatives); }
+  double entropy() const { return bits() / all(); }
 };
 
 ClassCounts operator-(const ClassCounts& a, const ClassCounts& b) {
@@ -32,7 +31,7 @@ void add(ClassCounts& counts, const ScoreGroup& group) {
 bool accepted(const ClassCounts& all, const ClassCounts& below) {
   const ClassCounts above = all - below;
   const double n = all.all();
-  const double gain = all.entropy() - below.all() / n * below.entropy() - above.all() / n * above.entropy();
+  const double gain = (all.bits() - below.bits() - above.bits()) / n;
   const double cost =
       std::log2(std::pow(3.0, all.classes()) - 2.0) -
       (all.classes() * all.entropy() - below.classes() * below.entropy() - above.classes() * above.entropy());
@@ -49,7 +48,7 @@ void cut_range(std::span<const ScoreGroup> groups, std::vector<double>& cuts) {
   for (size_t i = 0; i + 1 < groups.size(); ++i) {
     add(below, groups[i]);
     const ClassCounts above = all - below;
-    const double left = below.all() * below.entropy() + above.all() * above.entropy();
+    const double left = below.bits() + above.bits();
     if (best > 0 && left >= least * (1.0 - 1e-12)) continue;
     best = i + 1;
     least = left;
@@ -77,11 +76,7 @@ std::vector<double> quantile_cuts(std::span<const double> values, int64_t bins) 
   std::sort(sorted.begin(), sorted.end());
   std::vector<double> cuts;
   for (int64_t i = 1; i < bins && !sorted.empty(); ++i) {
-    const double place =
-        static_cast<double>(i) / static_cast<double>(bins) * static_cast<double>(sorted.size() - 1);
-    const auto low = static_cast<size_t>(place);
-    const size_t high = std::min(low + 1, sorted.size() - 1);
-    const double cut = sorted[low] + (place - static_cast<double>(low)) * (sorted[high] - sorted[low]);
+    const double cut = quantile(sorted, static_cast<double>(i) / static_cast<double>(bins));
     if (cut > sorted.front() && (cuts.empty() || cut > cuts.back())) cuts.push_back(cut);
   }
   return cuts;

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "data/roc.h"
+#include "data/statistics/ranking.h"
 
 namespace medfusion::data {
 

@@ -8,7 +8,7 @@
 #include "core/random.h"
 #include "core/threads.h"
 #include "data/discretize.h"
-#include "data/significance.h"
+#include "data/statistics/significance.h"
 
 namespace medfusion::data {
 namespace {

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "data/dataset.h"
+#include "data/statistics/univariate.h"
 #include "data/table_encoder.h"
-#include "data/univariate.h"
 
 namespace medfusion::data {
 

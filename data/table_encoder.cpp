@@ -5,6 +5,8 @@
 #include <limits>
 #include <map>
 
+#include "data/statistics/samples.h"
+
 namespace medfusion::data {
 namespace {
 
@@ -39,7 +41,7 @@ TableEncoder::Source TableEncoder::fit_numeric(const Column& column, const std::
   }
   if (known.empty()) return source;
   std::sort(sorted.begin(), sorted.end());
-  source.fill = 0.5 * (sorted[(sorted.size() - 1) / 2] + sorted[sorted.size() / 2]);
+  source.fill = median(sorted);
   const auto count = static_cast<double>(known.size());
   for (const double value : known) source.mean += value / count;
   const auto [least, most] = std::minmax_element(known.begin(), known.end());

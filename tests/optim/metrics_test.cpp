@@ -47,61 +47,31 @@ TEST(Metrics, MatchScikitLearnOnRandomAndDegenerateInputs) {
     for (const Metric metric : kMetrics) {
       expect_matches(metrics.labels[0][metric], expected.at(name_of(metric)), name_of(metric));
     }
-    expect_matches(choose_threshold(scores, labels, ThresholdRule::youden), expected.at("youden_threshold"),
-                   "youden");
-    expect_matches(choose_threshold(scores, labels, ThresholdRule::f1), expected.at("f1_threshold"), "f1");
+    const auto chosen = [&](data::ThresholdRule rule) {
+      return choose_thresholds(Tensor::from({samples, 1}, scores), Tensor::from({samples, 1}, labels),
+                               rule)[0];
+    };
+    expect_matches(chosen(data::ThresholdRule::youden), expected.at("youden_threshold"), "youden");
+    expect_matches(chosen(data::ThresholdRule::f1), expected.at("f1_threshold"), "f1");
   }
-}
-
-TEST(Metrics, AurocCountsATieAsHalf) {
-  const std::vector<double> labels{1, 0};
-  EXPECT_EQ(auroc(std::vector<double>{0.5, 0.5}, labels).value, 0.5);
-  EXPECT_EQ(auroc(std::vector<double>{0.0, -0.0}, labels).value, 0.5);
-  const double infinity = std::numeric_limits<double>::infinity();
-  EXPECT_EQ(auroc(std::vector<double>{infinity, -infinity}, labels).value, 1.0);
-}
-
-TEST(Metrics, AurocDoesNotDependOnTheOrderOfTheSamples) {
-  std::vector<double> scores;
-  std::vector<double> labels;
-  for (int i = 0; i < 999; ++i) {
-    scores.push_back((i * 37 % 101) / 101.0);
-    labels.push_back(i * 53 % 7 == 0 ? 1.0 : 0.0);
-  }
-  const MetricValue forward = auroc(scores, labels);
-  const MetricValue precision = average_precision(scores, labels);
-  std::reverse(scores.begin(), scores.end());
-  std::reverse(labels.begin(), labels.end());
-  EXPECT_EQ(auroc(scores, labels).value, forward.value);
-  EXPECT_EQ(average_precision(scores, labels).value, precision.value);
 }
 
 TEST(Metrics, UndefinedValuesSayWhy) {
-  const std::vector<double> scores{0.1, 0.2, 0.3};
-  EXPECT_EQ(auroc(scores, std::vector<double>{0, 0, kUnknownTarget}).reason,
-            "no positive among 2 known labels");
-  EXPECT_EQ(average_precision(scores, std::vector<double>{1, 1, 1}).reason,
-            "no negative among 3 known labels");
-  EXPECT_EQ(auroc(scores, std::vector<double>{kUnknownTarget, -1, -1}).reason, "no known label");
-  EXPECT_EQ(auroc(std::vector<double>{kUnknownTarget, 0.5, 0.1}, std::vector<double>{1, 0, 0}).reason,
-            "1 of 3 scores are not numbers");
-  // A score that is not a number does no harm where the label is unknown.
-  EXPECT_EQ(auroc(std::vector<double>{kUnknownTarget, 0.5, 0.1}, std::vector<double>{-1, 1, 0}).value, 1.0);
-}
-
-TEST(Metrics, RefuseLabelsThatAreNeitherClass) {
-  const std::vector<double> scores{0.1, 0.2};
-  EXPECT_THROW(auroc(scores, std::vector<double>{0, 0.5}), core::Error);
-  EXPECT_THROW(auroc(scores, std::vector<double>{0}), core::Error);
-  EXPECT_THROW(confusion_at(std::vector<double>{kUnknownTarget}, std::vector<double>{1}, 0.5), core::Error);
-}
-
-TEST(Metrics, TheHighestOfEqualThresholdsWins) {
-  // J is 1/3 at 0.9 (one of three positives, no negative) and at 0.5 (all three, two of three negatives).
-  const std::vector<double> scores{0.9, 0.5, 0.5, 0.5, 0.5, 0.1};
-  const std::vector<double> labels{1, 1, 1, 0, 0, 0};
-  EXPECT_EQ(choose_threshold(scores, labels, ThresholdRule::youden).value, 0.9);
-  EXPECT_EQ(choose_threshold(scores, labels, ThresholdRule::f1).value, 0.5);
+  const Tensor scores = Tensor::from<float>({2, 2}, {0.1F, 0.9F, 0.2F, 0.9F});
+  const Tensor targets = Tensor::from<float>({2, 2}, {0, -1, 0, static_cast<float>(kUnknownTarget)});
+  const Metrics metrics = compute_metrics(scores, targets, {"Mass", "Hernia"}, thresholds(2, 0.5));
+  const LabelMetrics &mass = metrics.labels[0], &hernia = metrics.labels[1];
+  EXPECT_EQ(mass[Metric::auroc].reason, "no positive among 2 known labels");
+  EXPECT_EQ(mass[Metric::sensitivity].reason, "no positive among 2 known labels");
+  EXPECT_EQ(mass[Metric::gmean].reason, "no positive among 2 known labels");
+  EXPECT_EQ(mass[Metric::f1].reason, "no positive among 2 known labels, and none predicted");
+  EXPECT_EQ(mass[Metric::specificity].value, 1.0);
+  for (const Metric metric : kMetrics) EXPECT_EQ(hernia[metric].reason, "no known label") << name_of(metric);
+  const Tensor broken = Tensor::from<float>({2, 1}, {static_cast<float>(kUnknownTarget), 0.5F});
+  const Metrics none =
+      compute_metrics(broken, Tensor::from<float>({2, 1}, {1, 0}), {"a"}, thresholds(1, 0.5));
+  for (const Metric metric : kMetrics)
+    EXPECT_EQ(none.labels[0][metric].reason, "1 of 2 scores are not numbers") << name_of(metric);
 }
 
 TEST(Metrics, MacroNamesTheLabelsItLeavesOut) {

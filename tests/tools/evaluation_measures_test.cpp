@@ -1,4 +1,4 @@
-// Measures, intervals, curves and tests of AUROCs against scikit-learn, definitions and known cases.
+// Measures and their intervals against scikit-learn, definitions and known cases.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -10,10 +10,9 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "core/threads.h"
-#include "optim/metrics.h"
+#include "data/statistics/calibration_error.h"
+#include "data/statistics/ranking.h"
 #include "tools/evaluation/bootstrap.h"
-#include "tools/evaluation/curves.h"
-#include "tools/evaluation/delong.h"
 #include "tools/evaluation/measures.h"
 
 namespace medfusion::tools {
@@ -116,6 +115,19 @@ TEST(Measures, UndefinedValuesSayWhy) {
   EXPECT_THROW(RankedLabel(scores, std::vector<double>{0, 0.5}, own_group(2), {}), core::Error);
 }
 
+TEST(Measures, EceOfMeasuresIsThatOfTheBins) {
+  for (const Json read = fixture("evaluation.json"); const Json& each : read.at("cases")) {
+    const auto labels = each.at("labels").get<std::vector<double>>();
+    std::vector<double> p;
+    for (const double z : each.at("logits").get<std::vector<double>>())
+      p.push_back(1.0 / (1.0 + std::exp(-z)));
+    EXPECT_NEAR(data::expected_calibration_error(data::calibration_bins(p, labels, 15, true)),
+                each.at("ece").get<double>(), 1e-12);
+    EXPECT_NEAR(RankedLabel(p, labels, own_group(p.size()), {}).measures(ones(p.size()))[Measure::ece],
+                each.at("ece").get<double>(), 1e-12);
+  }
+}
+
 // Two labels of 300 samples of 60 patients; the second is rare.
 struct Example {
   std::vector<std::string> patients;
@@ -185,7 +197,7 @@ TEST(Bootstrap, AResampleIsTheMetricOfItsRows) {
       }
     }
     EXPECT_DOUBLE_EQ(measures.draws(0, Measure::auroc)[static_cast<size_t>(resample)],
-                     *optim::auroc(scores, targets).value);
+                     data::auroc(scores, targets));
   }
 }
 
@@ -249,190 +261,6 @@ TEST(Bootstrap, PValueCountsTheSmallerSide) {
   EXPECT_DOUBLE_EQ(bootstrap_p_value(differences), 20.0 / 100);
   EXPECT_DOUBLE_EQ(bootstrap_p_value(std::vector<double>(99, 0.0)), 1.0);
   EXPECT_TRUE(std::isnan(bootstrap_p_value(std::vector<double>{kUnknown})));
-}
-
-TEST(Delong, MatchesItsDefinition) {
-  for (const Json read = fixture("evaluation.json"); const Json& each : read.at("cases")) {
-    SCOPED_TRACE(each.at("name").get<std::string>());
-    auto labels = each.at("labels").get<std::vector<double>>();
-    auto first = each.at("logits").get<std::vector<double>>();
-    auto second = each.at("second").get<std::vector<double>>();
-    // A sample of unknown label counts for nothing.
-    labels.push_back(kUnknown);
-    first.push_back(0.3);
-    second.push_back(kUnknown);
-    const Json& expected = each.at("delong");
-    const auto value = [&](const char* key) { return expected.at(key).get<double>(); };
-    const DelongAuroc single = delong(first, labels);
-    EXPECT_NEAR(single.auroc, value("first"), 1e-12);
-    EXPECT_NEAR(single.standard_error, value("first_error"), 1e-12);
-    EXPECT_NEAR(delong(second, labels).standard_error, value("second_error"), 1e-12);
-    const DelongComparison pair = delong_paired(first, second, labels);
-    EXPECT_EQ(pair.undefined, "");
-    EXPECT_NEAR(pair.second, value("second"), 1e-12);
-    EXPECT_NEAR(pair.difference, value("difference"), 1e-12);
-    EXPECT_NEAR(pair.standard_error, value("difference_error"), 1e-12);
-    EXPECT_NEAR(pair.low, value("low"), 1e-9);
-    EXPECT_NEAR(pair.high, value("high"), 1e-9);
-    EXPECT_NEAR(pair.z, value("z"), 1e-9);
-    EXPECT_NEAR(pair.p_value / value("p_value"), 1.0, 1e-9);
-  }
-}
-
-TEST(Delong, TheSameRankingDiffersByNothing) {
-  const std::vector<double> labels{0, 1, 0, 1, 1}, scores{0.1, 0.4, 0.5, 0.6, 0.9};
-  std::vector<double> squares;
-  for (const double score : scores) squares.push_back(score * score);
-  const DelongComparison pair = delong_paired(scores, squares, labels);
-  EXPECT_EQ(pair.difference, 0.0);
-  EXPECT_EQ(pair.standard_error, 0.0);
-  EXPECT_EQ(pair.p_value, 1.0);
-}
-
-TEST(Delong, NeedsTwoOfEachClass) {
-  EXPECT_EQ(delong(std::vector<double>{0.1, 0.2, 0.3}, std::vector<double>{0, 0, 1}).undefined,
-            "1 positives and 2 negatives, expected at least 2 of each");
-  EXPECT_EQ(delong(std::vector<double>{kUnknown, 0.2, 0.3, 0.1}, std::vector<double>{0, 0, 1, 1}).undefined,
-            "1 scores are not numbers");
-}
-
-TEST(Curves, MatchScikitLearn) {
-  for (const Json read = fixture("evaluation.json"); const Json& each : read.at("cases")) {
-    SCOPED_TRACE(each.at("name").get<std::string>());
-    const auto labels = each.at("labels").get<std::vector<double>>();
-    const auto logits = each.at("logits").get<std::vector<double>>();
-    const auto expect_points = [](const std::vector<CurvePoint>& points, const Json& expected) {
-      ASSERT_EQ(points.size(), expected.size());
-      for (size_t i = 0; i < points.size(); ++i) {
-        EXPECT_NEAR(points[i].x, expected[i][0].get<double>(), 1e-12) << i;
-        EXPECT_NEAR(points[i].y, expected[i][1].get<double>(), 1e-12) << i;
-      }
-    };
-    expect_points(roc_curve(logits, labels), each.at("roc"));
-    expect_points(precision_recall_curve(logits, labels), each.at("precision_recall"));
-  }
-}
-
-TEST(Curves, ManyPointsAreThinnedEvenly) {
-  core::Generator generator(1);
-  std::vector<double> scores, targets;
-  for (int i = 0; i < 5000; ++i) {
-    targets.push_back(generator.uniform() < 0.2F ? 1.0 : 0.0);
-    scores.push_back(targets.back() + generator.normal());
-  }
-  const auto all = roc_curve(scores, targets, 10000);
-  const auto few = roc_curve(scores, targets, 200);
-  EXPECT_GT(all.size(), 4900U);
-  EXPECT_LE(few.size(), 200U);
-  EXPECT_GE(few.size(), 190U);
-  const auto area = [](const std::vector<CurvePoint>& points) {
-    double sum = 0.0;
-    for (size_t i = 1; i < points.size(); ++i)
-      sum += (points[i].x - points[i - 1].x) * (points[i].y + points[i - 1].y) / 2;
-    return sum;
-  };
-  EXPECT_NEAR(area(all), *optim::auroc(scores, targets).value, 1e-12);
-  EXPECT_NEAR(area(few), area(all), 2e-3);
-  EXPECT_EQ(few.back().x, 1.0);
-  EXPECT_EQ(few.back().y, 1.0);
-  EXPECT_LE(precision_recall_curve(scores, targets, 200).size(), 200U);
-}
-
-// Few positives among many negatives: long level stretches, whose ends are kept, so that no step is slanted.
-TEST(Curves, AThinnedRocCurveKeepsItsCorners) {
-  std::vector<double> scores, targets;
-  for (int i = 0; i < 600; ++i) {
-    scores.push_back(1.0 - i / 600.0);
-    targets.push_back(i % 60 == 7 ? 1.0 : 0.0);
-  }
-  const auto curve = roc_curve(scores, targets, 50);
-  EXPECT_LE(curve.size(), 50U);
-  for (size_t i = 1; i < curve.size(); ++i)
-    EXPECT_TRUE(curve[i].x == curve[i - 1].x || curve[i].y == curve[i - 1].y) << i;
-}
-
-TEST(Curves, WilsonMatchesScipy) {
-  for (const Json read = fixture("evaluation.json"); const Json& each : read.at("wilson")) {
-    const Proportion interval = wilson(each[0].get<int64_t>(), each[1].get<int64_t>());
-    EXPECT_NEAR(interval.low, each[2].get<double>(), 1e-12);
-    EXPECT_NEAR(interval.high, each[3].get<double>(), 1e-12);
-  }
-}
-
-TEST(Curves, NetBenefitMatchesItsDefinition) {
-  for (const Json read = fixture("evaluation.json"); const Json& each : read.at("cases")) {
-    std::vector<double> probabilities, thresholds;
-    for (const double z : each.at("logits").get<std::vector<double>>())
-      probabilities.push_back(1.0 / (1.0 + std::exp(-z)));
-    for (const Json& point : each.at("decision")) thresholds.push_back(point[0].get<double>());
-    const auto curve =
-        decision_curve(probabilities, each.at("labels").get<std::vector<double>>(), thresholds);
-    ASSERT_EQ(curve.size(), 4U);
-    for (size_t i = 0; i < curve.size(); ++i) {
-      EXPECT_NEAR(curve[i].model, each.at("decision")[i][1].get<double>(), 1e-12);
-      EXPECT_NEAR(curve[i].all, each.at("decision")[i][2].get<double>(), 1e-12);
-    }
-  }
-}
-
-TEST(Curves, CalibrationBinsHoldEachSampleOnce) {
-  const std::vector<double> p{0.0, 0.1, 0.25, 0.5, 0.5, 0.75, 1.0, 0.3}, y{0, 0, 1, 1, 0, 1, 1, kUnknown};
-  const auto width = calibration_bins(p, y, 4, true);
-  ASSERT_EQ(width.size(), 4U);
-  EXPECT_THAT((std::vector<int64_t>{width[0].count, width[1].count, width[2].count, width[3].count}),
-              ElementsAre(2, 1, 2, 2));
-  EXPECT_EQ(width[2].lower, 0.5);
-  EXPECT_EQ(width[2].observed.value, 0.5);
-  EXPECT_NEAR(expected_calibration_error(width), (0.1 + 0.75 + 0.0 + 0.25) / 7, 1e-12);
-  // Two bins of about equal mass; the two of 0.5 stay together.
-  const auto mass = calibration_bins(p, y, 2, false);
-  ASSERT_EQ(mass.size(), 2U);
-  EXPECT_EQ(mass[0].count, 3);
-  EXPECT_EQ(mass[1].count, 4);
-  EXPECT_EQ(mass[1].lower, 0.5);
-  const auto equal =
-      calibration_bins(std::vector<double>(6, 0.5), std::vector<double>{0, 1, 0, 1, 0, 1}, 3, false);
-  ASSERT_EQ(equal.size(), 1U);
-  EXPECT_EQ(equal[0].count, 6);
-  EXPECT_TRUE(std::isnan(expected_calibration_error({})));
-}
-
-TEST(Curves, EceOfMeasuresIsThatOfTheBins) {
-  for (const Json read = fixture("evaluation.json"); const Json& each : read.at("cases")) {
-    const auto labels = each.at("labels").get<std::vector<double>>();
-    std::vector<double> p;
-    for (const double z : each.at("logits").get<std::vector<double>>())
-      p.push_back(1.0 / (1.0 + std::exp(-z)));
-    EXPECT_NEAR(expected_calibration_error(calibration_bins(p, labels, 15, true)),
-                each.at("ece").get<double>(), 1e-12);
-    EXPECT_NEAR(RankedLabel(p, labels, own_group(p.size()), {}).measures(ones(p.size()))[Measure::ece],
-                each.at("ece").get<double>(), 1e-12);
-  }
-}
-
-// In one bin the error is |mean of targets - p|: E|X - np| / n of a binomial, about sqrt(2 p q / (pi n)).
-TEST(Curves, ErrorWhenCalibratedIsThatOfTheBinomial) {
-  const std::vector<double> p(400, 0.3), y(400, 0.0);
-  EXPECT_NEAR(expected_error_when_calibrated(p, y, 15, 2000, 1), std::sqrt(2 * 0.3 * 0.7 / (M_PI * 400)),
-              5e-4);
-  EXPECT_EQ(
-      expected_error_when_calibrated(std::vector<double>{0.0, 1.0}, std::vector<double>{0, 1}, 15, 5, 1),
-      0.0);
-  EXPECT_TRUE(std::isnan(expected_error_when_calibrated({}, {}, 15, 5, 1)));
-}
-
-TEST(Curves, NothingWithoutBothClasses) {
-  const std::vector<double> p{0.2, 0.4}, negatives{0, 0};
-  EXPECT_TRUE(roc_curve(p, negatives).empty());
-  EXPECT_TRUE(precision_recall_curve(p, negatives).empty());
-  EXPECT_TRUE(roc_curve(std::vector<double>{kUnknown, 0.3}, std::vector<double>{0, 1}).empty());
-}
-
-TEST(Normal, QuantileInvertsTheDistribution) {
-  EXPECT_NEAR(normal_quantile(0.975), 1.959963984540054, 1e-12);
-  for (const double p : {1e-8, 0.001, 0.3, 0.5, 0.9, 0.999999}) {
-    EXPECT_NEAR(normal_cdf(normal_quantile(p)) / p, 1.0, 1e-9);
-  }
 }
 
 }  // namespace

@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "data/csv.h"
+#include "data/statistics/logistic.h"
 #include "tests/tools/end_to_end.h"
-#include "tools/evaluation/logistic.h"
 #include "tools/evaluation/predictions_file.h"
 
 namespace medfusion::tools {
@@ -106,7 +106,7 @@ TEST_F(Evaluation, PredictionsFollowFromWhatTheRunKeeps) {
     calibrated |= calibrator.method == CalibrationMethod::platt;
     ASSERT_EQ(label.raw.size(), file.ids.size());
     for (size_t i = 0; i < file.ids.size(); ++i) {
-      EXPECT_NEAR(label.probabilities[i], calibrator.apply(logit(label.raw[i])), 1e-5);
+      EXPECT_NEAR(label.probabilities[i], calibrator.apply(data::logit(label.raw[i])), 1e-5);
       EXPECT_EQ(label.predicted[i], label.probabilities[i] >= threshold ? 1 : 0);
       EXPECT_EQ(label.levels[i], cutoffs.level(label.probabilities[i]));
     }

@@ -55,14 +55,6 @@ TEST(Localization, ABlankMapMisses) {
   EXPECT_EQ(found.iou, 0.0);
 }
 
-TEST(Localization, WilsonsIntervalOfEightInTen) {
-  const auto [low, high] = wilson_interval(8, 10);
-  EXPECT_NEAR(low, 0.490162, 1e-6);
-  EXPECT_NEAR(high, 0.943318, 1e-6);
-  EXPECT_EQ(wilson_interval(0, 0), std::make_pair(0.0, 1.0));
-  EXPECT_NEAR(wilson_interval(0, 5).second, 0.434482, 1e-6);
-}
-
 TEST(Localization, ScoresPerLabelAndOverall) {
   LocalizationCase hit, miss;
   hit.label = miss.label = "Mass";

@@ -8,20 +8,13 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "core/threads.h"
+#include "data/statistics/samples.h"
 #include "tools/evaluation/measures.h"
 
 namespace medfusion::tools {
 namespace {
 
 constexpr size_t kFewestDraws = 20;
-
-// Sorted values; numpy's "linear" quantile.
-double quantile(const std::vector<double>& sorted, double q) {
-  const double at = q * static_cast<double>(sorted.size() - 1);
-  const auto below = static_cast<size_t>(at);
-  const size_t above = std::min(below + 1, sorted.size() - 1);
-  return sorted[below] + (at - static_cast<double>(below)) * (sorted[above] - sorted[below]);
-}
 
 }  // namespace
 
@@ -72,10 +65,9 @@ std::vector<int64_t> ResampledMeasures::averaged(Measure measure) const {
 }
 
 double ResampledMeasures::macro(Measure measure) const {
-  const auto members = averaged(measure);
-  double sum = 0.0;
-  for (const int64_t label : members) sum += full(label)[measure];
-  return members.empty() ? kUndefined : sum / static_cast<double>(members.size());
+  data::Mean mean;
+  for (int64_t label = 0; label < labels(); ++label) mean.add(full(label)[measure]);
+  return mean.value();
 }
 
 std::vector<double> ResampledMeasures::draws(int64_t label, Measure measure) const {
@@ -106,7 +98,7 @@ Interval percentile_interval(std::vector<double> draws, double confidence) {
   if (draws.size() < kFewestDraws || 10 * draws.size() < all) return {kUndefined, kUndefined, undefined};
   std::sort(draws.begin(), draws.end());
   const double tail = (1.0 - confidence) / 2.0;
-  return {quantile(draws, tail), quantile(draws, 1.0 - tail), undefined};
+  return {data::quantile(draws, tail), data::quantile(draws, 1.0 - tail), undefined};
 }
 
 double bootstrap_p_value(std::span<const double> differences) {

@@ -7,12 +7,15 @@
 #include <numeric>
 
 #include "core/error.h"
-#include "tools/evaluation/curves.h"
-#include "tools/evaluation/logistic.h"
+#include "data/statistics/logistic.h"
 #include "tools/evaluation/measures.h"
 
 namespace medfusion::tools {
 namespace {
+
+using data::fit_logistic;
+using data::LogisticFit;
+using data::sigmoid;
 
 constexpr std::array kNames{"none", "temperature", "platt", "isotonic"};
 constexpr double kLeastSlope = 1e-3;
@@ -206,23 +209,21 @@ std::vector<double> pool_adjacent_violators(std::span<const double> targets,
 
 Recalibration recalibrate(std::span<const double> probabilities, std::span<const double> targets,
                           std::span<const uint32_t> cluster, double confidence) {
-  const Recalibration::Estimate undefined{kUndefined, kUndefined, kUndefined};
+  const data::Estimate undefined{kUndefined, kUndefined, kUndefined};
   std::vector<double> logits, known;
   std::vector<uint32_t> clusters;
   for (size_t i = 0; i < targets.size(); ++i) {
     if (std::isnan(targets[i])) continue;
     if (std::isnan(probabilities[i])) return {undefined, undefined};
-    logits.push_back(logit(probabilities[i]));
+    logits.push_back(data::logit(probabilities[i]));
     known.push_back(targets[i]);
     clusters.push_back(cluster[i]);
   }
   const auto positives = std::count(known.begin(), known.end(), 1.0);
   if (positives == 0 || positives == static_cast<std::ptrdiff_t>(known.size())) return {undefined, undefined};
-  const double z = normal_quantile(0.5 + confidence / 2.0);
-  const auto estimate = [&](const LogisticFit& fit, Eigen::Index at) -> Recalibration::Estimate {
+  const auto estimate = [&](const LogisticFit& fit, Eigen::Index at) {
     if (!fit.converged) return undefined;
-    const double half = z * std::sqrt(fit.covariance(at, at));
-    return {fit.coefficients[at], fit.coefficients[at] - half, fit.coefficients[at] + half};
+    return data::normal_interval(fit.coefficients[at], std::sqrt(fit.covariance(at, at)), confidence);
   };
   const Eigen::MatrixXd none(static_cast<Eigen::Index>(known.size()), 0);
   return {estimate(fit_logistic(none, known, {.offset = logits, .cluster = clusters}), 0),

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "data/statistics/intervals.h"
+
 namespace medfusion::tools {
 
 enum class CalibrationMethod : uint8_t {
@@ -51,10 +53,7 @@ std::vector<double> pool_adjacent_violators(std::span<const double> targets, std
 // perfect), each with an interval from the covariance that is robust to dependence within a patient
 // (`cluster`, one per sample). Undefined (NaN) where a class is missing or the fit does not converge.
 struct Recalibration {
-  struct Estimate {
-    double value, low, high;
-  };
-  Estimate intercept, slope;
+  data::Estimate intercept, slope;
 };
 Recalibration recalibrate(std::span<const double> probabilities, std::span<const double> targets,
                           std::span<const uint32_t> cluster, double confidence = 0.95);

@@ -6,8 +6,8 @@
 #include <unordered_map>
 
 #include "core/error.h"
+#include "data/statistics/delong.h"
 #include "tools/evaluation/bootstrap.h"
-#include "tools/evaluation/delong.h"
 
 namespace medfusion::tools {
 namespace {
@@ -170,8 +170,8 @@ class Comparison {
 };
 
 Json delong_json(const LabelPredictions& first, const LabelPredictions& second, double confidence) {
-  const DelongComparison result =
-      delong_paired(first.probabilities, second.probabilities, first.targets, confidence);
+  const data::DelongComparison result =
+      data::delong_paired(first.probabilities, second.probabilities, first.targets, confidence);
   if (!result.undefined.empty()) return {{"difference", nullptr}, {"undefined", result.undefined}};
   return {{"first", result.first},
           {"second", result.second},

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "data/csv.h"
+#include "data/statistics/samples.h"
 #include "data/text_file.h"
 #include "tools/evaluation/bootstrap.h"
 
@@ -14,6 +15,7 @@ namespace medfusion::tools {
 namespace {
 
 using Json = nlohmann::ordered_json;
+using data::Mean;
 namespace fs = std::filesystem;
 
 std::vector<int64_t> seeds_of(const std::string& path) {
@@ -85,18 +87,6 @@ ResampledMeasures measure_fold(const FoldedPredictions& cv, size_t seed, int64_t
   }
   return {ranked, bootstrap};
 }
-
-// A mean that leaves out what is not a number.
-struct Mean {
-  double sum = 0.0;
-  int64_t count = 0;
-  void add(double value) {
-    if (std::isnan(value)) return;
-    sum += value;
-    ++count;
-  }
-  double value() const { return count == 0 ? std::nan("") : sum / static_cast<double>(count); }
-};
 
 // Of one side: on all rows, then on each resample.
 using Figures = std::vector<double>;

@@ -9,9 +9,10 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "core/threads.h"
+#include "data/statistics/logistic.h"
+#include "data/statistics/ranking.h"
+#include "data/statistics/samples.h"
 #include "data/table_encoder.h"
-#include "optim/metrics.h"
-#include "tools/evaluation/logistic.h"
 
 namespace medfusion::tools {
 namespace {
@@ -48,14 +49,12 @@ std::vector<double> scores_of(const Eigen::MatrixXd& features, const data::Datas
     known.push_back(row);
     targets.push_back(target);
   }
-  const double share = targets.empty() ? 0.0
-                                       : std::accumulate(targets.begin(), targets.end(), 0.0) /
-                                             static_cast<double>(targets.size());
+  const double share = targets.empty() ? 0.0 : data::mean(targets);
   if (share == 0.0 || share == 1.0) return std::vector<double>(rows.size(), share);
-  const LogisticFit fit = fit_logistic(rows_of(features, known), targets, {.ridge = 1.0});
+  const data::LogisticFit fit = data::fit_logistic(rows_of(features, known), targets, {.ridge = 1.0});
   const Eigen::VectorXd predictor = linear_predictor(fit, rows_of(features, rows));
   std::vector<double> scores;
-  for (const double z : predictor) scores.push_back(sigmoid(z));
+  for (const double z : predictor) scores.push_back(data::sigmoid(z));
   return scores;
 }
 
@@ -119,18 +118,14 @@ ShuffledAuroc shuffled_auroc(const std::vector<std::vector<double>>& scores,
       std::iota(order.begin(), order.end(), size_t{0});
       core::Generator generator(seed, kStream + static_cast<uint64_t>(repeat));
       generator.shuffle(order);
-      double sum = 0.0;
-      int64_t defined = 0;
+      data::Mean mean;
       for (size_t label = 0; label < scores.size(); ++label) {
         std::vector<double> shuffled;
         for (const size_t i : order) shuffled.push_back(targets[label][i]);
-        const optim::MetricValue value = optim::auroc(scores[label], shuffled);
-        if (!value.defined()) continue;
-        result.labels[label][slot] = *value.value;
-        sum += *value.value;
-        ++defined;
+        result.labels[label][slot] = data::auroc(scores[label], shuffled);
+        mean.add(result.labels[label][slot]);
       }
-      if (defined > 0) result.macro[slot] = sum / static_cast<double>(defined);
+      result.macro[slot] = mean.value();
     }
   });
   return result;

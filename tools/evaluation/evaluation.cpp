@@ -5,8 +5,11 @@
 #include <set>
 
 #include "core/error.h"
-#include "tools/evaluation/curves.h"
-#include "tools/evaluation/delong.h"
+#include "data/statistics/calibration_error.h"
+#include "data/statistics/confusion.h"
+#include "data/statistics/curves.h"
+#include "data/statistics/delong.h"
+#include "data/statistics/samples.h"
 
 namespace medfusion::tools {
 namespace {
@@ -110,7 +113,38 @@ class Summary {
 
 constexpr int64_t kEceDraws = 50;
 
-Json estimate_json(const Recalibration::Estimate& estimate) {
+Json to_json(const std::vector<data::CurvePoint>& points) {
+  auto list = Json::array();
+  for (const data::CurvePoint& point : points) {
+    const auto threshold = std::isinf(point.threshold) ? Json() : Json(point.threshold);
+    list.push_back({point.x, point.y, threshold});
+  }
+  return list;
+}
+
+Json to_json(const std::vector<data::DecisionPoint>& points) {
+  auto list = Json::array();
+  for (const data::DecisionPoint& point : points)
+    list.push_back({point.threshold, point.model, point.all, 0.0});
+  return list;
+}
+
+Json to_json(const std::vector<data::CalibrationBin>& bins) {
+  auto list = Json::array();
+  for (const data::CalibrationBin& bin : bins) {
+    const data::Estimate observed = bin.observed();
+    list.push_back({{"lower", bin.lower},
+                    {"upper", bin.upper},
+                    {"count", bin.count},
+                    {"mean_probability", bin.mean_probability()},
+                    {"observed", observed.value},
+                    {"low", observed.low},
+                    {"high", observed.high}});
+  }
+  return list;
+}
+
+Json estimate_json(const data::Estimate& estimate) {
   return {{"value", number_or_null(estimate.value)},
           {"low", number_or_null(estimate.low)},
           {"high", number_or_null(estimate.high)}};
@@ -118,8 +152,8 @@ Json estimate_json(const Recalibration::Estimate& estimate) {
 
 Json calibration_json(const std::vector<double>& probabilities, const std::vector<double>& targets,
                       const std::vector<uint32_t>& patients, const EvaluationOptions& options) {
-  const auto equal_width = calibration_bins(probabilities, targets, options.bins, true);
-  const auto equal_mass = calibration_bins(probabilities, targets, options.bins, false);
+  const auto equal_width = data::calibration_bins(probabilities, targets, options.bins, true);
+  const auto equal_mass = data::calibration_bins(probabilities, targets, options.bins, false);
   const Recalibration recalibration = recalibrate(probabilities, targets, patients, options.confidence);
   const MeasureValues values =
       RankedLabel(probabilities, targets, patients, {}, options.bins)
@@ -129,9 +163,9 @@ Json calibration_json(const std::vector<double>& probabilities, const std::vecto
             {"brier", number_or_null(values[Measure::brier])},
             {"brier_scaled", number_or_null(values[Measure::brier_scaled])},
             {"log_loss", number_or_null(values[Measure::log_loss])},
-            {"ece", number_or_null(expected_calibration_error(equal_width))},
-            {"ece_equal_mass", number_or_null(expected_calibration_error(equal_mass))},
-            {"ece_when_calibrated", number_or_null(expected_error_when_calibrated(
+            {"ece", number_or_null(data::expected_calibration_error(equal_width))},
+            {"ece_equal_mass", number_or_null(data::expected_calibration_error(equal_mass))},
+            {"ece_when_calibrated", number_or_null(data::expected_error_when_calibrated(
                                         probabilities, targets, options.bins, kEceDraws, options.seed))},
             {"bins", options.bins}};
   if (options.curves) {
@@ -157,7 +191,7 @@ Json risk_json(const LabelPredictions& label) {
 }
 
 Json delong_json(const LabelPredictions& label, double confidence) {
-  const DelongAuroc result = delong(label.probabilities, label.targets, confidence);
+  const data::DelongAuroc result = data::delong(label.probabilities, label.targets, confidence);
   if (!result.undefined.empty()) return {{"auroc", nullptr}, {"undefined", result.undefined}};
   return {{"auroc", result.auroc},
           {"standard_error", result.standard_error},
@@ -172,16 +206,16 @@ std::vector<double> decision_thresholds() {
 }
 
 void put_curves(Json& json, const LabelPredictions& label, const EvaluationOptions& options) {
-  json["roc"] = to_json(roc_curve(label.probabilities, label.targets, options.curve_points));
+  json["roc"] = to_json(data::roc_curve(label.probabilities, label.targets, options.curve_points));
   json["precision_recall"] =
-      to_json(precision_recall_curve(label.probabilities, label.targets, options.curve_points));
-  json["decision"] = to_json(decision_curve(label.probabilities, label.targets, decision_thresholds()));
+      to_json(data::precision_recall_curve(label.probabilities, label.targets, options.curve_points));
+  json["decision"] = to_json(data::decision_curve(label.probabilities, label.targets, decision_thresholds()));
 }
 
 Json confusion_json(const LabelPredictions& label) {
   if (label.predicted.empty()) return nullptr;
   const std::vector<double> decisions(label.predicted.begin(), label.predicted.end());
-  const auto counts = optim::confusion_at(decisions, label.targets, 0.5);
+  const auto counts = data::confusion_at(decisions, label.targets, 0.5);
   return {{"true_positives", counts.true_positives},
           {"false_positives", counts.false_positives},
           {"true_negatives", counts.true_negatives},
@@ -253,15 +287,8 @@ Json control_json(const Control& control, const EvaluationInput& input, const Ev
 
 // The mean over the shuffles, and the interval that holds 95% of them.
 Json spread_json(const std::vector<double>& draws, double confidence) {
-  double sum = 0.0;
-  int64_t defined = 0;
-  for (const double draw : draws) {
-    if (std::isnan(draw)) continue;
-    sum += draw;
-    ++defined;
-  }
   const Interval interval = percentile_interval(draws, confidence);
-  return {{"value", defined == 0 ? Json() : Json(sum / static_cast<double>(defined))},
+  return {{"value", number_or_null(data::mean(draws))},
           {"low", number_or_null(interval.low)},
           {"high", number_or_null(interval.high)}};
 }

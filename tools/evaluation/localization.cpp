@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "data/csv.h"
+#include "data/statistics/intervals.h"
 #include "data/text_file.h"
 #include "tools/evaluation/saliency.h"
 
@@ -164,16 +165,6 @@ double overlap(const FindingBox& a, const FindingBox& b) {
 
 double area_share(const std::vector<FindingBox>& boxes) { return union_area(boxes); }
 
-std::pair<double, double> wilson_interval(int64_t hits, int64_t count) {
-  if (count == 0) return {0.0, 1.0};
-  constexpr double kZ = 1.959963984540054;  // of the standard normal's 97.5th percentile
-  const auto n = static_cast<double>(count);
-  const double p = static_cast<double>(hits) / n, z2 = kZ * kZ;
-  const double center = (p + z2 / (2.0 * n)) / (1.0 + z2 / n);
-  const double half = kZ / (1.0 + z2 / n) * std::sqrt(p * (1.0 - p) / n + z2 / (4.0 * n * n));
-  return {std::max(0.0, center - half), std::min(1.0, center + half)};
-}
-
 LocalizationCase localize(const Tensor& map, const std::vector<FindingBox>& boxes, double tolerance,
                           double threshold) {
   LocalizationCase result;
@@ -224,11 +215,10 @@ std::string localization_csv(const std::vector<LocalizationScore>& scores) {
     const auto share = [&](int64_t hits) {
       return s.count > 0 ? static_cast<double>(hits) / static_cast<double>(s.count) : 0.0;
     };
-    const auto [low, high] = wilson_interval(s.hits, s.count);
-    const auto [near_low, near_high] = wilson_interval(s.near, s.count);
+    const data::Estimate pointing = data::wilson(s.hits, s.count), near = data::wilson(s.near, s.count);
     csv += fmt::format("{},{},{:.4f},{:.4f},{:.4f},{:.4f},{:.4f},{:.4f},{:.4f},{:.4f},{:.4f}",
-                       quoted(s.label), s.count, share(s.hits), low, high, share(s.near), near_low, near_high,
-                       s.chance, share(s.elsewhere), s.mean_iou);
+                       quoted(s.label), s.count, share(s.hits), pointing.low, pointing.high, share(s.near),
+                       near.low, near.high, s.chance, share(s.elsewhere), s.mean_iou);
     for (const int64_t hits : s.overlapping) csv += fmt::format(",{:.4f}", share(hits));
     csv += "\n";
   }

@@ -51,9 +51,6 @@ double overlap(const FindingBox& a, const FindingBox& b);
 // The share of the image that the boxes cover together: the chance that a random pixel is a hit.
 double area_share(const std::vector<FindingBox>& boxes);
 
-// Wilson's score interval for a proportion of `hits` in `count` at 95% (Wilson 1927); {0, 1} for no trials.
-std::pair<double, double> wilson_interval(int64_t hits, int64_t count);
-
 // Of one positive image and label with boxes.
 struct LocalizationCase {
   std::string id, label;

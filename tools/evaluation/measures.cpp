@@ -6,16 +6,15 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "data/statistics/calibration_error.h"
+#include "data/statistics/confusion.h"
+#include "data/statistics/ranking.h"
 
 namespace medfusion::tools {
 namespace {
 
 bool needs_threshold(Measure measure) {
   return measure >= Measure::f1 && measure <= Measure::balanced_accuracy;
-}
-
-double ratio(int64_t part, int64_t whole) {
-  return whole == 0 ? kUndefined : static_cast<double>(part) / static_cast<double>(whole);
 }
 
 // As scikit-learn: a probability of 0 or 1 counts as the nearest one inside.
@@ -52,10 +51,9 @@ RankedLabel::RankedLabel(std::span<const double> scores, std::span<const double>
   MEDFUSION_CHECK(bins >= 1, "measures: expected at least one bin, got {}", bins);
   std::vector<size_t> order;
   for (size_t i = 0; i < scores.size(); ++i) {
-    if (std::isnan(targets[i])) continue;
-    MEDFUSION_CHECK(targets[i] == 0.0 || targets[i] == 1.0, "measures: a target is 0, 1 or NaN, got {}",
-                    targets[i]);
-    (targets[i] == 1.0 ? positives_ : negatives_) += 1;
+    const data::Truth truth = data::truth_of(targets[i]);
+    if (truth == data::Truth::unknown) continue;
+    (truth == data::Truth::positive ? positives_ : negatives_) += 1;
     not_numbers_ += std::isnan(scores[i]) ? 1 : 0;
     order.push_back(i);
   }
@@ -76,110 +74,87 @@ RankedLabel::RankedLabel(std::span<const double> scores, std::span<const double>
 }
 
 void RankedLabel::find_bins(int64_t bins) {
-  // Bin k holds k / bins <= score < (k + 1) / bins, the last one 1 as well.
-  const auto bin_of = [&](double score) {
-    return std::clamp<int64_t>(static_cast<int64_t>(std::floor(score * static_cast<double>(bins))), 0,
-                               bins - 1);
-  };
   for (size_t end = 1; end <= score_.size(); ++end) {
     const bool last = end == score_.size();
-    if (last || bin_of(score_[end]) != bin_of(score_[end - 1])) bin_ends_.push_back(end);
+    if (last || data::probability_bin(score_[end], bins) != data::probability_bin(score_[end - 1], bins))
+      bin_ends_.push_back(end);
   }
 }
 
 // What a pass has added up, from the highest score.
 struct RankedLabel::Sums {
-  int64_t positives = 0, negatives = 0;
+  data::RankingAreas ranking;
   int64_t true_positives = 0, false_positives = 0;
-  int64_t twice_area = 0;  // twice the pairs in the right order, a tie counting once
-  double precision = 0.0;  // sum over the positives of the precision at their score
   double squares = 0.0, logs = 0.0;
-  double gap = 0.0;  // sum over the bins of |positives - probabilities|
+  double gap = 0.0;  // sum over the bins
 };
 
 MeasureValues RankedLabel::measures(std::span<const uint32_t> weights) const {
   MeasureValues values;
   if (not_numbers_ > 0) return values;
   Sums sums;
-  int64_t positives_above = 0, negatives_above = 0;
+  int64_t tied_positives = 0, tied_negatives = 0;
   size_t i = 0;
   for (const size_t end : bin_ends_) {
     double probabilities = 0.0;
-    const int64_t positives_before = sums.positives;
+    const int64_t positives_before = sums.ranking.positives();
     for (; i < end; ++i) {
       const int64_t weight = weights[group_[i]];
       const int64_t positive = weight * positive_[i];
       const int64_t predicted = predicted_[i];
       const auto w = static_cast<double>(weight);
       const double error = static_cast<double>(positive_[i]) - score_[i];
-      sums.positives += positive;
-      sums.negatives += weight - positive;
+      tied_positives += positive;
+      tied_negatives += weight - positive;
       sums.true_positives += predicted * positive;
       sums.false_positives += predicted * (weight - positive);
       sums.squares += w * error * error;
       sums.logs += w * log_loss_[i];
       probabilities += w * score_[i];
       if (last_of_tie_[i] == 0) continue;
-      sums.twice_area += (positives_above + sums.positives) * (sums.negatives - negatives_above);
-      if (sums.positives != positives_above) {
-        const double precision =
-            static_cast<double>(sums.positives) / static_cast<double>(sums.positives + sums.negatives);
-        sums.precision += static_cast<double>(sums.positives - positives_above) * precision;
-      }
-      positives_above = sums.positives;
-      negatives_above = sums.negatives;
+      sums.ranking.add(tied_positives, tied_negatives);
+      tied_positives = tied_negatives = 0;
     }
-    sums.gap += std::abs(static_cast<double>(sums.positives - positives_before) - probabilities);
+    sums.gap += data::calibration_gap(static_cast<double>(sums.ranking.positives() - positives_before),
+                                      probabilities);
   }
   finish(sums, values);
   return values;
 }
 
 void RankedLabel::finish(const Sums& sums, MeasureValues& values) const {
-  const int64_t all = sums.positives + sums.negatives;
-  if (all == 0) return;
-  const auto count = static_cast<double>(all);
-  const auto positives = static_cast<double>(sums.positives);
-  const auto negatives = static_cast<double>(sums.negatives);
+  const auto positives = static_cast<double>(sums.ranking.positives());
+  const auto negatives = static_cast<double>(sums.ranking.negatives());
+  const double count = positives + negatives;
   values[Measure::brier] = sums.squares / count;
   values[Measure::log_loss] = sums.logs / count;
   values[Measure::ece] = sums.gap / count;
-  const bool both = sums.positives > 0 && sums.negatives > 0;
-  if (both) {
-    values[Measure::auroc] = static_cast<double>(sums.twice_area) / (2.0 * positives * negatives);
-    values[Measure::auprc] = sums.precision / positives;
+  values[Measure::auroc] = sums.ranking.auroc();
+  values[Measure::auprc] = sums.ranking.average_precision();
+  if (positives > 0.0 && negatives > 0.0)
     values[Measure::brier_scaled] = 1.0 - values[Measure::brier] / (positives / count * (negatives / count));
-  }
   if (!decided_) return;
-  const int64_t true_negatives = sums.negatives - sums.false_positives;
-  const int64_t false_negatives = sums.positives - sums.true_positives;
-  values[Measure::sensitivity] = ratio(sums.true_positives, sums.positives);
-  values[Measure::specificity] = ratio(true_negatives, sums.negatives);
-  values[Measure::ppv] = ratio(sums.true_positives, sums.true_positives + sums.false_positives);
-  values[Measure::npv] = ratio(true_negatives, true_negatives + false_negatives);
-  values[Measure::accuracy] = ratio(sums.true_positives + true_negatives, all);
-  values[Measure::f1] =
-      ratio(2 * sums.true_positives, 2 * sums.true_positives + sums.false_positives + false_negatives);
-  if (both) {
-    const double sensitivity = values[Measure::sensitivity];
-    const double specificity = values[Measure::specificity];
-    values[Measure::gmean] = std::sqrt(sensitivity * specificity);
-    values[Measure::balanced_accuracy] = (sensitivity + specificity) / 2.0;
-  }
+  const data::Confusion counts{sums.true_positives, sums.false_positives,
+                               sums.ranking.negatives() - sums.false_positives,
+                               sums.ranking.positives() - sums.true_positives};
+  values[Measure::sensitivity] = data::sensitivity(counts);
+  values[Measure::specificity] = data::specificity(counts);
+  values[Measure::ppv] = data::positive_predictive_value(counts);
+  values[Measure::npv] = data::negative_predictive_value(counts);
+  values[Measure::accuracy] = data::accuracy(counts);
+  values[Measure::balanced_accuracy] = data::balanced_accuracy(counts);
+  values[Measure::f1] = data::f1(counts);
+  values[Measure::gmean] = data::gmean(counts);
 }
 
 std::string RankedLabel::why_undefined(Measure measure, const std::string& no_threshold) const {
-  const int64_t known = positives_ + negatives_;
-  if (not_numbers_ > 0) return fmt::format("{} of {} scores are not numbers", not_numbers_, known);
-  if (known == 0) return "no known label";
+  const data::RankedScores ranked{{}, positives_, negatives_, not_numbers_};
+  const int64_t known = ranked.known();
+  if (not_numbers_ > 0 || known == 0) return ranked.obstacle();
   if (needs_threshold(measure) && !decided_) return "no threshold: " + no_threshold;
   if (measure == Measure::ppv) return fmt::format("none of {} predicted positive", known);
   if (measure == Measure::npv) return fmt::format("none of {} predicted negative", known);
-  if (positives_ == 0) {
-    return fmt::format("no positive among {} known labels{}", known,
-                       measure == Measure::f1 ? ", and none predicted" : "");
-  }
-  return fmt::format("no negative among {} known labels", known);
+  return ranked.obstacle() + (measure == Measure::f1 ? ", and none predicted" : "");
 }
 
 }  // namespace medfusion::tools

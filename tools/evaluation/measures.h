@@ -14,10 +14,11 @@ namespace medfusion::tools {
 
 inline constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();  // a measure without a value
 
-// auroc .. balanced_accuracy as in optim/metrics.h (balanced_accuracy is the mean of sensitivity and
-// specificity, ppv and npv the positive and negative predictive values); brier is the mean squared error of
-// the probability, brier_scaled 1 - brier / (q (1 - q)) with the share of positives q, log_loss the mean of
-// -log of the probability given to what was true, ece the expected calibration error over equal-width bins.
+// auroc and auprc (average precision) as in data/statistics/ranking.h; f1 .. balanced_accuracy as in
+// data/statistics/confusion.h (ppv and npv are the positive and negative predictive values); brier is the
+// mean squared error of the probability, brier_scaled 1 - brier / (q (1 - q)) with the share of positives q,
+// log_loss the mean of -log of the probability given to what was true, ece the expected calibration error
+// over equal-width bins.
 enum class Measure : uint8_t {
   auroc,
   auprc,
@@ -59,7 +60,7 @@ class MeasureValues {
 // The samples of one label whose target is known, by falling score.
 class RankedLabel {
  public:
-  // scores: probabilities; targets: 1, 0, or NaN for unknown; group: of each sample, an index into the
+  // scores: probabilities; targets: those of data::truth_of; group: of each sample, an index into the
   // weights (its patient); predicted: 1 or 0, what was decided, or empty where nothing was. bins: of the ECE,
   // on [0, 1]. Throws core::Error where sizes differ or a target is something else. With a score that is not
   // a number every measure is undefined.

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "data/statistics/ranking.h"
 
 namespace medfusion::tools {
 namespace {
@@ -51,34 +52,32 @@ RiskCutoffs choose_risk_cutoffs(std::span<const double> probabilities, std::span
                                 double sensitivity, double ppv) {
   MEDFUSION_CHECK(probabilities.size() == targets.size(), "risk levels: {} probabilities, {} targets",
                   probabilities.size(), targets.size());
-  std::vector<std::pair<double, bool>> samples;
-  int64_t all_positives = 0;
+  std::vector<double> scores, known;
   for (size_t i = 0; i < targets.size(); ++i) {
-    if (std::isnan(targets[i]) || std::isnan(probabilities[i])) continue;
-    samples.emplace_back(probabilities[i], targets[i] == 1.0);
-    all_positives += targets[i] == 1.0 ? 1 : 0;
+    if (std::isnan(probabilities[i])) continue;
+    scores.push_back(probabilities[i]);
+    known.push_back(targets[i]);
   }
-  const auto count = static_cast<int64_t>(samples.size());
-  if (all_positives == 0 || all_positives == count) {
-    const auto none = optim::MetricValue::undefined(
-        fmt::format("no {} among {} known labels", all_positives == 0 ? "positive" : "negative", count));
+  const data::RankedScores ranked = data::rank_scores(scores, known);
+  if (ranked.positives == 0 || ranked.negatives == 0) {
+    const auto none = optim::MetricValue::undefined(fmt::format(
+        "no {} among {} known labels", ranked.positives == 0 ? "positive" : "negative", ranked.known()));
     return {none, none};
   }
-  std::sort(samples.begin(), samples.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
   RiskCutoffs result;
   result.high = optim::MetricValue::undefined(
       fmt::format("no cut-off has a positive predictive value of {} in the validation part", ppv));
-  int64_t positives = 0;
-  for (size_t i = 0; i < samples.size(); ++i) {
-    positives += samples[i].second ? 1 : 0;
-    if (i + 1 < samples.size() && samples[i + 1].first == samples[i].first) continue;
-    const auto above = static_cast<double>(i + 1);
-    const double score = samples[i].first;
+  int64_t positives = 0, above = 0;
+  for (size_t i = ranked.groups.size(); i-- > 0;) {
+    const data::ScoreGroup& group = ranked.groups[i];
+    positives += group.positives;
+    above += group.positives + group.negatives;
     if (!result.low.defined() &&
-        static_cast<double>(positives) >= sensitivity * static_cast<double>(all_positives)) {
-      result.low = optim::MetricValue::of(score);
+        static_cast<double>(positives) >= sensitivity * static_cast<double>(ranked.positives)) {
+      result.low = optim::MetricValue::of(group.score);
     }
-    if (static_cast<double>(positives) >= ppv * above) result.high = optim::MetricValue::of(score);
+    if (static_cast<double>(positives) >= ppv * static_cast<double>(above))
+      result.high = optim::MetricValue::of(group.score);
   }
   if (result.high.defined()) *result.high.value = std::max(*result.high.value, *result.low.value);
   return result;
@@ -107,7 +106,7 @@ std::vector<RiskGroup> risk_groups(std::span<const RiskLevel> levels, std::span<
     }
     if (group.count > 0) {
       group.mean_probability = sum / static_cast<double>(group.count);
-      group.observed = wilson(group.positives, group.count);
+      group.observed = data::wilson(group.positives, group.count);
     }
     groups.push_back(group);
   }

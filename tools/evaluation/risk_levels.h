@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "data/statistics/intervals.h"
 #include "optim/metrics.h"
-#include "tools/evaluation/curves.h"
 
 namespace medfusion::tools {
 
@@ -49,7 +49,7 @@ struct RiskGroup {
   int64_t count = 0;  // with a known target
   int64_t positives = 0;
   double mean_probability = 0.0;
-  std::optional<Proportion> observed = {};  // with Wilson's interval; none where count is 0
+  std::optional<data::Estimate> observed = {};  // with Wilson's interval; none where count is 0
 };
 std::vector<RiskGroup> risk_groups(std::span<const RiskLevel> levels, std::span<const double> probabilities,
                                    std::span<const double> targets);

@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/nearest.h"
+#include "data/statistics/samples.h"
 
 namespace medfusion::tools {
 namespace {
@@ -19,7 +20,7 @@ std::vector<double> quartiles(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   for (const size_t quarter : {1, 2, 3}) {
     if (values.empty()) break;
-    const double cut = values[std::min(values.size() - 1, values.size() * quarter / 4)];
+    const double cut = data::nearest_rank(values, quarter, 4);
     if (cut > values.front() && (cuts.empty() || cut > cuts.back())) cuts.push_back(cut);
   }
   return cuts;

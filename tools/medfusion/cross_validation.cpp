@@ -1,11 +1,10 @@
 #include "tools/medfusion/cross_validation.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numeric>
 #include <set>
 
 #include "core/file.h"
+#include "data/statistics/samples.h"
 #include "tools/evaluation/compare_folds.h"
 #include "tools/medfusion/evaluate_run.h"
 #include "tools/medfusion/guard.h"
@@ -16,18 +15,7 @@
 namespace medfusion::tools {
 namespace {
 
-double mean(const std::vector<double>& values) {
-  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
-}
-
-// Sample standard deviation; null for fewer than two values.
-nlohmann::ordered_json deviation(const std::vector<double>& values) {
-  if (values.size() < 2) return nullptr;
-  const double centre = mean(values);
-  double squares = 0.0;
-  for (const double value : values) squares += (value - centre) * (value - centre);
-  return std::sqrt(squares / static_cast<double>(values.size() - 1));
-}
+using data::mean;
 
 // Every fold must have an AUROC: found out before hours of training rather than after.
 void check_defined(const data::Dataset& dataset, const std::vector<int64_t>& folds, int64_t count) {
@@ -111,10 +99,10 @@ class Results {
     json["folds"] = folds_;
     json["seeds"] = seeds;
     json["macro_auroc"] = {{"mean", mean(per_fold)},
-                           {"std", deviation(per_fold)},
+                           {"std", number_or_null(data::deviation(per_fold))},
                            {"per_fold", per_fold},
                            {"per_seed", per_seed},
-                           {"seed_std", deviation(per_seed)}};
+                           {"seed_std", number_or_null(data::deviation(per_seed))}};
     for (const std::string& label : labels_) {
       const auto found = per_label_.find(label);
       const auto count = found == per_label_.end() ? size_t{0} : found->second.size();

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "data/statistics/intervals.h"
 #include "data/tokenizer.h"
 
 namespace medfusion::tools {
@@ -107,12 +108,12 @@ Json attention_json(const Explanation& explanation, int64_t sample, int64_t labe
 }
 
 Json share_json(int64_t hits, int64_t count) {
-  const auto [low, high] = wilson_interval(hits, count);
+  const data::Estimate share = data::wilson(hits, count);
   Json json;
   json["hits"] = hits;
-  json["value"] = count > 0 ? number(static_cast<double>(hits) / static_cast<double>(count)) : Json();
-  json["low"] = number(low);
-  json["high"] = number(high);
+  json["value"] = number(share.value);
+  json["low"] = number(share.low);
+  json["high"] = number(share.high);
   return json;
 }
 

@@ -14,23 +14,12 @@ namespace {
 
 using data::FeatureCandidate;
 using data::FeatureResult;
-using data::ThresholdStatistics;
 using data::Univariate;
 
 constexpr std::array kDiscretizations{"none", "mdl", "quantile", "cuts"};
 
 const char* score_name(const data::StageOne& stage) {
   return data::kFeatureScores[static_cast<size_t>(stage.options.score)];
-}
-
-double share(int64_t part, int64_t rest) {
-  return static_cast<double>(part) / static_cast<double>(part + rest);
-}
-double sensitivity(const ThresholdStatistics& best) {
-  return share(best.true_positives, best.false_negatives);
-}
-double specificity(const ThresholdStatistics& best) {
-  return share(best.true_negatives, best.false_positives);
 }
 
 std::string cuts_text(const std::vector<double>& cuts) {
@@ -48,13 +37,13 @@ std::vector<std::pair<const char*, double>> numbers_of(const FeatureResult& resu
           {"auroc_low", s.auroc_low},
           {"auroc_high", s.auroc_high},
           {"youden", s.best.youden},
-          {"sensitivity", sensitivity(s.best)},
-          {"specificity", specificity(s.best)},
+          {"sensitivity", data::sensitivity(s.best.counts)},
+          {"specificity", data::specificity(s.best.counts)},
           {"chi_square", s.best.chi_square},
           {"information_gain", s.best.information_gain},
-          {"odds_ratio", s.odds_ratio},
-          {"odds_ratio_low", s.odds_ratio_low},
-          {"odds_ratio_high", s.odds_ratio_high},
+          {"odds_ratio", s.odds_ratio.value},
+          {"odds_ratio_low", s.odds_ratio.low},
+          {"odds_ratio_high", s.odds_ratio.high},
           {"p_value", s.p_value},
           {"q_value", result.q_value},
           {"design_effect", s.design_effect}};
@@ -104,7 +93,7 @@ std::string text_row(const FeatureCandidate& candidate, const FeatureResult& res
   return fmt::format(
       "  {} {:<{}}  {:.3f} [{:.3f}, {:.3f}]  {:6.3f}  {:>7.2f} [{:.2f}, {:.2f}]  {:8.2g}  {:8.2g}  {}\n",
       result.selected ? '*' : ' ', rule_of(candidate.name, s, binary), width, s.auroc, s.auroc_low,
-      s.auroc_high, s.best.youden, s.odds_ratio, s.odds_ratio_low, s.odds_ratio_high, s.p_value,
+      s.auroc_high, s.best.youden, s.odds_ratio.value, s.odds_ratio.low, s.odds_ratio.high, s.p_value,
       result.q_value, result.stability ? fmt::format("{:.2f}", *result.stability) : "-");
 }
 

@@ -7,7 +7,7 @@
 #include <set>
 
 #include "data/leakage.h"
-#include "optim/metrics.h"
+#include "data/statistics/ranking.h"
 #include "tools/medfusion/options.h"
 
 namespace medfusion::tools {
@@ -57,7 +57,7 @@ double strength(const Reading& reading, const std::vector<double>& targets) {
     positives += targets[i] == 1.0 ? 1 : 0;
   }
   if (positives < kFewest || static_cast<int64_t>(labels.size()) - positives < kFewest) return 0.0;
-  const double value = *optim::auroc(scores, labels).value;
+  const double value = data::auroc(scores, labels);
   return std::max(value, 1.0 - value);
 }
 

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "tools/evaluation/logistic.h"
 #include "tools/medfusion/pipeline.h"
 #include "tools/medfusion/text_file.h"
 
@@ -147,8 +146,7 @@ void fit_to_validation(const Config& config, optim::Predictions* validation, siz
   preprocessing.thresholds.assign(labels,
                                   optim::MetricValue::undefined("no validation part to choose it on"));
   if (validation != nullptr) {
-    const auto rule =
-        config.train.threshold == "f1" ? optim::ThresholdRule::f1 : optim::ThresholdRule::youden;
+    const auto rule = config.train.threshold == "f1" ? data::ThresholdRule::f1 : data::ThresholdRule::youden;
     preprocessing.thresholds = optim::choose_thresholds(validation->probabilities, validation->targets, rule);
   }
   for (size_t label = 0; label < labels; ++label) {

@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cmath>
 #include <map>
 
 #include "core/file.h"
+#include "data/statistics/confusion.h"
+#include "data/statistics/samples.h"
 #include "tools/evaluation/compare_folds.h"
 #include "tools/medfusion/text_file.h"
 #include "tools/medfusion/training_rows.h"
@@ -14,19 +17,6 @@ namespace medfusion::tools {
 namespace {
 
 constexpr std::array kShownMeasures{"accuracy", "f1", "f1_weighted", "gmean", "auroc"};
-
-// F1 of both classes, weighted by their rows (scikit-learn's average="weighted").
-optim::MetricValue weighted_f1(const optim::Confusion& counts) {
-  const optim::Confusion mirrored{counts.true_negatives, counts.false_negatives, counts.true_positives,
-                                  counts.false_positives};
-  const auto positive = optim::f1(counts);
-  const auto negative = optim::f1(mirrored);
-  if (!positive.defined() || !negative.defined())
-    return optim::MetricValue::undefined("a class is not there");
-  const auto p = static_cast<double>(counts.true_positives + counts.false_negatives);
-  const auto n = static_cast<double>(counts.true_negatives + counts.false_positives);
-  return optim::MetricValue::of((p * *positive.value + n * *negative.value) / (p + n));
-}
 
 // Means over the folds added.
 class Means {
@@ -46,37 +36,34 @@ class Means {
         scores.push_back(predictions.probabilities.at(row * width + l));
         targets.push_back(predictions.targets.at(row * width + l));
       }
-      add(label.name, "f1_weighted",
-          weighted_f1(optim::confusion_at(scores, targets, *label.threshold.value)));
+      const auto counts = data::confusion_at(scores, targets, *label.threshold.value);
+      add(label.name, "f1_weighted", data::weighted_f1(counts));
     }
   }
 
   nlohmann::ordered_json to_json(const std::vector<std::string>& labels) const {
     nlohmann::ordered_json json;
     for (const char* measure : kShownMeasures) {
-      std::vector<double> means;
+      data::Mean macro;
       for (const std::string& label : labels) {
-        const auto found = values_.find({label, measure});
-        json["labels"][label][measure] = nullptr;
-        if (found == values_.end()) continue;
-        means.push_back(mean(found->second));
-        json["labels"][label][measure] = means.back();
+        const auto found = means_.find({label, measure});
+        const double mean = found == means_.end() ? std::nan("") : found->second.value();
+        json["labels"][label][measure] = number_or_null(mean);
+        macro.add(mean);
       }
-      json["macro"][measure] = means.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(mean(means));
+      json["macro"][measure] = number_or_null(macro.value());
     }
     return json;
   }
 
  private:
-  static double mean(const std::vector<double>& values) {
-    double sum = 0.0;
-    for (const double value : values) sum += value;
-    return sum / static_cast<double>(values.size());
-  }
   void add(const std::string& label, const char* measure, const optim::MetricValue& value) {
-    if (value.defined()) values_[{label, measure}].push_back(*value.value);
+    if (value.defined()) add(label, measure, *value.value);
   }
-  std::map<std::pair<std::string, std::string>, std::vector<double>> values_;
+  void add(const std::string& label, const char* measure, double value) {
+    means_[{label, measure}].add(value);
+  }
+  std::map<std::pair<std::string, std::string>, data::Mean> means_;
 };
 
 // The settings of the other two comparisons for one label: its classes are balanced.

@@ -1,4 +1,4 @@
-#include "tools/evaluation/logistic.h"
+#include "data/statistics/logistic.h"
 
 #include <Eigen/Cholesky>
 #include <algorithm>
@@ -7,7 +7,7 @@
 
 #include "core/error.h"
 
-namespace medfusion::tools {
+namespace medfusion::data {
 namespace {
 
 constexpr int kMostSteps = 100;
@@ -128,4 +128,4 @@ double logit(double probability) {
   return std::log(p / (1.0 - p));
 }
 
-}  // namespace medfusion::tools
+}  // namespace medfusion::data

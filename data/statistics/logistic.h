@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-namespace medfusion::tools {
+namespace medfusion::data {
 
 struct LogisticOptions {
   double ridge = 0.0;  // lambda of lambda / 2 |w|^2, added to the summed loss; not on the intercept
@@ -35,4 +35,4 @@ double sigmoid(double value);
 // log(p / (1 - p)) with p moved into [1e-7, 1 - 1e-7].
 double logit(double probability);
 
-}  // namespace medfusion::tools
+}  // namespace medfusion::data

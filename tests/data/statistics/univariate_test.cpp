@@ -1,43 +1,28 @@
 // Univariate statistics against scipy and scikit-learn (tests/fixtures/make_features_fixture.py), and by
 // hand.
-#include "data/univariate.h"
+#include "data/statistics/univariate.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <fstream>
-#include <limits>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "data/discretize.h"
-#include "data/significance.h"
+#include "data/statistics/delong.h"
+#include "data/statistics/distributions.h"
+#include "data/statistics/significance.h"
+#include "tests/data/statistics/fixture.h"
 
 namespace medfusion::data {
 namespace {
 
 using testing::DoubleNear;
-using testing::Each;
 using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::Pointwise;
 
-constexpr double kUnknownNumber = std::numeric_limits<double>::quiet_NaN();
-
-nlohmann::json fixture() {
-  std::ifstream file(MEDFUSION_SOURCE_DIR "/tests/fixtures/features.json");
-  return nlohmann::json::parse(file);
-}
-
-std::vector<double> numbers(const nlohmann::json& list) {
-  std::vector<double> result;
-  for (const auto& entry : list) result.push_back(entry.is_null() ? kUnknownNumber : entry.get<double>());
-  return result;
-}
-
-struct Case {
+struct FeatureCase {
   nlohmann::json expected;
   std::vector<double> values, labels;
   std::vector<int64_t> clusters;
@@ -46,10 +31,10 @@ struct Case {
   std::vector<int64_t> known_clusters;
   std::vector<ScoreGroup> groups;
 
-  explicit Case(const nlohmann::json& json)
+  explicit FeatureCase(const nlohmann::json& json)
       : expected(json),
-        values(numbers(json.at("values"))),
-        labels(numbers(json.at("labels"))),
+        values(numbers_of(json.at("values"))),
+        labels(numbers_of(json.at("labels"))),
         clusters(json.at("clusters").get<std::vector<int64_t>>()) {
     for (size_t i = 0; i < values.size(); ++i) {
       if (std::isnan(values[i]) || std::isnan(labels[i])) continue;
@@ -67,16 +52,16 @@ void expect_number(double actual, double expected, const std::string& what) {
   EXPECT_NEAR(actual, expected, 1e-9 * std::max(std::abs(expected), 1e-300)) << what;
 }
 
-std::vector<Case> cases() {
-  std::vector<Case> result;
-  const nlohmann::json file = fixture();
+std::vector<FeatureCase> cases() {
+  std::vector<FeatureCase> result;
+  const nlohmann::json file = read_fixture("features.json");
   for (const auto& json : file.at("cases")) result.emplace_back(json);
   EXPECT_EQ(result.size(), 4U);
   return result;
 }
 
 TEST(Univariate, AgreesWithScipyAndScikitLearn) {
-  for (const Case& c : cases()) {
+  for (const FeatureCase& c : cases()) {
     const std::string name = c.expected.at("name").get<std::string>();
     const Univariate u = univariate(c.values, c.labels, c.clusters, FeatureScore::auroc);
     ASSERT_TRUE(u.tested()) << name;
@@ -92,10 +77,10 @@ TEST(Univariate, AgreesWithScipyAndScikitLearn) {
                   name + ": threshold");
     expect_number(u.design_effect, std::max(1.0, c.number("clustered") / c.number("independent")),
                   name + ": design effect");
-    const auto odds = numbers(c.expected.at("odds_ratio"));
-    expect_number(u.odds_ratio, odds[0], name + ": odds ratio");
-    expect_number(u.odds_ratio_low, odds[1], name + ": odds ratio, low");
-    expect_number(u.odds_ratio_high, odds[2], name + ": odds ratio, high");
+    const auto odds = numbers_of(c.expected.at("odds_ratio"));
+    expect_number(u.odds_ratio.value, odds[0], name + ": odds ratio");
+    expect_number(u.odds_ratio.low, odds[1], name + ": odds ratio, low");
+    expect_number(u.odds_ratio.high, odds[2], name + ": odds ratio, high");
     const AurocVariance variance = auroc_variance(c.known, c.positive, c.known_clusters);
     expect_number(variance.independent, c.number("independent"), name + ": DeLong's variance");
     expect_number(variance.clustered, c.number("clustered"), name + ": Obuchowski's variance");
@@ -104,7 +89,7 @@ TEST(Univariate, AgreesWithScipyAndScikitLearn) {
 }
 
 TEST(Univariate, ThresholdsMaximizeWhatTheyShould) {
-  for (const Case& c : cases()) {
+  for (const FeatureCase& c : cases()) {
     const std::string name = c.expected.at("name").get<std::string>();
     for (const FeatureScore score :
          {FeatureScore::youden, FeatureScore::chi_square, FeatureScore::information_gain}) {
@@ -121,7 +106,7 @@ TEST(Univariate, ThresholdsMaximizeWhatTheyShould) {
 }
 
 TEST(Univariate, TestsAgreeWithScipy) {
-  for (const Case& c : cases()) {
+  for (const FeatureCase& c : cases()) {
     const std::string name = c.expected.at("name").get<std::string>();
     int64_t positives = 0;
     for (const uint8_t p : c.positive) positives += p;
@@ -137,9 +122,9 @@ TEST(Univariate, TestsAgreeWithScipy) {
 
 TEST(Univariate, TheTestFollowsFromTheScore) {
   const auto all = cases();
-  const Case& many = all[1];  // 282 values, one row per patient
-  const Case& few = all[3];   // 9 values, two rows
-  const auto p = [](const Case& c, FeatureScore score) {
+  const FeatureCase& many = all[1];  // 282 values, one row per patient
+  const FeatureCase& few = all[3];   // 9 values, two rows
+  const auto p = [](const FeatureCase& c, FeatureScore score) {
     return univariate(c.values, c.labels, c.clusters, score).p_value;
   };
   expect_number(p(many, FeatureScore::auroc), many.number("mann_whitney"), "auroc");
@@ -164,24 +149,24 @@ TEST(Univariate, AnExampleByHand) {
   EXPECT_NEAR(u.auroc, 8.0 / 9, 1e-15);  // one of nine pairs, (3, 4), is in the wrong order
   EXPECT_EQ(u.best.threshold, 2.5);      // J = 2/3 here and at 4.5; the lower one
   EXPECT_NEAR(u.best.youden, 2.0 / 3, 1e-15);
-  EXPECT_EQ(u.best.true_positives, 3);
-  EXPECT_EQ(u.best.false_positives, 1);
-  EXPECT_EQ(u.best.false_negatives, 0);
-  EXPECT_NEAR(u.best.chi_square, 3.0, 1e-12);                 // 6 (3 2 - 1 0)^2 / (4 2 3 3)
-  EXPECT_NEAR(u.odds_ratio, 3.5 * 2.5 / (1.5 * 0.5), 1e-12);  // Haldane
+  EXPECT_EQ(u.best.counts.true_positives, 3);
+  EXPECT_EQ(u.best.counts.false_positives, 1);
+  EXPECT_EQ(u.best.counts.false_negatives, 0);
+  EXPECT_NEAR(u.best.chi_square, 3.0, 1e-12);                       // 6 (3 2 - 1 0)^2 / (4 2 3 3)
+  EXPECT_NEAR(u.odds_ratio.value, 3.5 * 2.5 / (1.5 * 0.5), 1e-12);  // Haldane
   EXPECT_NEAR(u.best.information_gain, 1.0 - 4.0 / 6 * 0.8112781244591328, 1e-12);
 }
 
 TEST(Univariate, DirectionTurnsWithTheValues) {
   const auto all = cases();
-  for (const Case& c : all) {
+  for (const FeatureCase& c : all) {
     std::vector<double> turned = c.values;
     for (double& value : turned) value = -value;
     const Univariate a = univariate(c.values, c.labels, c.clusters, FeatureScore::youden);
     const Univariate b = univariate(turned, c.labels, c.clusters, FeatureScore::youden);
     EXPECT_NE(a.best.higher, b.best.higher);
     EXPECT_NEAR(a.auroc, b.auroc, 1e-12);
-    EXPECT_NEAR(a.odds_ratio, b.odds_ratio, 1e-9 * a.odds_ratio);
+    EXPECT_NEAR(a.odds_ratio.value, b.odds_ratio.value, 1e-9 * a.odds_ratio.value);
     EXPECT_NEAR(a.p_value, b.p_value, 1e-9 * a.p_value);
   }
 }
@@ -210,7 +195,7 @@ TEST(Univariate, OnePositiveLeavesTheIntervalOpen) {
 }
 
 TEST(Significance, BenjaminiHochbergAgreesWithScipy) {
-  const auto json = fixture();
+  const auto json = read_fixture("features.json");
   EXPECT_THAT(benjamini_hochberg(json.at("p_values").get<std::vector<double>>()),
               Pointwise(DoubleNear(1e-12), json.at("q_values").get<std::vector<double>>()));
   // By hand: 0.01 * 4 / 1, 0.02 * 4 / 2, 0.03 * 4 / 3 and 0.9; the last three of the first are 0.04.
@@ -249,46 +234,6 @@ TEST(Significance, MaximalTestsKeepTheirLevel) {
     EXPECT_LE(count, 33) << kFeatureScores[static_cast<size_t>(score)];
   EXPECT_GT(naive, 100);  // what the choice of the threshold would do unaccounted for
   EXPECT_GE(rejected[FeatureScore::auroc], 7);
-}
-
-TEST(Discretize, CutsAgreeWithThePaperAndNumpy) {
-  for (const Case& c : cases()) {
-    const std::string name = c.expected.at("name").get<std::string>();
-    EXPECT_THAT(mdl_cuts(c.groups), Pointwise(DoubleNear(1e-12), numbers(c.expected.at("mdl_cuts")))) << name;
-    EXPECT_THAT(quantile_cuts(c.known, 4),
-                Pointwise(DoubleNear(1e-12), numbers(c.expected.at("quantile_cuts"))))
-        << name;
-  }
-}
-
-// Eight of a kind on each side: gain 1 bit; the cost is (log2 15 + log2 7 - 2) / 16 = 0.294.
-TEST(Discretize, MdlByHand) {
-  std::vector<ScoreGroup> groups;
-  for (int i = 0; i < 16; ++i) groups.push_back({static_cast<double>(i), i >= 8 ? 1 : 0, i >= 8 ? 0 : 1});
-  EXPECT_THAT(mdl_cuts(groups), ElementsAre(7.5));
-  // Two of a kind: gain 1 bit, the cost is (log2 3 + log2 7 - 2) / 4 = 0.598; one of a kind costs 0.807 / 2.
-  const std::vector<ScoreGroup> four{{1, 0, 1}, {2, 0, 1}, {3, 1, 0}, {4, 1, 0}};
-  EXPECT_THAT(mdl_cuts(four), ElementsAre(2.5));
-  // In turn: no cut is worth its description.
-  const std::vector<ScoreGroup> turns{{1, 0, 1}, {2, 1, 0}, {3, 0, 1}, {4, 1, 0}};
-  EXPECT_THAT(mdl_cuts(turns), IsEmpty());
-  EXPECT_THAT(mdl_cuts({}), IsEmpty());
-}
-
-TEST(Discretize, QuantilesOfTiedValuesLeaveNoEmptyBin) {
-  EXPECT_THAT(quantile_cuts(std::vector<double>{0, 0, 0, 0, 0, 0, 1, 2}, 4), ElementsAre(0.25));
-  EXPECT_THAT(quantile_cuts(std::vector<double>{3, 3, 3}, 4), IsEmpty());
-  EXPECT_THAT(quantile_cuts({}, 4), IsEmpty());
-  EXPECT_THAT(quantile_cuts(std::vector<double>{1, 2, 3}, 1), IsEmpty());
-}
-
-TEST(Discretize, AValueAtACutIsAboveIt) {
-  const std::vector<double> cuts{1.0, 2.0};
-  EXPECT_EQ(bin_of(cuts, 0.5), 0);
-  EXPECT_EQ(bin_of(cuts, 1.0), 1);
-  EXPECT_EQ(bin_of(cuts, 1.5), 1);
-  EXPECT_EQ(bin_of(cuts, 7.0), 2);
-  EXPECT_EQ(bin_of({}, 7.0), 0);
 }
 
 }  // namespace

@@ -7,7 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "data/roc.h"
+#include "data/statistics/intervals.h"
+#include "data/statistics/ranking.h"
 
 namespace medfusion::data {
 
@@ -22,7 +23,7 @@ struct ThresholdStatistics {
   double youden = 0.0;            // sensitivity + specificity - 1 of the rule "at or above" (below: !higher)
   double chi_square = 0.0;        // Pearson's, without a correction for continuity
   double information_gain = 0.0;  // bits
-  int64_t true_positives = 0, false_positives = 0, true_negatives = 0, false_negatives = 0;  // of that rule
+  Confusion counts;               // of that rule
 };
 
 struct Univariate {
@@ -34,9 +35,8 @@ struct Univariate {
   // interval, which takes patients as clusters.
   double auroc = 0.5, auroc_low = 0.0, auroc_high = 1.0;
   double design_effect = 1.0;  // variance by patients over that of independent rows; at least 1
-  // Of the rule, 0.5 added to each count (Haldane, Ann. Hum. Genet. 20, 1956), with its 95% interval. The
-  // interval takes the threshold as given, and so is too narrow by what its choice gained.
-  double odds_ratio = 1.0, odds_ratio_low = 0.0, odds_ratio_high = std::numeric_limits<double>::infinity();
+  // Of the rule. The interval takes the threshold as given, and so is too narrow by what its choice gained.
+  Estimate odds_ratio{1.0, 0.0, std::numeric_limits<double>::infinity()};
   double score = 0.0;
   // By the score: auroc: Mann-Whitney. youden: with at least kManyCuts possible thresholds
   // Kolmogorov-Smirnov, else the chi-square test of the threshold times their number. chi_square,

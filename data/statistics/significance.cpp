@@ -1,32 +1,13 @@
-#include "data/significance.h"
+#include "data/statistics/significance.h"
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
 #include "core/error.h"
+#include "data/statistics/distributions.h"
 
 namespace medfusion::data {
-namespace {
-
-constexpr double kRootOfTwo = 1.4142135623730951;
-constexpr double kRootOfTwoPi = 2.5066282746310002;
-
-double two_sided(double z) { return std::erfc(z / kRootOfTwo); }
-
-// P(sup of a Brownian bridge's absolute value > x).
-double kolmogorov(double x) {
-  if (x < 0.2) return 1.0;  // to double precision
-  double sum = 0.0;
-  for (int k = 1; k <= 100; ++k) {
-    const double term = std::exp(-2.0 * k * k * x * x);
-    sum += k % 2 == 1 ? term : -term;
-    if (term < 1e-18) break;
-  }
-  return std::clamp(2.0 * sum, 0.0, 1.0);
-}
-
-}  // namespace
 
 double mann_whitney_p(std::span<const ScoreGroup> groups, double design_effect) {
   double positives = 0.0, negatives = 0.0, ties = 0.0;
@@ -42,7 +23,7 @@ double mann_whitney_p(std::span<const ScoreGroup> groups, double design_effect) 
   const double variance = pairs / 12.0 * (count + 1.0 - ties / (count * (count - 1.0)));
   if (variance <= 0.0) return 1.0;
   const double distance = std::max(0.0, std::abs(auroc(groups) - 0.5) * pairs - 0.5);
-  return two_sided(distance / std::sqrt(variance * design_effect));
+  return normal_p(distance / std::sqrt(variance * design_effect));
 }
 
 double kolmogorov_smirnov_p(double distance, int64_t positives, int64_t negatives, double design_effect) {
@@ -50,10 +31,8 @@ double kolmogorov_smirnov_p(double distance, int64_t positives, int64_t negative
   const auto p = static_cast<double>(positives);
   const auto n = static_cast<double>(negatives);
   const double root = std::sqrt(p * n / (p + n) / design_effect);
-  return kolmogorov((root + 0.12 + 0.11 / root) * distance);
+  return kolmogorov_p((root + 0.12 + 0.11 / root) * distance);
 }
-
-double chi_square_p(double x) { return x <= 0.0 ? 1.0 : two_sided(std::sqrt(x)); }
 
 double maximal_chi_square_p(double x, int64_t cuts, double least_share, double most_share) {
   const double bonferroni = std::min(1.0, static_cast<double>(cuts) * chi_square_p(x));

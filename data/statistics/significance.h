@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-#include "data/roc.h"
+#include "data/statistics/ranking.h"
 
 namespace medfusion::data {
 
@@ -22,9 +22,6 @@ double mann_whitney_p(std::span<const ScoreGroup> groups, double design_effect =
 // Stephens' correction for small samples (J. R. Stat. Soc. B 32, 1970); conservative where scores tie.
 double kolmogorov_smirnov_p(double distance, int64_t positives, int64_t negatives,
                             double design_effect = 1.0);
-
-// P(a chi-square variable of one degree of freedom > x).
-double chi_square_p(double x);
 
 // P(the largest of the chi-square statistics at `cuts` thresholds > x) at most: the lesser of Bonferroni's
 // bound and, for x > 1, the one of Miller and Siegmund (Biometrics 38, 1982), the share of samples below the
