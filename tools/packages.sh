@@ -4,7 +4,7 @@ set -euo pipefail
 
 packages=(
   g++ cmake ninja-build pkg-config git ccache mold python3
-  libeigen3-dev libhwy-dev libstb-dev libcli11-dev libtomlplusplus-dev nlohmann-json3-dev libspdlog-dev libfmt-dev
+  libeigen3-dev libhwy-dev libstb-dev libcli11-dev libtomlplusplus-dev nlohmann-json3-dev libfmt-dev
   libzip-dev zlib1g-dev libxxhash-dev libboost-context-dev libgtest-dev libgmock-dev libbenchmark-dev
 )
 missing=()

@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 #include <hwy/base.h>
 #include <hwy/highway.h>
-#include <spdlog/version.h>
 #include <toml++/toml.h>
 #include <xxhash.h>
 #include <zip.h>
@@ -101,7 +100,6 @@ nlohmann::ordered_json libraries() {
       {"libzip", zip_libzip_version()},
       {"nlohmann-json",
        triple(NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH)},
-      {"spdlog", triple(SPDLOG_VER_MAJOR, SPDLOG_VER_MINOR, SPDLOG_VER_PATCH)},
       {"stb_image", MEDFUSION_STB_IMAGE_VERSION},
       {"toml++", triple(TOML_LIB_MAJOR, TOML_LIB_MINOR, TOML_LIB_PATCH)},
       {"xxHash", triple(static_cast<int>(xxhash / 10000), static_cast<int>(xxhash / 100 % 100),
