@@ -179,5 +179,14 @@ TEST_F(CudaLibraries, WheelsBesideThePythonOfThePathAreFound) {
   EXPECT_EQ(found(), (site / ("cu" + cuda_major) / "lib" / file).string());
 }
 
+TEST_F(CudaLibraries, MissingToolsNameTheirPackages) {
+  const Json tools = info().at("cuda_tools");
+  EXPECT_THAT(tools.at("missing"), testing::ElementsAre("cuobjdump", "nvdisasm"));
+  EXPECT_THAT(tools.at("hint"), HasSubstr("package cuda-cuobjdump and cuda-nvdisasm"));
+  fs::create_directory(folder_ / "nothing");
+  write(folder_ / "nothing/cuobjdump", "");
+  EXPECT_THAT(info().at("cuda_tools").at("missing"), testing::ElementsAre("nvdisasm"));
+}
+
 }  // namespace
 }  // namespace medfusion::tools

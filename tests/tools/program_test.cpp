@@ -208,6 +208,41 @@ TEST(Program, TrainAndCvDoNotOverwriteARun) {
   EXPECT_EQ(contents(folder / "runs/a/config.toml"), "mine");
 }
 
+TEST(Program, ReadyConfigurationsGoByName) {
+  const auto ready =
+      nlohmann::json::parse(run_medfusion({"info", "--json"}).out).at("configurations").at("names");
+  std::vector<std::string> files;
+  for (const auto& entry : std::filesystem::directory_iterator(MEDFUSION_SOURCE_DIR "/tools/configs"))
+    files.push_back(entry.path().stem().string());
+  EXPECT_THAT(ready.get<std::vector<std::string>>(), testing::UnorderedElementsAreArray(files));
+
+  const TemporaryFolder folder;
+  Surroundings surroundings;
+  surroundings.folder = folder.path();
+  const std::string no_data = "phantom: expected a folder in the NIH layout, got none\n";
+  const std::string unknown = "phantm: expected a configuration file or one of cervical, ";
+  for (const char* command : {"train", "cv", "features"}) {
+    expect_bad_input(run_medfusion({command, "phantm"}, surroundings), unknown);
+    expect_bad_input(run_medfusion({command, "phantom"}, surroundings), no_data);
+  }
+  EXPECT_THAT(run_medfusion({"train", "phantm"}, surroundings).err,
+              testing::EndsWith(", tiny; did you mean 'phantom'?\n"));
+  std::filesystem::create_directory(folder / "phantom");  // the data: no configuration
+  expect_bad_input(run_medfusion({"train", "phantom"}, surroundings), "phantom/Data_Entry_2017.csv: ");
+  write(folder / "tiny", "[[[");
+  expect_bad_input(run_medfusion({"train", "tiny"}, surroundings), "tiny:");
+}
+
+TEST(Program, PrintsWhatShellsCompleteAndTheManPage) {
+  for (const char* shell : {"bash", "zsh", "fish"}) {
+    EXPECT_THAT(run_medfusion({"completions", shell}).out,
+                testing::AllOf(HasSubstr("densenet121"), HasSubstr("kernels")))
+        << shell;
+  }
+  EXPECT_THAT(run_medfusion({"man"}).out, StartsWith(".TH MEDFUSION 1"));
+  expect_bad_input(run_medfusion({"completions", "csh"}), "shell: csh not in {bash,zsh,fish}");
+}
+
 TEST(Program, CvTakesANumberOfFolds) {
   const TemporaryFolder folder;
   const std::string file = write(folder / "a.toml", "[data]\nroot = \"x\"\n").string();

@@ -113,8 +113,8 @@ void add_cv_command(CLI::App& program, Action& action) {
   add_common_options(*command, options->common);
   command->footer(
       "Example (after medfusion synth --out phantom):\n"
-      "  medfusion cv tools/configs/phantom.toml --folds 5 --set train.epochs=5\n"
-      "  medfusion cv tools/configs/cervical.toml --protocol as-published");
+      "  medfusion cv phantom --folds 5 --set train.epochs=5\n"
+      "  medfusion cv cervical --protocol as-published");
   command->callback([options, &action] { action = [options] { cross_validate(*options); }; });
 }
 

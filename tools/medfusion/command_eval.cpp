@@ -98,7 +98,7 @@ void add_eval_command(CLI::App& program, Action& action) {
       ->capture_default_str();
   add_common_options(*command, options->common);
   command->footer(
-      "Example (after medfusion train tools/configs/phantom.toml --out runs/phantom):\n"
+      "Example (after medfusion train phantom --out runs/phantom):\n"
       "  medfusion eval runs/phantom --split test --bootstrap 2000");
   command->callback([options, &action] { action = [options] { evaluate(*options); }; });
 }

@@ -168,7 +168,7 @@ void add_explain_command(CLI::App& program, Action& action) {
       ->type_name("DIR");
   add_common_options(*command, options->common);
   command->footer(
-      "Example (after medfusion train tools/configs/phantom.toml --out runs/phantom):\n"
+      "Example (after medfusion train phantom --out runs/phantom):\n"
       "  medfusion explain runs/phantom --split test --limit 8 --boxes phantom/BBox_List_2017.csv");
   command->callback([options, &action] { action = [options] { explain_command(*options); }; });
 }

@@ -72,7 +72,7 @@ void add_features_command(CLI::App& program, Action& action) {
   command->footer(
       "Fits on the training part alone; docs/features.md explains the columns.\n"
       "Example (after medfusion synth --out phantom):\n"
-      "  medfusion features tools/configs/phantom-clinical.toml --out features");
+      "  medfusion features phantom-clinical --out features");
   command->callback([options, &action] { action = [options] { select_features(*options); }; });
 }
 

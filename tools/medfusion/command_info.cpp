@@ -1,5 +1,6 @@
 // medfusion info: what this build is, and what it runs on.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <hwy/base.h>
 #include <hwy/highway.h>
 #include <toml++/toml.h>
@@ -22,6 +23,8 @@
 #include "kernels/simd_level.h"
 #include "tools/medfusion/common.h"
 #include "tools/medfusion/config_keys.h"
+#include "tools/medfusion/kernel_report.h"
+#include "tools/medfusion/ready_configs.h"
 
 namespace medfusion::tools {
 namespace {
@@ -198,6 +201,19 @@ nlohmann::ordered_json describe_cuda_libraries() {
   return all;
 }
 
+// What the kernels are inspected with.
+nlohmann::ordered_json describe_cuda_tools() {
+  const std::vector<std::string> missing = missing_listing_tools();
+  std::string hint;
+  if (!missing.empty()) {
+    hint = fmt::format(
+        "kernels inspect reads the PTX in place of the machine code; install NVIDIA's package cuda-{}",
+        fmt::join(missing, " and cuda-"));
+  }
+  return {{"missing", missing},
+          {"hint", hint.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(hint)}};
+}
+
 nlohmann::ordered_json describe_build() {
   return {
       {"version", MEDFUSION_VERSION},
@@ -207,8 +223,10 @@ nlohmann::ordered_json describe_build() {
       {"devices", devices()},
       {"cuda", describe_cuda()},
       {"cuda_libraries", describe_cuda_libraries()},
+      {"cuda_tools", describe_cuda_tools()},
       {"simd", {{"level", kernels::simd_level()}, {"float_lanes", kernels::simd_float_lanes()}}},
       {"threads", core::num_threads()},
+      {"configurations", {{"folder", ready_config_folder().string()}, {"names", ready_config_names()}}},
       {"libraries", libraries()},
   };
 }
@@ -228,6 +246,12 @@ std::string cuda_as_text(const nlohmann::ordered_json& info) {
       result +=
           fmt::format("library     {} {} ({})\n", title, text(library["version"]), text(library["found"]));
     }
+  }
+  const nlohmann::ordered_json& tools = info["cuda_tools"];
+  if (!tools["hint"].is_null()) {
+    result +=
+        fmt::format("tools       {} not found: {}\n",
+                    fmt::join(tools["missing"].get<std::vector<std::string>>(), ", "), text(tools["hint"]));
   }
   return result;
 }
@@ -249,6 +273,10 @@ std::string as_text(const nlohmann::ordered_json& info) {
   result += fmt::format("SIMD        {}, {} floats\n", text(info["simd"]["level"]),
                         info["simd"]["float_lanes"].get<int>());
   result += fmt::format("threads     {}\n", info["threads"].get<int>());
+  const nlohmann::ordered_json& configurations = info["configurations"];
+  result += fmt::format("ready       {} ({})\n",
+                        fmt::join(configurations["names"].get<std::vector<std::string>>(), ", "),
+                        text(configurations["folder"]));
   std::string names;
   for (const auto& [name, version] : info["libraries"].items()) {
     names += fmt::format("{}{} {}", names.empty() ? "" : ", ", name, text(version));
@@ -268,8 +296,8 @@ void info(const InfoOptions& options) {
 }  // namespace
 
 void add_info_command(CLI::App& program, Action& action) {
-  CLI::App* command =
-      program.add_subcommand("info", "Show version, build, devices, SIMD level and libraries");
+  CLI::App* command = program.add_subcommand(
+      "info", "Show version, build, devices, SIMD level, ready configurations and libraries");
   const auto options = std::make_shared<InfoOptions>();
   add_common_options(*command, options->common);
   command->add_flag("--config-keys", options->config_keys,

@@ -111,7 +111,7 @@ void add_predict_command(CLI::App& program, Action& action) {
       ->type_name("FILE.csv");
   add_common_options(*command, options->common);
   command->footer(
-      "Example (after medfusion train tools/configs/phantom.toml --out runs/phantom):\n"
+      "Example (after medfusion train phantom --out runs/phantom):\n"
       "  medfusion predict runs/phantom --images phantom/images --out predictions.csv");
   command->callback([options, &action] { action = [options] { predict(*options); }; });
 }

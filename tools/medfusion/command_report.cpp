@@ -176,7 +176,7 @@ void add_report_command(CLI::App& program, Action& action) {
   add_common_options(*command, options->common);
   command->footer(
       "It shows what the run directory holds; for all of it run eval and explain before:\n"
-      "  medfusion train tools/configs/phantom.toml --out runs/phantom\n"
+      "  medfusion train phantom --out runs/phantom\n"
       "  medfusion eval runs/phantom\n"
       "  medfusion explain runs/phantom --split test --limit 40\n"
       "Example:\n"

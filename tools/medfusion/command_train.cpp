@@ -86,7 +86,7 @@ void add_train_command(CLI::App& program, Action& action) {
   add_common_options(*command, options->common);
   command->footer(
       "Example (after medfusion synth --out phantom):\n"
-      "  medfusion train tools/configs/phantom.toml --set train.epochs=5 --out runs/phantom");
+      "  medfusion train phantom --set train.epochs=5 --out runs/phantom");
   command->callback([options, &action] { action = [options] { train(*options); }; });
 }
 

@@ -21,6 +21,7 @@
 #include "kernels/check.h"
 #include "kernels/registry.h"
 #include "tools/medfusion/command_explain.h"
+#include "tools/medfusion/ready_configs.h"
 #include "tools/medfusion/text_file.h"
 
 namespace medfusion::tools {
@@ -54,6 +55,7 @@ void add_commands(CLI::App& program, Action& action) {
   add_features_command(program, action);
   add_info_command(program, action);
   add_kernels_command(program, action);
+  add_shell_commands(program, action);
 }
 
 // Which command's --help explains what went wrong.
@@ -120,8 +122,11 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
 }
 
 void add_config_options(CLI::App& command, ConfigOptions& options) {
-  command.add_option("config", options.file, "Configuration (docs/configuration.md)")
-      ->type_name("CONFIG.toml")
+  command
+      .add_option(
+          "config", options.file,
+          "Configuration: a file (docs/configuration.md), or the name of a ready one (medfusion info)")
+      ->type_name("CONFIG")
       ->required();
   command.add_option("--set", options.assignments, "Change a key of the configuration; may be repeated")
       ->type_name("KEY=VALUE")
@@ -130,7 +135,7 @@ void add_config_options(CLI::App& command, ConfigOptions& options) {
 
 ConfigBuilder read_config(const ConfigOptions& options, const CommonOptions& common) {
   ConfigBuilder builder;
-  builder.read_file(options.file);
+  builder.read_file(find_config(options.file));
   for (const std::string& assignment : options.assignments) builder.set(assignment);
   if (common.seed) builder.set("seed", std::to_string(*common.seed), "--seed");
   if (common.threads) builder.set("threads", std::to_string(*common.threads), "--threads");

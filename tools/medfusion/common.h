@@ -15,7 +15,8 @@
 
 namespace medfusion::tools {
 
-// On every command but `kernels inspect`; device and kernels matter to those that compute (use_device).
+// On every command but `kernels inspect` and hidden ones; device and kernels matter to those that compute
+// (use_device).
 struct CommonOptions {
   std::optional<int64_t> threads;
   std::string device = "auto";
@@ -25,9 +26,9 @@ struct CommonOptions {
   bool json = false;
 };
 
-// A configuration file and what changes it.
+// A configuration and what changes it.
 struct ConfigOptions {
-  std::string file;
+  std::string file;  // or the name of a ready configuration
   std::vector<std::string> assignments;
 };
 
@@ -70,6 +71,7 @@ void add_report_command(CLI::App& program, Action& action);
 void add_features_command(CLI::App& program, Action& action);
 void add_info_command(CLI::App& program, Action& action);
 void add_kernels_command(CLI::App& program, Action& action);
+void add_shell_commands(CLI::App& program, Action& action);
 
 // The program: returns its exit code. 0: done; 1: failed at run time; 2: bad input. Errors are one line on
 // standard error, "medfusion: ...".

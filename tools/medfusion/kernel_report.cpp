@@ -78,6 +78,14 @@ std::map<std::string, std::vector<std::string>> registered_operations() {
 
 }  // namespace
 
+std::vector<std::string> missing_listing_tools() {
+  std::vector<std::string> missing;
+  for (const char* tool : {"cuobjdump", "nvdisasm"}) {
+    if (!folder_of(tool)) missing.emplace_back(tool);
+  }
+  return missing;
+}
+
 fs::path engine_library() {
   Dl_info info{};
   const auto* inside = reinterpret_cast<const void*>(&kernels::all_variants);

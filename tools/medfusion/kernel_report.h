@@ -23,6 +23,9 @@ std::filesystem::path engine_library();
 // cuobjdump where that and nvdisasm are found: in $MEDFUSION_CUDA_TOOLS, the PATH, or $CUDA_HOME/bin.
 KernelReport read_kernel_report(const std::filesystem::path& library);
 
+// Which of cuobjdump and nvdisasm were not found there.
+std::vector<std::string> missing_listing_tools();
+
 // Keeps the kernels of "OPERATION" or "OPERATION/VARIANT", and of one architecture; empty: of all.
 void select(KernelReport& report, const std::string& what, const std::string& architecture);
 
