@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# From a fresh machine to a trained network: installs what is missing, builds, makes phantom data, trains MedFusionNet,
-# evaluates and explains it, writes the report, and repeats the training with the table, the attention branch or the
-# pyramid branch switched off.
+# From a fresh machine to a trained network: installs what is missing, builds (with the cuda device where nvcc is found),
+# makes phantom data, trains MedFusionNet, evaluates and explains it, writes the report, and repeats the training with the
+# table, the attention branch or the pyramid branch switched off.
 #   bash tools/demo.sh
 # OUT (default: out) receives data and runs, BUILD_DIR (default: build) the build tree.
 set -euo pipefail
@@ -18,7 +18,7 @@ start=$SECONDS
 bash tools/packages.sh
 mkdir -p "$build" "$out"
 if [ ! -f "$build/build.ninja" ]; then
-  cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DMEDFUSION_CUDA=OFF -DMEDFUSION_PCH=ON \
+  cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DMEDFUSION_CUDA=AUTO -DMEDFUSION_PCH=ON \
     -DMEDFUSION_UNITY=ON >"$out/configure.log" 2>&1 ||
     { cat "$out/configure.log"; exit 1; }
 fi
@@ -53,3 +53,4 @@ printf '%-34s %s\n' "full model" "$(cat "$out/demo.auroc")" "without table and t
   "without the pyramid branch" "$(cat "$out/demo-no-pyramid.auroc")"
 echo "report: $out/demo/report.html"
 echo "all in $((SECONDS - start)) s"
+echo "to install the program, which then runs from any folder: cmake --install $build --prefix ~/.local"
