@@ -274,8 +274,9 @@ std::string as_text(const nlohmann::ordered_json& info) {
                         info["simd"]["float_lanes"].get<int>());
   result += fmt::format("threads     {}\n", info["threads"].get<int>());
   const nlohmann::ordered_json& configurations = info["configurations"];
+  const auto ready = configurations["names"].get<std::vector<std::string>>();
   result += fmt::format("ready       {} ({})\n",
-                        fmt::join(configurations["names"].get<std::vector<std::string>>(), ", "),
+                        ready.empty() ? "no configurations found" : fmt::format("{}", fmt::join(ready, ", ")),
                         text(configurations["folder"]));
   std::string names;
   for (const auto& [name, version] : info["libraries"].items()) {
