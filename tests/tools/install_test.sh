@@ -15,7 +15,7 @@ fail() {
 cmake --install "$build" --prefix "$scratch/first" >"$scratch/install.log" || { cat "$scratch/install.log"; fail "no installation"; }
 mv "$scratch/first" "$scratch/moved"
 prefix=$scratch/moved
-readelf -d "$prefix/bin/medfusion" | grep -qF '[$ORIGIN/../lib]' || fail "the program's RUNPATH is not \$ORIGIN/../lib"
+readelf -d "$prefix/bin/medfusion" | grep -F '[$ORIGIN/../lib]' >/dev/null || fail "the program's RUNPATH is not \$ORIGIN/../lib"
 if grep -rlF -e "$scratch/first" -e "$source/" "$prefix" --include='*.cmake' --include='*.1'; then fail "these files name a folder of the build"; fi
 
 # Nothing but the installation is at hand: another folder, and the program by its name.
@@ -40,8 +40,8 @@ medfusion compare runs/tiny runs/other "${small[@]}"
 medfusion explain runs/tiny --split test --limit 2 --boxes phantom/BBox_List_2017.csv "${small[@]}"
 medfusion report runs/tiny "${small[@]}"
 [ -s runs/tiny/report.html ] || fail "there is no report"
-medfusion info | grep -qF "($prefix/share/medfusion/configs)" || fail "info does not name the installed configurations"
-medfusion kernels list softmax | grep -q reference || fail "there is no reference of softmax"
+medfusion info | grep -F "($prefix/share/medfusion/configs)" >/dev/null || fail "info does not name the installed configurations"
+medfusion kernels list softmax | grep reference >/dev/null || fail "there is no reference of softmax"
 if medfusion train phantm 2>message; then fail "train phantm did not fail"; fi
 grep -q "^medfusion: phantm: .*cervical, .*tiny; did you mean 'phantom'?$" message || fail "$(cat message)"
 
@@ -74,4 +74,4 @@ echo "add_compile_options(-include \"$PWD/all.h\")" >all.cmake
 cmake -S "$source/tests/fixtures/installed" -B example -G Ninja -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_CXX_COMPILER="$compiler" \
   -DCMAKE_CXX_FLAGS=-O0 -DCMAKE_PROJECT_example_INCLUDE="$PWD/all.cmake" >example.log && cmake --build example >>example.log || { cat example.log; fail "the example is not built"; }
 [ "$(example/example)" = "0.250 0.250 0.500" ] || fail "the example printed $(example/example)"
-ldd example/example | grep -qF "$prefix/lib/libmedfusion_engine.so" || fail "the example runs with another engine"
+ldd example/example | grep -F "$prefix/lib/libmedfusion_engine.so" >/dev/null || fail "the example runs with another engine"
