@@ -1,4 +1,4 @@
-// Kernel variants register themselves; dispatch takes the first that supports the arguments.
+// Kernel variants register themselves; dispatch() chooses one by the arguments.
 //
 // An operation's contract is an argument struct per direction:
 //   struct SoftmaxForward {
@@ -24,7 +24,7 @@ template <class Args>
 struct Variant {
   std::string name;  // "reference", "eigen", "cpu", "simt", "mma", ...
   core::DeviceType device;
-  int priority;                        // the highest that supports the arguments wins; the reference has 0
+  int priority;                        // dispatch looks at higher ones first; the reference has 0
   bool (*supports)(const Args& args);  // dtypes, layouts and sizes it can take; arguments are valid already
   void (*run)(const Args& args);
   // Whether it should be taken without being named, of those that supports() holds for; null: always.
@@ -90,8 +90,9 @@ bool is_supported(const Args& args, core::DeviceType device) {
                      [&](const auto& v) { return v.device == device && v.supports(args); });
 }
 
-// Runs the best variant for the device, or the one named: the first that suits the arguments, or supports
-// them where none suits. Throws core::Error where none supports them.
+// Runs one of the device's variants that support the arguments: the one that `wanted` names; without
+// `wanted`, the one that an override names, else the first that suits, else the first. Throws NoVariant where
+// there is none.
 template <class Args>
 void dispatch(const Args& args, core::DeviceType device, const std::string& wanted = {}) {
   const std::string forced = wanted.empty() ? kernel_override(Args::kOperation) : std::string();

@@ -63,7 +63,7 @@ struct AttentionMasks {
   core::Tensor pairs;  // [Tq, Tk] bool
 };
 
-// One pre-norm encoder layer (docs/architecture.md, attention branch). x [B, T, D]. Computes the first
+// One pre-norm encoder layer (docs/medfusionnet.md, attention branch). x [B, T, D]. Computes the first
 // `queries` tokens only (all where queries is T) and returns [B, queries, D].
 class EncoderLayer : public Module {
  public:

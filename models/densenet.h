@@ -37,7 +37,7 @@ class DenseFeatures : public layers::Module {
   ~DenseFeatures() override;
 
   // images [B, H, W, in_channels] -> C2..C5, each [B, h, w, channels], normalized and rectified
-  // (docs/architecture.md, dense branch). Each can be cut by its name, "C2" to "C5" (layers/trace.h).
+  // (docs/medfusionnet.md, dense branch). Each can be cut by its name, "C2" to "C5" (layers/trace.h).
   std::array<core::Variable, 4> forward(const core::Variable& images, const layers::Context& context) const;
 
  private:

@@ -1,5 +1,5 @@
 // MedFusionNet: dense, pyramid and attention branches over image, table and text, gated per label. What it
-// computes is written down in docs/architecture.md; parameter names are those given there.
+// computes is written down in docs/medfusionnet.md; parameter names are those given there.
 #pragma once
 
 #include <functional>

@@ -1,4 +1,4 @@
-// The parts of MedFusionNet, for medfusionnet.cpp and its tests. docs/architecture.md says what each
+// The parts of MedFusionNet, for medfusionnet.cpp and its tests. docs/medfusionnet.md says what each
 // computes.
 #pragma once
 

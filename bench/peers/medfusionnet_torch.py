@@ -1,4 +1,4 @@
-"""MedFusionNet and DenseNet in PyTorch, written from docs/architecture.md alone; parameter names as there.
+"""MedFusionNet and DenseNet in PyTorch, written from docs/medfusionnet.md alone; parameter names as there.
 
 Images are [batch, channels, height, width] here. `MedFusionNet(options)` takes a dict (see DEFAULTS); `size` fills in `dim`,
 `heads`, `layers` and `pyramid_channels`. Without `image` only the attention branch exists; `table_features` 0 and `vocabulary` 0
@@ -114,7 +114,7 @@ class Pyramid(nn.Module):
 
 
 def position_code(height, width, dim, like):
-    """[height * width, dim], see architecture.md."""
+    """[height * width, dim], see medfusionnet.md."""
     quarter = dim // 4
     frequency = 10000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
     y = ((torch.arange(height, dtype=torch.float64) + 0.5) * 32 / height)[:, None] * frequency
@@ -328,7 +328,7 @@ class MedFusionNet(nn.Module):
 
 
 def initialize(module):
-    """The starting values of architecture.md; norms keep PyTorch's ones and zeros."""
+    """The starting values of medfusionnet.md; norms keep PyTorch's ones and zeros."""
     for m in module.modules():
         if isinstance(m, nn.Conv2d):
             nn.init.kaiming_normal_(m.weight)

@@ -193,7 +193,7 @@ std::string data_item(const RunRecord& run) {
 std::string model_item(const RunRecord& run) {
   return setting_text(run, "model.name") + ", size " + setting_text(run, "model.size") + ", output " +
          setting_text(run, "model.output") +
-         " (docs/architecture.md); all keys in <a href=\"#settings\">Settings</a>";
+         " (docs/medfusionnet.md); all keys in <a href=\"#settings\">Settings</a>";
 }
 
 std::string demographics_item(const RunRecord& run) {
