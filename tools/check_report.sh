@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Looks at a report in a browser: bash tools/check_report.sh REPORT.html [OUT_DIR]
-# Writes REPORT-1280.png and REPORT-390.png (pixels wide) into OUT_DIR (default: beside the report), and
-# REPORT.pdf, as it prints. Exit code 1 where the page writes anything to the console, asks for anything from
-# the network or another file, or is wider than a telephone; 2 where there is no browser or no report.
+# Checks a report in a browser: bash tools/check_report.sh REPORT.html [OUT_DIR]
+# Writes pictures of it at two widths, REPORT-1280.png and REPORT-390.png, and the printed REPORT.pdf into OUT_DIR
+# (default: the folder of the report). Exit code 1: the page writes to the console, asks for anything from the network
+# or another file, or is wider than a telephone. Exit code 2: there is no browser or no report.
 set -euo pipefail
 
 if [ $# -lt 1 ] || [ $# -gt 2 ] || [ ! -f "$1" ]; then
-  echo "usage: bash tools/check_report.sh REPORT.html [OUT_DIR]; expected a report that is there" >&2
+  echo "usage: bash tools/check_report.sh REPORT.html [OUT_DIR]; expected a report that exists" >&2
   exit 2
 fi
 report=$(realpath "$1")

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# From a fresh machine to a trained network: installs what is missing, builds (with the cuda device where nvcc and a
-# GPU are found, for that GPU), makes phantom data, trains MedFusionNet, evaluates and explains it, writes the report, and repeats the training with the
-# table, the attention branch or the pyramid branch switched off.
+# Leads from a fresh machine to a trained network: installs missing packages, builds (with the
+# `cuda` device where nvcc and a GPU are found, for that GPU), makes phantom data, trains MedFusionNet, evaluates and explains it, and writes the report. Then it trains three times more: without table and
+# text, without the attention branch, and without the pyramid branch.
 #   bash tools/demo.sh
-# OUT (default: out) receives data and runs, BUILD_DIR (default: build) the build tree.
+# Environment: OUT (default: out) is the folder for data and runs, BUILD_DIR (default: build) that of the build tree.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 case "${1:-}" in

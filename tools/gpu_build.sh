@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Builds what a machine with a GPU runs, with the `cuda` device: the program, the benchmark of training steps and the
-# tests that have some on a GPU. Compiles for this machine's GPU, or compute capability 9.0 where none is seen.
+# tests that use a GPU. Compiles for this machine's GPU, or for compute capability 9.0 if it finds none.
 #   bash tools/gpu_build.sh [--build DIR] [--dependencies DIR] [--watchdog] [-DNAME=VALUE]...
 #   --build DIR         where to build (default: build/gpu)
-#   --dependencies DIR  takes the libraries from what tools/gpu_bundle.sh --source made: no packages are needed then
+#   --dependencies DIR  takes the libraries from the folder of tools/gpu_bundle.sh --source; then no packages are needed
 #   --watchdog          a wait inside a kernel that never ends stops the program; for checks, not for measurements
-#   -DNAME=VALUE        goes to CMake
+#   -DNAME=VALUE        is passed to CMake
 set -euo pipefail
 
 refuse() {

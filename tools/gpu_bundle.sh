@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# What a machine with a GPU and nothing of ours installed is sent, beside the repository. Neither folder is in git.
+# Makes a folder to send, beside the repository, to a machine with a GPU and without packages. git ignores both folders.
 #   bash tools/gpu_bundle.sh [--build DIR]            gpu-bundle/: for a machine without a compiler
-#   bash tools/gpu_bundle.sh --source [--build DIR]   gpu-dependencies/: for one with nvcc, g++, CMake and ninja
-# gpu-bundle/ has the program, the test programs, the benchmark of training steps, the engine in lib/ with the shared
-# libraries that not every system has, and in watchdog/ the engine that stops a wait without end.
-# There: bash tools/test_gpu.sh --prebuilt gpu-bundle; bash bench/gpu.sh --prebuilt gpu-bundle
-# gpu-dependencies/ has the headers that the build reads, and the libraries.
-# There: bash tools/gpu_build.sh --dependencies gpu-dependencies
-# DIR: where both are built (default: build/bundle).
+#   bash tools/gpu_bundle.sh --source [--build DIR]   gpu-dependencies/: for a machine with nvcc, g++, CMake and ninja
+# gpu-bundle/ holds the program, the tests, the benchmark of training steps, the engine with the shared libraries that
+# not every system has (lib/), and an engine that stops endless waits (watchdog/). On the machine with the GPU, run
+# bash tools/test_gpu.sh --prebuilt gpu-bundle; bash bench/gpu.sh --prebuilt gpu-bundle
+# gpu-dependencies/ holds the headers that the build reads, and the libraries. On the machine with the GPU, run
+# bash tools/gpu_build.sh --dependencies gpu-dependencies
+# DIR is the folder to build in (default: build/bundle).
 set -euo pipefail
 
 most=$((64 * 1024 * 1024))  # of a folder and the repository

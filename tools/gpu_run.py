@@ -1,8 +1,8 @@
-"""Runs what needs a GPU, each piece in a process of its own with a time limit: a hang, a crash or a missing library costs one
-variant, not the run. Called by tools/test_gpu.sh and bench/gpu.sh; --help of those says how.
+"""Runs what needs a GPU, each part in its own process with a time limit. So a hang, a crash or a missing library costs one
+variant, not the run. tools/test_gpu.sh and bench/gpu.sh call it; their --help explains it.
 
-Writes DIR/results.jsonl, a JSON line for each result as it comes; DIR/log.txt, what the processes said; DIR/results.md, both as
-tables (bench/goals.py makes them of any part of results.jsonl).
+Writes DIR/results.jsonl (a JSON line for each result, as it comes), DIR/log.txt (the output of the processes) and DIR/results.md
+(tables; bench/goals.py makes them from any part of results.jsonl).
 """
 
 import argparse
@@ -412,29 +412,29 @@ def parse(arguments):
     bench = arguments[:1] == ["bench"]
     parser = Arguments(
         prog="bench/gpu.sh" if bench else "tools/test_gpu.sh", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description=("Measures what the goals on a GPU are about, PyTorch beside each figure in the same run. Nothing else should run on the machine."
-                     if bench else "Tests the `cuda` device on a GPU, in stages, each piece in a process of its own with a time limit."),
-        epilog="Results go to DIR as they come: results.jsonl, log.txt, and results.md with the tables. Exit code 1 where anything did not pass.")
+        description=("Measures what the goals on a GPU need, with PyTorch beside each figure in the same run. Nothing else should run on the machine."
+                     if bench else "Tests the `cuda` device on a GPU, in stages, each part in its own process with a time limit."),
+        epilog="Results go to DIR as they come: results.jsonl, log.txt, and results.md with the tables. The exit code is 1 if anything did not pass.")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("gpu-results"), metavar="DIR", help="a new folder (default: gpu-results)")
-    parser.add_argument("--seconds", type=float, metavar="N", help="end after N seconds; what had no time is named" + (
+    parser.add_argument("--seconds", type=float, metavar="N", help="end after N seconds and name what had no time" + (
         "" if bench else " (--first-pass: 540)"))
     programs = parser.add_mutually_exclusive_group()
-    programs.add_argument("--prebuilt", metavar="DIR", help="the programs that tools/gpu_bundle.sh made, in place of a build")
-    programs.add_argument("--build", metavar="DIR", default="build/gpu", help="the build (default: build/gpu)")
+    programs.add_argument("--prebuilt", metavar="DIR", help="use the programs that tools/gpu_bundle.sh made, instead of a build")
+    programs.add_argument("--build", metavar="DIR", default="build/gpu", help="the folder of the build (default: build/gpu)")
     parser.add_argument("--python", default="python3", metavar="PROGRAM", help="the Python that has PyTorch (default: python3)")
-    parser.add_argument("--rehearse", action="store_true", help="without a GPU: small timings on the cpu" + (
+    parser.add_argument("--rehearse", action="store_true", help="run without a GPU: small timings on the cpu" + (
         "" if bench else "; with --first-pass, faults planted in three variants"))
     if bench:
-        parser.add_argument("--part", action="append", choices=PARTS, help="measure that alone; may be given several times")
+        parser.add_argument("--part", action="append", choices=PARTS, help="measure only this part; may be repeated")
     else:
-        parser.add_argument("--stage", action="append", choices=STAGES, metavar="STAGE", help="run that alone, after the preflight; may "
-                            "be given several times. build: the programs. preflight: the card, the driver, the libraries, the tools. tests: those that run "
-                            "on a GPU. check: every kernel against the float64 reference. memcheck, racecheck: the same under compute-sanitizer. train: runs "
-                            "of one seed, captured or not, give the same weights")
-        parser.add_argument("--first-pass", action="store_true", help="the checks, the tests, determinism, the timings and compute-sanitizer on the "
-                            "smallest cases, in the order of their importance, until the time is over; builds nothing but with --stage build")
-        parser.add_argument("--device", choices=("cuda", "sim"), default="cuda", help="sim: the simulator in place of the GPU, with --first-pass --rehearse")
-        parser.add_argument("--dependencies", metavar="DIR", help="of the build: what tools/gpu_bundle.sh --source made")
+        parser.add_argument("--stage", action="append", choices=STAGES, metavar="STAGE", help="run only this stage, after the preflight; may "
+                            "be repeated. build: builds the programs. preflight: shows card, driver, libraries, tools. tests: runs the tests that use "
+                            "a GPU. check: compares every kernel with the float64 reference. memcheck, racecheck: the same under compute-sanitizer. train: "
+                            "runs of one seed, captured or not, must give the same weights")
+        parser.add_argument("--first-pass", action="store_true", help="run checks, tests, determinism, timings and compute-sanitizer on the "
+                            "smallest cases, the most important first, until the time is over; builds only with --stage build")
+        parser.add_argument("--device", choices=("cuda", "sim"), default="cuda", help="sim: use the simulator instead of the GPU; only with --first-pass --rehearse")
+        parser.add_argument("--dependencies", metavar="DIR", help="folder of tools/gpu_bundle.sh --source, for the build")
         parser.add_argument("--cases", type=int, metavar="N", help="check only the N smallest cases of a variant")
         parser.add_argument("--case-seconds", type=float, default=20, metavar="S", help="a case that takes longer counts as hung (default: 20)")
     options = parser.parse_args(arguments[1:])

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian 12 / Ubuntu 24.04 packages the build needs, those that are missing. Root or sudo.
+# Installs the missing packages that the build needs, on Debian 12 or Ubuntu 24.04. Needs root or sudo.
 set -euo pipefail
 
 packages=(

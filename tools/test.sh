@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Builds everything and runs every test; then those of core and data again under AddressSanitizer and
-# UndefinedBehaviorSanitizer (of kernels, simulated threads, they would take ten minutes: --sanitize). Where nvcc is
-# found, the first build has the `cuda` device, and the machine code of its kernels is checked; no GPU is needed.
+# Builds everything and runs every test. Then it runs the tests of core and data under AddressSanitizer and
+# UndefinedBehaviorSanitizer; those of the kernels would take ten minutes. If nvcc is found, the first build has
+# the `cuda` device, and a test checks the machine code of its kernels. No GPU is needed.
 #   bash tools/test.sh              what continuous integration runs
-#   bash tools/test.sh --sanitize   every test under the sanitizers
-#   bash tools/test.sh --gpu        tests and kernels on this machine's GPU; what follows goes to tools/test_gpu.sh
-# BUILD_DIR (default: build) holds the build trees.
+#   bash tools/test.sh --sanitize   only this: every test under the sanitizers
+#   bash tools/test.sh --gpu ...    tests and kernels on this machine's GPU; ... is passed to tools/test_gpu.sh
+# Environment: BUILD_DIR (default: build) is the folder of the build trees.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# Everything that needs an NVIDIA GPU, in stages, each piece in a process of its own; --help says how. Called by
-# tools/test.sh --gpu.
+# Tests everything that needs an NVIDIA GPU, in stages, each part in its own process. --help explains it.
+# tools/test.sh --gpu calls it.
 exec python3 "$(dirname "$0")/gpu_run.py" test "$@"
