@@ -181,9 +181,10 @@ void run_forward(const AttentionForward& a) {
   }
 }
 
-const Register<AttentionForward> forward({"wgmma", kDevice, 22, supports_forward, run_forward, suits_forward},
-                                         "bf16, heads of 64 or 128 channels, rows in pieces of 16 bytes, no "
-                                         "probabilities; compute capability 9.0; unasked from 512 tokens on");
+const Register<AttentionForward> forward(
+    {"wgmma", kDevice, 22, supports_forward, run_forward, suits_forward},
+    "bf16, heads of 64 or 128 channels, rows in pieces of 16 bytes, no "
+    "probabilities; compute capability 9.0; chosen automatically from 512 tokens");
 
 }  // namespace
 }  // namespace medfusion::kernels

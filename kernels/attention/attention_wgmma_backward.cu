@@ -284,7 +284,7 @@ void run_backward(const AttentionBackward& a) {
 const Register<AttentionBackward> backward({"wgmma", kDevice, 22, supports_backward, run_backward,
                                             suits_backward},
                                            "bf16, heads of 64 or 128 channels, rows in pieces of 16 bytes; "
-                                           "compute capability 9.0; unasked from 512 tokens on");
+                                           "compute capability 9.0; chosen automatically from 512 tokens");
 
 }  // namespace
 }  // namespace medfusion::kernels

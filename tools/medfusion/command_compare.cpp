@@ -57,7 +57,7 @@ void add_compare_command(CLI::App& program, Action& action) {
   const char* const help = "Run directory that eval, or folder that cv wrote predictions.csv into";
   command->add_option("first", options->first, help)->type_name("RUN_A")->required();
   command->add_option("second", options->second, help)->type_name("RUN_B")->required();
-  command->add_option("--bootstrap", options->resamples, "Resamples of the patients that intervals come from")
+  command->add_option("--bootstrap", options->resamples, "Resamples of the patients for the intervals")
       ->type_name("N")
       ->check(CLI::Range(0, 1000000))
       ->capture_default_str();

@@ -97,7 +97,7 @@ void add_cv_command(CLI::App& program, Action& action) {
       ->type_name("DIR");
   command
       ->add_option("--seeds", options->seeds,
-                   "Repeat with this many seeds: the configured one and those after it")
+                   "Repeat with this many seeds: the configured seed and the ones after it")
       ->type_name("N")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
@@ -105,11 +105,11 @@ void add_cv_command(CLI::App& program, Action& action) {
   command
       ->add_option(
           "--protocol", options->protocol,
-          "honest: all that is fitted is fitted inside the training part of each fold. as-published: beside "
-          "it, the common mistake of resampling before the split (published.*), whose figures are wrong")
+          "honest: fit everything inside the training part of each fold. as-published: show beside it the "
+          "common mistake of resampling before the split (published.*); its figures are wrong")
       ->check(CLI::IsMember({"honest", "as-published"}))
       ->capture_default_str();
-  command->add_flag("--force", options->force, "Overwrite what is there");
+  command->add_flag("--force", options->force, "Overwrite existing files");
   add_common_options(*command, options->common);
   command->footer(
       "Example (after medfusion synth --out phantom):\n"

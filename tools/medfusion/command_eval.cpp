@@ -86,13 +86,13 @@ void add_eval_command(CLI::App& program, Action& action) {
       ->type_name("NAME")
       ->check(CLI::IsMember({"train", "val", "test"}))
       ->capture_default_str();
-  command->add_option("--data", options->data, "Folder of the data, in place of the one of the run")
+  command->add_option("--data", options->data, "Folder of the data, instead of the run's own")
       ->type_name("DIR");
   command->add_option("--out", options->out, "Folder for the three files (default: the run directory)")
       ->type_name("DIR");
   command
       ->add_option("--bootstrap", options->resamples,
-                   "Resamples of the patients that intervals come from; 0: no intervals")
+                   "Resamples of the patients for the intervals; 0: no intervals")
       ->type_name("N")
       ->check(CLI::Range(0, 1000000))
       ->capture_default_str();

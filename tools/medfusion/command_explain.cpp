@@ -107,20 +107,18 @@ void add_what_options(CLI::App& command, ExplainCommand& options) {
                   "Table of the images' metadata, with the columns of the training data")
       ->type_name("FILE.csv");
   command
-      .add_option("--split", options.split, "Part of the run's data in place of images: train, val or test")
+      .add_option("--split", options.split, "Part of the run's data, instead of images: train, val or test")
       ->type_name("NAME")
       ->check(CLI::IsMember({"train", "val", "test"}));
-  command.add_option("--data", options.data, "Folder of the data, in place of the one of the run")
+  command.add_option("--data", options.data, "Folder of the data, instead of the run's own")
       ->type_name("DIR");
-  command
-      .add_option("--limit", options.job.limit,
-                  "Samples that are explained, evenly spread over what is given")
+  command.add_option("--limit", options.job.limit, "Samples to explain, spread evenly over the data")
       ->type_name("N")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command
       .add_option("--labels", options.job.labels,
-                  "Labels that are explained (default: a sample's positive and predicted ones)")
+                  "Labels to explain (default: a sample's positive and predicted labels)")
       ->type_name("NAME")
       ->delimiter(',');
 }
@@ -134,31 +132,32 @@ void add_explain_command(CLI::App& program, Action& action) {
   add_what_options(*command, *options);
   command
       ->add_option("--level", options->level,
-                   "Levels of the network that maps are made of: C2 to C5 of the backbone or P2 to P5 of the "
-                   "pyramid, several as P2+P3")
+                   "Levels of the network to make maps from: C2 to C5 of the backbone or P2 to P5 of the "
+                   "pyramid; join several as P2+P3")
       ->type_name("LEVEL")
       ->capture_default_str();
   command
       ->add_option(
           "--method", options->method,
-          "How maps are made: guided, integrated, hirescam, gradcam, gradcam++, attention or occlusion")
+          "Method of the maps: guided, integrated, hirescam, gradcam, gradcam++, attention or occlusion")
       ->type_name("NAME")
       ->check(CLI::IsMember(
           {"guided", "integrated", "hirescam", "gradcam", "gradcam++", "attention", "occlusion"}))
       ->capture_default_str();
   command
       ->add_option("--boxes", options->job.boxes,
-                   "Boxes of findings to score the maps by, as in BBox_List_2017.csv (or .gz)")
+                   "Boxes of findings, to score the maps by; the format of BBox_List_2017.csv (or .gz)")
       ->type_name("FILE.csv");
   command
-      ->add_option("--box-size", options->job.box_size,
-                   "Width and height in pixels of the images the boxes were drawn on (default: 1024 for nih, "
-                   "each image's own otherwise)")
+      ->add_option(
+          "--box-size", options->job.box_size,
+          "Width and height in pixels of the images that the boxes were drawn on (default: 1024 for nih, "
+          "else each image's own)")
       ->type_name("N")
       ->check(CLI::Range(1, 65536));
   command
       ->add_option("--map-threshold", options->job.threshold,
-                   "Share of a map's largest value from which on a pixel belongs to the map's box")
+                   "A pixel belongs to the map's box from this share of the map's largest value")
       ->type_name("X")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();

@@ -65,12 +65,12 @@ void add_features_command(CLI::App& program, Action& action) {
   add_config_options(*command, options->config);
   command
       ->add_option("--out", options->out,
-                   "Folder for features.csv and features.json (default: runs/, the configuration's name and "
-                   "-features)")
+                   "Folder for features.csv and features.json (default: runs/NAME-features, NAME being the "
+                   "configuration's name)")
       ->type_name("DIR");
   add_common_options(*command, options->common);
   command->footer(
-      "Fits on the training part alone; docs/features.md explains the columns.\n"
+      "Fits on the training part only; docs/features.md explains the columns.\n"
       "Example (after medfusion synth --out phantom):\n"
       "  medfusion features phantom-clinical --out features");
   command->callback([options, &action] { action = [options] { select_features(*options); }; });

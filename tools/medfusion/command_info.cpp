@@ -302,7 +302,7 @@ void add_info_command(CLI::App& program, Action& action) {
   const auto options = std::make_shared<InfoOptions>();
   add_common_options(*command, options->common);
   command->add_flag("--config-keys", options->config_keys,
-                    "Print every key of a configuration, as docs/configuration.md has them");
+                    "Print every key of a configuration in the form of docs/configuration.md");
   command->footer("Examples:\n  medfusion info --json\n  medfusion info --config-keys");
   command->callback([options, &action] { action = [options] { info(*options); }; });
 }

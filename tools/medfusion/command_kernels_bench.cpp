@@ -303,23 +303,23 @@ void bench(const BenchOptions& options) {
 }  // namespace
 
 void add_kernels_bench_command(CLI::App& kernels, Action& action) {
-  CLI::App* command = kernels.add_subcommand("bench", "Time the cases marked for it");
+  CLI::App* command = kernels.add_subcommand("bench", "Time the benchmark cases");
   auto options = std::make_shared<BenchOptions>();
   command->add_option("operation", options->operation, "Only this operation, or one variant of it")
       ->type_name("OPERATION[/VARIANT]");
-  command->add_option("--direction", options->direction, "What a call does; each: forward and backward apart")
+  command
+      ->add_option("--direction", options->direction,
+                   "What a call does; each: forward and backward separately")
       ->check(CLI::IsMember({"forward", "backward", "both", "each"}))
       ->capture_default_str();
   command->add_option("--precision", options->precision, "Only cases in f32 or in bf16; each: both")
       ->check(CLI::IsMember({"f32", "bf16", "each"}))
       ->capture_default_str();
-  command
-      ->add_option("--case", options->cases,
-                   "Only cases whose name contains this; may be given several times")
+  command->add_option("--case", options->cases, "Only cases whose name contains this; may be repeated")
       ->type_name("TEXT");
   command->add_flag(
       "--graph", options->time.graph,
-      "Replay the calls as one captured graph, ours and the peer's: without the cost of launches");
+      "Replay the calls as one captured graph, ours and the peer's; this leaves out the cost of launches");
   command->add_option("--seconds", options->time.seconds, "Time spent on each case and variant")
       ->type_name("S")
       ->check(CLI::Range(0.01, 600.0))

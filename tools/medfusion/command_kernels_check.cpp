@@ -223,8 +223,7 @@ void add_kernels_check_command(CLI::App& kernels, Action& action) {
       ->check(CLI::Range(1, 100000));
   CLI::Option* lines = command->add_flag("--lines", options->lines,
                                          "Print a JSON line when a case begins and one when it ends");
-  command
-      ->add_option("--from", options->from, "Start at the case of this index; indices are those of --lines")
+  command->add_option("--from", options->from, "Start at the case with this index, as --lines shows it")
       ->type_name("INDEX")
       ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max()));
   add_common_options(*command, options->common);

@@ -98,11 +98,11 @@ void add_kernels_inspect_command(CLI::App& kernels, Action& action) {
   command->add_option("--json", options->json, "Also write the report to a file as JSON")->type_name("FILE");
   command
       ->add_option("--card", options->card,
-                   "Also show the least time of the cases worth timing on a card, by its data sheet")
+                   "Also show the least time of the benchmark cases on a card, by its data sheet")
       ->type_name("NAME")
       ->check(CLI::IsMember(card_names()));
   command->add_flag("--check", options->check,
-                    "Check all kernels against what is required of them; fail if not");
+                    "Check all kernels against their requirements; fail if one is not met");
   command->add_flag("--markdown", options->markdown, "Print the page docs/results/static.md");
   command->add_option("--library", options->file)->group("");  // hidden
   command->footer("Example:\n  medfusion kernels inspect layer_norm/simt --arch sm_90");

@@ -84,8 +84,8 @@ void list(const ListOptions& options) {
     if (!there) text += fmt::format("{}: compiled, but this machine has no such device\n", device);
   }
   text +=
-      "Dispatch takes the variant of the highest priority that supports the arguments; the reference is "
-      "f64.\n";
+      "Dispatch takes the variant of the highest priority that supports and suits the arguments, or the "
+      "one that --kernel names; the reference is f64.\n";
   if (options.common.json) {
     print_json(json);
   } else {
@@ -125,7 +125,7 @@ OperationAndVariant parse_operation(const std::string& text) {
 void add_kernels_list_command(CLI::App& kernels, Action& action) {
   CLI::App* command = kernels.add_subcommand("list", "Show operations, variants and devices");
   auto options = std::make_shared<ListOptions>();
-  command->add_option("operation", options->operation, "Only this one")->type_name("OPERATION");
+  command->add_option("operation", options->operation, "Only this operation")->type_name("OPERATION");
   add_common_options(*command, options->common);
   command->footer("Example:\n  medfusion kernels list attention");
   command->callback([=, &action] { action = [=] { list(*options); }; });

@@ -167,7 +167,9 @@ void add_report_command(CLI::App& program, Action& action) {
       "Write one HTML file about a run or a cross-validation, or a comparison of several, to read offline or "
       "print");
   const auto options = std::make_shared<ReportOptions>();
-  command->add_option("runs", options->runs, "Run directories, or folders of cv; several give a comparison")
+  command
+      ->add_option("runs", options->runs,
+                   "Run directories, or folders that cv wrote; several give a comparison")
       ->type_name("RUN")
       ->required();
   command
@@ -175,7 +177,7 @@ void add_report_command(CLI::App& program, Action& action) {
       ->type_name("FILE");
   add_common_options(*command, options->common);
   command->footer(
-      "It shows what the run directory holds; for all of it run eval and explain before:\n"
+      "The report shows what the run directory holds. For a full report run eval and explain first:\n"
       "  medfusion train phantom --out runs/phantom\n"
       "  medfusion eval runs/phantom\n"
       "  medfusion explain runs/phantom --split test --limit 40\n"

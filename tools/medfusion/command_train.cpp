@@ -81,8 +81,7 @@ void add_train_command(CLI::App& program, Action& action) {
           "--init", options->init,
           "Initial weights, by name; with --set train.epochs=0 this turns foreign weights into a run")
       ->type_name("FILE.safetensors");
-  command->add_flag("--force", options->force,
-                    "Overwrite the run that is there, once the new one has weights to put in its place");
+  command->add_flag("--force", options->force, "Replace an existing run, as soon as the new one has weights");
   add_common_options(*command, options->common);
   command->footer(
       "Example (after medfusion synth --out phantom):\n"

@@ -102,22 +102,21 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
       ->check(CLI::Range(1, 4096));
   command
       .add_option("--device", options.device,
-                  "Device to compute on: cpu, cuda, sim (the CUDA kernels, simulated: slow), or auto for "
-                  "cuda where there is "
-                  "one; cuda:1 is the second")
+                  "Device to compute on: cpu, cuda (cuda:1 is the second), sim (simulates the CUDA kernels; "
+                  "slow), or auto (cuda if there is one, else cpu)")
       ->type_name("NAME")
       ->capture_default_str();
   command
       .add_option("--kernel", options.kernels,
-                  "Variant of an operation to run where it can, such as attention=mma (medfusion kernels "
-                  "list); may be repeated")
+                  "Run this variant of the operation where it supports the arguments, such as attention=mma "
+                  "(medfusion kernels list names them); may be repeated")
       ->type_name("OPERATION=VARIANT")
       ->allow_extra_args(false);
   command.add_option("--seed", options.seed, "Seed of all random numbers")
       ->type_name("N")
       ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max() / 2));
   command.add_flag("--quiet", options.quiet,
-                   "No progress and no summary; errors and --json are still printed");
+                   "Print no progress and no summary; still print errors and --json");
   command.add_flag("--json", options.json, "Print the result as one JSON object on standard output");
 }
 
