@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Leads from a fresh machine to a trained network: installs missing packages, builds (with the
-# `cuda` device where nvcc and a GPU are found, for that GPU), makes phantom data, trains MedFusionNet, evaluates and explains it, and writes the report. Then it trains three times more: without table and
-# text, without the attention branch, and without the pyramid branch.
+# Leads from a fresh machine to a trained network: installs missing packages, builds (with the `cuda` device where nvcc
+# and a GPU are found, for that GPU), makes phantom data, trains MedFusionNet, evaluates and explains it, and writes the
+# report. Then it trains three times more: without table and text, without the attention branch, and without the
+# pyramid branch.
 #   bash tools/demo.sh
 # Environment: OUT (default: out) is the folder for data and runs, BUILD_DIR (default: build) that of the build tree.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 case "${1:-}" in
   "") ;;
-  -h|--help) sed -n '2,6p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
+  -h|--help) sed -n '2,7p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
   *) echo "demo.sh: unknown argument $1; try --help" >&2; exit 2 ;;
 esac
 
