@@ -61,6 +61,7 @@ models::NetworkOptions network_options(const Options& options, core::Device devi
   network.image_channels = options.channels;
   network.labels = options.labels;
   network.device = device;
+  network.dropout = network.modality_dropout = 0.0;
   return network;
 }
 
@@ -101,9 +102,10 @@ void count_memory_anew(core::Device device) {
 // As the training loop runs them: while a step computes, the next batch is staged.
 std::vector<double> time_training(const models::Network& network, const Options& options) {
   const data::Batch batch = random_batch(options);
-  optim::AdamW optimizer(network.parameters(), {});
-  optim::TrainingStep step(network, optimizer, nullptr,
-                           {.loss = {}, .seed = 1, .precision = options.products(), .graph = options.graph});
+  optim::AdamW optimizer(network.parameters(), {.weight_decay = 0.01});
+  optim::TrainingStep step(
+      network, optimizer, nullptr,
+      {.loss = {}, .clip_norm = 0.0, .seed = 1, .precision = options.products(), .graph = options.graph});
   std::vector<double> seconds;
   step.stage(batch, 0);
   for (int number = 0; number <= options.warmup + options.steps; ++number) {

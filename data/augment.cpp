@@ -76,23 +76,6 @@ void change_intensity(const Tensor& image, const Augmentation& a) {
 
 }  // namespace
 
-void check(const AugmentOptions& o) {
-  MEDFUSION_CHECK(o.shift >= 0.0 && o.shift < 1.0, "augmentation: expected a shift in [0, 1), got {}",
-                  o.shift);
-  MEDFUSION_CHECK(o.scale >= 0.0 && o.scale < 1.0, "augmentation: expected a scale in [0, 1), got {}",
-                  o.scale);
-  MEDFUSION_CHECK(o.rotation >= 0.0 && o.rotation <= 180.0,
-                  "augmentation: expected a rotation in [0, 180], got {}", o.rotation);
-  MEDFUSION_CHECK(o.brightness >= 0.0 && o.brightness <= 1.0,
-                  "augmentation: expected a brightness in [0, 1], got {}", o.brightness);
-  MEDFUSION_CHECK(o.contrast >= 0.0 && o.contrast < 1.0,
-                  "augmentation: expected a contrast in [0, 1), got {}", o.contrast);
-  MEDFUSION_CHECK(o.gamma >= 0.0 && o.gamma <= 2.0, "augmentation: expected a gamma in [0, 2], got {}",
-                  o.gamma);
-  MEDFUSION_CHECK(o.horizontal_flip >= 0.0 && o.horizontal_flip <= 1.0,
-                  "augmentation: expected a probability of horizontal_flip, got {}", o.horizontal_flip);
-}
-
 Augmentation draw_augmentation(const AugmentOptions& options, uint64_t seed, int64_t epoch, int64_t row) {
   constexpr uint64_t kDraws = 8;
   const core::Philox philox(seed ^ kAugmentKey, static_cast<uint64_t>(row));

@@ -3,23 +3,36 @@
 
 #include <cstdint>
 
+#include "core/settings.h"
 #include "core/tensor.h"
 
 namespace medfusion::data {
 
 // Ranges to draw from, each uniform; 0 switches one off.
 struct AugmentOptions {
-  double shift = 0.05;      // each axis moves by at most this fraction of the size
-  double scale = 0.1;       // grows or shrinks by a factor in [1 - scale, 1 + scale]
-  double rotation = 5.0;    // turns by at most this many degrees
-  double brightness = 0.1;  // adds a value in [-brightness, brightness]
-  double contrast = 0.15;   // stretches about the image's mean by a factor in [1 - contrast, 1 + contrast]
-  double gamma = 0.15;      // raises to a power e^g, g in [-gamma, gamma]
-  double horizontal_flip = 0.0;  // probability; off, because the heart lies on the left
-};
+  double shift = 0.05;
+  double scale = 0.1;
+  double rotation = 5.0;
+  double brightness = 0.1;
+  double contrast = 0.15;
+  double gamma = 0.15;
+  double horizontal_flip = 0.0;
 
-// Throws core::Error where a field is out of range.
-void check(const AugmentOptions& options);
+  void visit_fields(core::FieldVisitor& visit) {
+    using core::Range;
+    visit("shift", shift, Range::below(0, 1),
+          "Training images move by at most this fraction of their size along each axis.");
+    visit("scale", scale, Range::below(0, 1), "They grow or shrink by a factor in [1 - scale, 1 + scale].");
+    visit("rotation", rotation, Range::in(0, 180), "They turn by at most this many degrees.");
+    visit("brightness", brightness, Range::in(0, 1),
+          "A value in [-brightness, brightness] is added to pixels in [0, 1].");
+    visit("contrast", contrast, Range::below(0, 1),
+          "Pixels are stretched about their mean by a factor in [1 - contrast, 1 + contrast].");
+    visit("gamma", gamma, Range::in(0, 2), "Pixels are raised to a power e^g, g in [-gamma, gamma].");
+    visit("horizontal_flip", horizontal_flip, Range::in(0, 1),
+          "Probability of mirroring left to right; off, because the heart lies on the left.");
+  }
+};
 
 // One draw.
 struct Augmentation {

@@ -2,19 +2,23 @@
 // not tested by its copy.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
+#include "core/settings.h"
 #include "data/dataset.h"
 
 namespace medfusion::data {
 
+inline constexpr std::array kDuplicateRules{"auto", "always", "never"};
 enum class DuplicateRule : uint8_t {
   automatic,  // equal features count unless more than a tenth of the rows repeat others: then the table is so
               // coarse that equal rows are a coincidence
   always,     // equal features always count
   never,      // no row counts as a repeat
 };
+constexpr core::Names names_of(DuplicateRule) { return kDuplicateRules; }
 
 // The first row that each row repeats, itself where it repeats none: [N]. Rows with an image are equal where
 // their images are, byte for byte; files are read only where sizes agree. Rows without one are equal where

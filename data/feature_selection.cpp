@@ -1,8 +1,10 @@
 #include "data/feature_selection.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <numeric>
+#include <sstream>
 #include <unordered_map>
 
 #include "core/random.h"
@@ -205,7 +207,8 @@ std::vector<double> cuts_of(const std::vector<double>& values, const std::vector
     case Discretization::quantile:
       return quantile_cuts(known, options.bins);
     case Discretization::cuts:
-      for (const ColumnCuts& given : options.cuts) {
+      for (const std::string& text : options.cuts) {
+        const ColumnCuts given = parse_cuts(text).value();
         if (given.column == column) return given.cuts;
       }
       return {};
@@ -215,7 +218,10 @@ std::vector<double> cuts_of(const std::vector<double>& values, const std::vector
 }
 
 void check_cuts(const TableEncoder& encoder, const FeatureOptions& options) {
-  for (const ColumnCuts& given : options.cuts) {
+  for (const std::string& text : options.cuts) {
+    const auto cuts = parse_cuts(text);
+    MEDFUSION_CHECK(cuts.has_value(), "features.cuts: '{}'", text);
+    const ColumnCuts& given = *cuts;
     bool found = false;
     for (int64_t f = 0; f < encoder.features() && !found; ++f)
       found = encoder.numeric(f) && encoder.column_name(f) == given.column;
@@ -228,8 +234,42 @@ void check_cuts(const TableEncoder& encoder, const FeatureOptions& options) {
 
 }  // namespace
 
+std::optional<ColumnCuts> parse_cuts(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  if (colon == 0 || colon == std::string::npos) return std::nullopt;
+  ColumnCuts result{text.substr(0, colon), {}};
+  std::istringstream words(text.substr(colon + 1));
+  for (std::string word; words >> word;) {
+    double cut = 0.0;
+    const char* const end = word.data() + word.size();
+    const auto parsed = std::from_chars(word.data(), end, cut);
+    const bool rises = result.cuts.empty() || cut > result.cuts.back();
+    if (parsed.ec != std::errc() || parsed.ptr != end || !std::isfinite(cut) || !rises) return std::nullopt;
+    result.cuts.push_back(cut);
+  }
+  if (result.cuts.empty()) return std::nullopt;
+  return result;
+}
+
+Discretization FeatureOptions::bins_by() const {
+  if (discretize != Discretization::automatic) return discretize;
+  return mode == FeatureMode::top_n ? Discretization::mdl : Discretization::none;
+}
+
+void FeatureOptions::check_rules(const core::Require& require) const {
+  for (const std::string& text : cuts) {
+    require(parse_cuts(text).has_value(), {"features.cuts"},
+            fmt::format("expected a column, a colon and ascending numbers such as \"age: 40 60\", got '{}'",
+                        text));
+  }
+  require(discretize != Discretization::cuts || !cuts.empty(), {"features.cuts", "features.discretize"},
+          "expected cuts for features.discretize = \"cuts\", got none");
+}
+
 StageOne StageOne::fit(const TableEncoder& encoder, const Dataset& dataset, const std::vector<int64_t>& rows,
-                       const FeatureOptions& options) {
+                       const FeatureOptions& given) {
+  FeatureOptions options = given;
+  options.discretize = given.bins_by();
   check_cuts(encoder, options);
   StageOne stage;
   stage.options = options;

@@ -6,7 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "core/settings.h"
 #include "data/dataset.h"
+#include "data/duplicates.h"
 
 namespace medfusion::data {
 
@@ -14,11 +16,26 @@ namespace medfusion::data {
 inline constexpr std::array kLeaks{"target", "leaking", "patient", "duplicate", "resampling"};
 
 struct LeakRules {
-  std::vector<std::string> targets;  // columns that are outcomes, whether they are predicted or not
-  std::vector<std::string> leaking;  // columns that may give an outcome away
-  std::vector<std::string> allow;    // of kLeaks: what is accepted
-  std::string file;                  // that errors carry
+  std::vector<std::string> targets;
+  std::vector<std::string> leaking;
+  DuplicateRule duplicates = DuplicateRule::automatic;
+  std::vector<std::string> allow;
+  std::string file;  // that errors carry; no setting
 
+  void visit_fields(core::FieldVisitor& visit) {
+    using core::Range;
+    visit("targets", targets,
+          "Columns that are outcomes, whether they are predicted or not: refused as inputs.");
+    visit("leaking", leaking, "Columns that may give an outcome away: refused as inputs.");
+    visit(
+        "duplicates", duplicates,
+        "Rows that repeat others, by the bytes of the image or, without one, by all columns and the text, "
+        "lie in one part of a split: `auto` takes equal columns for a coincidence where more than a tenth of "
+        "the rows repeat others, `always` never does, `never` does not compare rows.");
+    visit("allow", allow, Range::one_of({kLeaks.begin(), kLeaks.end()}),
+          "Leaks that are accepted: a target, or a column listed as leaking, as an input; a patient, or "
+          "duplicated rows, in two parts of a split; resampling before the split.");
+  }
   bool allows(const std::string& leak) const;
 };
 

@@ -213,7 +213,7 @@ void Loader::State::stop() {
 Loader::Loader(const Dataset& dataset, std::vector<int64_t> rows, EncodedRows encoded, LoaderOptions options)
     : state_(std::make_unique<State>()) {
   check(options.format);
-  if (options.augment) check(*options.augment);
+  if (options.augment) core::check_ranges(*options.augment, "augmentation");
   MEDFUSION_CHECK(options.batch_size > 0, "loader: expected a positive batch size, got {}",
                   options.batch_size);
   MEDFUSION_CHECK(options.workers >= 0, "loader: expected a number of workers, got {}", options.workers);

@@ -38,14 +38,14 @@ struct EncodedRows {
 struct LoaderOptions {
   bool use_images = true;
   ImageFormat format;
-  int64_t batch_size = 32;
+  int64_t batch_size = 0;  // at least 1
   bool shuffle = false;
-  bool drop_last = false;                  // leave out a last batch that is not full
-  std::optional<AugmentOptions> augment;   // none: images as they are
-  uint64_t seed = 1;                       // of the order and the augmentation
-  int workers = 1;                         // threads; 0 prepares each batch in next()
-  int prefetch = 2;                        // batches prepared ahead of the one asked for; at least 1
-  int64_t cache_bytes = int64_t{1} << 30;  // memory for decoded and resized images, before augmentation
+  bool drop_last = false;                 // leave out a last batch that is not full
+  std::optional<AugmentOptions> augment;  // none: images as they are
+  uint64_t seed = 1;                      // of the order and the augmentation
+  int workers = 0;                        // threads; 0 prepares each batch in next()
+  int prefetch = 2;                       // batches prepared ahead of the one asked for; at least 1
+  int64_t cache_bytes = 0;                // memory for decoded and resized images, before augmentation
 };
 
 // The order and the contents of an epoch's batches depend on the seed and the epoch only, not on the threads.

@@ -1,100 +1,172 @@
 #include "data/open.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <set>
 
-#include "core/nearest.h"
 #include "data/csv_folder.h"
 #include "data/labels.h"
 #include "data/medmnist.h"
 #include "data/nih.h"
+#include "data/text_file.h"
 
 namespace medfusion::data {
 namespace {
 
 Dataset open_csv(const DataOptions& options) {
-  if (options.labels.empty())
-    core::throw_input_error({}, "labels: expected the columns of the labels, got none");
   CsvOptions csv;
-  csv.file = options.file;
-  csv.images = options.images;
+  csv.file = options.path(options.file);
+  csv.images = options.path(options.images);
   csv.id_column = options.id_column;
   csv.patient_column = options.patient_column;
   csv.image_column = options.image_column;
   csv.text_column = options.text_column;
   csv.part_column = options.part_column;
-  csv.labels = options.labels;
+  csv.labels = options.label_names();
   csv.table = options.table;
   csv.categorical = options.categorical_columns;
   csv.exclude = options.exclude;
   csv.keep_constant = options.keep_constant;
   csv.read_images = options.read_images;
   Dataset dataset = read_csv_folder(csv);
-  select_labels(dataset, {}, options.min_positives, options.file);
+  select_labels(dataset, {}, options.min_positives, csv.file);
   return dataset;
 }
 
 Dataset open_medmnist(const DataOptions& options) {
-  Dataset dataset = read_medmnist(options.file);
-  select_labels(dataset, options.labels, options.min_positives, options.file);
-  select_columns(dataset, options.table, options.file);
+  const std::string file = options.path(options.file);
+  Dataset dataset = read_medmnist(file);
+  select_labels(dataset, options.label_names(), options.min_positives, file);
+  select_columns(dataset, options.table, file);
   return dataset;
 }
 
-[[noreturn]] void reject_name(const char* option, const std::string& name,
-                              const std::vector<std::string>& known) {
-  std::string list;
-  for (const std::string& each : known) list += (list.empty() ? "" : ", ") + each;
-  core::throw_input_error({}, fmt::format("{}: expected one of {}, got '{}'{}", option, list, name,
-                                          core::did_you_mean(name, known)));
-}
-
-}  // namespace
-
-namespace {
-
-Dataset read(const DataOptions& options) {
-  if (options.format == "csv") return open_csv(options);
-  if (options.format == "medmnist") return open_medmnist(options);
-  if (options.format != "nih" && options.format != "phantom") {
-    reject_name("format", options.format, {"nih", "phantom", "csv", "medmnist"});
-  }
-  const int64_t least = options.format == "phantom" && options.labels.empty()
+Dataset open_nih(const DataOptions& options) {
+  const std::vector<std::string> labels = options.label_names();
+  const int64_t least = options.format == DataFormat::phantom && labels.empty()
                             ? std::max<int64_t>(1, options.min_positives)
                             : options.min_positives;
-  Dataset dataset = read_nih({options.root, options.labels, least, options.read_images, options.table,
-                              options.extra_table, options.categorical_columns});
-  dataset.name = options.format;
-  return dataset;
+  return read_nih({options.folder().string(), labels, least, options.read_images, options.table,
+                   options.path(options.extra_table), options.categorical_columns});
+}
+
+Dataset read(const DataOptions& options) {
+  switch (options.format) {
+    case DataFormat::csv:
+      return open_csv(options);
+    case DataFormat::medmnist:
+      return open_medmnist(options);
+    case DataFormat::none:
+      core::throw_input_error({}, "data.format: expected data, got \"none\"");
+    default:
+      return open_nih(options);
+  }
+}
+
+void check_labels(const DataOptions& data, const core::Require& require) {
+  const int sources =
+      (data.labels.empty() ? 0 : 1) + (data.labels_file.empty() ? 0 : 1) + (data.label_count > 0 ? 1 : 0);
+  require(sources <= 1, {"data.label_count", "data.labels_file", "data.labels"},
+          "expected one of data.labels, data.labels_file and data.label_count, got several");
+  const std::set<std::string> distinct(data.labels.begin(), data.labels.end());
+  require(distinct.size() == data.labels.size(), {"data.labels"}, "a label is there twice");
+  require(!distinct.contains(""), {"data.labels"}, "a label is empty");
+  if (data.format == DataFormat::none) {
+    require(sources == 1, {"data.format"},
+            "without data, expected data.labels, data.labels_file or data.label_count");
+  } else {
+    require(data.label_count == 0, {"data.label_count"}, "expected 0, for the data names the labels");
+  }
+  if (data.format == DataFormat::csv) {
+    require(sources == 1, {"data.labels", "data.format"}, "expected the columns of the labels, got none");
+  }
 }
 
 }  // namespace
+
+void DataOptions::check_rules(const core::Require& require) const {
+  check_labels(*this, require);
+  if (format != DataFormat::none) {
+    const bool nih = format == DataFormat::nih || format == DataFormat::phantom;
+    require(nih || extra_table.empty(), {"data.extra_table", "data.format"},
+            fmt::format("expected data.format = \"nih\" or \"phantom\" with it, got \"{}\"",
+                        core::text_of(format)));
+    require(!root.empty(), {"data.root"}, "expected the folder of the data, got nothing");
+    require(nih || !file.empty(), {"data.file", "data.format"}, "expected a file name, got nothing");
+    require(split.kind != SplitKind::own || !nih, {"data.split", "data.format"},
+            fmt::format("expected data.format = \"csv\" or \"medmnist\" for \"own\", got \"{}\"",
+                        core::text_of(format)));
+    const bool own = split.kind == SplitKind::own || split.kind == SplitKind::official;
+    require(format != DataFormat::csv || !own || !part_column.empty(), {"data.part_column", "data.split"},
+            fmt::format("expected a column for data.split = \"{}\", got nothing", core::text_of(split.kind)));
+    split.check_rules(require);
+  }
+  image.check_rules(require);
+}
+
+std::filesystem::path DataOptions::folder() const {
+  namespace fs = std::filesystem;
+  const fs::path given = fs::path(root).lexically_normal();
+  const char* replacement = std::getenv("MEDFUSION_DATA");
+  if (replacement == nullptr || *replacement == '\0') return given;
+  const fs::path start = fs::path("..") / "shared" / "data";
+  const auto [rest, end] = std::mismatch(given.begin(), given.end(), start.begin(), start.end());
+  if (end != start.end()) return given;
+  fs::path result = replacement;
+  for (auto part = rest; part != given.end(); ++part) result /= *part;
+  return result;
+}
+
+std::string DataOptions::path(const std::string& name) const {
+  return name.empty() ? std::string() : (folder() / name).string();
+}
+
+std::vector<std::string> DataOptions::label_names() const {
+  std::vector<std::string> names;
+  for (int64_t i = 0; i < label_count; ++i) names.push_back(fmt::format("class_{}", i));
+  if (label_count > 0) return names;
+  if (labels_file.empty()) return labels;
+  const std::string list = path(labels_file);
+  for (const Line& line : read_lines(list)) {
+    if (std::find(names.begin(), names.end(), line.text) != names.end())
+      core::throw_input_error({list, line.number, 1}, "label '" + line.text + "' is there twice");
+    names.push_back(line.text);
+  }
+  if (names.empty()) core::throw_input_error({list}, "expected one label name per line, got none");
+  return names;
+}
 
 Dataset open_dataset(const DataOptions& options) {
   Dataset dataset = read(options);
-  group_duplicates(dataset, options.duplicates);
+  dataset.name = core::text_of(options.format);
+  group_duplicates(dataset, options.guard.duplicates);
   return dataset;
 }
 
 std::vector<int64_t> assign_folds(const DataOptions& options, const Dataset& dataset) {
-  return options.fold_file.empty() ? make_folds(dataset, options.folds, options.seed)
-                                   : read_folds(dataset, options.fold_file, options.allow_patients);
+  if (const auto count = options.split.fold_count()) return make_folds(dataset, *count, options.seed);
+  return read_folds(dataset, options.path(options.split.folds), options.guard.allows("patient"));
 }
 
 Splits make_splits(const DataOptions& options, const Dataset& dataset) {
-  const std::string& split = options.split;
-  if (split == "official" && (options.format == "nih" || options.format == "phantom")) {
-    return official_splits(dataset, options.root, options.val_fraction, options.seed, options.allow_patients);
+  const SplitOptions& split = options.split;
+  const bool allow_patients = options.guard.allows("patient");
+  switch (split.kind) {
+    case SplitKind::official:
+      if (options.format == DataFormat::nih || options.format == DataFormat::phantom)
+        return official_splits(dataset, options.folder().string(), split.val_fraction, options.seed,
+                               allow_patients);
+      [[fallthrough]];
+    case SplitKind::own:
+      return own_splits(dataset, split.val_fraction, options.seed, allow_patients);
+    case SplitKind::random:
+      return random_splits(dataset, split.val_fraction, split.test_fraction, options.seed);
+    case SplitKind::file:
+      return file_splits(dataset, options.path(split.file), split.val_fraction, options.seed, allow_patients);
+    default:
+      return fold_splits(dataset, assign_folds(options, dataset), split.fold, split.val_fraction,
+                         options.seed);
   }
-  if (split == "official" || split == "own")
-    return own_splits(dataset, options.val_fraction, options.seed, options.allow_patients);
-  if (split == "random")
-    return random_splits(dataset, options.val_fraction, options.test_fraction, options.seed);
-  if (split == "file")
-    return file_splits(dataset, options.split_file, options.val_fraction, options.seed,
-                       options.allow_patients);
-  if (split != "folds") reject_name("split", split, {"official", "own", "random", "folds", "file"});
-  return fold_splits(dataset, assign_folds(options, dataset), options.fold, options.val_fraction,
-                     options.seed);
 }
 
 }  // namespace medfusion::data

@@ -48,7 +48,7 @@ std::vector<std::string> list_images(const std::vector<std::string>& given) {
 // With `images`, ids that are the names of the images where the table has them.
 Dataset read_metadata(const DataOptions& options, const std::string& table, bool images) {
   Dataset dataset;
-  if (options.format == "csv") {
+  if (options.format == DataFormat::csv) {
     CsvOptions csv;
     csv.file = table;
     // Images are found by their names, whatever the rows are called.
@@ -63,7 +63,7 @@ Dataset read_metadata(const DataOptions& options, const std::string& table, bool
     csv.keep_constant = true;
     csv.read_images = false;
     dataset = read_csv_folder(csv);
-  } else if (options.format == "nih" || options.format == "phantom") {
+  } else if (options.format == DataFormat::nih || options.format == DataFormat::phantom) {
     NihOptions nih;
     nih.columns = options.table;
     nih.categorical = options.categorical_columns;
@@ -72,7 +72,8 @@ Dataset read_metadata(const DataOptions& options, const std::string& table, bool
     }
     dataset = read_nih_table(table, nih);
   } else {
-    core::throw_input_error({table}, fmt::format("data of format {} has no table", options.format));
+    core::throw_input_error({table},
+                            fmt::format("data of format {} has no table", core::text_of(options.format)));
   }
   return dataset;
 }
@@ -92,7 +93,7 @@ std::vector<T> pick(const std::vector<T>& values, const std::vector<size_t>& row
 Dataset rows_to_predict(const DataOptions& options, const std::vector<std::string>& images,
                         const std::string& table) {
   Dataset result;
-  result.name = options.format;
+  result.name = core::text_of(options.format);
   const std::vector<std::string> paths = list_images(images);
   std::unordered_set<std::string> seen;
   for (const std::string& path : paths) {

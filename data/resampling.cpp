@@ -137,13 +137,18 @@ void append_cells(Column& column, const std::vector<SyntheticRow>& added) {
 
 }  // namespace
 
+void ResampleOptions::check_rules(const core::Require& require) const {
+  require(!before_split || method != ResampleMethod::none, {"resample.before_split", "resample.method"},
+          "expected a resample.method with it, got \"none\"");
+}
+
 std::vector<SyntheticRow> plan_resampling(const core::Tensor& features, const core::Tensor& targets,
                                           const std::vector<int64_t>& rows, const ResampleOptions& options) {
   if (options.method == ResampleMethod::none) return {};
   const bool segments = options.method != ResampleMethod::random;
   MEDFUSION_CHECK(options.ratio > 0.0 && options.neighbours > 0, "resampling: ratio {}, neighbours {}",
                   options.ratio, options.neighbours);
-  const Classes classes = classes_of(targets, rows, options.label);
+  const Classes classes = classes_of(targets, rows, options.label_index);
   const size_t least = segments ? 2 : 1;
   if (classes.rare.size() < least) {
     core::throw_input_error({},

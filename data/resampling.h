@@ -2,14 +2,18 @@
 // answer, so that resampling before the split tests a network on what it has seen.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <string>
 #include <vector>
 
+#include "core/settings.h"
 #include "core/tensor.h"
 #include "data/dataset.h"
 
 namespace medfusion::data {
 
+inline constexpr std::array kResampleMethods{"none", "random", "smote", "adasyn"};
 enum class ResampleMethod : uint8_t {
   none,
   random,  // repeats rows of the rarer class
@@ -18,12 +22,35 @@ enum class ResampleMethod : uint8_t {
   adasyn,  // as smote, more of them where the other class is near (He et al., ADASYN, IJCNN 2008)
 };
 
+constexpr core::Names names_of(ResampleMethod) { return kResampleMethods; }
+
 struct ResampleOptions {
   ResampleMethod method = ResampleMethod::none;
-  int64_t label = -1;  // whose classes are balanced; -1: rows with any positive label against those without
-  double ratio = 1.0;  // rows of the rarer class per row of the other, afterwards
-  int64_t neighbours = 5;  // nearest rows of the rarer class that a segment may end at
+  std::string label;
+  double ratio = 1.0;
+  int64_t neighbours = 5;
+  bool before_split = false;
+  // No settings: the place of `label` among those of the data, -1 where it is empty; and the seed of the run.
+  int64_t label_index = -1;
   uint64_t seed = 1;
+
+  void visit_fields(core::FieldVisitor& visit) {
+    using core::Range;
+    visit(
+        "method", method,
+        "Over-sampling of the rarer class in the training part: `random` repeats rows, `smote` and `adasyn` "
+        "make new ones (of a table alone).");
+    visit(
+        "label", label,
+        "Label whose classes are balanced; empty means rows with any positive label against those without.");
+    visit("ratio", ratio, Range::above_to(0, 10),
+          "Rows of the rarer class per row of the other, afterwards.");
+    visit("neighbours", neighbours, Range::in(1, 1000), "Nearest rows that `smote` and `adasyn` look at.");
+    visit("before_split", before_split,
+          "Resamples all data before the split: a mistake, for the test part then holds what the network was "
+          "trained on. Refused unless `guard.allow` has `resampling`.");
+  }
+  void check_rules(const core::Require& require) const;
 };
 
 // A new row, `weight` of the way from row `base` to row `neighbour`.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <functional>
 #include <map>
@@ -155,6 +156,30 @@ int64_t part_of(std::string_view name) {
 }
 
 }  // namespace
+
+std::optional<int64_t> SplitOptions::fold_count() const {
+  int64_t count = 0;
+  const auto [end, error] = std::from_chars(folds.data(), folds.data() + folds.size(), count);
+  if (error != std::errc() || end != folds.data() + folds.size()) return std::nullopt;
+  return count;
+}
+
+void SplitOptions::check_rules(const core::Require& require) const {
+  require(kind != SplitKind::file || !file.empty(), {"data.split_file", "data.split"},
+          "expected a file name, got nothing");
+  require(kind != SplitKind::folds || !folds.empty(), {"data.folds", "data.split"},
+          "expected a file name or a number of folds, got nothing");
+  if (const auto count = fold_count()) {
+    require(*count >= 2, {"data.folds"},
+            fmt::format("expected a file name or at least 2 folds, got {}", *count));
+    require(kind != SplitKind::folds || fold < *count, {"data.fold", "data.folds"},
+            fmt::format("expected a fold below {}, got {}", *count, fold));
+  }
+  require(
+      kind != SplitKind::random || val_fraction + test_fraction < 1.0,
+      {"data.val_fraction", "data.test_fraction"},
+      fmt::format("expected a sum with data.test_fraction below 1, got {}", val_fraction + test_fraction));
+}
 
 Splits official_splits(const Dataset& dataset, const std::string& root, double val_fraction, uint64_t seed,
                        bool allow_patients) {

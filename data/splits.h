@@ -5,13 +5,52 @@
 // without rows (naming the part), for a fraction outside [0, 1).
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "core/settings.h"
 #include "data/dataset.h"
 
 namespace medfusion::data {
+
+inline constexpr std::array kSplitKinds{"official", "own", "random", "folds", "file"};
+enum class SplitKind : uint8_t { official, own, random, folds, file };
+constexpr core::Names names_of(SplitKind) { return kSplitKinds; }
+
+struct SplitOptions {
+  SplitKind kind = SplitKind::official;
+  std::string file;
+  std::string folds = "5";
+  int64_t fold = 0;
+  double val_fraction = 0.1;
+  double test_fraction = 0.2;
+
+  void visit_fields(core::FieldVisitor& visit) {
+    using core::Range;
+    visit(
+        "split", kind,
+        "Training, validation and test parts: `official` (the lists of `nih`; else as `own`), `own` (those "
+        "the data brings: `data.part_column`, or the arrays of `medmnist`), `random` (whole patients at "
+        "random), `folds` (fold `data.fold` of `data.folds` is the test part), `file` (`data.split_file`).");
+    visit("split_file", file, "CSV file with two columns, the id and one of train, val, test.");
+    visit("folds", folds,
+          "CSV file with two columns, the id and the fold counting from 0; or a number of folds to draw at "
+          "random by patient.");
+    visit("fold", fold, Range::at_least(0), "The fold that is the test part.");
+    visit("val_fraction", val_fraction, Range::below(0, 1),
+          "Share of the training part's images that become the validation part, by patient, where the split "
+          "brings none.");
+    visit("test_fraction", test_fraction, Range::below(0, 1),
+          "Share of the images in the test part of a `random` split.");
+  }
+  void check_rules(const core::Require& require) const;
+
+  // The number of folds to draw where `folds` is one; nothing where it names a file.
+  std::optional<int64_t> fold_count() const;
+};
 
 // ROOT/train_val_list.txt and ROOT/test_list.txt (or .gz), one id per line; every row must be in one of them.
 // val_fraction of the images of the first list, by patient, become the val part; with 0 it stays empty.

@@ -1,11 +1,13 @@
 // Turns the columns of a table into numbers for the network, by what the training rows hold.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "core/settings.h"
 #include "core/tensor.h"
 #include "data/dataset.h"
 
@@ -16,10 +18,12 @@ struct EncodedTable {
   core::Tensor missing;  // [n, F] bool
 };
 
+inline constexpr std::array kImputations{"none", "median"};
 enum class Imputation : uint8_t {
   none,
   median  // numbers: the median of the training rows; categories: the most frequent one
 };
+constexpr core::Names names_of(Imputation) { return kImputations; }
 
 // Features, in the order of the columns:
 // - a numeric column gives one, (value - mean) / standard deviation of the training rows (that of the

@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/settings.h"
 #include "core/tensor.h"
 
 namespace medfusion::data {
@@ -19,6 +20,19 @@ inline constexpr int64_t kUnknownToken = 1;
 // letters, left as they are) and numbers (digits, with a decimal point between digits). Anything else
 // separates.
 std::vector<std::string> split_words(std::string_view text);
+
+struct TextOptions {
+  int64_t length = 16;
+  int64_t min_count = 2;
+
+  void visit_fields(core::FieldVisitor& visit) {
+    using core::Range;
+    visit("text_length", length, Range::in(1, 4096),
+          "Words of text that the network reads; the rest is cut.");
+    visit("text_min_count", min_count, Range::at_least(1),
+          "A word is in the vocabulary where the training part has it at least this often.");
+  }
+};
 
 class Tokenizer {
  public:

@@ -64,21 +64,34 @@ Moments moments(const Tensor& image) {
   return {static_cast<float>(mean), static_cast<float>(std::max(1e-3, std::sqrt(squares / count)))};
 }
 
+// The value of channel `c`, from one value for all or one for each.
+float of_channel(const std::vector<double>& values, int64_t c, float otherwise) {
+  if (values.empty()) return otherwise;
+  return static_cast<float>(values.size() == 1 ? values.front() : values[static_cast<size_t>(c)]);
+}
+
 }  // namespace
+
+void ImageFormat::check_rules(const core::Require& require) const {
+  require(channels != 2, {"data.channels"}, "expected 1 or 3, got 2");
+  const auto check = [&](const char* key, size_t values) {
+    require(values <= 1 || values == static_cast<size_t>(channels), {key, "data.channels"},
+            fmt::format("expected one value, or one for each of {} channels, got {}", channels, values));
+  };
+  check("data.mean", mean.size());
+  check("data.std", std.size());
+}
 
 void check(const ImageFormat& format) {
   MEDFUSION_CHECK(format.size > 0, "image format: expected a positive size, got {}", format.size);
-  MEDFUSION_CHECK(format.channels == 1 || format.channels == 3,
+  MEDFUSION_CHECK(format.channels >= 1 && format.channels <= 3,
                   "image format: expected 1 or 3 channels, got {}", format.channels);
-  const auto channels = static_cast<size_t>(format.channels);
-  MEDFUSION_CHECK(format.mean.empty() || format.mean.size() == channels,
-                  "image format: expected {} means, got {}", channels, format.mean.size());
-  MEDFUSION_CHECK(format.std.empty() || format.std.size() == channels,
-                  "image format: expected {} standard deviations, got {}", channels, format.std.size());
-  for (const float deviation : format.std) {
-    MEDFUSION_CHECK(deviation > 0.0F, "image format: expected a positive standard deviation, got {}",
+  for (const double deviation : format.std)
+    MEDFUSION_CHECK(deviation > 0.0, "image format: expected a positive standard deviation, got {}",
                     deviation);
-  }
+  format.check_rules([](bool condition, const std::vector<std::string>& keys, const std::string& message) {
+    MEDFUSION_CHECK(condition, "image format: {}: {}", keys.front(), message);
+  });
 }
 
 Tensor to_unit_range(const Tensor& pixels, int64_t channels) {
@@ -135,11 +148,12 @@ void normalize(const Tensor& image, const ImageFormat& format, const Tensor& out
   MEDFUSION_CHECK((from == 1 || from == to) && out.numel() == count * to && out.contiguous(),
                   "normalize: cannot write {} as {}", image.shape().str(), out.shape().str());
   const Tensor dense = image.to_contiguous();
-  const Moments own = format.per_image ? moments(dense) : Moments{};
+  const bool per_image = format.normalize == Normalization::image;
+  const Moments own = per_image ? moments(dense) : Moments{};
   for (int64_t c = 0; c < to; ++c) {
-    float mean = format.mean.empty() ? 0.0F : format.mean[static_cast<size_t>(c)];
-    float deviation = format.std.empty() ? 1.0F : format.std[static_cast<size_t>(c)];
-    if (format.per_image) {
+    float mean = of_channel(format.mean, c, 0.0F);
+    float deviation = of_channel(format.std, c, 1.0F);
+    if (per_image) {
       mean = own.mean;
       deviation = own.deviation;
     }

@@ -1,21 +1,42 @@
 // From decoded pixels to the input of a network; docs/image-pipeline.md repeats it in torchvision.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
+#include "core/settings.h"
 #include "core/tensor.h"
 
 namespace medfusion::data {
 
+inline constexpr std::array kNormalizations{"fixed", "image"};
+enum class Normalization : uint8_t {
+  fixed,  // by mean and std of the format
+  image,  // each image by its own, over all its pixels and channels (std of the population, at least 0.001)
+};
+constexpr core::Names names_of(Normalization) { return kNormalizations; }
+
 struct ImageFormat {
-  int64_t size = 64;        // the network's images are size x size
-  int64_t channels = 1;     // 1 or 3
-  std::vector<float> mean;  // one per channel, of values in [0, 1]; empty means 0
-  std::vector<float> std;   // one per channel, positive; empty means 1
-  // Instead of mean and std: each image by its own, over all its pixels and channels (std of the population,
-  // at least 0.001).
-  bool per_image = false;
+  int64_t size = 64;  // the network's images are size x size
+  int64_t channels = 1;
+  Normalization normalize = Normalization::fixed;
+  std::vector<double> mean = {0.5};
+  std::vector<double> std = {0.25};
+
+  void visit_fields(core::FieldVisitor& visit) {
+    using core::Range;
+    visit("image_size", size, Range::in(16, 4096), "Height and width that images are resized to, in pixels.");
+    visit("channels", channels, Range::in(1, 3),
+          "Channels of the network's input, 1 or 3; gray images are repeated, colors averaged.");
+    visit("normalize", normalize,
+          "How pixels in [0, 1] are normalized: `fixed` by `data.mean` and `data.std`, `image` by each "
+          "image's own mean and standard deviation.");
+    visit("mean", mean, "Subtracted from pixels in [0, 1]; one value, or one per channel. Empty means 0.");
+    visit("std", std, Range::above(0),
+          "Divides what the mean was subtracted from; one value, or one per channel. Empty means 1.");
+  }
+  void check_rules(const core::Require& require) const;
 };
 
 // Throws core::Error where a field is out of range.

@@ -37,19 +37,20 @@ MedFusionNet::MedFusionNet(const NetworkOptions& options) : options_(options) {
   const auto channels = size.block_channels();
   const core::DType dtype = options.dtype;
   const int64_t dim = options.dim;
-  const bool attention = options.attention_branch;
-  if (options.image) {
+  const bool attention = options.branches.attention;
+  if (options.modalities.image) {
     features_ = std::make_unique<DenseFeatures>(size, options.image_channels, dtype);
     add_child("features", *features_);
-    if (options.pyramid_branch) {
-      pyramid_ = std::make_unique<Pyramid>(channels, options.pyramid_channels, options.bilinear,
-                                           options.align_corners, dtype);
+    if (options.branches.pyramid) {
+      pyramid_ =
+          std::make_unique<Pyramid>(channels, options.pyramid_channels,
+                                    options.upsample == Upsampling::bilinear, options.align_corners, dtype);
       add_child("pyramid", *pyramid_);
     }
   }
   if (attention) {
     label_queries_ = add_parameter("label_queries", {options.labels, dim}, Init::normal(0.02), dtype);
-    if (options.image) {
+    if (options.modalities.image) {
       image_tokens_ = std::make_unique<ImageTokens>(options, channels);
       add_child("image_tokens", *image_tokens_);
     }
@@ -66,18 +67,18 @@ MedFusionNet::MedFusionNet(const NetworkOptions& options) : options_(options) {
     attention_head_ = std::make_unique<LabelHead>(options.labels, dim, dtype);
     add_child("attention_head", *attention_head_);
   }
-  if (options.dense_branch) {
+  if (options.branches.dense) {
     dense_head_ =
         std::make_unique<layers::Linear>(channels.back(), options.labels, Init::normal(0.01), dtype);
     add_child("dense_head", *dense_head_);
   }
-  if (options.pyramid_branch) {
+  if (options.branches.pyramid) {
     pyramid_head_ = std::make_unique<layers::Linear>(8 * options.pyramid_channels, options.labels,
                                                      Init::normal(0.01), dtype);
     add_child("pyramid_head", *pyramid_head_);
   }
   const int64_t branches =
-      int64_t{options.dense_branch} + int64_t{options.pyramid_branch} + int64_t{attention};
+      int64_t{options.branches.dense} + int64_t{options.branches.pyramid} + int64_t{attention};
   if (branches > 1) {
     gate_ = std::make_unique<Gate>(branches, options.labels, attention ? dim : 0, dtype);
     add_child("gate", *gate_);
@@ -146,7 +147,7 @@ Tensor MedFusionNet::pair_mask(int64_t tokens, int64_t table_begin) const {
 Tensor MedFusionNet::gate_bias(const Presence& present) const {
   const int64_t batch = present.image.size(0);
   std::vector<bool> needs_image;  // in the order of the branches
-  if (options_.attention_branch) needs_image.push_back(false);
+  if (options_.branches.attention) needs_image.push_back(false);
   if (dense_head_) needs_image.push_back(true);
   if (pyramid_head_) needs_image.push_back(true);
   Tensor result = Tensor::zeros({batch, static_cast<int64_t>(needs_image.size()), 1}, options_.dtype);
@@ -169,7 +170,7 @@ void MedFusionNet::prepare_text(const Inputs& inputs, const Presence& present, P
   for (int64_t i = 0; i < batch.text_keys.numel(); ++i) {
     batch.text_keys.data<bool>()[i] &= inputs.tokens.at(i) != 0.0;
   }
-  if (!options_.text_mean) return;
+  if (options_.text_tokens != TextForm::mean) return;
   const Tensor words = batch.text_keys;
   batch.text_keys = Tensor::zeros({samples, 1}, core::DType::boolean);
   batch.text_weights = Tensor::zeros({samples, length, 1}, options_.dtype);
@@ -188,7 +189,7 @@ Prepared MedFusionNet::prepare(const Inputs& inputs, Context& context) const {
   const Presence present = presence(inputs, context);
   const int64_t batch = present.image.size(0);
   Prepared result;
-  if (options_.image) result.images = inputs.images;
+  if (options_.modalities.image) result.images = inputs.images;
   if (image_tokens_) result.image_keys = present.image.reshape({batch, 1});
   if (table_tokens_) {
     const Shape column{batch, options_.table_features, 1};
@@ -230,7 +231,8 @@ std::vector<layers::Trace::Tokens> MedFusionNet::token_groups(
   }
   if (table_tokens_) append({.kind = Tokens::Kind::table, .count = options_.table_features});
   if (text_tokens_) {
-    append({.kind = Tokens::Kind::text, .count = options_.text_mean ? 1 : options_.text_length});
+    append({.kind = Tokens::Kind::text,
+            .count = options_.text_tokens == TextForm::mean ? 1 : options_.text_length});
   }
   return groups;
 }
@@ -291,7 +293,7 @@ Variable MedFusionNet::forward_from(const ImageLevels& levels, const Prepared& b
   const auto drop = [&](const Variable& v) { return drop_out(v, options_.dropout, context); };
   Variable h;
   std::vector<Variable> branch_logits;  // each [B, L]
-  if (options_.attention_branch) {
+  if (options_.branches.attention) {
     h = attend(batch, token_sources, context);
     branch_logits.push_back(attention_head_->forward(h));
   }
@@ -307,7 +309,7 @@ Variable MedFusionNet::forward_from(const ImageLevels& levels, const Prepared& b
   if (context.trace != nullptr) {
     auto& names = context.trace->branches;
     names.clear();
-    if (options_.attention_branch) names.emplace_back("attention");
+    if (options_.branches.attention) names.emplace_back("attention");
     if (dense_head_) names.emplace_back("dense");
     if (pyramid_head_) names.emplace_back("pyramid");
   }

@@ -101,8 +101,8 @@ MedFusionNet::ImageTokens::ImageTokens(const NetworkOptions& options,
                                        const std::array<int64_t, 4>& backbone_channels)
     : dim_(options.dim), levels_(options.token_levels) {
   for (const int64_t level : levels_) {
-    const int64_t in =
-        options.pyramid_branch ? options.pyramid_channels : backbone_channels[static_cast<size_t>(level - 2)];
+    const int64_t in = options.branches.pyramid ? options.pyramid_channels
+                                                : backbone_channels[static_cast<size_t>(level - 2)];
     projections_.push_back(std::make_unique<layers::Linear>(in, dim_, Init::xavier_uniform(), options.dtype));
     add_child(fmt::format("projection{}", level), *projections_.back());
   }

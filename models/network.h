@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "layers/module.h"
+#include "models/model_options.h"
 
 namespace medfusion::models {
 
@@ -40,36 +41,18 @@ struct Prepared {
   Prepared to(core::Device device) const;
 };
 
-struct NetworkOptions {
-  std::string name = "medfusionnet";  // or "densenet": the plain classifier
-  std::string size = "small";         // "densenet121", "small", "tiny"
+// The settings, and what the data decides.
+struct NetworkOptions : ModelOptions {
   int64_t labels = 1;
   int64_t image_channels = 1;
   core::DType dtype = core::DType::f32;
   core::Device device;  // of the parameters; inputs are brought there
 
-  // MedFusionNet only. Modalities: at least one.
-  bool image = true;
+  // MedFusionNet only.
   int64_t table_features = 0;  // 0: no table
   int64_t vocabulary = 0;      // 0: no text
   int64_t text_length = 0;
-  bool text_mean = false;  // one token, the mean of the words, in place of one for each
-  // Branches: at least one. Dense and pyramid need the image.
-  bool dense_branch = true;
-  bool pyramid_branch = true;
-  bool attention_branch = true;
-
-  int64_t dim = 0;  // token width D; this and the next four: 0 takes the size's default
-  int64_t heads = 0;
-  int64_t layers = 0;
-  double mlp_ratio = 0.0;
-  int64_t pyramid_channels = 0;
-  std::vector<int64_t> token_levels = {4, 5};  // of 2..5
-  bool bilinear = false;                       // upsampling in the pyramid: nearest otherwise
-  bool align_corners = false;                  // of bilinear
-  double dropout = 0.0;
-  double modality_dropout = 0.0;  // chance, in training, that a sample's table (or text, or image) is hidden
-  core::Tensor selection;         // [labels, T] bool: the features stage one chose per label; undefined: all
+  core::Tensor selection;  // [labels, T] bool: the features stage one chose per label; undefined: all
   std::vector<int64_t> table_bins;  // bins of each of the T features; empty: tokens carry no bin
 };
 

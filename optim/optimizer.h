@@ -69,7 +69,7 @@ struct AdamWOptions {
   double beta1 = 0.9;
   double beta2 = 0.999;
   double eps = 1e-8;
-  double weight_decay = 0.01;
+  double weight_decay = 0.0;
   bool decay_matrices_only = true;  // parameters of one dimension (biases, norms) are not decayed
 };
 

@@ -9,10 +9,7 @@
 
 namespace medfusion::optim {
 
-enum class Output : uint8_t {
-  sigmoid,  // labels are independent
-  softmax,  // exactly one label is right
-};
+using models::Output;
 
 struct Predictions {
   std::vector<int64_t> rows;   // of the dataset, in loader order

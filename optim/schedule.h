@@ -12,7 +12,7 @@ namespace medfusion::optim {
 //   else:                 peak
 // From total_steps on a cosine stays at the minimum.
 struct Schedule {
-  double peak = 1e-3;
+  double peak = 0.0;
   double minimum = 0.0;
   int64_t warmup_steps = 0;
   int64_t total_steps = 1;

@@ -9,6 +9,7 @@
 #include "optim/ema.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
+#include "optim/training_step.h"
 
 namespace medfusion::optim {
 namespace {
@@ -39,39 +40,23 @@ Counts count(const Tensor& targets) {
   return counts;
 }
 
-layers::LossOptions loss_options(const TrainOptions& options, const Tensor& targets) {
-  layers::LossOptions loss;
-  loss.label_smoothing = options.label_smoothing;
-  loss.focal_gamma = options.focal_gamma;
-  loss.asymmetric_gamma_negative = options.asymmetric_gamma_negative;
-  loss.asymmetric_gamma_positive = options.asymmetric_gamma_positive;
-  loss.asymmetric_clip = options.asymmetric_clip;
-  switch (options.loss) {
-    case LossKind::bce:
-      loss.kind = layers::LossKind::bce;
-      break;
-    case LossKind::focal:
-      loss.kind = layers::LossKind::focal;
-      break;
-    case LossKind::asymmetric:
-      loss.kind = layers::LossKind::asymmetric;
-      break;
-  }
-  if (options.loss == LossKind::bce && options.positive_weight != PositiveWeight::none) {
-    loss.positive_weight = positive_weights(targets, options.positive_weight);
-  }
-  return loss;
+StepOptions step_options(const TrainOptions& options, const Tensor& targets) {
+  StepOptions step = options.step;
+  layers::LossOptions& loss = step.loss;
+  if (loss.kind == layers::LossKind::bce && loss.weighting != PositiveWeight::none)
+    loss.positive_weight = positive_weights(targets, loss.weighting);
+  return step;
 }
 
 std::unique_ptr<Optimizer> make_optimizer(const models::Network& network, const TrainOptions& options) {
-  if (options.optimizer == "adamw") {
-    return std::make_unique<AdamW>(
-        network.parameters(),
-        AdamWOptions{.beta1 = options.beta1, .beta2 = options.beta2, .weight_decay = options.weight_decay});
+  if (options.optimizer == OptimizerKind::adamw) {
+    AdamWOptions adamw = options.adamw;
+    adamw.weight_decay = options.weight_decay;
+    return std::make_unique<AdamW>(network.parameters(), adamw);
   }
-  MEDFUSION_CHECK(options.optimizer == "sgd", "train: optimizer '{}'", options.optimizer);
-  return std::make_unique<SGD>(
-      network.parameters(), SgdOptions{.momentum = options.momentum, .weight_decay = options.weight_decay});
+  SgdOptions sgd = options.sgd;
+  sgd.weight_decay = options.weight_decay;
+  return std::make_unique<SGD>(network.parameters(), sgd);
 }
 
 // One training run: what train() keeps between epochs.
@@ -83,21 +68,16 @@ class Run {
         training_(training),
         options_(options),
         callbacks_(callbacks),
-        loss_(loss_options(options, targets)),
+        step_options_(step_options(options, targets)),
         optimizer_(make_optimizer(network, options)) {
     const auto per_epoch = static_cast<double>(training.batches());
     schedule_.peak = options.learning_rate;
     schedule_.minimum = options.min_learning_rate;
     schedule_.warmup_steps = static_cast<int64_t>(std::lround(options.warmup_epochs * per_epoch));
     schedule_.total_steps = options.epochs * training.batches();
-    schedule_.cosine = options.cosine;
+    schedule_.cosine = options.schedule == ScheduleKind::cosine;
     if (options.ema_decay > 0.0) average_ = std::make_unique<WeightAverage>(network, options.ema_decay);
-    step_ = std::make_unique<TrainingStep>(network, *optimizer_, average_.get(),
-                                           StepOptions{.loss = loss_,
-                                                       .clip_norm = options.clip_norm,
-                                                       .seed = options.seed,
-                                                       .precision = options.precision,
-                                                       .graph = options.graph});
+    step_ = std::make_unique<TrainingStep>(network, *optimizer_, average_.get(), step_options_);
   }
 
   // Trains one epoch and returns its line for the log.
@@ -148,7 +128,7 @@ class Run {
   }
 
   double last_loss() const { return last_loss_; }
-  const layers::LossOptions& loss() const { return loss_; }
+  const layers::LossOptions& loss() const { return step_options_.loss; }
 
   // A copy of the weights, with the optimizer's state where asked.
   NamedTensors snapshot(bool with_optimizer) const {
@@ -164,7 +144,7 @@ class Run {
   data::Loader& training_;
   const TrainOptions& options_;
   const TrainCallbacks& callbacks_;
-  layers::LossOptions loss_;
+  StepOptions step_options_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<WeightAverage> average_;
   std::unique_ptr<TrainingStep> step_;
@@ -180,8 +160,8 @@ struct Evaluation {
 };
 
 Evaluation evaluate(const models::Network& network, data::Loader& loader,
-                    const std::vector<std::string>& labels, const layers::LossOptions& loss, Output output) {
-  const Predictions predictions = predict(network, loader, output);
+                    const std::vector<std::string>& labels, const layers::LossOptions& loss) {
+  const Predictions predictions = predict(network, loader, Output::sigmoid);
   const core::NoGradGuard no_gradients;
   const double value =
       layers::multilabel_loss(Variable(predictions.logits), predictions.targets, loss).value().item();
@@ -190,6 +170,15 @@ Evaluation evaluate(const models::Network& network, data::Loader& loader,
 }
 
 }  // namespace
+
+void TrainOptions::check_rules(const core::Require& require) const {
+  require(epochs == 0 || warmup_epochs <= static_cast<double>(epochs),
+          {"train.warmup_epochs", "train.epochs"},
+          fmt::format("expected at most train.epochs = {}, got {}", epochs, warmup_epochs));
+  require(schedule != ScheduleKind::cosine || min_learning_rate <= learning_rate,
+          {"train.min_learning_rate", "train.learning_rate"},
+          fmt::format("expected at most train.learning_rate = {}, got {}", learning_rate, min_learning_rate));
+}
 
 Tensor positive_weights(const Tensor& targets, PositiveWeight kind) {
   const Counts counts = count(targets);
@@ -226,7 +215,7 @@ TrainResult train(const models::Network& network, data::Loader& training, const 
     bool improved = false;
     const bool due = epoch % options.eval_every == 0 || epoch == options.epochs;
     if (validation != nullptr && due) {
-      const Evaluation evaluation = evaluate(network, *validation, labels, run.loss(), options.output);
+      const Evaluation evaluation = evaluate(network, *validation, labels, run.loss());
       line["val_loss"] = evaluation.loss;
       line["val"] = to_json(evaluation.metrics);
       const MetricValue& auroc = evaluation.metrics[Metric::auroc].mean;

@@ -10,41 +10,11 @@
 #include "optim/checkpoint.h"
 #include "optim/metrics.h"
 #include "optim/predict.h"
-#include "optim/training_step.h"
+#include "optim/train_options.h"
 
 namespace medfusion::optim {
 
-enum class LossKind : uint8_t { bce, focal, asymmetric };
-enum class PositiveWeight : uint8_t {
-  none,
-  balanced,
-  sqrt
-};  // of bce: 1, negatives / positives, or its square root
-
-struct TrainOptions {
-  int64_t epochs = 30;
-  std::string optimizer = "adamw";  // or "sgd"
-  double learning_rate = 1e-3;      // the peak, after the warm-up
-  double min_learning_rate = 1e-5;  // where the cosine ends
-  double warmup_epochs = 1.0;       // linear, from learning_rate / steps of the warm-up
-  bool cosine = true;               // otherwise constant after the warm-up
-  double weight_decay = 1e-2;       // not on one-dimensional parameters
-  double momentum = 0.9;            // sgd
-  double beta1 = 0.9, beta2 = 0.999;
-  double clip_norm = 1.0;  // 0: no clipping
-  double ema_decay = 0.0;  // 0: no weight averaging; otherwise evaluation and checkpoints use the average
-  LossKind loss = LossKind::bce;
-  PositiveWeight positive_weight = PositiveWeight::none;
-  double label_smoothing = 0.0;
-  double focal_gamma = 2.0;
-  double asymmetric_gamma_negative = 4.0, asymmetric_gamma_positive = 1.0, asymmetric_clip = 0.05;
-  int64_t early_stopping = 0;  // evaluations without improvement before stopping; 0: never
-  int64_t eval_every = 1;      // epochs
-  Precision precision = Precision::f32;
-  bool graph = false;  // capture the step as a graph and replay it; no effect on the cpu
-  uint64_t seed = 1;
-  Output output = Output::sigmoid;
-};
+using layers::PositiveWeight;
 
 struct BatchProgress {
   int64_t epoch, epochs;   // from 1

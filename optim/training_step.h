@@ -8,25 +8,13 @@
 
 #include "core/allocator.h"
 #include "data/loader.h"
-#include "layers/functional/loss.h"
 #include "models/network.h"
 #include "optim/ema.h"
 #include "optim/optimizer.h"
 #include "optim/staging.h"
+#include "optim/train_options.h"
 
 namespace medfusion::optim {
-
-// Not on the cpu: bf16 is mixed precision (layers/autocast.h), tf32 lets products and convolutions of f32
-// round their operands to 10 bits of mantissa.
-enum class Precision : uint8_t { f32, tf32, bf16 };
-
-struct StepOptions {
-  layers::LossOptions loss;
-  double clip_norm = 0.0;  // 0: no clipping
-  uint64_t seed = 1;
-  Precision precision = Precision::f32;
-  bool graph = false;  // capture and replay; has no effect on the cpu
-};
 
 struct StepResult {
   double loss = 0.0;

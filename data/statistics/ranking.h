@@ -2,10 +2,13 @@
 // samples and pairs are counted in integers.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
+
+#include "core/settings.h"
 
 namespace medfusion::data {
 
@@ -77,6 +80,8 @@ double average_precision(std::span<const ScoreGroup> ascending);
 // sensitivity + specificity - 1 (Youden, Cancer 3, 1950), or of highest F1. Of equal ones the highest. NaN
 // where a class is empty.
 enum class ThresholdRule : uint8_t { youden, f1 };
+inline constexpr std::array kThresholdRules{"youden", "f1"};
+constexpr core::Names names_of(ThresholdRule) { return kThresholdRules; }
 double choose_threshold(std::span<const ScoreGroup> ascending, ThresholdRule rule);
 
 }  // namespace medfusion::data

@@ -10,24 +10,17 @@ using core::Tensor;
 using core::Variable;
 
 kernels::LossFormula formula_of(const LossOptions& o) {
-  MEDFUSION_CHECK(o.label_smoothing >= 0.0 && o.label_smoothing < 1.0,
-                  "multilabel_loss: expected a label smoothing in [0, 1), got {}", o.label_smoothing);
+  core::check_ranges(o, "multilabel_loss");
   kernels::LossFormula formula{.label_smoothing = o.label_smoothing};
   if (o.kind == LossKind::focal) {
-    MEDFUSION_CHECK(o.focal_gamma >= 0.0 && o.focal_alpha <= 1.0,
-                    "multilabel_loss: expected a focal gamma >= 0 and an alpha <= 1, got {} and {}",
-                    o.focal_gamma, o.focal_alpha);
+    MEDFUSION_CHECK(o.focal_alpha <= 1.0, "multilabel_loss: expected a focal alpha <= 1, got {}",
+                    o.focal_alpha);
     formula.positive_gamma = formula.negative_gamma = o.focal_gamma;
     if (o.focal_alpha >= 0.0) {
       formula.positive_scale = o.focal_alpha;
       formula.negative_scale = 1.0 - o.focal_alpha;
     }
   } else if (o.kind == LossKind::asymmetric) {
-    MEDFUSION_CHECK(o.asymmetric_gamma_negative >= 0.0 && o.asymmetric_gamma_positive >= 0.0,
-                    "multilabel_loss: expected asymmetric gammas >= 0, got {} and {}",
-                    o.asymmetric_gamma_negative, o.asymmetric_gamma_positive);
-    MEDFUSION_CHECK(o.asymmetric_clip >= 0.0 && o.asymmetric_clip < 1.0,
-                    "multilabel_loss: expected a clip in [0, 1), got {}", o.asymmetric_clip);
     formula.positive_gamma = o.asymmetric_gamma_positive;
     formula.negative_gamma = o.asymmetric_gamma_negative;
     formula.clip = o.asymmetric_clip;

@@ -1,26 +1,56 @@
 // Differentiable losses of independent binary labels, some of them unknown; formulas: kernels/loss/loss.h.
 #pragma once
 
+#include <array>
+
 #include "core/autograd.h"
+#include "core/settings.h"
 
 namespace medfusion::layers {
 
+inline constexpr std::array kLossKinds{"bce", "focal", "asymmetric"};
 enum class LossKind : uint8_t {
   bce,         // binary cross-entropy of sigmoid(logits)
   focal,       // Lin et al. 2017, "Focal Loss for Dense Object Detection"
   asymmetric,  // Ridnik et al. 2021, "Asymmetric Loss for Multi-Label Classification"
 };
+constexpr core::Names names_of(LossKind) { return kLossKinds; }
+
+// What training makes positive_weight of.
+inline constexpr std::array kPositiveWeights{"none", "balanced", "sqrt"};
+enum class PositiveWeight : uint8_t { none, balanced, sqrt };
+constexpr core::Names names_of(PositiveWeight) { return kPositiveWeights; }
 
 struct LossOptions {
   LossKind kind = LossKind::bce;
+  PositiveWeight weighting = PositiveWeight::none;  // for the caller, who sets positive_weight
   core::Tensor positive_weight =
-      {};                        // [labels], any float dtype: multiplies the terms of positives; undefined: 1
-  double label_smoothing = 0.0;  // [0, 1): targets become t (1 - s) + s / 2
+      {};  // [labels], any float dtype: multiplies the terms of positives; undefined: 1
+  double label_smoothing = 0.0;
   double focal_gamma = 2.0;
   double focal_alpha = -1.0;  // weight of positives, 1 - alpha of negatives; negative: both 1
   double asymmetric_gamma_negative = 4.0;
   double asymmetric_gamma_positive = 1.0;
-  double asymmetric_clip = 0.05;  // [0, 1): the probability margin of negatives
+  double asymmetric_clip = 0.05;
+
+  void visit_fields(core::FieldVisitor& visit) {
+    using core::Range;
+    visit("loss", kind,
+          "`bce` (weighted binary cross-entropy), `focal`, `asymmetric`; unknown labels do not count.");
+    visit(
+        "pos_weight", weighting,
+        "Weight of a label's positives: `none` is 1, `balanced` its negatives per positive, at most 100, in "
+        "the training part, `sqrt` the root of that.");
+    visit("focal_gamma", focal_gamma, Range::at_least(0), "Exponent of `focal`.");
+    visit("asl_gamma_neg", asymmetric_gamma_negative, Range::at_least(0),
+          "Exponent of `asymmetric` for negatives.");
+    visit("asl_gamma_pos", asymmetric_gamma_positive, Range::at_least(0),
+          "Exponent of `asymmetric` for positives.");
+    visit("asl_clip", asymmetric_clip, Range::below(0, 1),
+          "Probability that `asymmetric` subtracts from negatives.");
+    visit("label_smoothing", label_smoothing, Range::below(0, 1),
+          "Moves targets from 0 and 1 to s/2 and 1 - s/2.");
+  }
 };
 
 // The mean over known labels, [1]; 0 where none is known. logits [batch, labels], f32 or f64; targets of the

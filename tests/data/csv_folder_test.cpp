@@ -94,16 +94,41 @@ TEST(CsvFolder, ErrorsNameThePlace) {
   EXPECT_EQ(message("n,y,w,p\na,1,5,dev\n"), ":2:7: expected train, val or test in column 'p', got 'dev'");
 }
 
-TEST(OpenDataset, UnknownNamesAreListed) {
+TEST(DataOptions, TheDataFolderOfTheEnvironmentReplacesTheDefault) {
+  const char* const given = std::getenv("MEDFUSION_DATA");
+  const std::string before = given == nullptr ? "" : given;
   DataOptions options;
-  options.format = "nhi";
-  EXPECT_EQ(input_error([&] { open_dataset(options); }),
-            "format: expected one of nih, phantom, csv, medmnist, got 'nhi'; did you mean 'nih'?");
-  options.split = "fold";
-  EXPECT_THAT(input_error([&] { make_splits(options, {}); }), HasSubstr("got 'fold'; did you mean 'folds'?"));
-  options.format = "csv";
-  EXPECT_EQ(input_error([&] { open_dataset(options); }),
-            "labels: expected the columns of the labels, got none");
+  options.root = "../shared/data/nih1000";
+  ::unsetenv("MEDFUSION_DATA");
+  EXPECT_EQ(options.folder(), "../shared/data/nih1000");
+  ::setenv("MEDFUSION_DATA", "/elsewhere", 1);
+  EXPECT_EQ(options.folder(), "/elsewhere/nih1000");
+  EXPECT_EQ(options.path("folds.csv"), "/elsewhere/nih1000/folds.csv");
+  EXPECT_EQ(options.path("/x/folds.csv"), "/x/folds.csv");
+  options.root = "../shared/database";
+  EXPECT_EQ(options.folder(), "../shared/database");
+  options.root = "../shared/data";
+  EXPECT_EQ(options.folder(), "/elsewhere");
+  if (given == nullptr) {
+    ::unsetenv("MEDFUSION_DATA");
+  } else {
+    ::setenv("MEDFUSION_DATA", before.c_str(), 1);
+  }
+}
+
+TEST(DataOptions, LabelsCanBeNamedWithoutData) {
+  const TemporaryFolder folder;
+  DataOptions options;
+  options.root = folder.path();
+  options.label_count = 3;
+  EXPECT_THAT(options.label_names(), ElementsAre("class_0", "class_1", "class_2"));
+  options.label_count = 0;
+  options.labels_file = "labels.txt";
+  folder.write("labels.txt", "\xEF\xBB\xBFMass\r\nEdema \n\n");
+  EXPECT_THAT(options.label_names(), ElementsAre("Mass", "Edema"));
+  folder.write("labels.txt", "Mass\nMass\n");
+  EXPECT_EQ(input_error([&] { options.label_names(); }),
+            folder.path("labels.txt") + ":2:1: label 'Mass' is there twice");
 }
 
 TEST(OpenDataset, PhantomDataHasTheLabelsThatWerePlanted) {
@@ -116,13 +141,13 @@ TEST(OpenDataset, PhantomDataHasTheLabelsThatWerePlanted) {
   options.root = folder.path();
   options.read_images = false;
   EXPECT_EQ(open_dataset(options).labels.size(), 14U);
-  options.format = "phantom";
+  options.format = DataFormat::phantom;
   EXPECT_THAT(open_dataset(options).labels, ElementsAre("Mass", "Edema"));
 }
 
 TEST(OpenDataset, ReadsMedMnist) {
   DataOptions options;
-  options.format = "medmnist";
+  options.format = DataFormat::medmnist;
   options.file = MEDFUSION_SOURCE_DIR "/tests/fixtures/medmnist/classes.npz";
   options.labels = {"class_2", "class_0"};
   const Dataset data = open_dataset(options);
@@ -135,11 +160,11 @@ TEST(OpenDataset, ReadsMedMnist) {
 
 TEST(OpenDataset, ReadsTheCervicalCancerTable) {
   DataOptions options;
-  options.format = "csv";
+  options.format = DataFormat::csv;
   options.file = shared_data("cervical/risk_factors_cervical_cancer.csv");
   if (options.file.empty()) GTEST_SKIP() << "cervical not found: set MEDFUSION_DATA";
   options.labels = {"Biopsy"};
-  options.split = "random";
+  options.split.kind = SplitKind::random;
   const Dataset all = open_dataset(options);
   EXPECT_EQ(all.size(), 858);
   // 32 features without two constant ones, and the three other targets, which leak.
@@ -166,16 +191,17 @@ TEST(OpenDataset, ReadsTheThousandRealImagesByFolds) {
   if (options.root.empty()) GTEST_SKIP() << "nih1000 not found: set MEDFUSION_DATA";
   options.min_positives = 29;
   options.table = {"sex", "age"};
-  options.split = "folds";
-  options.fold_file = options.root + "/folds.csv";
-  options.fold = 4;
+  options.split.kind = SplitKind::folds;
+  options.split.folds = std::filesystem::absolute(options.root + "/folds.csv").string();
+  options.split.fold = 4;
   const Dataset data = open_dataset(options);
   EXPECT_THAT(names_of(data.columns), ElementsAre("sex", "age"));
   const Splits splits = make_splits(options, data);
   EXPECT_EQ(splits.train.size() + splits.val.size() + splits.test.size(), 1000U);
   options.table = {"sexx"};
   EXPECT_EQ(input_error([&] { open_dataset(options); }),
-            options.root + "/Data_Entry_2017.csv: data.table: the data has no 'sexx'; did you mean 'sex'?");
+            options.folder().string() +
+                "/Data_Entry_2017.csv: data.table: the data has no 'sexx'; did you mean 'sex'?");
 }
 
 // Rows that have ids of their own are found by the names of their images.
@@ -185,7 +211,7 @@ TEST(RowsToPredict, JoinsTheTableByTheImage) {
   folder.write("a.png", "");
   folder.write("b.png", "");
   DataOptions options;
-  options.format = "csv";
+  options.format = DataFormat::csv;
   options.id_column = "case";
   options.image_column = "picture";
   const Dataset rows =

@@ -143,7 +143,7 @@ TEST(StageOne, IsTheSameWhateverTheThreads) {
 TEST(StageOne, CutsOfAColumnThatIsNoNumberAreRefused) {
   const Dataset dataset = small();
   const auto encoder = TableEncoder::fit(dataset.columns, first_rows(60));
-  const FeatureOptions options{.discretize = Discretization::cuts, .cuts = {{"turn", {1.0}}}};
+  const FeatureOptions options{.discretize = Discretization::cuts, .cuts = {"turn: 1"}};
   EXPECT_EQ(input_error([&] { StageOne::fit(encoder, dataset, first_rows(60), options); }),
             "features.cuts: the table has no numeric column 'turn'");
 }
@@ -151,7 +151,7 @@ TEST(StageOne, CutsOfAColumnThatIsNoNumberAreRefused) {
 TEST(TableSelection, GivesTokensMaskAndBins) {
   const Dataset dataset = small();
   const auto encoder = TableEncoder::fit(dataset.columns, first_rows(60));
-  const FeatureOptions options{.discretize = Discretization::cuts, .cuts = {{"level", {10.0, 40.0}}}};
+  const FeatureOptions options{.discretize = Discretization::cuts, .cuts = {"level: 10 40"}};
   const StageOne stage = StageOne::fit(encoder, dataset, first_rows(60), options);
   const TableSelection selection = TableSelection::selected(stage, encoder);
   // That gap is missing brings the feature gap.

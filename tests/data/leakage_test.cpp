@@ -35,7 +35,7 @@ Dataset rows_of(int count) {
 }
 
 LeakRules rules_of(std::vector<std::string> allow = {}) {
-  return {{"Schiller"}, {"Dx"}, std::move(allow), "table.csv"};
+  return {{"Schiller"}, {"Dx"}, DuplicateRule::automatic, std::move(allow), "table.csv"};
 }
 
 TEST(ShuffleLabels, PatientsTradeTheirs) {

@@ -73,9 +73,11 @@ struct Fixture {
     }
     rows.resize(kRows - 3);  // 3 .. 42
     std::iota(rows.begin(), rows.end(), 3);
-    options.format = {8, 3, {0.5F, 0.4F, 0.3F}, {0.2F, 0.25F, 0.3F}};
+    options.format = {8, 3, Normalization::fixed, {0.5F, 0.4F, 0.3F}, {0.2F, 0.25F, 0.3F}};
     options.batch_size = 7;
     options.seed = 11;
+    options.workers = 1;
+    options.cache_bytes = 1 << 20;
   }
   Loader loader() const { return {dataset, rows, encoded, options}; }
 };

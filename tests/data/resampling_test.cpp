@@ -50,7 +50,7 @@ core::Tensor encoded(const Dataset& data, const std::vector<int64_t>& rows) {
 ResampleOptions options_of(ResampleMethod method, int64_t label = 0) {
   ResampleOptions options;
   options.method = method;
-  options.label = label;
+  options.label_index = label;
   return options;
 }
 

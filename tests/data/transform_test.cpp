@@ -46,12 +46,13 @@ TEST(TransformImage, AgreesWithTorchvision) {
     std::string image, expected;
     ImageFormat format;
   };
+  constexpr Normalization kFixed = Normalization::fixed;
   const std::vector<Case> cases = {
-      {"rgb.png", "rgb_to_16x3.f32", {16, 3, {0.485F, 0.456F, 0.406F}, {0.229F, 0.224F, 0.225F}}},
-      {"rgb.png", "rgb_to_20x1.f32", {20, 1, {0.5F}, {0.25F}}},
-      {"gray16.png", "gray16_to_32x3.f32", {32, 3, {0.5F, 0.4F, 0.3F}, {0.2F, 0.3F, 0.4F}}},
-      {"rgba.png", "rgba_to_24x1.f32", {24, 1, {}, {}}},
-      {"rgba.png", "rgba_to_11x3.f32", {11, 3, {}, {}}},
+      {"rgb.png", "rgb_to_16x3.f32", {16, 3, kFixed, {0.485F, 0.456F, 0.406F}, {0.229F, 0.224F, 0.225F}}},
+      {"rgb.png", "rgb_to_20x1.f32", {20, 1, kFixed, {0.5F}, {0.25F}}},
+      {"gray16.png", "gray16_to_32x3.f32", {32, 3, kFixed, {0.5F, 0.4F, 0.3F}, {0.2F, 0.3F, 0.4F}}},
+      {"rgba.png", "rgba_to_24x1.f32", {24, 1, kFixed, {}, {}}},
+      {"rgba.png", "rgba_to_11x3.f32", {11, 3, kFixed, {}, {}}},
   };
   for (const Case& c : cases) {
     const Tensor result = transform_image(decode_image(kTransformFixtures + c.image), c.format);
@@ -60,9 +61,18 @@ TEST(TransformImage, AgreesWithTorchvision) {
   }
 }
 
+TEST(TransformImage, OneMeanStandsForAllChannels) {
+  const Tensor pixels = Tensor::from<uint8_t>({1, 1, 3}, {51, 102, 204});
+  const Tensor one = transform_image(pixels, {2, 3, Normalization::fixed, {0.25}, {0.5}});
+  const Tensor each =
+      transform_image(pixels, {2, 3, Normalization::fixed, {0.25, 0.25, 0.25}, {0.5, 0.5, 0.5}});
+  EXPECT_EQ(largest_difference(one, each), 0.0);
+}
+
 TEST(TransformImage, DropsAlphaAndRepeatsGray) {
   const Tensor pixels = Tensor::from<uint8_t>({1, 1, 2}, {51, 7});
-  const Tensor result = transform_image(pixels, {2, 3, {0.0F, 0.1F, 0.2F}, {1.0F, 0.5F, 0.25F}});
+  const Tensor result =
+      transform_image(pixels, {2, 3, Normalization::fixed, {0.0F, 0.1F, 0.2F}, {1.0F, 0.5F, 0.25F}});
   EXPECT_EQ(result.shape(), (Shape{2, 2, 3}));
   for (int64_t i = 0; i < 4; ++i) {
     EXPECT_FLOAT_EQ(result.data<float>()[3 * i], 0.2F);
@@ -92,11 +102,11 @@ TEST(Resize, KeepsRampsAndConstants) {
 
 TEST(Transform, RejectsBadFormats) {
   const Tensor pixels = Tensor::zeros({2, 2, 1}, DType::u8);
-  EXPECT_THROW(transform_image(pixels, {0, 1, {}, {}}), core::Error);
-  EXPECT_THROW(transform_image(pixels, {8, 2, {}, {}}), core::Error);
-  EXPECT_THROW(transform_image(pixels, {8, 3, {0.5F}, {}}), core::Error);
-  EXPECT_THROW(transform_image(pixels, {8, 1, {}, {0.0F}}), core::Error);
-  EXPECT_THROW(transform_image(Tensor::zeros({2, 2, 1}), {8, 1, {}, {}}), core::Error);
+  EXPECT_THROW(transform_image(pixels, {0, 1, Normalization::fixed, {}, {}}), core::Error);
+  EXPECT_THROW(transform_image(pixels, {8, 2, Normalization::fixed, {}, {}}), core::Error);
+  EXPECT_THROW(transform_image(pixels, {8, 3, Normalization::fixed, {0.5, 0.5}, {}}), core::Error);
+  EXPECT_THROW(transform_image(pixels, {8, 1, Normalization::fixed, {}, {0.0F}}), core::Error);
+  EXPECT_THROW(transform_image(Tensor::zeros({2, 2, 1}), {8, 1, Normalization::fixed, {}, {}}), core::Error);
 }
 
 TEST(Augment, AgreesWithGridSample) {
@@ -171,7 +181,7 @@ TEST(Normalize, PerImageGivesMeanZeroAndDeviationOne) {
   format.size = 2;
   format.channels = 3;
   format.mean = {0.9F, 0.9F, 0.9F};  // not used
-  format.per_image = true;
+  format.normalize = Normalization::image;
   const core::Tensor out = core::Tensor::empty({2, 2, 3});
   normalize(image, format, out);
   double sum = 0.0, squares = 0.0;
@@ -190,10 +200,10 @@ TEST(Normalize, PerImageGivesMeanZeroAndDeviationOne) {
 TEST(Augment, RejectsBadRanges) {
   AugmentOptions options;
   options.scale = 1.0;
-  EXPECT_THROW(check(options), core::Error);
+  EXPECT_THROW(core::check_ranges(options, "augmentation"), core::Error);
   options = {};
   options.horizontal_flip = 1.5;
-  EXPECT_THROW(check(options), core::Error);
+  EXPECT_THROW(core::check_ranges(options, "augmentation"), core::Error);
 }
 
 }  // namespace

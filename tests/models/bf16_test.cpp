@@ -42,6 +42,7 @@ MixedStep step(const std::string& name, bool bf16, bool once = false) {
   options.name = name;
   options.size = "tiny";
   options.labels = 3;
+  options.dropout = options.modality_dropout = 0.0;
   options.device = kSim;
   const auto network = make_network(options);
   network->initialize(11);

@@ -26,6 +26,7 @@ NetworkOptions tiny(DType dtype) {
   options.vocabulary = 20;
   options.text_length = 8;
   options.dtype = dtype;
+  options.dropout = options.modality_dropout = 0.0;
   return options;
 }
 
@@ -46,15 +47,17 @@ Inputs inputs_of(const layers::Fixture& fixture, DType dtype) {
 using Change = std::function<void(NetworkOptions&)>;
 
 std::map<std::string, Change> variants(const layers::Fixture& fixture) {
-  const auto no_image = [](NetworkOptions& o) { o.image = o.dense_branch = o.pyramid_branch = false; };
+  const auto no_image = [](NetworkOptions& o) {
+    o.modalities.image = o.branches.dense = o.branches.pyramid = false;
+  };
   return {
       {"full", [](NetworkOptions&) {}},
-      {"no_attention", [](NetworkOptions& o) { o.attention_branch = false; }},
-      {"no_pyramid", [](NetworkOptions& o) { o.pyramid_branch = false; }},
-      {"no_dense", [](NetworkOptions& o) { o.dense_branch = false; }},
-      {"only_attention", [](NetworkOptions& o) { o.dense_branch = o.pyramid_branch = false; }},
-      {"only_dense", [](NetworkOptions& o) { o.attention_branch = o.pyramid_branch = false; }},
-      {"only_pyramid", [](NetworkOptions& o) { o.attention_branch = o.dense_branch = false; }},
+      {"no_attention", [](NetworkOptions& o) { o.branches.attention = false; }},
+      {"no_pyramid", [](NetworkOptions& o) { o.branches.pyramid = false; }},
+      {"no_dense", [](NetworkOptions& o) { o.branches.dense = false; }},
+      {"only_attention", [](NetworkOptions& o) { o.branches.dense = o.branches.pyramid = false; }},
+      {"only_dense", [](NetworkOptions& o) { o.branches.attention = o.branches.pyramid = false; }},
+      {"only_pyramid", [](NetworkOptions& o) { o.branches.attention = o.branches.dense = false; }},
       {"no_table", [](NetworkOptions& o) { o.table_features = 0; }},
       {"no_text", [](NetworkOptions& o) { o.vocabulary = 0; }},
       {"image_only", [](NetworkOptions& o) { o.table_features = o.vocabulary = 0; }},
@@ -64,14 +67,14 @@ std::map<std::string, Change> variants(const layers::Fixture& fixture) {
          o.vocabulary = 0;
        }},
       {"table_and_text", no_image},
-      {"bilinear", [](NetworkOptions& o) { o.bilinear = true; }},
-      {"align_corners", [](NetworkOptions& o) { o.bilinear = o.align_corners = true; }},
+      {"bilinear", [](NetworkOptions& o) { o.upsample = Upsampling::bilinear; }},
+      {"align_corners", [](NetworkOptions& o) { o.upsample = Upsampling::bilinear, o.align_corners = true; }},
       {"three_levels",
        [](NetworkOptions& o) {
          o.token_levels = {3, 4, 5};
          o.layers = 2;
        }},
-      {"text_mean", [](NetworkOptions& o) { o.text_mean = true; }},
+      {"text_mean", [](NetworkOptions& o) { o.text_tokens = TextForm::mean; }},
       {"selection", [&](NetworkOptions& o) { o.selection = fixture.get("input.selection"); }},
   };
 }
@@ -210,8 +213,8 @@ TEST(MedFusionNet, OptionsThatDoNotFitAreRefused) {
     change(options);
     EXPECT_THROW(make_network(options), core::InputError);
   };
-  refused([](NetworkOptions& o) { o.image = false; });
-  refused([](NetworkOptions& o) { o.dense_branch = o.pyramid_branch = o.attention_branch = false; });
+  refused([](NetworkOptions& o) { o.modalities.image = false; });
+  refused([](NetworkOptions& o) { o.branches.dense = o.branches.pyramid = o.branches.attention = false; });
   refused([](NetworkOptions& o) { o.token_levels = {6}; });
   refused([](NetworkOptions& o) { o.dim = 30; });
   refused([](NetworkOptions& o) { o.name = "resnet"; });

@@ -56,7 +56,7 @@ TEST_P(PredictOn, GivesTheLogitsOfEveryRowInTheOrderOfTheLoader) {
   }
   models::NetworkOptions options;
   options.size = "tiny";
-  options.image = options.dense_branch = options.pyramid_branch = false;
+  options.modalities.image = options.branches.dense = options.branches.pyramid = false;
   options.labels = kLabels;
   options.table_features = kFeatures;
   options.vocabulary = 6;

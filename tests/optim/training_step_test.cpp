@@ -151,6 +151,7 @@ TEST(TrainingStep, InBf16TheLossFallsAsInF32) {
     models::NetworkOptions options;
     options.size = "tiny";
     options.labels = 3;
+    options.dropout = options.modality_dropout = 0.0;
     options.device = sim;
     const auto network = models::make_network(options);
     network->initialize(11);

@@ -8,7 +8,6 @@
 #include <set>
 
 #include "tests/tools/program.h"
-#include "tools/medfusion/config_keys.h"
 
 namespace medfusion::tools {
 namespace {
@@ -36,12 +35,18 @@ std::string error_of(const std::string& text, const std::vector<std::string>& as
   return "no error";
 }
 
+// The keys with their defaults, in a configuration of their own.
+struct Keys {
+  Config config;
+  std::vector<core::Field> all = core::fields_of(config);
+};
+
 // A valid value of a key that is not its default, as TOML.
-std::string other_value(const ConfigKey& key) {
-  const std::string type = key.type();
-  if (type == "boolean") return key.default_value() == "true" ? "false" : "true";
+std::string other_value(const core::Field& key) {
+  const std::string type = key.type(), given = format_value(key.value);
+  if (type == "boolean") return given == "true" ? "false" : "true";
   for (const std::string& choice : key.range.choices) {
-    if ("\"" + choice + "\"" != key.default_value()) return "\"" + choice + "\"";
+    if ("\"" + choice + "\"" != given) return "\"" + choice + "\"";
   }
   if (type == "text") return "\"other\"";
   if (type == "list of texts") return "[\"a\", \"b\"]";
@@ -50,45 +55,47 @@ std::string other_value(const ConfigKey& key) {
   const bool integer = type.find("integer") != std::string::npos;
   const double between = low + 0.37 * (high - low);
   std::string value = fmt::format("{}", integer ? std::floor(between) : between);
-  if (value == key.default_value()) value = fmt::format("{}", std::floor(between) + 1.0);
+  if (value == given) value = fmt::format("{}", std::floor(between) + 1.0);
   return type.starts_with("list") ? "[" + value + "]" : value;
 }
 
-TEST(ConfigKeys, HaveDistinctNamesFieldsAndHelp) {
-  Config config;
+TEST(ConfigKeys, HaveDistinctNamesAndHelp) {
   std::set<std::string> names;
-  std::set<const void*> fields;
-  for (const ConfigKey& key : config_keys()) {
+  Keys keys;
+  for (const core::Field& key : keys.all) {
     EXPECT_TRUE(names.insert(key.name).second) << key.name;
-    std::visit([&](const auto* field) { EXPECT_TRUE(fields.insert(field).second) << key.name; },
-               key.field(config));
     EXPECT_TRUE(key.help.ends_with(".")) << key.name;
   }
 }
 
 TEST(ConfigKeys, DefaultsAreInRange) {
-  for (const ConfigKey& key : config_keys()) {
-    EXPECT_EQ(error_of(kBase, {key.name + "=" + key.default_value(), "data.root=x"}), "no error") << key.name;
+  Keys keys;
+  for (const core::Field& key : keys.all) {
+    EXPECT_EQ(error_of(kBase, {key.name + "=" + format_value(key.value), "data.root=x"}), "no error")
+        << key.name;
+    EXPECT_NO_THROW(key.check("default"));
   }
 }
 
 TEST(ConfigKeys, EachIsReadIntoItsOwnField) {
-  for (const ConfigKey& key : config_keys()) {
+  Keys keys;
+  for (const core::Field& key : keys.all) {
     SCOPED_TRACE(key.name);
     ConfigBuilder builder;
     builder.set(key.name + "=" + other_value(key));
     Config changed = builder.unchecked();
-    Config defaults;
-    for (const ConfigKey& other : config_keys()) {
-      const bool same = format_value(other.field(changed)) == format_value(other.field(defaults));
-      EXPECT_EQ(same, other.name != key.name) << other.name;
+    const std::vector<core::Field> read = core::fields_of(changed);
+    for (size_t i = 0; i < read.size(); ++i) {
+      const bool same = format_value(read[i].value) == format_value(keys.all[i].value);
+      EXPECT_EQ(same, read[i].name != key.name) << read[i].name;
     }
   }
 }
 
-TEST(ConfigKeys, TheReferenceInTheDocumentationIsThatOfTheTable) {
+TEST(ConfigKeys, TheReferenceInTheDocumentationIsThatOfTheFields) {
+  Keys keys;
   const std::string text = contents(MEDFUSION_SOURCE_DIR "/docs/configuration.md");
-  EXPECT_TRUE(text.ends_with("\n" + describe_keys()))
+  EXPECT_TRUE(text.ends_with("\n" + describe_fields(keys.all)))
       << "docs/configuration.md must end with the output of `medfusion info --config-keys`";
 }
 
@@ -221,11 +228,11 @@ TEST(Config, SetTakesTextWithoutQuotesAndListsWithoutBrackets) {
   EXPECT_EQ(config.data.root, "a b");
   EXPECT_THAT(config.data.labels, ElementsAre("Mass", "Edema"));
   EXPECT_THAT(config.model.token_levels, ElementsAre(3, 5));
-  EXPECT_THAT(config.data.mean, ElementsAre(0.1));
-  EXPECT_THAT(config.data.std, ElementsAre(0.5));
+  EXPECT_THAT(config.data.image.mean, ElementsAre(0.1));
+  EXPECT_THAT(config.data.image.std, ElementsAre(0.5));
   EXPECT_EQ(config.train.learning_rate, 1e-4);
   EXPECT_TRUE(config.model.align_corners);
-  EXPECT_EQ(config.model.upsample, "bilinear");
+  EXPECT_EQ(config.model.upsample, models::Upsampling::bilinear);
   EXPECT_TRUE(config.data.table.empty());
   EXPECT_EQ(config.data.patient_column, "C:\\x");
 }
@@ -249,9 +256,9 @@ TEST(Config, WrittenTomlReadsBackTheSame) {
   Config config = parse(kBase);
   config.data.root = "quote \" backslash \\ tab \t \x7f \xC3\xA4";
   config.data.labels = {"a,b", "c"};
-  config.data.mean = {0.1};
+  config.data.image.mean = {0.1};
   config.train.learning_rate = 1.0 / 3.0;
-  config.train.clip_norm = 2.0;
+  config.train.step.clip_norm = 2.0;
   config.seed = 1234567890123456789;
   config.model.branches.pyramid = false;
   const std::string text = to_toml(config);
@@ -262,7 +269,8 @@ TEST(Config, WrittenTomlReadsBackTheSame) {
   EXPECT_EQ(again.train.learning_rate, config.train.learning_rate);
   EXPECT_EQ(again.seed, config.seed);
   EXPECT_FALSE(again.model.branches.pyramid);
-  for (const ConfigKey& key : config_keys()) {  // all of them are there
+  Keys keys;
+  for (const core::Field& key : keys.all) {  // all of them are there
     const std::string name = key.section().empty() ? key.name : key.name.substr(key.section().size() + 1);
     EXPECT_NE(("\n" + text).find("\n" + name + " = "), std::string::npos) << key.name;
   }
@@ -276,47 +284,6 @@ TEST(Config, MissingFileIsAnInputError) {
     EXPECT_STREQ(error.what(), "no/such/file.toml: cannot be read: No such file or directory");
   }
   EXPECT_THROW(load_config("/"), core::InputError);
-}
-
-TEST(Config, TheDataFolderOfTheEnvironmentReplacesTheDefault) {
-  const char* const given = std::getenv("MEDFUSION_DATA");
-  const std::string before = given == nullptr ? "" : given;
-  Config config;
-  config.data.root = "../shared/data/nih1000";
-  ::unsetenv("MEDFUSION_DATA");
-  EXPECT_EQ(data_root(config), "../shared/data/nih1000");
-  ::setenv("MEDFUSION_DATA", "/elsewhere", 1);
-  EXPECT_EQ(data_root(config), "/elsewhere/nih1000");
-  EXPECT_EQ(data_path(config, "folds.csv"), "/elsewhere/nih1000/folds.csv");
-  EXPECT_EQ(data_path(config, "/x/folds.csv"), "/x/folds.csv");
-  config.data.root = "../shared/database";
-  EXPECT_EQ(data_root(config), "../shared/database");
-  config.data.root = "../shared/data";
-  EXPECT_EQ(data_root(config), "/elsewhere");
-  if (given == nullptr) {
-    ::unsetenv("MEDFUSION_DATA");
-  } else {
-    ::setenv("MEDFUSION_DATA", before.c_str(), 1);
-  }
-}
-
-TEST(Config, LabelsCanBeNamedWithoutData) {
-  const TemporaryFolder folder;
-  Config config;
-  config.data.root = folder.path().string();
-  config.data.label_count = 3;
-  EXPECT_THAT(configured_labels(config), ElementsAre("class_0", "class_1", "class_2"));
-  config.data.label_count = 0;
-  config.data.labels_file = "labels.txt";
-  write(folder / "labels.txt", "\xEF\xBB\xBFMass\r\nEdema \n\n");
-  EXPECT_THAT(configured_labels(config), ElementsAre("Mass", "Edema"));
-  write(folder / "labels.txt", "Mass\nMass\n");
-  try {
-    configured_labels(config);
-    FAIL();
-  } catch (const core::InputError& error) {
-    EXPECT_EQ(error.what(), (folder / "labels.txt").string() + ":2:1: label 'Mass' is there twice");
-  }
 }
 
 TEST(Config, TheShippedFilesAreValid) {

@@ -91,7 +91,7 @@ TEST(Calibration, SeparableAndUselessLogitsStayFiniteAndInOrder) {
   }
   for (const auto method :
        {CalibrationMethod::temperature, CalibrationMethod::platt, CalibrationMethod::isotonic}) {
-    SCOPED_TRACE(name_of(method));
+    SCOPED_TRACE(core::text_of(method));
     for (const auto& labels : {separable, reversed}) {
       const Calibrator fit = fit_calibration(logits, labels, method);
       EXPECT_EQ(fit.method, method);
@@ -138,7 +138,8 @@ TEST(Calibration, SurvivesItsJson) {
                             CalibrationMethod::isotonic}) {
     const Calibrator fit = fit_calibration(logits, labels, method);
     const Calibrator read = Calibrator::from_json(nlohmann::ordered_json::parse(fit.to_json().dump()));
-    for (const double z : {-3.0, -0.1, 0.7, 4.0}) EXPECT_EQ(read.apply(z), fit.apply(z)) << name_of(method);
+    for (const double z : {-3.0, -0.1, 0.7, 4.0})
+      EXPECT_EQ(read.apply(z), fit.apply(z)) << core::text_of(method);
   }
   nlohmann::ordered_json damaged{{"method", "isotonic"},
                                  {"logits", {1.0, 0.0}},

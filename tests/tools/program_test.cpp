@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "tools/medfusion/config_keys.h"
+#include "tools/medfusion/config.h"
 
 namespace medfusion::tools {
 namespace {
@@ -107,7 +107,8 @@ TEST(Program, InfoDescribesTheBuild) {
 }
 
 TEST(Program, InfoPrintsTheReferenceOfTheConfiguration) {
-  EXPECT_EQ(run_medfusion({"info", "--config-keys"}).out, describe_keys());
+  Config defaults;
+  EXPECT_EQ(run_medfusion({"info", "--config-keys"}).out, describe_fields(core::fields_of(defaults)));
 }
 
 TEST(Program, AFullDiskUnderStandardOutputIsAnError) {

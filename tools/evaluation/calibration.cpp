@@ -17,7 +17,6 @@ using data::fit_logistic;
 using data::LogisticFit;
 using data::sigmoid;
 
-constexpr std::array kNames{"none", "temperature", "platt", "isotonic"};
 constexpr double kLeastSlope = 1e-3;
 
 struct Known {
@@ -99,14 +98,6 @@ double interpolate(const std::vector<double>& x, const std::vector<double>& y, d
 
 }  // namespace
 
-const char* name_of(CalibrationMethod method) { return kNames.at(static_cast<size_t>(method)); }
-
-CalibrationMethod calibration_method(const std::string& name) {
-  const auto found = std::find(kNames.begin(), kNames.end(), name);
-  MEDFUSION_CHECK(found != kNames.end(), "calibration: no method '{}'", name);
-  return static_cast<CalibrationMethod>(found - kNames.begin());
-}
-
 double Calibrator::apply(double logit) const {
   if (std::isnan(logit)) return logit;
   if (method == CalibrationMethod::isotonic) return interpolate(logits, probabilities, logit);
@@ -114,7 +105,7 @@ double Calibrator::apply(double logit) const {
 }
 
 nlohmann::ordered_json Calibrator::to_json() const {
-  nlohmann::ordered_json json{{"method", name_of(method)}};
+  nlohmann::ordered_json json{{"method", core::text_of(method)}};
   if (method == CalibrationMethod::temperature) json["temperature"] = 1.0 / slope;
   if (method == CalibrationMethod::temperature || method == CalibrationMethod::platt) {
     json["slope"] = slope;
@@ -132,7 +123,10 @@ nlohmann::ordered_json Calibrator::to_json() const {
 
 Calibrator Calibrator::from_json(const nlohmann::ordered_json& json) {
   Calibrator result;
-  result.method = calibration_method(json.at("method").get<std::string>());
+  const auto name = json.at("method").get<std::string>();
+  const auto found = std::find(kCalibrationMethods.begin(), kCalibrationMethods.end(), name);
+  MEDFUSION_CHECK(found != kCalibrationMethods.end(), "calibration: no method '{}'", name);
+  result.method = static_cast<CalibrationMethod>(found - kCalibrationMethods.begin());
   if (json.contains("slope")) {
     json.at("slope").get_to(result.slope);
     json.at("intercept").get_to(result.intercept);

@@ -2,24 +2,37 @@
 // part. Every method keeps the order of the samples (isotonic regression makes ties).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "core/settings.h"
 #include "data/statistics/intervals.h"
 
 namespace medfusion::tools {
 
+inline constexpr std::array kCalibrationMethods{"none", "temperature", "platt", "isotonic"};
 enum class CalibrationMethod : uint8_t {
   none,         // sigmoid(z)
   temperature,  // sigmoid(z / T); Guo et al., ICML 2017, one temperature per label
   platt,        // sigmoid(slope z + intercept); Platt, 1999
   isotonic,     // pool adjacent violators (Ayer et al., 1955), linear between the points
 };
-const char* name_of(CalibrationMethod method);
-CalibrationMethod calibration_method(const std::string& name);  // throws core::Error for another name
+constexpr core::Names names_of(CalibrationMethod) { return kCalibrationMethods; }
+
+struct CalibrationOptions {
+  CalibrationMethod method = CalibrationMethod::platt;
+
+  void visit_fields(core::FieldVisitor& visit) {
+    visit("method", method,
+          "How the validation part turns each label's logit into a probability: `temperature` (one slope), "
+          "`platt` (slope and intercept), `isotonic` (a rising curve), or `none`. Not for `model.output = "
+          "\"softmax\"`, nor for a label with fewer than five positives or negatives there.");
+  }
+};
 
 // The calibration of one label.
 struct Calibrator {

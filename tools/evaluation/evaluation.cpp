@@ -324,6 +324,11 @@ void check(const EvaluationInput& input) {
 
 }  // namespace
 
+void EvaluationOptions::check_rules(const core::Require& require) const {
+  require(std::adjacent_find(age_bands.begin(), age_bands.end(), std::greater_equal<>()) == age_bands.end(),
+          {"evaluation.age_bands"}, "expected ascending numbers");
+}
+
 Json number_or_null(double value) { return std::isnan(value) ? Json() : Json(value); }
 
 Json evaluation_json(const EvaluationInput& input, const EvaluationOptions& options) {

@@ -6,10 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "core/settings.h"
 #include "optim/metrics.h"
 #include "tools/evaluation/bootstrap.h"
 #include "tools/evaluation/calibration.h"
 #include "tools/evaluation/controls.h"
+#include "tools/evaluation/measures.h"
 #include "tools/evaluation/risk_levels.h"
 #include "tools/evaluation/subgroups.h"
 
@@ -37,13 +39,27 @@ struct EvaluationInput {
 };
 
 struct EvaluationOptions {
+  std::vector<std::string> subgroups;
+  std::vector<double> age_bands = {18.0, 40.0, 60.0, 80.0};
+  int64_t bins = kCalibrationBins;
+  // No settings of a configuration.
   int64_t resamples = 1000;  // 0: no intervals
   double confidence = 0.95;
   uint64_t seed = 1;
-  int64_t bins = 15;       // of calibration
   int64_t shuffles = 100;  // of the control with shuffled labels
   int64_t curve_points = 200;
   bool curves = true;  // point lists of ROC, precision-recall, calibration and decision curves
+
+  void visit_fields(core::FieldVisitor& visit) {
+    using core::Range;
+    visit("subgroups", subgroups,
+          "Columns by which `eval` forms subgroups; empty means sex, age and view as far as the data has "
+          "them.");
+    visit("age_bands", age_bands, Range::at_least(0),
+          "Ascending bounds of the bands of a column called age; other numeric columns go by quartiles.");
+    visit("bins", bins, Range::in(1, 1000), "Bins of the calibration curve and its error.");
+  }
+  void check_rules(const core::Require& require) const;
 };
 
 // The part of evaluation.json that follows from predictions alone: from "samples" on. Throws core::Error

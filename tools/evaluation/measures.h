@@ -12,6 +12,9 @@
 
 namespace medfusion::tools {
 
+// Of the calibration curve and its error, where no setting says otherwise.
+inline constexpr int64_t kCalibrationBins = 15;
+
 inline constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();  // a measure without a value
 
 // auroc and auprc (average precision) as in data/statistics/ranking.h; f1 .. balanced_accuracy as in
@@ -65,7 +68,8 @@ class RankedLabel {
   // on [0, 1]. Throws core::Error where sizes differ or a target is something else. With a score that is not
   // a number every measure is undefined.
   RankedLabel(std::span<const double> scores, std::span<const double> targets,
-              std::span<const uint32_t> group, std::span<const uint8_t> predicted, int64_t bins = 15);
+              std::span<const uint32_t> group, std::span<const uint8_t> predicted,
+              int64_t bins = kCalibrationBins);
 
   // The measures where sample i counts weights[group[i]] times.
   MeasureValues measures(std::span<const uint32_t> weights) const;

@@ -20,6 +20,11 @@ optim::MetricValue read_value(const nlohmann::ordered_json& json, const char* ke
 
 }  // namespace
 
+void RiskOptions::check_rules(const core::Require& require) const {
+  require(low <= high, {"risk.low", "risk.high"},
+          fmt::format("expected at most risk.high = {}, got {}", high, low));
+}
+
 std::optional<RiskLevel> risk_level(const std::string& name) {
   for (const RiskLevel level : kRiskLevels) {
     if (name == name_of(level)) return level;

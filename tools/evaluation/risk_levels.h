@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "core/settings.h"
 #include "data/statistics/intervals.h"
 #include "optim/metrics.h"
 
@@ -19,6 +20,33 @@ enum class RiskLevel : uint8_t { low, intermediate, high };
 inline constexpr std::array kRiskLevels{RiskLevel::low, RiskLevel::intermediate, RiskLevel::high};
 const char* name_of(RiskLevel level);
 std::optional<RiskLevel> risk_level(const std::string& name);
+
+inline constexpr std::array kRiskMethods{"targets", "cutoffs", "none"};
+enum class RiskMethod : uint8_t { targets, cutoffs, none };
+constexpr core::Names names_of(RiskMethod) { return kRiskMethods; }
+
+struct RiskOptions {
+  RiskMethod method = RiskMethod::targets;
+  double sensitivity = 0.95;
+  double ppv = 0.5;
+  double low = 0.1;
+  double high = 0.5;
+
+  void visit_fields(core::FieldVisitor& visit) {
+    using core::Range;
+    visit(
+        "method", method,
+        "How each label's low, intermediate and high risk are told apart: `targets` chooses the cut-offs on "
+        "the validation part by `risk.sensitivity` and `risk.ppv`, `cutoffs` takes `risk.low` and "
+        "`risk.high`.");
+    visit("sensitivity", sensitivity, Range::in(0, 1),
+          "`targets`: at least this share of the positives is not at low risk.");
+    visit("ppv", ppv, Range::in(0, 1), "`targets`: at least this share of those at high risk is positive.");
+    visit("low", low, Range::in(0, 1), "`cutoffs`: at low risk below this probability.");
+    visit("high", high, Range::in(0, 1), "`cutoffs`: at high risk from this probability on.");
+  }
+  void check_rules(const core::Require& require) const;
+};
 
 struct RiskCutoffs {
   optim::MetricValue low;   // low where probability < low; undefined: no sample is low

@@ -14,7 +14,7 @@ namespace {
 struct CompareOptions {
   CommonOptions common;
   std::string first, second;
-  int64_t resamples = 1000;
+  int64_t resamples = EvaluationOptions{}.resamples;
 };
 
 // predictions.csv of a folder, or the file itself.

@@ -42,9 +42,9 @@ void cross_validate(const CvOptions& options) {
   use_device(options.common);
   job.seeds = options.seeds;
   job.redraw = options.redraw;
-  if (job.redraw && !fold_count(job.config)) {
-    core::throw_input_error({"--redraw"},
-                            "expected a number of folds to draw, got the file " + job.config.data.folds);
+  if (job.redraw && !job.config.data.split.fold_count()) {
+    core::throw_input_error(
+        {"--redraw"}, "expected a number of folds to draw, got the file " + job.config.data.split.folds);
   }
   job.out = output_folder(options.out, options.config.file, "-cv");
   RunDirectory::check_free(job.out, options.force);

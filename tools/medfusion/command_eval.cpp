@@ -23,7 +23,7 @@ struct EvalOptions {
   std::string split = "test";
   std::string data;
   std::string out;
-  int64_t resamples = 1000;
+  int64_t resamples = EvaluationOptions{}.resamples;
 };
 
 void evaluate(const EvalOptions& options) {
@@ -32,11 +32,7 @@ void evaluate(const EvalOptions& options) {
   TrainedRun trained = TrainedRun::open(run);
   use_threads(options.common.threads.value_or(trained.config.threads));
   if (!options.data.empty()) trained.config.data.root = options.data;
-  data::DataOptions data_options = to_data_options(trained.config);
-  // The labels of the run, whatever the data's counts say today.
-  data_options.labels = trained.labels;
-  data_options.min_positives = 0;
-  data_options.keep_constant = true;
+  const data::DataOptions data_options = to_data_options(trained.config, trained.labels);
   const data::Dataset dataset = open_data(trained.config, data_options);
   const data::Splits splits = data::make_splits(data_options, dataset);
   const auto& rows = options.split == "train" ? splits.train

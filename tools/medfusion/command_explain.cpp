@@ -25,10 +25,7 @@ struct ExplainCommand {
 };
 
 data::Dataset open_split(const ExplainCommand& options, const TrainedRun& trained, ExplainJob& job) {
-  data::DataOptions data_options = to_data_options(trained.config);
-  data_options.labels = trained.labels;
-  data_options.min_positives = 0;
-  data_options.keep_constant = true;
+  const data::DataOptions data_options = to_data_options(trained.config, trained.labels);
   data::Dataset dataset = data::open_dataset(data_options);
   data::Splits splits = data::make_splits(data_options, dataset);
   job.rows = options.split == "train" ? splits.train : options.split == "val" ? splits.val : splits.test;

@@ -24,7 +24,7 @@ struct FeaturesOptions {
 void select_features(const FeaturesOptions& options) {
   Config config = read_config(options.config, options.common).build();
   use_threads(config.threads);
-  if (config.data.format == "none") {
+  if (config.data.format == data::DataFormat::none) {
     core::throw_input_error({options.config.file}, "data.format: expected data, got \"none\"");
   }
   const std::filesystem::path folder = output_folder(options.out, options.config.file, "-features");
@@ -33,7 +33,8 @@ void select_features(const FeaturesOptions& options) {
         {folder.string()},
         "expected another folder than that of a run, which has a features.json of its own");
   }
-  if (config.features.discretize == "auto") config.features.discretize = "mdl";
+  if (config.features.discretize == data::Discretization::automatic)
+    config.features.discretize = data::Discretization::mdl;
   data::DataOptions data_options = to_data_options(config);
   data_options.read_images = false;
   const data::Dataset dataset = data::open_dataset(data_options);

@@ -22,7 +22,7 @@
 #include "core/threads.h"
 #include "kernels/simd_level.h"
 #include "tools/medfusion/common.h"
-#include "tools/medfusion/config_keys.h"
+#include "tools/medfusion/config.h"
 #include "tools/medfusion/kernel_report.h"
 #include "tools/medfusion/ready_configs.h"
 
@@ -288,7 +288,11 @@ std::string as_text(const nlohmann::ordered_json& info) {
 void info(const InfoOptions& options) {
   use_threads(options.common.threads.value_or(0));
   use_device(options.common);
-  if (options.config_keys) return print_text(describe_keys());
+  if (options.config_keys) {
+    Config defaults;
+    print_text(describe_fields(core::fields_of(defaults)));
+    return;
+  }
   const nlohmann::ordered_json description = describe_build();
   if (options.common.json) return print_json(description);
   print_text(as_text(description));

@@ -9,7 +9,7 @@
 #include "tools/evaluation/compare_folds.h"
 #include "tools/evaluation/report.h"
 #include "tools/medfusion/common.h"
-#include "tools/medfusion/config_keys.h"
+#include "tools/medfusion/config.h"
 #include "tools/medfusion/run_directory.h"
 #include "tools/medfusion/text_file.h"
 
@@ -55,8 +55,16 @@ std::vector<nlohmann::ordered_json> history_of(const RunDirectory& run) {
 // Every key of the configuration with its value.
 nlohmann::ordered_json settings_of(Config config) {
   nlohmann::ordered_json settings = nlohmann::ordered_json::object();
-  for (const ConfigKey& key : config_keys())
-    std::visit([&](const auto* value) { settings[key.name] = *value; }, key.field(config));
+  for (const core::Field& field : core::fields_of(config))
+    std::visit(
+        [&](auto value) {
+          if constexpr (std::is_pointer_v<decltype(value)>) {
+            settings[field.name] = *value;
+          } else {
+            settings[field.name] = value.names[*value.value];
+          }
+        },
+        field.value);
   return settings;
 }
 

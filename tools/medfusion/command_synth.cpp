@@ -12,16 +12,13 @@ namespace {
 struct SynthOptions {
   CommonOptions common;
   std::string out;
-  int64_t images = 2000;
-  int64_t size = 64;
+  data::PhantomOptions phantom;
 };
 
 void synth(const SynthOptions& options) {
   use_threads(options.common.threads.value_or(0));
-  data::PhantomOptions phantom;
-  phantom.images = options.images;
-  phantom.size = options.size;
-  phantom.seed = static_cast<uint64_t>(options.common.seed.value_or(1));
+  data::PhantomOptions phantom = options.phantom;
+  if (options.common.seed) phantom.seed = static_cast<uint64_t>(*options.common.seed);
   data::write_phantom(options.out, phantom);
   if (options.common.json) {
     print_json({{"folder", options.out},
@@ -43,11 +40,11 @@ void add_synth_command(CLI::App& program, Action& action) {
   command->add_option("--out", options->out, "Folder to write, in the NIH layout")
       ->type_name("DIR")
       ->required();
-  command->add_option("--images", options->images, "Number of images")
+  command->add_option("--images", options->phantom.images, "Number of images")
       ->type_name("N")
       ->check(CLI::Range(8, 1000000))
       ->capture_default_str();
-  command->add_option("--size", options->size, "Height and width in pixels")
+  command->add_option("--size", options->phantom.size, "Height and width in pixels")
       ->type_name("PIXELS")
       ->check(CLI::Range(32, 2048))
       ->capture_default_str();

@@ -28,9 +28,9 @@ void train(const TrainOptions& options) {
   const data::DataOptions data_options = to_data_options(config);
   data::Dataset dataset;
   data::Splits splits;
-  if (config.data.format == "none") {
+  if (config.data.format == data::DataFormat::none) {
     dataset.name = "none";
-    dataset.labels = configured_labels(config);
+    dataset.labels = config.data.label_names();
     dataset.targets = core::Tensor::zeros({0, static_cast<int64_t>(dataset.labels.size())});
   } else {
     dataset = open_data(config, data_options);

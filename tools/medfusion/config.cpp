@@ -1,252 +1,38 @@
 #include "tools/medfusion/config.h"
 
 #include <fmt/format.h>
-#include <stdexcept>
-
-// The parser asserts what malformed text can break ("[[["): an error, not the end of the program.
-static constexpr void toml_assert(bool condition) {
-  if (!condition) throw std::logic_error("malformed TOML");
-}
-#define TOML_ASSERT(condition) toml_assert(static_cast<bool>(condition))
-#include <toml++/toml.h>
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
-#include <cstdlib>
-#include <set>
-
-#include "data/text_file.h"
-#include "tools/medfusion/config_keys.h"
-#include "tools/medfusion/text_file.h"
 
 namespace medfusion::tools {
-namespace {
 
-core::Place place_of(const toml::source_region& source, const std::string& file) {
-  return {file, static_cast<int64_t>(source.begin.line), static_cast<int64_t>(source.begin.column)};
+void Config::check_rules(const core::Require& require) const {
+  data.check_rules(require);
+  require(data.format != data::DataFormat::none || train.epochs == 0, {"train.epochs", "data.format"},
+          fmt::format("expected 0 without data (data.format = \"none\"), got {}", train.epochs));
+  require(!resample.before_split || data.guard.allows("resampling"), {"resample.before_split"},
+          "guard: resampling before the split tests a network on what it was trained on; guard.allow = "
+          "[\"resampling\"] accepts it");
+  resample.check_rules(require);
+  require(resample.label.empty() || data.labels.empty() ||
+              std::find(data.labels.begin(), data.labels.end(), resample.label) != data.labels.end(),
+          {"resample.label"}, fmt::format("expected one of data.labels, got '{}'", resample.label));
+  features.check_rules(require);
+  require(features.mode != data::FeatureMode::none || model.modalities.image || model.modalities.text,
+          {"features.mode", "model.modalities.image"},
+          "expected \"top_n\" or \"all\", for the network reads nothing but the table");
+  model.check_rules(require);
+  require(train.epochs == 0 || model.output == models::Output::sigmoid, {"model.output", "train.epochs"},
+          "expected \"sigmoid\" for training, whose losses take labels as independent; \"softmax\" is for "
+          "weights trained elsewhere (train.epochs = 0)");
+  train.check_rules(require);
+  risk.check_rules(require);
+  evaluation.check_rules(require);
 }
 
-std::string one_line(std::string_view text) {
-  std::string line(text);
-  std::replace(line.begin(), line.end(), '\n', ' ');
-  return line;
-}
-
-// A TOML value as an error shows it.
-std::string shown(const toml::node& node) {
-  if (node.is_table()) return "a table";
-  if (node.is_array()) return "a list";
-  std::ostringstream text;
-  node.visit([&](const auto& value) { text << value; });
-  constexpr size_t kLongest = 60;
-  std::string result = one_line(text.str());
-  if (result.size() > kLongest) result = result.substr(0, kLongest) + "...";
-  return fmt::format("{} {}",
-                     node.is_string()           ? "text"
-                     : node.is_integer()        ? "integer"
-                     : node.is_floating_point() ? "number"
-                     : node.is_boolean()        ? "boolean"
-                                                : "date or time",
-                     result);
-}
-
-std::string expected(const ConfigKey& key) {
-  const std::string range = key.range.text();
-  return range.empty() ? key.type() : key.type() + " " + range;
-}
-
-// Stores TOML values in the field of one key, throwing at the value's place.
-struct Assignment {
-  const ConfigKey& key;
-  const std::string& file;
-  bool with_places;  // false for --set, where `file` already shows the text
-
-  [[noreturn]] void reject(const toml::node& node, const std::string& what) const {
-    core::Place place{file, 0, 0};
-    if (with_places) place = place_of(node.source(), file);
-    core::throw_input_error(place, fmt::format("{}: expected {}, got {}", key.name, expected(key), what));
-  }
-
-  void check_number(double number, const toml::node& node) const {
-    const KeyRange& range = key.range;
-    const bool low = !range.low || number > *range.low || (number == *range.low && !range.low_excluded);
-    const bool high = !range.high || number < *range.high || (number == *range.high && !range.high_excluded);
-    if (!std::isfinite(number) || !low || !high) reject(node, shown(node));
-  }
-
-  void read(const toml::node& node, bool& value) const {
-    const auto* boolean = node.as_boolean();
-    if (boolean == nullptr) reject(node, shown(node));
-    value = boolean->get();
-  }
-
-  void read(const toml::node& node, int64_t& value) const {
-    const auto* integer = node.as_integer();
-    if (integer == nullptr) reject(node, shown(node));
-    check_number(static_cast<double>(integer->get()), node);
-    value = integer->get();
-  }
-
-  void read(const toml::node& node, double& value) const {
-    if (!node.is_number()) reject(node, shown(node));
-    value = *node.value<double>();
-    check_number(value, node);
-  }
-
-  void read(const toml::node& node, std::string& value) const {
-    const auto* text = node.as_string();
-    if (text == nullptr) reject(node, shown(node));
-    value = text->get();
-    const auto& choices = key.range.choices;
-    if (!choices.empty() && std::find(choices.begin(), choices.end(), value) == choices.end()) {
-      reject(node, "text '" + one_line(value) + "'");
-    }
-  }
-
-  template <class T>
-  void read(const toml::node& node, std::vector<T>& values) const {
-    const auto* list = node.as_array();
-    if (list == nullptr) reject(node, shown(node));
-    values.clear();
-    for (const toml::node& item : *list) {
-      T value{};
-      read(item, value);
-      values.push_back(value);
-    }
-  }
-};
-
-bool is_section(const std::string& name) {
-  const auto& keys = config_keys();
-  return std::any_of(keys.begin(), keys.end(),
-                     [&](const ConfigKey& key) { return key.name.starts_with(name + "."); });
-}
-
-[[noreturn]] void unknown(const core::Place& place, const std::string& name, bool is_table) {
-  const std::string message = fmt::format("unknown {} {}; did you mean {}?", is_table ? "section" : "key",
-                                          one_line(name), nearest_key(name, is_table));
-  core::throw_input_error(place, message);
-}
-
-// Every value of a table, and of the tables in it.
-void read_table(const toml::table& table, const std::string& prefix, const std::string& file, Config& config,
-                std::map<std::string, core::Place>& places) {
-  for (const auto& [toml_key, node] : table) {
-    const std::string name = prefix + std::string(toml_key.str());
-    if (const ConfigKey* key = find_key(name)) {
-      const Assignment assignment{*key, file, true};
-      std::visit([&](auto* field) { assignment.read(node, *field); }, key->field(config));
-      places[name] = place_of(node.source(), file);
-    } else if (is_section(name)) {
-      if (!node.is_table()) {
-        core::throw_input_error(place_of(node.source(), file),
-                                fmt::format("{}: expected a section [{}], got {}", name, name, shown(node)));
-      }
-      read_table(*node.as_table(), name + ".", file, config, places);
-    } else {
-      unknown(place_of(toml_key.source(), file), name, node.is_table());
-    }
-  }
-}
-
-std::vector<std::string> split_at_commas(const std::string& text) {
-  std::vector<std::string> parts;
-  std::stringstream stream(text);
-  for (std::string part; std::getline(stream, part, ',');) {
-    const size_t first = part.find_first_not_of(' ');
-    if (first == std::string::npos) continue;
-    parts.push_back(part.substr(first, part.find_last_not_of(' ') - first + 1));
-  }
-  return parts;
-}
-
-// The text of --set as TOML: text may lack its quotes, a list its brackets.
-std::string as_toml(const ConfigKey& key, const std::string& text) {
-  Config config;
-  const FieldPointer field = key.field(config);
-  const size_t first = text.find_first_not_of(' ');
-  const char start = first == std::string::npos ? '\0' : text[first];
-  const bool quoted = start == '"' || start == '\'';
-  if (std::holds_alternative<std::string*>(field)) {
-    std::string value = text;
-    return quoted ? text : format_value(&value);
-  }
-  if (key.type().starts_with("list") && start != '[') {
-    std::vector<std::string> parts = split_at_commas(text);
-    if (std::holds_alternative<std::vector<std::string>*>(field)) {
-      return quoted ? "[" + text + "]" : format_value(&parts);
-    }
-    std::string list;
-    for (const std::string& part : parts) list += (list.empty() ? "" : ", ") + part;
-    return "[" + list + "]";
-  }
-  return text;
-}
-
-// The parser descends a level of its stack for each part of a dotted key.
-void refuse_long_lines(const std::string& text, const std::string& file) {
-  constexpr size_t kLongest = 8192;
-  int64_t line = 1;
-  for (size_t at = 0; at < text.size(); ++line) {
-    const size_t end = std::min(text.find('\n', at), text.size());
-    if (end - at > kLongest) {
-      core::throw_input_error({file, line}, fmt::format("expected lines of at most {} characters", kLongest));
-    }
-    at = end + 1;
-  }
-}
-
-// `place` is the file or option that the text comes from.
-toml::table parse_toml(const std::string& text, const std::string& place) {
-  refuse_long_lines(text, place);
-  try {
-    return toml::parse(text, place);
-  } catch (const std::logic_error&) {  // of toml_assert
-    core::throw_input_error({place}, "expected TOML");
-  }
-}
-
-}  // namespace
-
-void ConfigBuilder::read_file(const std::string& path) { read_text(tools::read_file(path), path); }
-
-void ConfigBuilder::read_text(const std::string& text, const std::string& file) {
-  file_ = file;
-  try {
-    const toml::table table = parse_toml(text, file);
-    read_table(table, "", file, config_, places_);
-  } catch (const toml::parse_error& error) {
-    core::throw_input_error(place_of(error.source(), file), one_line(error.description()));
-  }
-}
-
-void ConfigBuilder::set(const std::string& assignment) {
-  const std::string option = "--set " + one_line(assignment);
-  const size_t equals = assignment.find('=');
-  if (equals == std::string::npos || equals == 0) core::throw_input_error({option}, "expected KEY=VALUE");
-  const auto trimmed = [](std::string text) {
-    text.erase(0, text.find_first_not_of(' '));
-    text.erase(text.find_last_not_of(' ') + 1);
-    return text;
-  };
-  set(trimmed(assignment.substr(0, equals)), trimmed(assignment.substr(equals + 1)), option);
-}
-
-void ConfigBuilder::set(const std::string& name, const std::string& value, const std::string& option) {
-  const ConfigKey* key = find_key(name);
-  if (key == nullptr) unknown({option}, name, false);
-  const Assignment assignment{*key, option, false};
-  try {
-    const toml::table table = parse_toml("value = " + as_toml(*key, value), option);
-    // One value only: a line end in the text must not bring in others.
-    if (table.size() != 1) core::throw_input_error({option}, "expected one value");
-    std::visit([&](auto* field) { assignment.read(*table.get("value"), *field); }, key->field(config_));
-  } catch (const toml::parse_error&) {
-    core::throw_input_error({option},
-                            fmt::format("{}: expected {}, got '{}'", name, expected(*key), one_line(value)));
-  }
-  places_[name] = {option};
+Config ConfigBuilder::build() const {
+  config_.check_rules(require());
+  return config_;
 }
 
 Config load_config(const std::string& path, const std::vector<std::string>& assignments) {
@@ -256,69 +42,6 @@ Config load_config(const std::string& path, const std::vector<std::string>& assi
   return builder.build();
 }
 
-std::string to_toml(const Config& config) {
-  Config copy = config;
-  std::string text;
-  std::string table;  // the keys are grouped by the table they are in
-  for (const ConfigKey& key : config_keys()) {
-    const size_t dot = key.name.rfind('.');
-    const std::string name_of_table = dot == std::string::npos ? "" : key.name.substr(0, dot);
-    const bool nested = name_of_table.find('.') != std::string::npos;
-    if (!nested && name_of_table != table) {
-      table = name_of_table;
-      text += fmt::format("\n[{}]\n", table);
-    }
-    // Keys of nested tables are written dotted ("branches.dense = true"), so that each section stays in one
-    // piece.
-    const std::string name = table.empty() ? key.name : key.name.substr(table.size() + 1);
-    text += fmt::format("{} = {}\n", name, format_value(key.field(copy)));
-  }
-  return text;
-}
-
-std::filesystem::path data_root(const Config& config) {
-  namespace fs = std::filesystem;
-  const fs::path root = fs::path(config.data.root).lexically_normal();
-  const char* replacement = std::getenv("MEDFUSION_DATA");
-  if (replacement == nullptr || *replacement == '\0') return root;
-  const fs::path start = fs::path("..") / "shared" / "data";
-  const auto [rest, end] = std::mismatch(root.begin(), root.end(), start.begin(), start.end());
-  if (end != start.end()) return root;
-  fs::path result = replacement;
-  for (auto part = rest; part != root.end(); ++part) result /= *part;
-  return result;
-}
-
-std::filesystem::path data_path(const Config& config, const std::string& name) {
-  return data_root(config) / name;
-}
-
-std::optional<int64_t> fold_count(const Config& config) {
-  const std::string& text = config.data.folds;
-  int64_t count = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return count;
-}
-
-std::vector<std::string> configured_labels(const Config& config) {
-  if (config.data.label_count > 0) {
-    std::vector<std::string> labels;
-    for (int64_t i = 0; i < config.data.label_count; ++i) labels.push_back(fmt::format("class_{}", i));
-    return labels;
-  }
-  if (config.data.labels_file.empty()) return config.data.labels;
-  const std::string path = data_path(config, config.data.labels_file).string();
-  std::vector<std::string> labels;
-  std::set<std::string> seen;
-  for (const data::Line& line : data::read_lines(path)) {
-    if (!seen.insert(line.text).second) {
-      core::throw_input_error({path, line.number, 1}, "label '" + line.text + "' is there twice");
-    }
-    labels.push_back(line.text);
-  }
-  if (labels.empty()) core::throw_input_error({path}, "expected one label name per line, got none");
-  return labels;
-}
+std::string to_toml(Config config) { return to_toml(core::fields_of(config)); }
 
 }  // namespace medfusion::tools

@@ -46,7 +46,7 @@ int64_t count_folds(const std::vector<int64_t>& folds) {
 
 data::Splits splits_of(const Config& config, const data::Dataset& dataset, const std::vector<int64_t>& folds,
                        int64_t fold) {
-  return data::fold_splits(dataset, folds, fold, config.data.val_fraction,
+  return data::fold_splits(dataset, folds, fold, config.data.split.val_fraction,
                            static_cast<uint64_t>(config.seed));
 }
 
@@ -145,7 +145,7 @@ void write_folds(const std::filesystem::path& folder, const data::Dataset& datas
   std::filesystem::create_directories(folder);
   const std::filesystem::path file = std::filesystem::absolute(folder / "folds.csv");
   core::write_file(file.string(), csv);
-  config.data.folds = file.string();
+  config.data.split.folds = file.string();
 }
 
 void check_folds(const Config& config, const data::Dataset& dataset, const std::vector<int64_t>& folds) {
@@ -161,7 +161,7 @@ void run_folds(const FoldRuns& runs, const data::Dataset& dataset,
   Config config = runs.config;
   const int64_t count = count_folds(runs.folds);
   for (int64_t fold = 0; fold < count; ++fold) {
-    config.data.fold = fold;
+    config.data.split.fold = fold;
     const auto splits = splits_of(config, dataset, runs.folds, fold);
     RunReplacement replacement(runs.folder / fmt::format("fold{}", fold), runs.force);
     const RunDirectory& run = replacement.run();

@@ -8,7 +8,7 @@ namespace medfusion::tools {
 namespace {
 
 std::vector<Grouping> groupings_of(const data::Dataset& dataset, const std::vector<int64_t>& rows,
-                                   const EvaluationConfig& config) {
+                                   const EvaluationOptions& config) {
   std::vector<Grouping> result;
   for (const data::Column* each : subgroup_columns(dataset.columns, config.subgroups)) {
     const bool age = same_name(each->name, "age");
@@ -51,24 +51,23 @@ nlohmann::ordered_json head_of(const std::string& split, const data::Dataset& da
           {"split", split},
           {"dataset", dataset.name},
           {"data_hash", fmt::format("{:016x}", dataset.hash)},
-          {"calibration_method", config.calibration.method},
-          {"risk_method", config.risk.method}};
+          {"calibration_method", core::text_of(config.calibration.method)},
+          {"risk_method", core::text_of(config.risk.method)}};
 }
 
 }  // namespace
 
 EvaluationOptions evaluation_options(const Config& config, int64_t resamples) {
-  EvaluationOptions options;
+  EvaluationOptions options = config.evaluation;
   options.resamples = resamples;
   options.seed = static_cast<uint64_t>(config.seed);
-  options.bins = config.evaluation.bins;
   return options;
 }
 
 nlohmann::ordered_json evaluate_run(const optim::Predictions& predictions, const data::Dataset& dataset,
                                     const std::vector<int64_t>& train, const TrainedRun& run,
                                     const std::string& split, const EvaluationOptions& options) {
-  const core::Tensor raw = optim::to_probabilities(predictions.logits, output_of(run.config));
+  const core::Tensor raw = optim::to_probabilities(predictions.logits, run.config.model.output);
   EvaluationInput input;
   for (const int64_t row : predictions.rows)
     input.patients.push_back(dataset.patients[static_cast<size_t>(row)]);

@@ -101,7 +101,7 @@ Json attention_json(const Explanation& explanation, int64_t sample, int64_t labe
       json["levels"].push_back(
           {{"level", name}, {"height", tokens.height}, {"width", tokens.width}, {"values", values}});
     } else if (tokens.kind == Tokens::Kind::text) {
-      json["words"] = words_json(row, tokens, text, run.config.model.text_tokens == "mean");
+      json["words"] = words_json(row, tokens, text, run.config.model.text_tokens == models::TextForm::mean);
     }
   }
   return json;
@@ -120,7 +120,7 @@ Json share_json(int64_t hits, int64_t count) {
 }  // namespace
 
 Tensor probabilities_of(const Tensor& logits, const TrainedRun& run) {
-  const Tensor result = optim::to_probabilities(logits, output_of(run.config));
+  const Tensor result = optim::to_probabilities(logits, run.config.model.output);
   const auto& calibration = run.preprocessing.calibration;
   const auto labels = static_cast<int64_t>(calibration.size());
   for (int64_t i = 0; labels > 0 && i < result.numel(); ++i) {

@@ -84,7 +84,7 @@ class Run {
       const auto found = by_id.find(dataset_.ids[static_cast<size_t>(row)]);
       if (found == by_id.end() || !dataset_.images || !dataset_.images->present(row)) continue;
       double width = job_.box_size.value_or(1024.0), height = width;
-      if (!job_.box_size && run_.config.data.format != "nih") {
+      if (!job_.box_size && run_.config.data.format != data::DataFormat::nih) {
         const Tensor pixels = dataset_.images->read(row);
         height = static_cast<double>(pixels.size(0)), width = static_cast<double>(pixels.size(1));
       }
@@ -261,7 +261,7 @@ class Run {
     }
     const std::string file = fmt::format("overlays/{:04}_{}_{:02}_{}.png", samples_.size(),
                                          plain(fs::path(id).stem().string()), label, plain(name));
-    const Tensor image = data::to_unit_range(dataset_.images->read(row), run_.config.data.channels);
+    const Tensor image = data::to_unit_range(dataset_.images->read(row), run_.config.data.image.channels);
     data::write_png((folder_ / file).string(), draw_overlay(image, map, overlay));
     json["overlay"] = file;
   }

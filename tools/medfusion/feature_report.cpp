@@ -16,11 +16,7 @@ using data::FeatureCandidate;
 using data::FeatureResult;
 using data::Univariate;
 
-constexpr std::array kDiscretizations{"none", "mdl", "quantile", "cuts"};
-
-const char* score_name(const data::StageOne& stage) {
-  return data::kFeatureScores[static_cast<size_t>(stage.options.score)];
-}
+const char* score_name(const data::StageOne& stage) { return core::text_of(stage.options.score); }
 
 std::string cuts_text(const std::vector<double>& cuts) {
   std::string text;
@@ -105,7 +101,7 @@ nlohmann::ordered_json features_json(const data::StageOne& stage) {
   json["top_n"] = stage.options.top_n;
   json["alpha"] = stage.options.alpha;
   json["bootstrap"] = stage.options.bootstrap;
-  json["discretize"] = kDiscretizations.at(static_cast<size_t>(stage.options.discretize));
+  json["discretize"] = core::text_of(stage.options.discretize);
   json["rows"] = stage.rows;
   json["patients"] = stage.patients;
   for (size_t l = 0; l < stage.labels.size(); ++l) {

@@ -10,67 +10,23 @@ namespace medfusion::tools {
 
 using core::Tensor;
 
-optim::TrainOptions to_train_options(const Config& config) {
-  const TrainConfig& t = config.train;
-  optim::TrainOptions options;
-  options.epochs = t.epochs;
-  options.optimizer = t.optimizer;
-  options.learning_rate = t.learning_rate;
-  options.min_learning_rate = t.min_learning_rate;
-  options.warmup_epochs = t.warmup_epochs;
-  options.cosine = t.schedule == "cosine";
-  options.weight_decay = t.weight_decay;
-  options.momentum = t.momentum;
-  options.beta1 = t.beta1;
-  options.beta2 = t.beta2;
-  options.clip_norm = t.clip_norm;
-  options.graph = t.graph;
-  options.precision = t.precision == "bf16"   ? optim::Precision::bf16
-                      : t.precision == "tf32" ? optim::Precision::tf32
-                                              : optim::Precision::f32;
-  options.ema_decay = t.ema_decay;
-  options.loss = t.loss == "focal"        ? optim::LossKind::focal
-                 : t.loss == "asymmetric" ? optim::LossKind::asymmetric
-                                          : optim::LossKind::bce;
-  options.positive_weight = t.pos_weight == "balanced" ? optim::PositiveWeight::balanced
-                            : t.pos_weight == "sqrt"   ? optim::PositiveWeight::sqrt
-                                                       : optim::PositiveWeight::none;
-  options.label_smoothing = t.label_smoothing;
-  options.focal_gamma = t.focal_gamma;
-  options.asymmetric_gamma_negative = t.asl_gamma_neg;
-  options.asymmetric_gamma_positive = t.asl_gamma_pos;
-  options.asymmetric_clip = t.asl_clip;
-  options.early_stopping = t.early_stopping;
-  options.eval_every = t.eval_every;
-  options.seed = static_cast<uint64_t>(config.seed);
-  options.output = output_of(config);
-  return options;
-}
-
-optim::Output output_of(const Config& config) {
-  return config.model.output == "softmax" ? optim::Output::softmax : optim::Output::sigmoid;
-}
-
 Preprocessing Preprocessing::fit(const Config& config, const data::Dataset& dataset,
                                  const std::vector<int64_t>& rows) {
   Preprocessing result;
   if (config.model.name != "medfusionnet") return result;
-  const FeaturesConfig& features = config.features;
-  if (config.model.modalities.table && features.mode != "none" && !dataset.columns.empty()) {
-    result.table = data::TableEncoder::fit(
-        dataset.columns, rows, config.data.log_columns,
-        features.impute == "median" ? data::Imputation::median : data::Imputation::none);
-    const data::FeatureOptions options = to_feature_options(config);
+  const data::FeatureOptions options = to_feature_options(config);
+  if (config.model.modalities.table && options.mode != data::FeatureMode::none && !dataset.columns.empty()) {
+    result.table = data::TableEncoder::fit(dataset.columns, rows, config.data.log_columns, options.impute);
     result.stage_one = data::StageOne::fit(*result.table, dataset, rows, options);
-    if (features.mode == "top_n") {
+    if (options.mode == data::FeatureMode::top_n) {
       result.selection = data::TableSelection::selected(*result.stage_one, *result.table);
-    } else if (options.discretize != data::Discretization::none) {
+    } else if (options.bins_by() != data::Discretization::none) {
       result.selection = data::TableSelection::all(*result.stage_one, *result.table);
     }
   }
   if (config.model.modalities.text && !dataset.texts.empty()) {
-    result.text =
-        data::Tokenizer::fit(dataset.texts, rows, config.data.text_min_count, config.data.text_length);
+    const data::TextOptions& text = config.data.text;
+    result.text = data::Tokenizer::fit(dataset.texts, rows, text.min_count, text.length);
   }
   return result;
 }
@@ -166,14 +122,11 @@ Preprocessing Preprocessing::from_json(const nlohmann::ordered_json& json, const
 
 std::unique_ptr<models::Network> make_network(const Config& config, const std::vector<std::string>& labels,
                                               const Preprocessing& preprocessing) {
-  const ModelConfig& m = config.model;
   models::NetworkOptions options;
-  options.name = m.name;
+  static_cast<models::ModelOptions&>(options) = config.model;
   options.device = chosen_device();
-  options.size = m.size;
   options.labels = static_cast<int64_t>(labels.size());
-  options.image_channels = config.data.channels;
-  options.image = m.modalities.image;
+  options.image_channels = config.data.image.channels;
   options.table_features = preprocessing.table_features();
   if (options.table_features > 0 && preprocessing.selection) {
     options.selection = preprocessing.selection->mask();
@@ -181,21 +134,8 @@ std::unique_ptr<models::Network> make_network(const Config& config, const std::v
   }
   options.vocabulary = preprocessing.text ? preprocessing.text->vocabulary_size() : 0;
   options.text_length = preprocessing.text ? preprocessing.text->max_length() : 0;
-  options.dense_branch = m.branches.dense;
-  options.pyramid_branch = m.branches.pyramid;
-  options.attention_branch = m.branches.attention;
-  options.dim = m.dim;
-  options.heads = m.heads;
-  options.layers = m.layers;
-  options.mlp_ratio = m.mlp_ratio;
-  options.pyramid_channels = m.pyramid_channels;
-  options.token_levels = m.token_levels;
-  options.text_mean = m.text_tokens == "mean";
-  options.bilinear = m.upsample == "bilinear";
-  options.align_corners = m.align_corners;
-  options.dropout = m.dropout;
-  options.modality_dropout = m.modality_dropout;
-  if (preprocessing.selection && options.table_features == 0 && !options.image && options.vocabulary == 0) {
+  if (preprocessing.selection && options.table_features == 0 && !options.modalities.image &&
+      options.vocabulary == 0) {
     core::throw_input_error({}, fmt::format("features: stage one selected no feature for any label at "
                                             "features.alpha = {}, and the network reads nothing else",
                                             config.features.alpha));
@@ -232,7 +172,8 @@ TrainedRun TrainedRun::open(const RunDirectory& run) {
   result.network = make_network(result.config, result.labels, result.preprocessing);
   std::string& weights = result.preprocessing.weights;
   if (weights.empty()) {
-    const bool best = result.config.train.select == "best" && std::filesystem::exists(run.checkpoint("best"));
+    const bool best = result.config.train.select == optim::Checkpoint::best &&
+                      std::filesystem::exists(run.checkpoint("best"));
     weights = best ? "best" : "last";
   }
   const std::string path = run.existing_checkpoint(weights).string();

@@ -23,8 +23,6 @@
 
 namespace medfusion::tools {
 
-optim::TrainOptions to_train_options(const Config& config);
-
 // What was fitted to the training part, and to the validation part: calibration, thresholds, risk levels.
 struct Preprocessing {
   std::optional<data::TableEncoder> table;
@@ -59,8 +57,6 @@ std::unique_ptr<models::Network> make_network(const Config& config, const std::v
 std::unique_ptr<data::Loader> make_loader(const Config& config, const data::Dataset& dataset,
                                           const data::EncodedRows& encoded, const std::vector<int64_t>& rows,
                                           bool training);
-
-optim::Output output_of(const Config& config);
 
 // The targets of some rows: [rows, labels].
 core::Tensor targets_of(const data::Dataset& dataset, const std::vector<int64_t>& rows);

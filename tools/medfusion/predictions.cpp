@@ -34,11 +34,11 @@ void calibrate(const std::vector<Calibrator>& calibration, optim::Predictions& p
   }
 }
 
-RiskCutoffs risk_cutoffs(const RiskConfig& risk, const optim::Predictions* validation, int64_t label) {
-  if (risk.method == "cutoffs") return fixed_risk_cutoffs(risk.low, risk.high);
+RiskCutoffs risk_cutoffs(const RiskOptions& risk, const optim::Predictions* validation, int64_t label) {
+  if (risk.method == RiskMethod::cutoffs) return fixed_risk_cutoffs(risk.low, risk.high);
   const auto none = optim::MetricValue::undefined(
-      risk.method == "none" ? "risk.method is none" : "no validation part to choose it on");
-  if (risk.method == "none" || validation == nullptr) return {none, none};
+      risk.method == RiskMethod::none ? "risk.method is none" : "no validation part to choose it on");
+  if (risk.method == RiskMethod::none || validation == nullptr) return {none, none};
   return choose_risk_cutoffs(column(validation->probabilities, label), column(validation->targets, label),
                              risk.sensitivity, risk.ppv);
 }
@@ -49,10 +49,10 @@ class PredictionsText {
  public:
   PredictionsText(const optim::Predictions& predictions, const TrainedRun& run)
       : predictions_(predictions), run_(run) {
-    if (output_of(run.config) == optim::Output::softmax) return;
+    if (run.config.model.output == optim::Output::softmax) return;
     decisions_ = true;
-    levels_ = run.config.risk.method != "none";
-    if (run.config.calibration.method != "none") {
+    levels_ = run.config.risk.method != RiskMethod::none;
+    if (run.config.calibration.method != CalibrationMethod::none) {
       raw_ = optim::to_probabilities(predictions.logits, optim::Output::sigmoid);
     }
   }
@@ -113,7 +113,7 @@ class PredictionsText {
 
 optim::Predictions predict_run(const TrainedRun& run, data::Loader& loader,
                                const std::function<void(int64_t)>& on_batch) {
-  optim::Predictions predictions = optim::predict(*run.network, loader, output_of(run.config), on_batch);
+  optim::Predictions predictions = optim::predict(*run.network, loader, run.config.model.output, on_batch);
   for (int64_t i = 0; i < predictions.logits.numel(); ++i) {
     if (!std::isfinite(predictions.logits.at(i))) {
       const int64_t labels = predictions.logits.size(1);
@@ -130,14 +130,14 @@ void fit_to_validation(const Config& config, optim::Predictions* validation, siz
                        Preprocessing& preprocessing) {
   preprocessing.calibration.clear();
   preprocessing.risk.clear();
-  const bool softmax = output_of(config) == optim::Output::softmax;
+  const bool softmax = config.model.output == optim::Output::softmax;
   for (size_t label = 0; label < labels; ++label) {
     Calibrator calibrator;
     const auto at = static_cast<int64_t>(label);
     if (validation != nullptr && !softmax) {
       calibrator = fit_calibration(column(validation->logits, at), column(validation->targets, at),
-                                   calibration_method(config.calibration.method));
-    } else if (config.calibration.method != "none") {
+                                   config.calibration.method);
+    } else if (config.calibration.method != CalibrationMethod::none) {
       calibrator.reason = softmax ? "the output is softmax" : "no validation part to fit it to";
     }
     preprocessing.calibration.push_back(std::move(calibrator));
@@ -146,8 +146,8 @@ void fit_to_validation(const Config& config, optim::Predictions* validation, siz
   preprocessing.thresholds.assign(labels,
                                   optim::MetricValue::undefined("no validation part to choose it on"));
   if (validation != nullptr) {
-    const auto rule = config.train.threshold == "f1" ? data::ThresholdRule::f1 : data::ThresholdRule::youden;
-    preprocessing.thresholds = optim::choose_thresholds(validation->probabilities, validation->targets, rule);
+    preprocessing.thresholds =
+        optim::choose_thresholds(validation->probabilities, validation->targets, config.train.threshold);
   }
   for (size_t label = 0; label < labels; ++label) {
     preprocessing.risk.push_back(risk_cutoffs(config.risk, validation, static_cast<int64_t>(label)));

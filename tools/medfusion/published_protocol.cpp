@@ -73,12 +73,13 @@ Config config_for(const Config& honest, const std::string& label, int64_t folds,
   start.data.labels = {label};
   start.data.labels_file.clear();
   start.data.min_positives = 0;
-  start.data.folds = std::to_string(folds);
-  start.data.fold = 0;
+  start.data.split.folds = std::to_string(folds);
+  start.data.split.fold = 0;
   start.resample.method = start.published.method;
   start.resample.label = label;
   start.resample.before_split = before_split;
-  if (before_split) start.guard.allow.insert(start.guard.allow.end(), {"patient", "duplicate", "resampling"});
+  if (before_split)
+    start.data.guard.allow.insert(start.data.guard.allow.end(), {"patient", "duplicate", "resampling"});
   builder.read_text(to_toml(start), "published.settings");
   for (const std::string& setting : honest.published.settings) builder.set(setting);
   return builder.build();
@@ -93,8 +94,8 @@ void run_label(const CrossValidation& options, Config config, bool honest, const
     config.seed = options.config.seed + s;
     const bool redraw = options.redraw || s == 0;
     data::DataOptions data_options = to_data_options(config);
-    if (honest && !fold_count(options.config))
-      data_options.fold_file = to_data_options(options.config).fold_file;
+    if (honest && !options.config.data.split.fold_count())
+      data_options.split.folds = options.config.data.split.folds;
     // What is made before the split differs from seed to seed, as the folds do.
     if (redraw || !honest) dataset = open_data(config, data_options);
     if (redraw || !honest) folds = data::assign_folds(data_options, dataset);

@@ -154,7 +154,7 @@ void fit_validation(const RunDirectory& run, const TrainedRun& trained, data::Lo
     fit_to_validation(trained.config, nullptr, trained.labels.size(), preprocessing);
     return;
   }
-  auto predictions = optim::predict(*trained.network, *validation, output_of(trained.config));
+  auto predictions = optim::predict(*trained.network, *validation, trained.config.model.output);
   fit_to_validation(trained.config, &predictions, trained.labels.size(), preprocessing);
   const auto metrics = optim::compute_metrics(predictions.probabilities, predictions.targets, trained.labels,
                                               preprocessing.thresholds);
@@ -184,7 +184,7 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
   nlohmann::ordered_json data = describe_data(dataset, splits);
   const auto warnings = suspicious_columns(dataset, splits.train);
   data["guard"] = describe_guard(config, dataset, warnings);
-  if (config.resample.method != "none") data["resampled"] = training_rows.describe();
+  if (config.resample.method != data::ResampleMethod::none) data["resampled"] = training_rows.describe();
   run.write_json("data.json", data);
   run.write_json("preprocessing.json", preprocessing.to_json());
   if (preprocessing.stage_one) run.write_json("features.json", features_json(*preprocessing.stage_one));
@@ -198,14 +198,15 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
   const Tensor targets = targets_of(training_rows.dataset, training_rows.rows);
   initialize(*network, job, targets, run);
   if (config.train.epochs > 0 && !has_known(targets)) {
-    core::throw_input_error({data_root(config).string()}, "no row of the training part has a known label");
+    core::throw_input_error({config.data.folder().string()}, "no row of the training part has a known label");
   }
 
-  const optim::TrainOptions options = to_train_options(config);
-  if (options.precision != optim::Precision::f32 && network->device().type == core::DeviceType::cpu) {
+  optim::TrainOptions options = config.train;
+  options.step.seed = static_cast<uint64_t>(config.seed);
+  if (options.step.precision != optim::Precision::f32 && network->device().type == core::DeviceType::cpu) {
     core::throw_input_error({}, fmt::format("train.precision: expected f32 on the cpu (the others need "
                                             "--device cuda or sim), got {}",
-                                            config.train.precision));
+                                            core::text_of(options.step.precision)));
   }
   optim::TrainResult result;
   const auto validation =

@@ -12,7 +12,7 @@ namespace {
 using data::ResampleMethod;
 
 void check_table_alone(const Config& config, const data::Dataset& dataset, const data::EncodedRows& encoded) {
-  const std::string& method = config.resample.method;
+  const char* method = core::text_of(config.resample.method);
   const bool images = config.model.modalities.image && dataset.images != nullptr;
   if (images || encoded.tokens.defined()) {
     core::throw_input_error(

@@ -1,0 +1,87 @@
+// The settings of the network, section [model] of a configuration.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/settings.h"
+
+namespace medfusion::models {
+
+// What logits become: probabilities of independent labels, or of labels of which exactly one is right.
+inline constexpr std::array kOutputs{"sigmoid", "softmax"};
+enum class Output : uint8_t { sigmoid, softmax };
+constexpr core::Names names_of(Output) { return kOutputs; }
+
+inline constexpr std::array kTextForms{"words", "mean"};
+enum class TextForm : uint8_t { words, mean };
+constexpr core::Names names_of(TextForm) { return kTextForms; }
+
+inline constexpr std::array kUpsamplings{"nearest", "bilinear"};
+enum class Upsampling : uint8_t { nearest, bilinear };
+constexpr core::Names names_of(Upsampling) { return kUpsamplings; }
+
+struct ModelOptions {
+  std::string name = "medfusionnet";
+  std::string size = "small";
+  Output output = Output::sigmoid;
+  struct Branches {
+    bool dense = true, pyramid = true, attention = true;
+  } branches = {};
+  struct Modalities {
+    bool image = true, table = true, text = true;
+  } modalities = {};
+  int64_t dim = 0;
+  int64_t heads = 0;
+  int64_t layers = 0;
+  double mlp_ratio = 0.0;
+  int64_t pyramid_channels = 0;
+  std::vector<int64_t> token_levels = {4, 5};
+  TextForm text_tokens = TextForm::words;
+  Upsampling upsample = Upsampling::nearest;
+  bool align_corners = false;
+  double dropout = 0.1;
+  double modality_dropout = 0.1;
+
+  void visit_fields(core::FieldVisitor& visit) {
+    using core::Range;
+    visit("name", name, Range::one_of({"medfusionnet", "densenet"}),
+          "`medfusionnet`, or `densenet`: the plain classifier, image alone.");
+    visit("size", size, Range::one_of({"densenet121", "small", "tiny"}),
+          "Size of the dense branch, and the defaults of the keys below that are 0.");
+    visit("output", output,
+          "`sigmoid`: labels are independent; `softmax`: exactly one is true, for weights trained elsewhere: "
+          "only `train.epochs = 0` can run.");
+    visit("branches.dense", branches.dense, "Switches the dense branch's vote on.");
+    visit("branches.pyramid", branches.pyramid, "Switches the pyramid branch on.");
+    visit("branches.attention", branches.attention,
+          "Switches the attention branch on, which alone reads table and text.");
+    visit("modalities.image", modalities.image, "The network reads images.");
+    visit("modalities.table", modalities.table, "The network reads the table.");
+    visit("modalities.text", modalities.text, "The network reads text.");
+    visit("dim", dim, Range::in(0, 8192),
+          "Width of the tokens, a multiple of 4 and of `model.heads`; 0 is the size's default.");
+    visit("heads", heads, Range::in(0, 256), "Attention heads; 0 is the size's default.");
+    visit("layers", layers, Range::in(0, 64), "Layers of the attention branch; 0 is the size's default.");
+    visit("mlp_ratio", mlp_ratio, Range::in(0, 16),
+          "Hidden width of a layer's two linear maps, in units of `model.dim`; 0 is the size's default.");
+    visit("pyramid_channels", pyramid_channels, Range::in(0, 4096),
+          "Channels of the pyramid's maps; 0 is the size's default.");
+    visit("token_levels", token_levels, Range::in(2, 5), "Pyramid levels whose pixels become tokens.");
+    visit("text_tokens", text_tokens, "A token for each word, or one, the words' mean.");
+    visit("upsample", upsample, "How the pyramid enlarges a map by two.");
+    visit("align_corners", align_corners,
+          "Bilinear enlargement keeps the corner pixels' centres in place; else half-pixel centres.");
+    visit("dropout", dropout, Range::below(0, 1), "Share of activations dropped in training.");
+    visit(
+        "modality_dropout", modality_dropout, Range::below(0, 1),
+        "Probability in training that a sample loses a modality, so that the network learns to do without.");
+  }
+  void check_rules(const core::Require& require) const;
+  // Puts the size's defaults where dim, heads, layers, mlp_ratio or pyramid_channels is 0.
+  void fill_in_size();
+};
+
+}  // namespace medfusion::models

@@ -1,0 +1,107 @@
+// The settings of training, section [train] of a configuration.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "core/settings.h"
+#include "layers/functional/loss.h"
+#include "optim/metrics.h"
+#include "optim/optimizer.h"
+
+namespace medfusion::optim {
+
+// Not on the cpu: bf16 is mixed precision (layers/autocast.h), tf32 lets products and convolutions of f32
+// round their operands to 10 bits of mantissa.
+inline constexpr std::array kPrecisions{"f32", "tf32", "bf16"};
+enum class Precision : uint8_t { f32, tf32, bf16 };
+constexpr core::Names names_of(Precision) { return kPrecisions; }
+
+// Of one step (optim/training_step.h).
+struct StepOptions {
+  layers::LossOptions loss;
+  double clip_norm = 1.0;
+  uint64_t seed = 1;
+  Precision precision = Precision::f32;
+  bool graph = true;
+};
+
+inline constexpr std::array kOptimizers{"adamw", "sgd"};
+enum class OptimizerKind : uint8_t { adamw, sgd };
+constexpr core::Names names_of(OptimizerKind) { return kOptimizers; }
+
+// After the warm-up (optim/schedule.h).
+inline constexpr std::array kScheduleKinds{"cosine", "constant"};
+enum class ScheduleKind : uint8_t { cosine, constant };
+constexpr core::Names names_of(ScheduleKind) { return kScheduleKinds; }
+
+inline constexpr std::array kCheckpoints{"best", "last"};
+enum class Checkpoint : uint8_t { best, last };
+constexpr core::Names names_of(Checkpoint) { return kCheckpoints; }
+
+struct TrainOptions {
+  int64_t epochs = 30;
+  int64_t batch_size = 32;
+  OptimizerKind optimizer = OptimizerKind::adamw;
+  double learning_rate = 1e-3;
+  double weight_decay = 1e-2;
+  AdamWOptions adamw;  // its weight decay, and that of sgd, is the one above
+  SgdOptions sgd;
+  double warmup_epochs = 1.0;
+  ScheduleKind schedule = ScheduleKind::cosine;
+  double min_learning_rate = 1e-5;
+  StepOptions step;
+  double ema_decay = 0.0;
+  int64_t early_stopping = 0;
+  bool prior_bias = true;
+  int64_t eval_every = 1;
+  int64_t workers = 1;
+  Checkpoint select = Checkpoint::best;
+  data::ThresholdRule threshold = data::ThresholdRule::youden;
+
+  void visit_fields(core::FieldVisitor& visit) {
+    using core::Range;
+    visit("epochs", epochs, Range::at_least(0),
+          "Passes over the training part; 0 writes a run with the initial weights.");
+    visit("batch_size", batch_size, Range::in(1, 65536), "Samples per step.");
+    visit("optimizer", optimizer, "`adamw`, or `sgd` with momentum.");
+    visit("learning_rate", learning_rate, Range::above(0),
+          "Highest learning rate, reached after the warm-up.");
+    visit("weight_decay", weight_decay, Range::at_least(0),
+          "Weight decay, of weights but not of biases and norms.");
+    visit("momentum", sgd.momentum, Range::below(0, 1), "Momentum of `sgd`.");
+    visit("beta1", adamw.beta1, Range::below(0, 1), "Decay of the first moment of `adamw`.");
+    visit("beta2", adamw.beta2, Range::below(0, 1), "Decay of the second moment of `adamw`.");
+    visit("warmup_epochs", warmup_epochs, Range::at_least(0),
+          "Epochs over which the learning rate rises from 0; may be a fraction.");
+    visit("schedule", schedule,
+          "The learning rate after the warm-up: `cosine` falls to `train.min_learning_rate`, `constant` "
+          "stays.");
+    visit("min_learning_rate", min_learning_rate, Range::at_least(0),
+          "Learning rate at the end of `cosine`.");
+    visit("clip_norm", step.clip_norm, Range::at_least(0),
+          "Largest norm of all gradients together; 0 switches clipping off.");
+    visit("ema_decay", ema_decay, Range::below(0, 1),
+          "Decay per step of the averaged weights that are evaluated and kept; 0 switches averaging off.");
+    visit("early_stopping", early_stopping, Range::at_least(0),
+          "Stops after this many evaluations without a better validation macro AUROC; 0 never does.");
+    step.loss.visit_fields(visit);
+    visit("prior_bias", prior_bias, "Starts each label's bias at the log odds of its share of positives.");
+    visit("graph", step.graph,
+          "On a GPU, captures the step as a graph and replays it; the same numbers. No effect on the cpu.");
+    visit("precision", step.precision,
+          "While training, on a GPU. `tf32`: products and convolutions may round their operands to TF32. "
+          "`bf16`: images and what is made of them are bf16, and linear layers and attention multiply in "
+          "bf16; weights, statistics and the rest stay f32.");
+    visit("eval_every", eval_every, Range::at_least(1),
+          "Epochs from one evaluation on the validation part to the next.");
+    visit("workers", workers, Range::in(0, 1024),
+          "Threads that decode and augment images ahead; 0 does so between the steps.");
+    visit("select", select,
+          "The checkpoint that eval and predict take: `best` by validation macro AUROC, or `last`.");
+    visit("threshold", threshold, "How the validation part sets each label's threshold: Youden's J, or F1.");
+  }
+  void check_rules(const core::Require& require) const;
+};
+
+}  // namespace medfusion::optim
