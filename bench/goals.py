@@ -24,17 +24,11 @@ class Results:
         self.rows, self.steps, self.results = {}, {}, []
         for folder in folders:
             rows, steps = {}, {}
-            for line in (folder / "results.jsonl").read_text().splitlines():
+            for line in (folder / "results.jsonl").read_text(errors="replace").splitlines():
                 try:
-                    entry = json.loads(line)
-                except json.JSONDecodeError:  # cut off while it was written
+                    self.take(json.loads(line), rows, steps)
+                except (ValueError, LookupError, TypeError, AttributeError, RecursionError):  # cut off while it was written, or not ours
                     continue
-                if entry["stage"] == "bench row":
-                    rows[tuple(entry[key] for key in KEY)] = entry  # the later one has the peers
-                elif entry["stage"] == "steps row":
-                    steps[entry["goal"]] = entry
-                else:
-                    self.results.append(entry)
             for own, others in ((rows, self.rows), (steps, self.steps)):
                 if own.keys() & others.keys():
                     sys.exit(f"goals.py: {folder} has timings that another folder has: {sorted(own.keys() & others.keys())[0]}")
@@ -43,6 +37,21 @@ class Results:
         if len(devices) > 1:
             sys.exit("goals.py: measured on several devices: " + ", ".join(sorted(devices)))
         self.rehearsal = bool(devices - {"cuda"})
+
+    def take(self, entry, rows, steps):
+        if entry["stage"] == "bench row":
+            float(entry["median_s"]), entry["device"]
+            rows[tuple(entry[key] for key in KEY)] = entry  # the later one has the peers
+        elif entry["stage"] == "steps row":
+            entry["settings"]["device"]
+            before = steps.get(entry["goal"], {"table": {}})["table"]  # of other modes, beside ours in that run
+            steps[entry["goal"]] = {**entry, "table": {**before, **entry["table"]}}
+        elif entry["stage"] == "preflight":
+            entry["card"], entry["device"], entry["date"], entry["commit"], entry["libraries"].items(), entry["torch"], entry["watchdog"], entry["command"]
+            self.results.append(entry)
+        else:
+            entry["name"], entry["status"].upper()
+            self.results.append(entry)
 
     def timed(self, direction, graph=False):
         return [row for row in self.rows.values() if row["direction"] == direction and row["graph"] == graph]
@@ -119,7 +128,9 @@ def step(data, modes, goal):
         return UNMEASURED
     if any(peer not in data["table"] for peer in peers):
         ours = data["table"]["medfusion"]
-        return f"{ours['median_s'] * 1e3:.1f} ms, {ours['images_per_s']:.1f} images/s; not compared: {', '.join(peers)} not measured"
+        others = "".join(f"; {1 / row['ours_over_it']['time']:.2f}x {name}" for name, row in data["table"].items()
+                         if name != "medfusion" and "ours_over_it" in row)
+        return f"{ours['median_s'] * 1e3:.1f} ms, {ours['images_per_s']:.1f} images/s; {', '.join(peers)}: {UNMEASURED}{others}"
     name = min(peers, key=lambda peer: data["table"][peer]["median_s"])
     ours, peer = data["table"]["medfusion"], data["table"][name]
     ratios = [1 / r for r in peer["ours_over_it"]["time_per_round"]]

@@ -1,5 +1,6 @@
 """What there is for a run on a GPU: the card, its driver, libraries, tools. Takes a few seconds; nothing is computed."""
 
+import concurrent.futures
 import datetime
 import json
 import shutil
@@ -13,7 +14,8 @@ CARD = ("name", "driver_version", "compute_cap", "memory.total", "memory.free")
 def ask(command, environment=None):
     """What the command prints; None where it is not there, fails, or takes too long."""
     try:
-        result = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=LIMIT, env=environment)
+        result = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+                                timeout=LIMIT, env=environment)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return result.stdout.strip() if result.returncode == 0 else None
@@ -21,9 +23,18 @@ def ask(command, environment=None):
 
 def card():
     lines = ask(["nvidia-smi", f"--query-gpu={','.join(CARD)}", "--format=csv,noheader"])
-    if not lines:
-        return None
-    return dict(zip(CARD, (part.strip() for part in lines.splitlines()[0].split(","))))
+    parts = [part.strip() for part in lines.splitlines()[0].split(",")] if lines else []
+    return dict(zip(CARD, parts)) if len(parts) == len(CARD) else None
+
+
+def no_card():
+    """Where nvidia-smi says so, or there is none; not where it takes too long to answer."""
+    try:
+        return subprocess.run(["nvidia-smi", "-L"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=LIMIT).returncode != 0
+    except subprocess.TimeoutExpired:
+        return False
+    except OSError:
+        return True
 
 
 def package_version(python, name):
@@ -33,26 +44,35 @@ def package_version(python, name):
 def look(programs, options):
     """`missing`: a line for each thing that is not there; `fatal`: without it nothing can run."""
     start = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor() as pool:  # all at once: each may take its time
+        told = {"card": pool.submit(card), "info": pool.submit(ask, [programs.medfusion, "info", "--json"], programs.environment()),
+                "torch": pool.submit(package_version, options.python, "torch"),
+                "commit": pool.submit(ask, ["git", "describe", "--always", "--dirty", "--abbrev=12"])}
+        told = {name: answer.result() for name, answer in told.items()}
     found = {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-             "commit": ask(["git", "describe", "--always", "--dirty", "--abbrev=12"]) or "not known: no git here",
-             "device": options.device, "card": card() if options.device == "cuda" else None}
+             "commit": told["commit"] or "not known: no git here",
+             "device": options.device, "card": told["card"] if options.device == "cuda" else None}
     missing = []
-    text = ask([programs.medfusion, "info", "--json"], programs.environment())
-    info = json.loads(text) if text else {}
-    if options.device == "cuda" and found["card"] is None:
-        missing.append("no NVIDIA GPU with a driver: nvidia-smi lists none")
+    try:
+        info = json.loads(told["info"] or "{}")
+    except ValueError:
+        info = {}
+    rehearsed = options.rehearse and options.bench
+    if options.device == "cuda" and found["card"] is None and not rehearsed:
+        missing.append("no NVIDIA GPU with a driver: nvidia-smi lists none, or does not answer")
+    card_only = len(missing)  # the program may know better
     devices = [d for d in info.get("devices", []) if d["name"].split(":")[0] == options.device]
     if not info:
         missing.append(f"{programs.medfusion} info does not run here")
-    elif not devices and not (options.rehearse and options.bench):
+    elif not devices and not rehearsed:
         missing.append(f"the program cannot use the device {options.device}: " + ask_error(
             [programs.medfusion, "kernels", "check", "loss", "--device", options.device], programs.environment()))
-    fatal = bool(missing)
+    fatal = len(missing) > card_only
     found["program"] = {key: info.get(key) for key in ("version", "build_type", "compiler")}
     found["devices"] = devices
     found["libraries"] = libraries(info)
     missing += [f"{name}: {library['hint']}" for name, library in found["libraries"].items() if not library["usable"]]
-    found["torch"] = package_version(options.python, "torch")
+    found["torch"] = told["torch"]
     if found["torch"] is None:
         missing.append(f"{options.python} has no PyTorch: the timings have no peer (--python names one that does)")
     for tool, use in (("compute-sanitizer", "memcheck and racecheck"),):
@@ -87,7 +107,8 @@ def as_text(found):
 def ask_error(command, environment):
     """The last line that the command writes to stderr."""
     try:
-        result = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=LIMIT, env=environment)
+        result = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+                                timeout=LIMIT, env=environment)
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     return (result.stderr.strip().splitlines() or ["it says nothing"])[-1]

@@ -10,7 +10,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import selectors
 import shlex
 import shutil
 import signal
@@ -22,154 +21,21 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import gpu_jobs
 import gpu_preflight
+from gpu_process import ROOT, Programs, Run, last_line
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 STAGES = ("build", "preflight", "tests", "check", "memcheck", "racecheck", "train")
 PARTS = ("attention", "upsample_add", "dense_block", "steps")
 MOST_FAULTS = 3  # of one variant; its other cases are left then
-FAULTS = ("hung", "crashed", "lost")
-GOOD = ("passed", "rehearsed", "measured")
+CHECKS_SHARE = 0.5  # of a first pass, at most
 
 
-@dataclasses.dataclass
-class Ended:
-    how: str  # "exited", "crashed", "hung", or "no time": cut off by the end of the run
-    code: int
-    seconds: float
-    errors: str  # the end of what it wrote to stderr
-
-    def status(self, good="passed"):
-        return self.how if self.how != "exited" else good if self.code == 0 else "failed"
-
-
-class Programs:
-    """The programs of a build, or of a folder that tools/gpu_bundle.sh made."""
-
-    def __init__(self, options):
-        self.prebuilt, self.python = options.prebuilt is not None, options.python
-        self.folder = pathlib.Path(options.prebuilt or options.build).resolve()
-        self.medfusion = self.folder / ("medfusion" if self.prebuilt else "bin/medfusion")
-        self.train_step = self.folder / ("train_step" if self.prebuilt else "bench/train_step")
-        # The same engine with the watchdog in its waits, which checks take.
-        self.watchdog = self.folder / "watchdog"
-
-    def test(self, folder):
-        return self.folder / (f"{folder}_tests" if self.prebuilt else f"tests/{folder}_tests")
-
-    def missing(self):
-        for program in (self.medfusion, self.train_step, *map(self.test, gpu_jobs.TEST_FOLDERS)):
-            if not os.access(program, os.X_OK):
-                return program
+def object_of(text, *keys):
+    """The JSON object of a line that has these keys; None where it is something else."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
         return None
-
-    def environment(self, engine="plain"):
-        environment = dict(os.environ)
-        if "/" in self.python:  # its wheels may hold cuBLAS and cuDNN, which the program looks for beside the PATH's python3
-            environment["PATH"] = f"{os.path.dirname(self.python)}:{environment['PATH']}"
-        if engine != "plain":
-            environment["MEDFUSION_CUDA_BLOCKING"] = "1"  # an error names the kernel that caused it
-        if engine == "watchdog" and self.watchdog.is_dir():
-            environment["LD_LIBRARY_PATH"] = ":".join(filter(None, (str(self.watchdog), environment.get("LD_LIBRARY_PATH"))))
-        return environment
-
-
-class Run:
-    """The results of a run and the time that is left of it."""
-
-    def __init__(self, options, programs):
-        self.options, self.programs = options, programs
-        self.start = time.monotonic()
-        self.end = self.start + options.seconds if options.seconds else float("inf")
-        self.results = open(options.out / "results.jsonl", "w", buffering=1)
-        self.log = open(options.out / "log.txt", "w", buffering=1)
-        self.counts = {}
-        self.failed = []
-        self.suspect = False  # a process of this run may have taken the device along
-
-    def left(self):
-        return self.end - time.monotonic()
-
-    def add(self, stage, name, status, seconds=0.0, **fields):
-        """`status`: passed, measured, failed, hung, crashed, lost, skipped, refused, no time; rehearsed: as it was planted."""
-        self.line({"stage": stage, "name": name, "status": status, "seconds": round(seconds, 2), **fields})
-        self.counts[status] = self.counts.get(status, 0) + 1
-        if status not in GOOD:
-            self.failed.append(f"{stage} {name}: {status}")
-        self.suspect |= status in (*FAULTS, "rehearsed")
-        detail = fields.get("detail", "")
-        print(f"{time.monotonic() - self.start:6.1f} s  {stage:<9} {name:<34} {status}{': ' + detail if detail else ''}", flush=True)
-
-    def line(self, row):
-        self.results.write(json.dumps(row) + "\n")
-        os.fsync(self.results.fileno())
-
-    def process(self, job, on_line=None, planted=None):
-        """Runs a job to its end, or to the end of its time: then it is killed with all that it started."""
-        deadline = min(time.monotonic() + job.limit, self.end)
-        environment = self.programs.environment(job.engine)
-        if planted:
-            environment["MEDFUSION_PLANTED_FAULT"] = planted
-        self.log.write(f"== {job.stage} {job.name}: {' '.join(job.command)}\n")
-        began = time.monotonic()
-        with tempfile.TemporaryFile() as errors:
-            child = subprocess.Popen(job.command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
-                                     start_new_session=True)
-            in_time = False
-            try:
-                in_time = self.follow(child, deadline, job.quiet_limit, on_line)
-            finally:
-                if not in_time:
-                    kill(child)
-                child.stdout.close()
-            errors.seek(0)
-            text = errors.read().decode(errors="replace")
-        if not in_time:
-            how = "no time" if self.left() <= 0 else "hung"
-        else:
-            how = "crashed" if child.returncode < 0 else "exited"
-        ended = Ended(how, child.returncode, time.monotonic() - began, text[-2000:].strip())
-        self.log.write(f"{text}== {how}, exit code {child.returncode}, {ended.seconds:.1f} s\n")
-        return ended
-
-    def follow(self, child, deadline, quiet_limit, on_line):
-        """Reads what the child prints until it ends; False where that is not in time."""
-        pending, heard = b"", time.monotonic()
-        with selectors.DefaultSelector() as selector:
-            selector.register(child.stdout, selectors.EVENT_READ)
-            while True:
-                until = min(deadline, heard + quiet_limit) if quiet_limit else deadline
-                if not selector.select(max(0.0, until - time.monotonic())):
-                    return False
-                piece = os.read(child.stdout.fileno(), 1 << 16)
-                if not piece:
-                    break
-                heard = time.monotonic()
-                *lines, pending = (pending + piece).split(b"\n")
-                for line in lines:
-                    text = line.decode(errors="replace")
-                    if on_line is None or not on_line(text):
-                        self.log.write(text + "\n")
-        try:  # its output is at an end; it should be, too
-            child.wait(max(1.0, min(deadline - time.monotonic(), 10.0)))
-        except subprocess.TimeoutExpired:
-            return False
-        return True
-
-
-def kill(child):
-    try:
-        os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    try:
-        child.wait(10)
-    except subprocess.TimeoutExpired:  # in the driver; it stays behind
-        pass
-
-
-def last_line(text):
-    lines = text.splitlines()
-    return lines[-1] if lines else ""
+    return value if isinstance(value, dict) and all(key in value for key in keys) else None
 
 
 def run_check(run, job, planted=None):
@@ -179,9 +45,8 @@ def run_check(run, job, planted=None):
 
     def on_line(text):
         nonlocal begun, count, at
-        try:
-            event = json.loads(text)
-        except json.JSONDecodeError:
+        event = object_of(text, "event", "index", "count", "precision", "case")
+        if event is None:
             return False
         count, at = event["count"], event["index"] + 1
         begun = event if event["event"] == "begin" else None
@@ -203,7 +68,7 @@ def run_check(run, job, planted=None):
         if len(faults) == known or count is None or at >= count or len(faults) >= MOST_FAULTS or run.left() < 2:
             break
     complete = ended.how == "exited" and len(faults) == known
-    strange = complete and ended.code != 0 and not failures
+    strange = complete and (count is None or begun is not None or (ended.code != 0 and not failures))
     left = 0 if complete and not strange else (count or 0) - at + (ended.how == "no time" and begun is not None)
     status = faults[0]["fault"] if faults else "failed" if failures or strange else "passed" if complete else "no time"
     wanted = {"hang": "hung", "crash": "crashed", "sticky": "lost"}.get((planted or "").split("@")[0])
@@ -233,9 +98,8 @@ def run_test(run, job):
 
 def run_bench(run, job):
     def on_line(text):
-        try:
-            row = json.loads(text)
-        except json.JSONDecodeError:
+        row = object_of(text)
+        if row is None or not head and "device" not in row:
             return False
         if "median_s" not in row:
             head.update(row)
@@ -246,7 +110,7 @@ def run_bench(run, job):
 
     head, timed = {}, set()
     ended = run.process(job, on_line)
-    status = ended.status("measured")
+    status = ended.status("measured") if timed else ended.status("failed")
     detail = f"{len(timed)} rows" + ("" if status == "measured" else f"; {last_line(ended.errors)}")
     run.add("bench", job.name, status, ended.seconds, detail=detail, ceilings=head.get("ceilings"))
 
@@ -255,8 +119,9 @@ def run_steps(run, job):
     ended = run.process(job)
     file = pathlib.Path(job.fields["file"])
     status = ended.status("measured")
-    if file.exists():
-        run.line({"stage": "steps row", "goal": job.fields["goal"], **json.loads(file.read_text())})
+    row = object_of(file.read_text(), "settings", "table") if file.exists() else None
+    if row:
+        run.line({"stage": "steps row", "goal": job.fields["goal"], **row})
     run.add("steps", job.name, status, ended.seconds, detail="" if status == "measured" else last_line(ended.errors))
 
 
@@ -281,8 +146,7 @@ def run_train(run):
                 f"data.root={work / 'phantom'}", *small, "--set", f"train.precision={precision}", "--set", f"train.graph={graph}"], 120)
             ended = run.process(job)
             if ended.status() != "passed":
-                run.add("train", job.name, ended.status(), ended.seconds, detail=last_line(ended.errors))
-                continue
+                return run.add("train", job.name, ended.status(), ended.seconds, detail=last_line(ended.errors))
             weights = (out / "last.safetensors").read_bytes()
             first = first or weights
             same = weights == first
@@ -308,6 +172,15 @@ def device_answers(run):
     return False
 
 
+def ask_after_faults(run, others):
+    """`others`: what is not tried where the device is gone."""
+    if run.suspect and run.left() >= 2 and not device_answers(run):
+        for job in others:
+            run.add(job.stage, job.name, "refused", detail="no process can use the device any more")
+        raise DeviceGone
+    run.suspect = False
+
+
 def run_jobs(run, jobs):
     jobs = list(jobs)
     for number, job in enumerate(jobs):
@@ -316,15 +189,15 @@ def run_jobs(run, jobs):
             run.add(job.stage, job.name, "no time")
         elif lacks:
             run.add(job.stage, job.name, "refused", detail="; ".join(lacks))
-        elif job.stage == "check":
-            run_check(run, job, PLANTED.get(job.name) if run.options.rehearse else None)
         else:
-            RUNNERS[job.stage](run, job)
-        if run.suspect and run.left() >= 2 and not device_answers(run):
-            for other in jobs[number + 1:]:
-                run.add(other.stage, other.name, "refused", detail="no process can use the device any more")
-            raise DeviceGone
-        run.suspect = False
+            try:
+                if job.stage == "check":
+                    run_check(run, job, PLANTED.get(job.name) if run.options.rehearse else None)
+                else:
+                    RUNNERS[job.stage](run, job)
+            except (OSError, LookupError, TypeError, ValueError) as error:  # of this job; the others go on
+                run.add(job.stage, job.name, "failed", detail=f"{type(error).__name__}: {error}")
+        ask_after_faults(run, jobs[number + 1:])
 
 
 def libraries_of(job):
@@ -337,8 +210,8 @@ def usable(options, library):
 
 
 def timings(run, parts):
-    small, large = gpu_jobs.step_jobs(run.options, run.programs)
-    jobs = (small, *gpu_jobs.bench_jobs(run.options, run.programs), large)
+    *first, last = gpu_jobs.step_jobs(run.options, run.programs)
+    jobs = (*first, *gpu_jobs.bench_jobs(run.options, run.programs), last)
     run_jobs(run, (job for job in jobs if job.fields.get("operation", job.stage) in parts))
 
 
@@ -355,27 +228,30 @@ def preflight(run):
 
 def stages(run):
     options, programs = run.options, run.programs
-    wanted = options.stage
-    if options.first_pass:
-        run_jobs(run, gpu_jobs.check_jobs(options, programs))
-        run_jobs(run, gpu_jobs.test_jobs(options, programs))
-        run_train(run)
-        timings(run, PARTS)
-        if options.device == "cuda":
-            for tool in ("memcheck", "racecheck"):
-                sanitize(run, tool, False)
-        return
     if options.bench:
         return timings(run, options.part or PARTS)
-    if "tests" in wanted:
-        run_jobs(run, gpu_jobs.test_jobs(options, programs))
+    wanted = ("tests", "check", "train") if options.first_pass else options.stage
     if "check" in wanted:
+        share = run.end
+        if options.first_pass:  # the timings get their part, whatever faults the checks meet
+            run.end = time.monotonic() + CHECKS_SHARE * run.left()
         run_jobs(run, gpu_jobs.check_jobs(options, programs))
-    for tool in ("memcheck", "racecheck"):
-        if tool in wanted:
-            sanitize(run, tool, True)
+        run.end = share
+    if "tests" in wanted:
+        for folder in gpu_jobs.TEST_FOLDERS:
+            jobs = gpu_jobs.test_jobs(options, programs, folder)
+            if not jobs:
+                run.add("tests", folder, "failed", detail=f"{programs.test(folder)} lists no test on {options.device}")
+            run_jobs(run, jobs)
     if "train" in wanted:
         run_train(run)
+        ask_after_faults(run, ())
+    if options.first_pass:
+        timings(run, PARTS)
+    if not options.rehearse:
+        for tool in ("memcheck", "racecheck"):
+            if options.first_pass or tool in wanted:
+                sanitize(run, tool, not options.first_pass)
 
 
 def sanitize(run, tool, all_cases):
@@ -403,6 +279,15 @@ def build(run):
     return True
 
 
+def positive(kind):
+    def number(text):
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+        return value
+    return number
+
+
 class Arguments(argparse.ArgumentParser):
     def error(self, message):
         self.exit(2, f"{self.prog}: {message}; try --help\n")
@@ -416,7 +301,7 @@ def parse(arguments):
                      if bench else "Tests the `cuda` device on a GPU, in stages, each part in its own process with a time limit."),
         epilog="Results go to DIR as they come: results.jsonl, log.txt, and results.md with the tables. The exit code is 1 if anything did not pass.")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("gpu-results"), metavar="DIR", help="a new folder (default: gpu-results)")
-    parser.add_argument("--seconds", type=float, metavar="N", help="end after N seconds and name what had no time" + (
+    parser.add_argument("--seconds", type=positive(float), metavar="N", help="end after N seconds and name what had no time" + (
         "" if bench else " (--first-pass: 540)"))
     programs = parser.add_mutually_exclusive_group()
     programs.add_argument("--prebuilt", metavar="DIR", help="use the programs that tools/gpu_bundle.sh made, instead of a build")
@@ -435,8 +320,8 @@ def parse(arguments):
                             "smallest cases, the most important first, until the time is over; builds only with --stage build")
         parser.add_argument("--device", choices=("cuda", "sim"), default="cuda", help="sim: use the simulator instead of the GPU; only with --first-pass --rehearse")
         parser.add_argument("--dependencies", metavar="DIR", help="folder of tools/gpu_bundle.sh --source, for the build")
-        parser.add_argument("--cases", type=int, metavar="N", help="check only the N smallest cases of a variant")
-        parser.add_argument("--case-seconds", type=float, default=20, metavar="S", help="a case that takes longer counts as hung (default: 20)")
+        parser.add_argument("--cases", type=positive(int), metavar="N", help="check only the N smallest cases of a variant")
+        parser.add_argument("--case-seconds", type=positive(float), default=20, metavar="S", help="a case that takes longer counts as hung (default: 20)")
     options = parser.parse_args(arguments[1:])
     options.bench = bench
     if bench:
@@ -466,8 +351,9 @@ def parse(arguments):
 
 
 def finish(run):
-    run.results.close()
     table = subprocess.run([sys.executable, ROOT / "bench/goals.py", run.options.out], stdout=subprocess.PIPE, text=True)
+    if table.returncode != 0:
+        run.failed.append("bench/goals.py made no tables")
     (run.options.out / "results.md").write_text(table.stdout)
     print(f"\n{run.options.out}/results.md, of results.jsonl: " + ", ".join(f"{count} {status}" for status, count in sorted(run.counts.items())))
     if run.options.rehearse and run.options.first_pass and run.counts.get("rehearsed", 0) != len(PLANTED):
@@ -487,9 +373,13 @@ def main():
     builds = "build" in options.stage
     if not builds and programs.missing():
         parser.error(f"{programs.missing()} is not there; --stage build builds it, and tools/gpu_bundle.sh makes a folder for --prebuilt")
-    if options.device == "cuda" and not options.rehearse and options.stage != ["preflight"] and gpu_preflight.card() is None:
+    # Before a build of many minutes, or a folder; without nvidia-smi the preflight asks the program.
+    if options.device == "cuda" and not options.rehearse and options.stage != ["preflight"] and gpu_preflight.no_card():
         sys.exit(f"{parser.prog}: this machine has no NVIDIA GPU with a driver (nvidia-smi lists none)")
-    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out: {error}")
     with tempfile.TemporaryDirectory() as scratch:
         options.scratch = pathlib.Path(scratch)
         run = Run(options, programs)

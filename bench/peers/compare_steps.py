@@ -15,7 +15,9 @@ Nothing else should run on the machine.
 
 import argparse
 import json
+import os
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -26,17 +28,27 @@ OURS = "medfusion"
 
 
 def run(command, limit):
-    """The last line of the command's output as JSON; an error's text where there is none."""
+    """The last line of the command's output as a JSON object; an error's text where there is none."""
     try:
-        result = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, text=True, timeout=limit)
-    except subprocess.TimeoutExpired:
-        return f"took longer than {limit:.0f} s"
-    if result.returncode != 0:
-        return f"exited with {result.returncode}"
+        child = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, text=True, errors="replace", start_new_session=True)
+    except OSError as error:
+        return str(error)
     try:
-        return json.loads(result.stdout.strip().splitlines()[-1])
-    except (IndexError, json.JSONDecodeError):
-        return f"expected one JSON line, got {result.stdout!r}"
+        output, _ = child.communicate(timeout=limit)
+    except BaseException as error:
+        os.killpg(child.pid, signal.SIGKILL)  # with the workers that compile for it
+        child.wait()
+        if isinstance(error, subprocess.TimeoutExpired):
+            return f"took longer than {limit:.0f} s"
+        raise
+    if child.returncode != 0:
+        return f"exited with {child.returncode}"
+    try:
+        result = json.loads(output.strip().splitlines()[-1])
+        result["median_s"], result["images_per_s"]
+        return result
+    except (LookupError, TypeError, ValueError):
+        return f"expected one JSON line, got {output!r}"
 
 
 def measure(options, modes, done):
@@ -120,12 +132,15 @@ def main():
     parser.add_argument("--limit", type=float, default=1800, help="seconds that one process may take")
     parser.add_argument("--json", metavar="FILE", help="also write the summary, and every round, as JSON")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("compare_steps.py: terminated"))  # and what it runs is ended
     settings = {k: v for k, v in vars(options).items() if k not in ("json", "program", "python", "limit")}
 
     def write(rounds, failed):
         if options.json:
             report = {"settings": settings, **summarize(rounds, options.device), "rounds": rounds, "failed": failed}
-            pathlib.Path(options.json).write_text(json.dumps(report, indent=2))
+            beside = options.json + ".part"  # the process may be killed while it writes
+            pathlib.Path(beside).write_text(json.dumps(report, indent=2))
+            os.replace(beside, options.json)
 
     rounds, failed = measure(options, [mode for mode in options.modes.split(",") if mode], write)
     if rounds:

@@ -37,6 +37,13 @@ for index in range(first, 5):
         os.abort()
     if fault == "exit":
         sys.exit("medfusion: something else")
+    if fault == "garbage":
+        print(*["[1]", "7", "NaN", "{}", '{"event": "end"}', "[" * 100000], sep=chr(10), flush=True)
+    if fault == "quit":
+        sys.exit(0)
+    if fault == "chatter":
+        while True:
+            print("x" * 10000, end="", flush=True)
     result = {"lost": "lost", "failed": "failed", "unsupported": "unsupported"}.get(fault, "passed")
     failures = [f"op/v [case {index}]: wrong"] if result in ("lost", "failed") else []
     print(json.dumps({"event": "end", **line, "result": result, "seconds": 0.0, "failures": failures}), flush=True)
@@ -54,19 +61,21 @@ def results_of(folder):
 class Check(unittest.TestCase):
     """run_check on the made-up program."""
 
-    def check(self, faults, seconds=60, quiet=1.0):
+    def check(self, faults, seconds=60, quiet=1.0, limit=30, program=None):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         path = pathlib.Path(folder.name)
-        program = path / "medfusion"
-        program.write_text(PROGRAM)
-        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+        made = path / "medfusion"
+        made.write_text(PROGRAM)
+        made.chmod(made.stat().st_mode | stat.S_IXUSR)
         os.environ["FAULTS"] = json.dumps(faults)
         _, options = gpu_run.parse(["test", "--first-pass", "--device", "sim", "--rehearse", "--prebuilt", str(path), "--out", str(path / "out"),
                                     "--seconds", str(seconds)])
         options.out.mkdir()
         run = gpu_run.Run(options, gpu_run.Programs(options))
-        gpu_run.run_check(run, gpu_jobs.Job("check", "op/v", [program], 30, quiet))
+        options.preflight, options.rehearse = {}, False
+        gpu_jobs.probe = lambda options, programs: gpu_jobs.Job("probe", "sim", ["true"], 5)
+        gpu_run.run_jobs(run, [gpu_jobs.Job("check", "op/v", [program or made], limit, quiet)])
         run.results.close()
         run.log.close()
         (result,) = results_of(options.out)
@@ -113,9 +122,27 @@ class Check(unittest.TestCase):
         self.assertEqual((result["status"], result["not_checked"]), ("failed", 2))
         self.assertIn("something else", result["detail"])
 
+    def test_lines_that_report_nothing_are_passed_over(self):
+        result = self.check({"2": "garbage"})
+        self.assertEqual((result["status"], result["cases"]["passed"]), ("passed", 5))
+
+    def test_an_end_within_a_case_is_no_pass(self):
+        result = self.check({"2": "quit"})
+        self.assertEqual((result["status"], result["not_checked"]), ("failed", 2))
+
+    def test_output_without_an_end_is_cut_off(self):
+        start = time.monotonic()
+        result = self.check({"0": "chatter"}, limit=2)
+        self.assertLess(time.monotonic() - start, 10)
+        self.assertEqual(result["faults"][0]["fault"], "hung")
+
+    def test_a_program_that_does_not_start_costs_its_job_alone(self):
+        result = self.check({}, program="/bin/none")
+        self.assertEqual(result["status"], "failed")
+
     def test_the_end_of_the_time_is_no_hang(self):
         start = time.monotonic()
-        result = self.check({"1": "hang"}, seconds=2, quiet=20)
+        result = self.check({"1": "hang"}, seconds=4, quiet=20)
         self.assertLess(time.monotonic() - start, 10)
         self.assertEqual((result["status"], result["faults"], result["not_checked"]), ("no time", [], 4))
 
@@ -133,7 +160,7 @@ class Refusal(unittest.TestCase):
             run.log.close()
             for result in results_of(options.out):
                 self.assertEqual((result["stage"], result["status"], result["detail"]), ("steps", "refused", "install cuDNN"))
-            self.assertEqual(len(results_of(options.out)), 2)
+            self.assertEqual(len(results_of(options.out)), 3)
 
     def test_a_folder_with_results_is_not_written_to(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -141,6 +168,19 @@ class Refusal(unittest.TestCase):
             outcome = subprocess.run(["bash", ROOT / "tools/test_gpu.sh", "--out", folder], stderr=subprocess.PIPE, text=True)
             self.assertEqual(outcome.returncode, 2)
             self.assertIn("is not an empty folder", outcome.stderr)
+
+    def test_bad_arguments_are_one_line(self):
+        for arguments in (["--cases", "-2"], ["--seconds", "nan"], ["--seconds", "-5"], ["--out", "/proc/none"], ["--case-seconds", "0"]):
+            outcome = subprocess.run(["bash", ROOT / "tools/test_gpu.sh", "--first-pass", "--device", "sim", "--rehearse", "--build", BUILD, *arguments],
+                                     stderr=subprocess.PIPE, text=True)
+            self.assertEqual((outcome.returncode, outcome.stderr.count("\n")), (2, 1), outcome.stderr)
+
+    def test_measuring_is_rehearsed_without_a_gpu(self):
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = subprocess.run(["bash", ROOT / "bench/gpu.sh", "--rehearse", "--build", BUILD, "--out", folder, "--part", "upsample_add"],
+                                     stdout=subprocess.PIPE, text=True)
+            self.assertEqual(outcome.returncode, 0, outcome.stdout)
+            self.assertTrue(any(result["stage"] == "bench row" for result in results_of(pathlib.Path(folder))))
 
     def test_wgmma_comes_last(self):
         names = ["attention/wgmma", "new/simt", "attention/simt", "matmul/cublas"]
@@ -215,6 +255,8 @@ class Rehearsal(unittest.TestCase):
         checks = [line for line in lines if '"bench' not in line and '"steps' not in line]
         self.assertNotIn("images/s", self.table(checks))
         self.assertEqual(self.table(checks).count("| not measured |"), 16)
+        odd = ["7", "null", "[1]", '"x"', "{}", '{"stage": "preflight"}', '{"stage": "bench row"}', '{"stage": "steps row"}', "[" * 100000]
+        self.assertEqual(self.table(odd + lines), whole)
         cut = self.table(lines[:5] + [lines[5][:20]])  # the run was killed while it wrote
         self.assertEqual(cut.count("| check |"), 4)
 
