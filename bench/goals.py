@@ -109,7 +109,9 @@ def memory(rows, most):
         name = min(peers, key=peers.get)
         ratio = row["peak_bytes"] / peers[name]
         reached &= ratio <= most
-        parts.append(f"{case}: **{ratio:.2f}x** ({row['peak_bytes'] / 1e6:.0f} MB, {name} {peers[name] / 1e6:.0f} MB)")
+        held = row.get("peers_reserved_bytes", {}).get(name, 0)
+        parts.append(f"{case}: **{ratio:.2f}x** ({row['peak_bytes'] / 1e6:.0f} MB of {row['reserved_bytes'] / 1e6:.0f} MB held, {name} "
+                     f"{peers[name] / 1e6:.0f} MB of {held / 1e6:.0f} MB)")
     return answer(parts, reached)
 
 
@@ -135,8 +137,9 @@ def step(data, modes, goal):
     ours, peer = data["table"]["medfusion"], data["table"][name]
     ratios = [1 / r for r in peer["ours_over_it"]["time_per_round"]]
     ratio = 1 / peer["ours_over_it"]["time"]
+    held = " against ".join(f"{row.get('reserved_memory_bytes', 0) / 1e6:.0f} MB" for row in (ours, peer))
     return answer([f"**{ratio:.2f}x** ({min(ratios):.2f} to {max(ratios):.2f} by round; {ours['median_s'] * 1e3:.1f} ms, "
-                   f"{name} {peer['median_s'] * 1e3:.1f} ms; memory {peer['ours_over_it']['memory']:.2f}x)"], ratio >= goal)
+                   f"{name} {peer['median_s'] * 1e3:.1f} ms; memory {peer['ours_over_it']['memory']:.2f}x, held {held})"], ratio >= goal)
 
 
 def goals(results):

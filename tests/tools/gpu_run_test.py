@@ -187,6 +187,31 @@ class Refusal(unittest.TestCase):
         self.assertEqual(sorted(names, key=gpu_jobs.by_importance), ["matmul/cublas", "attention/simt", "new/simt", "attention/wgmma"])
 
 
+class Goals(unittest.TestCase):
+    """bench/goals.py on made-up measurements."""
+
+    def test_ratios_and_memory_of_made_up_rows(self):
+        block = {"stage": "bench row", "device": "cuda", "graph": False, "operation": "dense_block", "variant": "mma", "direction": "both",
+                 "precision": "bf16", "case": "x", "median_s": 1e-3, "share_of_copy": 0.5, "peak_bytes": 4e8, "reserved_bytes": 6e8, "peers_s":
+                 {"dense block": 2e-3, "dense block, compiled": 1.2e-3}, "peers_peak_bytes": {"dense block": 1.2e9},
+                 "peers_reserved_bytes": {"dense block": 1.5e9}}
+        ours = {"median_s": 0.1, "images_per_s": 80, "peak_memory_bytes": 1e9, "reserved_memory_bytes": 2e9}
+
+        def step(goal, **peers):
+            table = {"torch " + name: {**ours, "median_s": s, "ours_over_it": {"time": 0.1 / s, "time_per_round": [0.1 / s], "memory": 0.5}}
+                     for name, s in peers.items()}
+            return {"stage": "steps row", "goal": goal, "settings": {"device": "cuda"}, "table": {"medfusion": ours, **table}}
+
+        rows = [block, step(8, eager=0.3, channels_last=0.28), step(64, eager=0.3), step(64, compiled=0.14)]
+        with tempfile.TemporaryDirectory() as folder:
+            (pathlib.Path(folder) / "results.jsonl").write_text("\n".join(map(json.dumps, rows)))
+            table = subprocess.run([sys.executable, ROOT / "bench/goals.py", folder], stdout=subprocess.PIPE, text=True, check=True).stdout
+        for text in ("reached; x: **2.00x** (mma 1.0000 ms, dense block 2.0000 ms)", "missed; x: **1.20x**",
+                     "**0.33x** (400 MB of 600 MB held, dense block 1200 MB of 1500 MB)", "missed; **1.40x**",
+                     "reached; **2.80x** (2.80 to 2.80 by round; 100.0 ms, torch channels_last 280.0 ms; memory 0.50x, held 2000 MB against 2000 MB)"):
+            self.assertIn(text, table)
+
+
 class Rehearsal(unittest.TestCase):
     """The whole first pass on the simulated device, three faults planted."""
 
