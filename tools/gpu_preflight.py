@@ -53,6 +53,8 @@ def look(programs, options):
              "commit": told["commit"] or "not known: no git here",
              "device": options.device, "card": told["card"] if options.device == "cuda" else None}
     missing = []
+    if told["info"] is None:  # without it nothing runs, and a driver that has just woken up answers sooner
+        told["info"] = ask([programs.medfusion, "info", "--json"], programs.environment())
     try:
         info = json.loads(told["info"] or "{}")
     except ValueError:

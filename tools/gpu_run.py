@@ -138,7 +138,7 @@ def run_train(run):
     if ended.status() != "passed":
         return run.add("train", "phantom", ended.status(), ended.seconds, detail=last_line(ended.errors))
     for precision in ("bf16",) if rehearse else ("f32", "bf16"):
-        first, seconds = None, 0.0
+        first = None
         for name, graph in (("captured", "true"), ("again", "true"), ("not captured", "false")):
             out = work / f"{precision} {name}"
             job = gpu_jobs.Job("train", f"{precision} {name}", [
@@ -146,7 +146,8 @@ def run_train(run):
                 f"data.root={work / 'phantom'}", *small, "--set", f"train.precision={precision}", "--set", f"train.graph={graph}"], 120)
             ended = run.process(job)
             if ended.status() != "passed":
-                return run.add("train", job.name, ended.status(), ended.seconds, detail=last_line(ended.errors))
+                run.add("train", job.name, ended.status(), ended.seconds, detail=last_line(ended.errors))
+                return ask_after_faults(run, ())
             weights = (out / "last.safetensors").read_bytes()
             first = first or weights
             same = weights == first
@@ -195,7 +196,7 @@ def run_jobs(run, jobs):
                     run_check(run, job, PLANTED.get(job.name) if run.options.rehearse else None)
                 else:
                     RUNNERS[job.stage](run, job)
-            except (OSError, LookupError, TypeError, ValueError) as error:  # of this job; the others go on
+            except TROUBLE as error:  # of this job; the others go on
                 run.add(job.stage, job.name, "failed", detail=f"{type(error).__name__}: {error}")
         ask_after_faults(run, jobs[number + 1:])
 
@@ -226,32 +227,50 @@ def preflight(run):
     return not found["fatal"]
 
 
+# What may go wrong around the processes of a stage: their programs, their files, what they print.
+TROUBLE = (OSError, LookupError, TypeError, ValueError, subprocess.SubprocessError)
+
+
+def stage(run, name, action, *arguments):
+    """Trouble in one stage leaves the others alone."""
+    try:
+        action(run, *arguments)
+    except TROUBLE as error:
+        run.add(name, "all", "failed", detail=f"{type(error).__name__}: {error}")
+
+
 def stages(run):
-    options, programs = run.options, run.programs
+    options = run.options
     if options.bench:
-        return timings(run, options.part or PARTS)
+        return stage(run, "bench", timings, options.part or PARTS)
     wanted = ("tests", "check", "train") if options.first_pass else options.stage
-    if "check" in wanted:
-        share = run.end
-        if options.first_pass:  # the timings get their part, whatever faults the checks meet
-            run.end = time.monotonic() + CHECKS_SHARE * run.left()
-        run_jobs(run, gpu_jobs.check_jobs(options, programs))
-        run.end = share
-    if "tests" in wanted:
-        for folder in gpu_jobs.TEST_FOLDERS:
-            jobs = gpu_jobs.test_jobs(options, programs, folder)
-            if not jobs:
-                run.add("tests", folder, "failed", detail=f"{programs.test(folder)} lists no test on {options.device}")
-            run_jobs(run, jobs)
-    if "train" in wanted:
-        run_train(run)
-        ask_after_faults(run, ())
+    for name, action in (("check", check_all), ("tests", test_all), ("train", run_train)):
+        if name in wanted:
+            stage(run, name, action)
     if options.first_pass:
-        timings(run, PARTS)
+        stage(run, "bench", timings, PARTS)
     if not options.rehearse:
         for tool in ("memcheck", "racecheck"):
             if options.first_pass or tool in wanted:
-                sanitize(run, tool, not options.first_pass)
+                stage(run, tool, sanitize, tool, not options.first_pass)
+
+
+def check_all(run):
+    end = run.end
+    if run.options.first_pass:  # the timings get their part, whatever faults the checks meet
+        run.end = time.monotonic() + CHECKS_SHARE * run.left()
+    try:
+        run_jobs(run, gpu_jobs.check_jobs(run.options, run.programs))
+    finally:
+        run.end = end
+
+
+def test_all(run):
+    for folder in gpu_jobs.TEST_FOLDERS:
+        jobs = gpu_jobs.test_jobs(run.options, run.programs, folder)
+        if not jobs:
+            run.add("tests", folder, "failed", detail=f"{run.programs.test(folder)} lists no test on {run.options.device}")
+        run_jobs(run, jobs)
 
 
 def sanitize(run, tool, all_cases):

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds everything and runs every test. Then it runs the tests of core and data under AddressSanitizer and
-# UndefinedBehaviorSanitizer; those of the kernels would take ten minutes. If nvcc is found, the first build has
+# Builds everything and runs every test. Then it runs the tests of core, the simulator and data under AddressSanitizer
+# and UndefinedBehaviorSanitizer; those of the kernels would take ten minutes. If nvcc is found, the first build has
 # the `cuda` device, and a test checks the machine code of its kernels. No GPU is needed.
 #   bash tools/test.sh              what continuous integration runs
 #   bash tools/test.sh --sanitize   only this: every test under the sanitizers
@@ -44,5 +44,6 @@ if $all_sanitized; then
   build_and_test "$build/sanitized" "$sanitizers -UMEDFUSION_FOLDERS" all '.'  # not what an earlier run left in the cache
 else
   build_and_test "$build/release" "$release" all '.'
-  build_and_test "$build/sanitized" "$sanitizers -DMEDFUSION_FOLDERS=core;data" "core_tests data_tests" '^(core|data)$'
+  build_and_test "$build/sanitized" "$sanitizers -DMEDFUSION_FOLDERS=core;kernels/simulator;data" \
+    "core_tests kernels_simulator_tests data_tests" '^(core|kernels_simulator|data)$'
 fi

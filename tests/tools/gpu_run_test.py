@@ -133,7 +133,7 @@ class Check(unittest.TestCase):
     def test_output_without_an_end_is_cut_off(self):
         start = time.monotonic()
         result = self.check({"0": "chatter"}, limit=2)
-        self.assertLess(time.monotonic() - start, 10)
+        self.assertLess(time.monotonic() - start, 60)  # where the program alone would not end
         self.assertEqual(result["faults"][0]["fault"], "hung")
 
     def test_a_program_that_does_not_start_costs_its_job_alone(self):
@@ -143,7 +143,7 @@ class Check(unittest.TestCase):
     def test_the_end_of_the_time_is_no_hang(self):
         start = time.monotonic()
         result = self.check({"1": "hang"}, seconds=4, quiet=20)
-        self.assertLess(time.monotonic() - start, 10)
+        self.assertLess(time.monotonic() - start, 60)  # where the program alone would not end
         self.assertEqual((result["status"], result["faults"], result["not_checked"]), ("no time", [], 4))
 
 
@@ -161,6 +161,19 @@ class Refusal(unittest.TestCase):
             for result in results_of(options.out):
                 self.assertEqual((result["stage"], result["status"], result["detail"]), ("steps", "refused", "install cuDNN"))
             self.assertEqual(len(results_of(options.out)), 3)
+
+    def test_a_stage_that_cannot_begin_leaves_the_others_alone(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder)
+            _, options = gpu_run.parse(["test", "--prebuilt", folder, "--out", str(path / "out"), "--stage", "check", "--stage", "tests"])
+            options.out.mkdir()
+            options.scratch, options.preflight, options.has_torch = path, {}, False
+            run = gpu_run.Run(options, gpu_run.Programs(options))
+            gpu_run.stages(run)  # there are no programs
+            run.results.close()
+            run.log.close()
+            self.assertEqual([(r["stage"], r["name"], r["status"]) for r in results_of(options.out)],
+                             [("check", "all", "failed"), *(("tests", folder, "failed") for folder in gpu_jobs.TEST_FOLDERS)])
 
     def test_a_folder_with_results_is_not_written_to(self):
         with tempfile.TemporaryDirectory() as folder:
