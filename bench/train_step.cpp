@@ -16,11 +16,11 @@
 #include "core/runtime.h"
 #include "core/threads.h"
 #include "data/statistics/samples.h"
-#include "kernels/cuda/math_mode.h"
+#include "kernels/gpu/math_mode.h"
 #include "models/network.h"
 #include "optim/optimizer.h"
 #include "optim/predict.h"
-#include "optim/training_step.h"
+#include "optim/step.h"
 
 namespace {
 

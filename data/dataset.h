@@ -15,7 +15,7 @@ class ImageSource {
  public:
   virtual ~ImageSource() = default;
   // Decoded pixels of row `row`: [height, width, channels] u8, or i32 for 16-bit images (0..65535); channels
-  // is 1 to 4 (data/image.h). Throws core::InputError naming the file where it is missing or broken.
+  // is 1 to 4 (data/images/image.h). Throws core::InputError naming the file where it is missing or broken.
   virtual core::Tensor read(int64_t row) const = 0;
   // Whether the row has an image at all.
   virtual bool present(int64_t row) const = 0;

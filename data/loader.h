@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "core/tensor.h"
-#include "data/augment.h"
 #include "data/dataset.h"
-#include "data/transform.h"
+#include "data/images/augment.h"
+#include "data/images/transform.h"
 
 namespace medfusion::data {
 

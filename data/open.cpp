@@ -4,11 +4,11 @@
 #include <cstdlib>
 #include <set>
 
-#include "data/csv_folder.h"
 #include "data/labels.h"
-#include "data/medmnist.h"
-#include "data/nih.h"
-#include "data/text_file.h"
+#include "data/readers/csv_folder.h"
+#include "data/readers/medmnist.h"
+#include "data/readers/nih.h"
+#include "data/readers/text_file.h"
 
 namespace medfusion::data {
 namespace {

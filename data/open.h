@@ -9,10 +9,10 @@
 
 #include "core/settings.h"
 #include "data/dataset.h"
+#include "data/images/transform.h"
 #include "data/leakage.h"
 #include "data/splits.h"
-#include "data/tokenizer.h"
-#include "data/transform.h"
+#include "data/text/tokenizer.h"
 
 namespace medfusion::data {
 

@@ -9,8 +9,8 @@
 #include <unordered_map>
 
 #include "core/random.h"
-#include "data/csv.h"
-#include "data/text_file.h"
+#include "data/readers/csv.h"
+#include "data/readers/text_file.h"
 
 namespace medfusion::data {
 namespace {

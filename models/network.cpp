@@ -1,7 +1,7 @@
 #include "models/network.h"
 
-#include "models/densenet.h"
-#include "models/medfusionnet.h"
+#include "models/densenet/densenet.h"
+#include "models/medfusionnet/medfusionnet.h"
 
 namespace medfusion::models {
 namespace {

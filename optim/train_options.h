@@ -17,7 +17,7 @@ inline constexpr std::array kPrecisions{"f32", "tf32", "bf16"};
 enum class Precision : uint8_t { f32, tf32, bf16 };
 constexpr core::Names names_of(Precision) { return kPrecisions; }
 
-// Of one step (optim/training_step.h).
+// Of one step (optim/step.h).
 struct StepOptions {
   layers::LossOptions loss;
   double clip_norm = 1.0;

@@ -9,9 +9,9 @@
 #include <string_view>
 
 #include "core/threads.h"
-#include "kernels/check.h"
 #include "kernels/simulator/fiber.h"
-#include "kernels/time_case.h"
+#include "kernels/workshop/check.h"
+#include "kernels/workshop/time_case.h"
 
 namespace medfusion::kernels {
 namespace {

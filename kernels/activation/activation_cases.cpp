@@ -1,6 +1,6 @@
 #include "kernels/activation/activation.h"
-#include "kernels/op_case.h"
 #include "kernels/registry.h"
+#include "kernels/workshop/op_case.h"
 
 namespace medfusion::kernels {
 namespace {

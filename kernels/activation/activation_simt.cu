@@ -1,7 +1,7 @@
 // Element-wise maps: bound by memory.
 #include "kernels/activation/activation.h"
-#include "kernels/cuda/floats.cuh"
-#include "kernels/cuda/map.cuh"
+#include "kernels/gpu/floats.cuh"
+#include "kernels/gpu/map.cuh"
 #include "kernels/registry.h"
 
 namespace medfusion::kernels {

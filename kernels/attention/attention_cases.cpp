@@ -1,8 +1,8 @@
 #include <cmath>
 
 #include "kernels/attention/attention.h"
-#include "kernels/op_case.h"
 #include "kernels/registry.h"
+#include "kernels/workshop/op_case.h"
 
 namespace medfusion::kernels {
 namespace {

@@ -6,8 +6,8 @@
 
 #include "core/tensor.h"
 #include "kernels/attention/attention.h"
-#include "kernels/cuda/device.cuh"
-#include "kernels/cuda/reduce.cuh"
+#include "kernels/gpu/device.cuh"
+#include "kernels/gpu/reduce.cuh"
 
 namespace medfusion::kernels {
 namespace {

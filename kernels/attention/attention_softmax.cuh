@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels/attention/attention_device.cuh"
-#include "kernels/cuda/tile.cuh"
+#include "kernels/gpu/tile.cuh"
 
 namespace medfusion::kernels {
 namespace {

@@ -1,7 +1,7 @@
 // f32 on tensor cores, compute capability 8.0 and later: the kernels of attention_mma.cuh, their products in
-// three of TF32 (kernels/cuda/split_tile.cuh).
+// three of TF32 (kernels/gpu/split_tile.cuh).
 #include "kernels/attention/attention_mma.cuh"
-#include "kernels/cuda/split_tile.cuh"
+#include "kernels/gpu/split_tile.cuh"
 #include "kernels/registry.h"
 
 namespace medfusion::kernels {

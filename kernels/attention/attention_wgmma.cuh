@@ -3,9 +3,9 @@
 #pragma once
 
 #include "kernels/attention/attention_softmax.cuh"
-#include "kernels/cuda/warpgroup_tile.cuh"
+#include "kernels/gpu/warpgroup_tile.cuh"
 #ifdef __CUDACC__
-#include "core/runtime_cuda.h"
+#include "kernels/gpu/runtime_cuda.h"
 #endif
 
 namespace medfusion::kernels {

@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "core/tensor.h"
-#include "kernels/cuda/columns.cuh"
+#include "kernels/gpu/columns.cuh"
 #include "kernels/registry.h"
 
 namespace medfusion::kernels {

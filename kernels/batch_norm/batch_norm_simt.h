@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels/batch_norm/batch_norm.h"
-#include "kernels/cuda/device.cuh"
+#include "kernels/gpu/device.cuh"
 
 namespace medfusion::kernels::batch_norm {
 inline namespace MEDFUSION_GPU {

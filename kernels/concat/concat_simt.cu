@@ -5,7 +5,7 @@
 
 #include "kernels/concat/concat.h"
 #include "kernels/concat/concat_runs.h"
-#include "kernels/cuda/device.cuh"
+#include "kernels/gpu/device.cuh"
 #include "kernels/registry.h"
 
 namespace medfusion::kernels {

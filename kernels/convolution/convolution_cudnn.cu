@@ -4,8 +4,8 @@
 // `simt` does the work.
 #include "kernels/convolution/convolution.h"
 #include "kernels/convolution/convolution_wide.cuh"
-#include "kernels/cuda/floats.cuh"
-#include "kernels/cuda/library_call.cuh"
+#include "kernels/gpu/floats.cuh"
+#include "kernels/gpu/library_call.cuh"
 #include "kernels/reduction/reduction.h"
 #include "kernels/registry.h"
 #if defined(__CUDACC__) && __has_include(<cudnn.h>)

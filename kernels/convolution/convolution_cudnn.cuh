@@ -12,9 +12,9 @@
 
 #include "core/tensor.h"
 #include "kernels/convolution/first_that_runs.h"
-#include "kernels/cuda/cudnn.cuh"
-#include "kernels/cuda/library_call.cuh"
-#include "kernels/cuda/math_mode.h"
+#include "kernels/gpu/cudnn.cuh"
+#include "kernels/gpu/library_call.cuh"
+#include "kernels/gpu/math_mode.h"
 
 namespace medfusion::kernels::convolution {
 

@@ -2,9 +2,9 @@
 // product reads them. Weights go through copies with the channels last, all in bf16 through copies in f32.
 #include "kernels/convolution/convolution.h"
 #include "kernels/convolution/convolution_wide.cuh"
-#include "kernels/cuda/floats.cuh"
-#include "kernels/cuda/library_call.cuh"
-#include "kernels/cuda/product.cuh"
+#include "kernels/gpu/floats.cuh"
+#include "kernels/gpu/library_call.cuh"
+#include "kernels/gpu/product.cuh"
 #include "kernels/reduction/reduction.h"
 #include "kernels/registry.h"
 

@@ -5,11 +5,11 @@
 #include <vector>
 
 #include "core/tensor.h"
-#include "kernels/cuda/columns.cuh"
-#include "kernels/cuda/device.cuh"
-#include "kernels/cuda/library_call.cuh"
-#include "kernels/cuda/reduce.cuh"
 #include "kernels/dense_block/dense_block.h"
+#include "kernels/gpu/columns.cuh"
+#include "kernels/gpu/device.cuh"
+#include "kernels/gpu/library_call.cuh"
+#include "kernels/gpu/reduce.cuh"
 
 namespace medfusion::kernels::dense_block {
 inline namespace MEDFUSION_GPU {

@@ -5,8 +5,8 @@
 // are combined in order.
 #pragma once
 
-#include "kernels/cuda/tile_pieces.cuh"
 #include "kernels/dense_block/dense_block_device.cuh"
+#include "kernels/gpu/tile_pieces.cuh"
 
 namespace medfusion::kernels::dense_block {
 inline namespace MEDFUSION_GPU {

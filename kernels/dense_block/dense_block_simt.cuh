@@ -3,8 +3,8 @@
 // z.
 #pragma once
 
-#include "kernels/cuda/product.cuh"
 #include "kernels/dense_block/dense_block_device.cuh"
+#include "kernels/gpu/product.cuh"
 
 namespace medfusion::kernels::dense_block {
 inline namespace MEDFUSION_GPU {

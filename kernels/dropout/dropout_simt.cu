@@ -2,8 +2,8 @@
 #include <cmath>
 
 #include "core/random.h"
-#include "kernels/cuda/device.cuh"
 #include "kernels/dropout/dropout.h"
+#include "kernels/gpu/device.cuh"
 #include "kernels/registry.h"
 
 namespace medfusion::kernels {

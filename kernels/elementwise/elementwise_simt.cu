@@ -1,8 +1,8 @@
 // Element-wise maps; gradients of broadcast operands go through the reduction.
 #include "core/tensor.h"
-#include "kernels/cuda/device.cuh"
-#include "kernels/cuda/map.cuh"
 #include "kernels/elementwise/elementwise.h"
+#include "kernels/gpu/device.cuh"
+#include "kernels/gpu/map.cuh"
 #include "kernels/reduction/reduction.h"
 #include "kernels/registry.h"
 

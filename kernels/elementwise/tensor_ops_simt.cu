@@ -4,8 +4,8 @@
 
 #include "core/autograd.h"
 #include "core/tensor.h"
-#include "kernels/cuda/floats.cuh"
-#include "kernels/cuda/map.cuh"
+#include "kernels/gpu/floats.cuh"
+#include "kernels/gpu/map.cuh"
 
 namespace medfusion::kernels {
 namespace {

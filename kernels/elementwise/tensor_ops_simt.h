@@ -1,7 +1,7 @@
 // Copies between views on a device, for other rooms. Included by .cu files only.
 #pragma once
 
-#include "kernels/cuda/device.cuh"
+#include "kernels/gpu/device.cuh"
 
 namespace medfusion::cuda {
 inline namespace MEDFUSION_GPU {

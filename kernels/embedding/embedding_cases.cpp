@@ -1,6 +1,6 @@
 #include "kernels/embedding/embedding.h"
-#include "kernels/op_case.h"
 #include "kernels/registry.h"
+#include "kernels/workshop/op_case.h"
 
 namespace medfusion::kernels {
 namespace {

@@ -1,7 +1,7 @@
 // Backward gathers: a block per row of the table looks through all ids for its own, so that a row is summed
 // in the order of the places, and nobody else writes it.
-#include "kernels/cuda/device.cuh"
 #include "kernels/embedding/embedding.h"
+#include "kernels/gpu/device.cuh"
 #include "kernels/registry.h"
 
 namespace medfusion::kernels {

@@ -1,7 +1,7 @@
 // One warp per row. Column sums of the backward go by chunks of rows, combined in order.
 #include "core/tensor.h"
-#include "kernels/cuda/device.cuh"
-#include "kernels/cuda/reduce.cuh"
+#include "kernels/gpu/device.cuh"
+#include "kernels/gpu/reduce.cuh"
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/registry.h"
 

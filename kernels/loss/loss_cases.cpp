@@ -1,8 +1,8 @@
 #include <limits>
 
 #include "kernels/loss/loss.h"
-#include "kernels/op_case.h"
 #include "kernels/registry.h"
+#include "kernels/workshop/op_case.h"
 
 namespace medfusion::kernels {
 namespace {

@@ -1,7 +1,7 @@
 // One thread per label. The sum goes by blocks, in double, and a second launch adds those up in order.
 #include "core/tensor.h"
-#include "kernels/cuda/device.cuh"
-#include "kernels/cuda/reduce.cuh"
+#include "kernels/gpu/device.cuh"
+#include "kernels/gpu/reduce.cuh"
 #include "kernels/loss/loss.h"
 #include "kernels/registry.h"
 

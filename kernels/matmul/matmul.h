@@ -10,8 +10,8 @@ namespace medfusion::kernels {
 // c = a b + bias, or c += a b + bias with accumulate.
 // a [M, K], b [K, N], c [M, N], or all three with a leading batch dimension of one size; bias [N] or
 // undefined. Same dtype (f32, f64), any strides: a product with a transposed matrix takes transposed(view). c
-// overlaps nothing. With K = 0 the product is 0. Devices also take a and b in bf16 with c and bias in f32: the
-// factors are exact, sums are f32.
+// overlaps nothing. With K = 0 the product is 0. Devices also take a and b in bf16 with c and bias in f32:
+// the factors are exact, sums are f32.
 struct MatmulForward {
   static constexpr const char* kOperation = "matmul";
   static constexpr const char* kDirection = "forward";

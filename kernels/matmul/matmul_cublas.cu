@@ -1,12 +1,12 @@
 // cuBLAS on `cuda`, the CPU kernel in its place on `sim`. The library adds to what the bias has set.
 #include <algorithm>
 
-#include "kernels/cuda/library_call.cuh"
+#include "kernels/gpu/library_call.cuh"
 #include "kernels/matmul/matmul.h"
 #include "kernels/reduction/reduction.h"
 #include "kernels/registry.h"
 #ifdef __CUDACC__
-#include "kernels/cuda/cublas.cuh"
+#include "kernels/gpu/cublas.cuh"
 #endif
 
 namespace medfusion::kernels {

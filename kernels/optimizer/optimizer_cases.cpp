@@ -1,9 +1,9 @@
 #include <cmath>
 #include <numeric>
 
-#include "kernels/op_case.h"
 #include "kernels/optimizer/optimizer.h"
 #include "kernels/registry.h"
+#include "kernels/workshop/op_case.h"
 
 namespace medfusion::kernels {
 namespace {

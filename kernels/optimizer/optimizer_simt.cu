@@ -3,8 +3,8 @@
 #include <cmath>
 
 #include "core/tensor.h"
-#include "kernels/cuda/device.cuh"
-#include "kernels/cuda/reduce.cuh"
+#include "kernels/gpu/device.cuh"
+#include "kernels/gpu/reduce.cuh"
 #include "kernels/optimizer/optimizer.h"
 #include "kernels/registry.h"
 

@@ -1,8 +1,8 @@
 // A thread per output pixel and up to 16 bytes of channels; backward gathers. Global pooling: 32 channels to
 // a block, whose warps share the pixels.
-#include "kernels/cuda/device.cuh"
-#include "kernels/cuda/floats.cuh"
-#include "kernels/cuda/image.cuh"
+#include "kernels/gpu/device.cuh"
+#include "kernels/gpu/floats.cuh"
+#include "kernels/gpu/image.cuh"
 #include "kernels/pooling/pooling.h"
 #include "kernels/registry.h"
 

@@ -3,10 +3,10 @@
 #include <limits>
 
 #include "core/tensor.h"
-#include "kernels/cuda/device.cuh"
-#include "kernels/cuda/floats.cuh"
-#include "kernels/cuda/map.cuh"
 #include "kernels/elementwise/tensor_ops_simt.h"
+#include "kernels/gpu/device.cuh"
+#include "kernels/gpu/floats.cuh"
+#include "kernels/gpu/map.cuh"
 #include "kernels/reduction/reduction.h"
 #include "kernels/registry.h"
 

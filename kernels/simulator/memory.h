@@ -1,6 +1,6 @@
 // Pointers of device code that check every access: Global<T> into an allocation of the sim device, Shared<T>
 // into an array in the block's shared memory. Compiled by nvcc both are plain pointers
-// (kernels/cuda/device.cuh).
+// (kernels/gpu/device.cuh).
 #pragma once
 
 #include <fmt/core.h>

@@ -1,8 +1,8 @@
 #include <limits>
 
-#include "kernels/op_case.h"
 #include "kernels/registry.h"
 #include "kernels/softmax/softmax.h"
+#include "kernels/workshop/op_case.h"
 
 namespace medfusion::kernels {
 namespace {

@@ -1,7 +1,7 @@
 // Rows of up to 1024 elements are read once and held in registers, by a warp or, where they are narrow, by a
 // part of one. Longer rows take a block each, and two passes.
-#include "kernels/cuda/device.cuh"
-#include "kernels/cuda/reduce.cuh"
+#include "kernels/gpu/device.cuh"
+#include "kernels/gpu/reduce.cuh"
 #include "kernels/registry.h"
 #include "kernels/softmax/softmax.h"
 

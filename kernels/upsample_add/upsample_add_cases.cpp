@@ -1,6 +1,6 @@
-#include "kernels/op_case.h"
 #include "kernels/registry.h"
 #include "kernels/upsample_add/upsample_add.h"
+#include "kernels/workshop/op_case.h"
 
 namespace medfusion::kernels {
 namespace {

@@ -1,8 +1,8 @@
 // A thread per pixel and up to 16 bytes of channels, in one pass: taps are computed where they are used, in
 // whole numbers. Backward gathers over the outputs that read the pixel.
-#include "kernels/cuda/device.cuh"
-#include "kernels/cuda/floats.cuh"
-#include "kernels/cuda/image.cuh"
+#include "kernels/gpu/device.cuh"
+#include "kernels/gpu/floats.cuh"
+#include "kernels/gpu/image.cuh"
 #include "kernels/reduction/reduction.h"
 #include "kernels/registry.h"
 #include "kernels/upsample_add/upsample_add.h"

@@ -8,8 +8,8 @@
 #include <set>
 
 #include "data/duplicates.h"
-#include "data/file_images.h"
 #include "data/labels.h"
+#include "data/readers/file_images.h"
 #include "data/splits.h"
 #include "tests/data/temporary_folder.h"
 

@@ -6,7 +6,7 @@
 
 #include "core/allocator.h"
 #include "kernels/convolution/first_that_runs.h"
-#include "kernels/cuda/library_call.cuh"
+#include "kernels/gpu/library_call.cuh"
 #include "kernels/simulator/device_memory.h"
 #include "tests/kernels/kernel_test.h"
 

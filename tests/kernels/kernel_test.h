@@ -6,7 +6,7 @@
 
 #include <set>
 
-#include "kernels/check.h"
+#include "kernels/workshop/check.h"
 
 namespace medfusion::kernels {
 

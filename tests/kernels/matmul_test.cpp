@@ -2,8 +2,8 @@
 
 #include <cmath>
 
-#include "kernels/check.h"
 #include "kernels/registry.h"
+#include "kernels/workshop/check.h"
 #include "tests/kernels/kernel_test.h"
 
 MEDFUSION_KERNEL_TESTS(matmul)

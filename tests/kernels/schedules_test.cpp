@@ -6,10 +6,10 @@
 #include <map>
 #include <set>
 
-#include "kernels/check.h"
-#include "kernels/cuda/device.cuh"
+#include "kernels/gpu/device.cuh"
 #include "kernels/registry.h"
 #include "kernels/simulator/device_memory.h"
+#include "kernels/workshop/check.h"
 
 namespace medfusion::kernels {
 namespace {

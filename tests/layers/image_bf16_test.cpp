@@ -27,7 +27,7 @@ using core::Tensor;
 using core::Variable;
 
 constexpr core::Device kSim{core::DeviceType::sim, 0};
-// Eight roundings of 2^-9 in a row, as for the kernels (kernels/check.cpp).
+// Eight roundings of 2^-9 in a row, as for the kernels (kernels/workshop/check.cpp).
 constexpr double kRounding = 8.0 / 512.0;
 
 struct Input {

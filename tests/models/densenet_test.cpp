@@ -1,5 +1,5 @@
 // DenseNet-121 against PyTorch: logits, the gradient of every parameter, running statistics.
-#include "models/densenet.h"
+#include "models/densenet/densenet.h"
 
 #include <gtest/gtest.h>
 

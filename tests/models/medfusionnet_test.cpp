@@ -1,5 +1,5 @@
 // A tiny MedFusionNet against the independent PyTorch version: every switch, and three AdamW steps.
-#include "models/medfusionnet.h"
+#include "models/medfusionnet/medfusionnet.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "tools/medfusion/config.h"
+#include "tools/medfusion/config/config.h"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>

@@ -12,10 +12,10 @@
 #include "core/random.h"
 #include "data/statistics/logistic.h"
 #include "data/statistics/ranking.h"
-#include "tools/evaluation/calibration.h"
-#include "tools/evaluation/controls.h"
-#include "tools/evaluation/risk_levels.h"
-#include "tools/evaluation/subgroups.h"
+#include "tools/evaluation/measures/calibration.h"
+#include "tools/evaluation/measures/controls.h"
+#include "tools/evaluation/measures/risk_levels.h"
+#include "tools/evaluation/measures/subgroups.h"
 
 namespace medfusion::tools {
 namespace {

@@ -12,8 +12,8 @@
 #include "core/threads.h"
 #include "data/statistics/calibration_error.h"
 #include "data/statistics/ranking.h"
-#include "tools/evaluation/bootstrap.h"
-#include "tools/evaluation/measures.h"
+#include "tools/evaluation/measures/bootstrap.h"
+#include "tools/evaluation/measures/measures.h"
 
 namespace medfusion::tools {
 namespace {

@@ -5,10 +5,10 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "data/csv.h"
+#include "data/readers/csv.h"
 #include "data/statistics/logistic.h"
 #include "tests/tools/end_to_end.h"
-#include "tools/evaluation/predictions_file.h"
+#include "tools/evaluation/measures/predictions_file.h"
 
 namespace medfusion::tools {
 namespace {

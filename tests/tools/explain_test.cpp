@@ -1,7 +1,7 @@
 // medfusion explain from end to end.
 #include <nlohmann/json.hpp>
 
-#include "data/image.h"
+#include "data/images/image.h"
 #include "tests/tools/end_to_end.h"
 
 namespace medfusion::tools {

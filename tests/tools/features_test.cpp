@@ -7,7 +7,7 @@
 
 #include "core/safetensors.h"
 #include "tests/tools/end_to_end.h"
-#include "tools/medfusion/pipeline.h"
+#include "tools/medfusion/run/pipeline.h"
 
 namespace medfusion::tools {
 namespace {

@@ -9,8 +9,8 @@
 
 #include "kernels/registry.h"
 #include "tests/tools/program.h"
-#include "tools/medfusion/common.h"
-#include "tools/medfusion/roofline.h"
+#include "tools/medfusion/commands/common.h"
+#include "tools/medfusion/workshop/roofline.h"
 
 namespace medfusion::tools {
 namespace {

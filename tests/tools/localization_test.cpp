@@ -1,14 +1,14 @@
 // Boxes, the pointing game and pictures, by hand.
-#include "tools/evaluation/localization.h"
+#include "tools/evaluation/explain/localization.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 
-#include "data/image.h"
+#include "data/images/image.h"
 #include "tests/tools/program.h"
-#include "tools/evaluation/overlay.h"
-#include "tools/evaluation/saliency.h"
+#include "tools/evaluation/explain/overlay.h"
+#include "tools/evaluation/explain/saliency.h"
 
 namespace medfusion::tools {
 namespace {

@@ -1,5 +1,5 @@
 // Reading machine code: cubins, listings of instructions, the compiler's report, and what is checked of them.
-#include "tools/medfusion/machine_code.h"
+#include "tools/medfusion/workshop/machine_code.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "core/error.h"
-#include "tools/medfusion/occupancy.h"
-#include "tools/medfusion/static_check.h"
+#include "tools/medfusion/workshop/occupancy.h"
+#include "tools/medfusion/workshop/static_check.h"
 
 namespace medfusion::tools {
 namespace {

@@ -1,4 +1,4 @@
-#include "tools/medfusion/options.h"
+#include "tools/medfusion/config/options.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

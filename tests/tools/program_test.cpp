@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "tools/medfusion/config.h"
+#include "tools/medfusion/config/config.h"
 
 namespace medfusion::tools {
 namespace {

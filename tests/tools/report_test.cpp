@@ -1,4 +1,4 @@
-#include "tools/evaluation/report.h"
+#include "tools/evaluation/report/report.h"
 
 #include <gtest/gtest.h>
 
@@ -8,10 +8,10 @@
 
 #include "core/error.h"
 #include "core/random.h"
-#include "tools/evaluation/chart.h"
-#include "tools/evaluation/evaluation.h"
-#include "tools/evaluation/report_fitting.h"
-#include "tools/evaluation/report_text.h"
+#include "tools/evaluation/measures/evaluation.h"
+#include "tools/evaluation/report/chart.h"
+#include "tools/evaluation/report/report_fitting.h"
+#include "tools/evaluation/report/report_text.h"
 
 namespace medfusion::tools {
 namespace {

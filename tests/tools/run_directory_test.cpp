@@ -1,4 +1,4 @@
-#include "tools/medfusion/run_directory.h"
+#include "tools/medfusion/run/run_directory.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,7 +8,7 @@
 
 #include "core/file.h"
 #include "tests/tools/program.h"
-#include "tools/medfusion/text_file.h"
+#include "tools/medfusion/run/text_file.h"
 
 namespace medfusion::tools {
 namespace {

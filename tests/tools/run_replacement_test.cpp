@@ -1,4 +1,4 @@
-#include "tools/medfusion/run_replacement.h"
+#include "tools/medfusion/run/run_replacement.h"
 
 #include <gtest/gtest.h>
 

@@ -1,12 +1,12 @@
 // Maps, by hand and against differences.
-#include "tools/evaluation/saliency.h"
+#include "tools/evaluation/explain/saliency.h"
 
 #include <gtest/gtest.h>
 
 #include "tests/models/filler.h"
-#include "tools/evaluation/explain.h"
-#include "tools/evaluation/integrated_gradients.h"
-#include "tools/evaluation/occlusion.h"
+#include "tools/evaluation/explain/explain.h"
+#include "tools/evaluation/explain/integrated_gradients.h"
+#include "tools/evaluation/explain/occlusion.h"
 
 namespace medfusion::tools {
 namespace {

@@ -7,7 +7,7 @@
 #include <sstream>
 
 #include "tests/tools/program.h"
-#include "tools/medfusion/config.h"
+#include "tools/medfusion/config/config.h"
 
 namespace medfusion::tools {
 namespace {

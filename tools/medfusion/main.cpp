@@ -2,7 +2,7 @@
 #include <string>
 #include <vector>
 
-#include "tools/medfusion/common.h"
+#include "tools/medfusion/commands/common.h"
 
 int main(int argc, char** argv) {
   // A file that grows past the limit of the user is then an error like a full disk, not the end of the

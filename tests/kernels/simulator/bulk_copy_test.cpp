@@ -1,6 +1,6 @@
 // The simulator's mbarriers and bulk copies: what they bring where a kernel is right, and what they say of
 // one that commits a fault.
-#include "kernels/cuda/hopper.cuh"
+#include "kernels/gpu/hopper.cuh"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "core/error.h"
-#include "kernels/cuda/device.cuh"
+#include "kernels/gpu/device.cuh"
 
 namespace medfusion::kernels {
 

@@ -5,9 +5,9 @@
 #include <set>
 
 #include "core/tensor.h"
-#include "kernels/cuda/device.cuh"
-#include "kernels/cuda/intrinsics.cuh"
-#include "kernels/cuda/reduce.cuh"
+#include "kernels/gpu/device.cuh"
+#include "kernels/gpu/intrinsics.cuh"
+#include "kernels/gpu/reduce.cuh"
 #include "tests/kernels/simulator/fault_of.h"
 
 namespace medfusion::kernels {

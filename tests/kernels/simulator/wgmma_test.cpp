@@ -1,6 +1,6 @@
 // The simulator's wgmma and register counts: what it computes where a kernel is right, and what it says of
 // one that commits a fault.
-#include "kernels/cuda/hopper.cuh"
+#include "kernels/gpu/hopper.cuh"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

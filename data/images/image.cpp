@@ -1,0 +1,240 @@
+#include "data/images/image.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "core/file.h"
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+#pragma GCC diagnostic ignored "-Wshadow"
+#pragma GCC diagnostic ignored "-Wunused-but-set-variable"
+#pragma GCC diagnostic ignored "-Wunused-function"
+#define STB_IMAGE_IMPLEMENTATION
+#define STB_IMAGE_STATIC
+#define STBI_ONLY_PNG
+#define STBI_ONLY_JPEG
+#define STBI_NO_STDIO
+#define STBI_NO_LINEAR
+#define STBI_NO_HDR
+#include <stb_image.h>
+#define STB_IMAGE_WRITE_IMPLEMENTATION
+#define STB_IMAGE_WRITE_STATIC
+#define STBI_WRITE_NO_STDIO
+#include <stb_image_write.h>
+#pragma GCC diagnostic pop
+
+namespace medfusion::data {
+namespace {
+
+using core::DType;
+using core::Tensor;
+using Bytes = std::span<const uint8_t>;
+
+constexpr std::string_view kPngSignature = "\x89PNG\r\n\x1a\n";
+constexpr std::string_view kJpegSignature = "\xFF\xD8\xFF";
+
+std::vector<uint8_t> read_file(const std::string& path) {
+  std::error_code failure;
+  if (std::filesystem::is_directory(path, failure)) {
+    core::throw_input_error({path}, "expected an image file, got a directory");
+  }
+  std::ifstream stream(path, std::ios::binary | std::ios::ate);
+  if (!stream) {
+    core::throw_input_error({path}, fmt::format("cannot open the image: {}", std::strerror(errno)));
+  }
+  std::vector<uint8_t> bytes(static_cast<size_t>(std::max<std::streamoff>(0, stream.tellg())));
+  stream.seekg(0);
+  stream.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  if (!stream) core::throw_input_error({path}, "cannot read the image");
+  return bytes;
+}
+
+bool starts_with(Bytes bytes, std::string_view signature) {
+  return bytes.size() >= signature.size() &&
+         std::memcmp(bytes.data(), signature.data(), signature.size()) == 0;
+}
+
+uint32_t big_endian(Bytes bytes, size_t at) {
+  return uint32_t{bytes[at]} << 24 | uint32_t{bytes[at + 1]} << 16 | uint32_t{bytes[at + 2]} << 8 |
+         uint32_t{bytes[at + 3]};
+}
+
+// CRC-32 of a PNG chunk (PNG specification, annex D), eight bytes per step.
+uint32_t crc32(Bytes bytes) {
+  static const auto tables = [] {
+    std::array<std::array<uint32_t, 256>, 8> result{};
+    for (uint32_t n = 0; n < 256; ++n) {
+      uint32_t c = n;
+      for (int bit = 0; bit < 8; ++bit) c = (c & 1U) != 0 ? 0xEDB88320U ^ (c >> 1) : c >> 1;
+      result[0][n] = c;
+    }
+    for (uint32_t n = 0; n < 256; ++n) {
+      for (size_t k = 1; k < 8; ++k) {
+        result[k][n] = result[0][result[k - 1][n] & 0xFFU] ^ (result[k - 1][n] >> 8);
+      }
+    }
+    return result;
+  }();
+  uint32_t c = 0xFFFFFFFFU;
+  size_t i = 0;
+  for (; i + 8 <= bytes.size(); i += 8) {
+    const uint8_t* b = &bytes[i];
+    c = tables[7][(c ^ b[0]) & 0xFFU] ^ tables[6][(c >> 8 ^ b[1]) & 0xFFU] ^
+        tables[5][(c >> 16 ^ b[2]) & 0xFFU] ^ tables[4][(c >> 24 ^ b[3]) & 0xFFU] ^ tables[3][b[4]] ^
+        tables[2][b[5]] ^ tables[1][b[6]] ^ tables[0][b[7]];
+  }
+  for (; i < bytes.size(); ++i) c = tables[0][(c ^ bytes[i]) & 0xFFU] ^ (c >> 8);
+  return c ^ 0xFFFFFFFFU;
+}
+
+// The decoder neither verifies checksums nor misses what lies after the last pixel, so the chunks are walked
+// first.
+void check_png(const std::string& path, Bytes bytes) {
+  for (size_t at = kPngSignature.size();;) {
+    if (bytes.size() - at < 12) {
+      core::throw_input_error({path},
+                              fmt::format("truncated PNG: the file ends after {} bytes, before the IEND "
+                                          "chunk",
+                                          bytes.size()));
+    }
+    const size_t length = big_endian(bytes, at);
+    const std::string_view type(reinterpret_cast<const char*>(&bytes[at + 4]), 4);
+    if (!std::all_of(type.begin(), type.end(), [](char c) { return (c | 32) >= 'a' && (c | 32) <= 'z'; })) {
+      core::throw_input_error({path}, fmt::format("damaged PNG: expected a chunk at byte {}", at));
+    }
+    if (bytes.size() - at - 12 < length) {
+      core::throw_input_error({path},
+                              fmt::format("truncated PNG: the file ends after {} bytes, its {} chunk at byte "
+                                          "{} needs {}",
+                                          bytes.size(), type, at, at + 12 + length));
+    }
+    if (crc32(bytes.subspan(at + 4, length + 4)) != big_endian(bytes, at + 8 + length)) {
+      core::throw_input_error(
+          {path}, fmt::format("damaged PNG: wrong checksum of its {} chunk at byte {}", type, at));
+    }
+    if (type == "IEND") return;
+    at += 12 + length;
+  }
+}
+
+// Lengthens a palette to the 256 colors that indices can name, with black: the decoder leaves unset what is
+// not there. (The chunk's checksum stays the old one: the decoder does not look.) The chunks were checked
+// before.
+void complete_palette(std::vector<uint8_t>& file) {
+  constexpr size_t kWhole = 256 * 3;
+  for (size_t at = kPngSignature.size();; at += 12 + big_endian(file, at)) {
+    const std::string_view type(reinterpret_cast<const char*>(&file[at + 4]), 4);
+    const size_t length = big_endian(file, at);
+    if (type == "IEND" || type == "IDAT" || (type == "PLTE" && length >= kWhole)) return;
+    if (type != "PLTE") continue;
+    file[at + 2] = kWhole >> 8;
+    file[at + 3] = kWhole & 0xFF;
+    file.insert(file.begin() + static_cast<std::ptrdiff_t>(at + 8 + length), kWhole - length, 0);
+    return;
+  }
+}
+
+// Follows the markers to the end-of-image marker: the decoder fills what is missing with gray.
+void check_jpeg(const std::string& path, Bytes bytes) {
+  size_t at = 2;
+  bool in_scan = false;
+  while (true) {
+    if (in_scan) {  // entropy-coded bytes: 0xFF is followed by 0 or a restart marker until the scan ends
+      while (at + 1 < bytes.size() && (bytes[at] != 0xFF || bytes[at + 1] == 0 || bytes[at + 1] == 0xFF ||
+                                       (bytes[at + 1] >= 0xD0 && bytes[at + 1] <= 0xD7))) {
+        ++at;
+      }
+    }
+    while (at + 1 < bytes.size() && bytes[at] == 0xFF && bytes[at + 1] == 0xFF) ++at;  // fill bytes
+    if (at + 1 >= bytes.size()) break;
+    if (bytes[at] != 0xFF) {
+      core::throw_input_error({path}, fmt::format("damaged JPEG: expected a marker at byte {}", at));
+    }
+    const uint8_t marker = bytes[at + 1];
+    if (marker == 0xD9) return;
+    if (at + 4 > bytes.size()) break;
+    in_scan = in_scan || marker == 0xDA;
+    at += 2 + (size_t{bytes[at + 2]} << 8 | bytes[at + 3]);
+    if (at >= bytes.size()) break;
+  }
+  core::throw_input_error({path}, fmt::format("truncated JPEG: the file ends after {} bytes, before the "
+                                              "end-of-image marker",
+                                              bytes.size()));
+}
+
+struct StbFree {
+  void operator()(void* pointer) const { stbi_image_free(pointer); }
+};
+
+[[noreturn]] void throw_decode_error(const std::string& path, const char* format) {
+  const char* reason = stbi_failure_reason();
+  core::throw_input_error({path},
+                          fmt::format("damaged {}: {}", format, reason != nullptr ? reason : "unknown"));
+}
+
+}  // namespace
+
+Tensor decode_image(const std::string& path) {
+  std::vector<uint8_t> file = read_file(path);
+  const bool png = starts_with(file, kPngSignature);
+  if (png) {
+    check_png(path, file);
+    complete_palette(file);
+  } else if (starts_with(file, kJpegSignature)) {
+    check_jpeg(path, file);
+  } else {
+    core::throw_input_error({path}, file.empty() ? "expected a PNG or JPEG image, got an empty file"
+                                                 : "expected a PNG or JPEG image, got another format");
+  }
+  const Bytes bytes(file);
+  const char* format = png ? "PNG" : "JPEG";
+  const int size = static_cast<int>(bytes.size());
+  if (bytes.size() > size_t{1} << 30) core::throw_input_error({path}, "expected an image file below 1 GiB");
+  int width = 0, height = 0, channels = 0;
+  if (png && stbi_is_16_bit_from_memory(bytes.data(), size) != 0) {
+    const std::unique_ptr<uint16_t, StbFree> pixels(
+        stbi_load_16_from_memory(bytes.data(), size, &width, &height, &channels, 0));
+    if (pixels == nullptr) throw_decode_error(path, format);
+    Tensor result = Tensor::empty({height, width, channels}, DType::i32);
+    std::copy_n(pixels.get(), result.numel(), result.data<int32_t>());
+    return result;
+  }
+  const std::unique_ptr<uint8_t, StbFree> pixels(
+      stbi_load_from_memory(bytes.data(), size, &width, &height, &channels, 0));
+  if (pixels == nullptr) throw_decode_error(path, format);
+  Tensor result = Tensor::empty({height, width, channels}, DType::u8);
+  std::copy_n(pixels.get(), result.numel(), result.data<uint8_t>());
+  return result;
+}
+
+void write_png(const std::string& path, const Tensor& pixels) {
+  MEDFUSION_CHECK(pixels.defined() && pixels.rank() == 3 && pixels.dtype() == DType::u8 &&
+                      pixels.size(0) > 0 && pixels.size(1) > 0 && pixels.size(2) >= 1 && pixels.size(2) <= 4,
+                  "write_png: expected u8 [height, width, 1..4], got {} of {}",
+                  pixels.defined() ? pixels.shape().str() : "nothing",
+                  pixels.defined() ? name_of(pixels.dtype()) : "undefined");
+  const Tensor dense = pixels.to_contiguous();
+  std::vector<uint8_t> file;
+  const auto append = [](void* to, void* data, int size) {
+    const auto* first = static_cast<const uint8_t*>(data);
+    static_cast<std::vector<uint8_t>*>(to)->insert(static_cast<std::vector<uint8_t>*>(to)->end(), first,
+                                                   first + size);
+  };
+  const int width = static_cast<int>(dense.size(1)), channels = static_cast<int>(dense.size(2));
+  const int written = stbi_write_png_to_func(append, &file, width, static_cast<int>(dense.size(0)), channels,
+                                             dense.data<uint8_t>(), width * channels);
+  MEDFUSION_CHECK(written != 0, "{}: cannot encode a PNG of shape {}", path, dense.shape().str());
+  core::write_file(path, {reinterpret_cast<const char*>(file.data()), file.size()});
+}
+
+}  // namespace medfusion::data

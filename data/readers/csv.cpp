@@ -1,0 +1,224 @@
+#include "data/readers/csv.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <unordered_map>
+
+#include "core/nearest.h"
+#include "data/readers/text_file.h"
+
+namespace medfusion::data {
+namespace {
+
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+
+// Long cells are cut in messages.
+std::string shown(const std::string& cell) {
+  constexpr size_t kLongest = 60;
+  std::string text = cell.size() <= kLongest ? cell : cell.substr(0, kLongest) + "...";
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return c == '\n' || c == '\r'; }, ' ');
+  return text;
+}
+
+}  // namespace
+
+CsvTable CsvTable::read(const std::string& path) { return parse(read_text_file(path), path); }
+
+CsvTable CsvTable::parse(std::string text, const std::string& file) {
+  CsvTable table;
+  table.file_ = file;
+  table.text_ = std::move(text);
+  table.find_lines();
+  table.parse_records();
+  table.check_header();
+  return table;
+}
+
+// Reads the cell that starts at `position`; returns the position of the comma or line end after it.
+size_t CsvTable::parse_cell(size_t position, Cell& cell) const {
+  cell.offset = position;
+  if (position >= text_.size() || text_[position] != '"') {
+    const size_t end = std::min(text_.find_first_of(",\r\n\"", position), text_.size());
+    if (end < text_.size() && text_[end] == '"') {
+      core::throw_input_error(place_of(end), "expected the whole cell in quotes, got a quote inside it");
+    }
+    cell.text = text_.substr(position, end - position);
+    return end;
+  }
+  for (size_t i = position + 1;;) {
+    const size_t quote = text_.find('"', i);
+    if (quote == std::string::npos) {
+      core::throw_input_error(place_of(position), "expected a closing quote, got the end of the file");
+    }
+    cell.text.append(text_, i, quote - i);
+    if (quote + 1 < text_.size() && text_[quote + 1] == '"') {
+      cell.text += '"';
+      i = quote + 2;
+      continue;
+    }
+    const size_t end = quote + 1;
+    if (end < text_.size() && text_[end] != ',' && text_[end] != '\r' && text_[end] != '\n') {
+      core::throw_input_error(place_of(end), "expected a comma or a line end after the closing quote");
+    }
+    return end;
+  }
+}
+
+void CsvTable::find_lines() {
+  line_starts_.push_back(text_.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0);
+  for (size_t i = text_.find_first_of("\r\n"); i < text_.size(); i = text_.find_first_of("\r\n", i + 1)) {
+    if (text_[i] == '\r' && i + 1 < text_.size() && text_[i + 1] == '\n')
+      continue;  // its line feed ends the line
+    line_starts_.push_back(i + 1);
+  }
+}
+
+void CsvTable::parse_records() {
+  size_t position = line_starts_.front();
+  const size_t zero = text_.find('\0');
+  if (zero != std::string::npos) {
+    core::throw_input_error(place_of(zero), "expected UTF-8 text, got a zero byte");
+  }
+  const size_t invalid = find_invalid_utf8(text_);
+  if (invalid != std::string::npos) {
+    core::throw_input_error(place_of(invalid), fmt::format("expected UTF-8 text, got the byte {:#04x}",
+                                                           static_cast<unsigned char>(text_[invalid])));
+  }
+  size_t width = 0;
+  while (position < text_.size()) {
+    if (text_[position] == '\n' || text_[position] == '\r') {
+      ++position;
+      continue;
+    }
+    const size_t start = position;
+    const size_t first = cells_.size();
+    for (;; ++position) {
+      cells_.emplace_back();
+      position = parse_cell(position, cells_.back());
+      if (position >= text_.size() || text_[position] != ',') break;
+    }
+    const size_t count = cells_.size() - first;
+    if (width == 0) width = count;
+    if (count != width) {
+      core::throw_input_error(place_of(start),
+                              fmt::format("expected {} cells as in the header, got {}", width, count));
+    }
+  }
+  if (width == 0) core::throw_input_error({file_, 1}, "expected a header, got an empty file");
+  for (size_t i = 0; i < width; ++i) header_.push_back(cells_[i].text);
+}
+
+void CsvTable::check_header() const {
+  std::unordered_map<std::string_view, size_t> seen;
+  for (size_t i = 0; i < header_.size(); ++i) {
+    if (header_[i].empty()) continue;  // exports leave their index column without a name
+    if (!seen.emplace(header_[i], i).second) {
+      core::throw_input_error(place_of(cells_[i].offset),
+                              fmt::format("expected each column once, got '{}' again", header_[i]));
+    }
+  }
+  if (header_.size() == 1 && header_[0].find_first_of(";\t") != std::string::npos) {
+    core::throw_input_error({file_, 1}, "expected commas between the columns, got semicolons or tabs");
+  }
+}
+
+std::optional<int> CsvTable::find_column(std::string_view name) const {
+  const auto found = std::find(header_.begin(), header_.end(), name);
+  if (found == header_.end()) return std::nullopt;
+  return static_cast<int>(found - header_.begin());
+}
+
+int CsvTable::column(std::string_view name) const {
+  if (const auto found = find_column(name)) return *found;
+  core::throw_input_error({file_, 1},
+                          fmt::format("no column '{}'{}", name, core::did_you_mean(name, header_)));
+}
+
+core::Place CsvTable::place(int64_t row, int column) const {
+  return place_of(cells_[index(row, column)].offset);
+}
+
+core::Place CsvTable::place_of(size_t offset) const {
+  const auto line = std::upper_bound(line_starts_.begin(), line_starts_.end(), offset) - line_starts_.begin();
+  int64_t column = 1;
+  for (size_t i = line_starts_[static_cast<size_t>(line - 1)]; i < offset; ++i) {
+    if ((static_cast<unsigned char>(text_[i]) & 0xC0U) != 0x80U)
+      ++column;  // UTF-8 continuation bytes do not count
+  }
+  return {file_, line, column};
+}
+
+void CsvTable::reject(int64_t row, int column, std::string_view expected) const {
+  core::throw_input_error(place(row, column),
+                          fmt::format("expected {} in column '{}', got '{}'", expected,
+                                      header_[static_cast<size_t>(column)], shown(cell(row, column))));
+}
+
+std::string CsvTable::required(int64_t row, int column) const {
+  const std::string_view text = trim(cell(row, column));
+  if (is_missing(text)) reject(row, column, "a value");
+  return std::string(text);
+}
+
+int64_t CsvTable::integer(int64_t row, int column, int64_t low, int64_t high) const {
+  const auto value = parse_integer(trim(cell(row, column)));
+  if (value && *value >= low && *value <= high) return *value;
+  std::string range;
+  if (low != INT64_MIN) range += fmt::format(" of at least {}", low);
+  if (high != INT64_MAX) range += fmt::format("{} at most {}", range.empty() ? " of" : " and", high);
+  reject(row, column, "a whole number" + range);
+}
+
+double CsvTable::number(int64_t row, int column) const {
+  const std::string_view text = trim(cell(row, column));
+  if (is_missing(text)) return std::numeric_limits<double>::quiet_NaN();
+  const auto value = parse_number(text);
+  if (!value) reject(row, column, "a number");
+  if (std::abs(*value) > std::numeric_limits<float>::max()) reject(row, column, "a number that f32 holds");
+  return *value;
+}
+
+float CsvTable::label(int64_t row, int column) const {
+  const std::string_view text = trim(cell(row, column));
+  if (is_missing(text)) return std::numeric_limits<float>::quiet_NaN();
+  const auto value = parse_number(text);
+  if (value && *value == -1.0) return std::numeric_limits<float>::quiet_NaN();
+  if (!value || (*value != 0.0 && *value != 1.0)) reject(row, column, "0, 1, -1 or nothing");
+  return static_cast<float>(*value);
+}
+
+std::string CsvTable::category(int64_t row, int column) const {
+  const std::string_view text = trim(cell(row, column));
+  return is_missing(text) ? "" : std::string(text);
+}
+
+bool is_missing(std::string_view cell) {
+  return cell.empty() || cell == "?" || cell == "NA" || cell == "N/A" || cell == "NaN" || cell == "nan";
+}
+
+std::string_view trim(std::string_view text) {
+  const size_t first = text.find_first_not_of(" \t\r\n");
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t\r\n") + 1 - first);
+}
+
+std::optional<double> parse_number(std::string_view text) {
+  if (text.size() > 1 && text[0] == '+' && text[1] != '-')
+    text.remove_prefix(1);  // from_chars takes no plus sign
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) return std::nullopt;
+  return value;
+}
+
+std::optional<int64_t> parse_integer(std::string_view text) {
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+}  // namespace medfusion::data

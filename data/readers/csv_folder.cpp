@@ -1,0 +1,199 @@
+#include "data/readers/csv_folder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <unordered_set>
+
+#include "data/labels.h"
+#include "data/readers/csv.h"
+#include "data/readers/file_images.h"
+#include "data/readers/text_file.h"
+
+namespace medfusion::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The role of each column that has one; a label that is an input as well would give the answer away.
+std::map<int, std::string> assign_roles(const CsvTable& table, const CsvOptions& options) {
+  std::map<int, std::string> roles;
+  const auto assign = [&](const std::string& name, const std::string& role) {
+    if (name.empty()) return;
+    const auto [place, added] = roles.emplace(table.column(name), role);
+    if (!added) {
+      core::throw_input_error({table.file(), 1},
+                              fmt::format("column '{}' is both {} and {}", name, place->second, role));
+    }
+  };
+  for (const std::string& name : options.labels) assign(name, "a label");
+  for (const std::string& name : options.table) assign(name, "an input");
+  assign(options.text_column, "the text");
+  assign(options.part_column, "the part");
+  // The id, the patient and the image may be one column.
+  std::vector<std::string> names = {options.id_column, options.patient_column, options.image_column};
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  for (const std::string& name : names) assign(name, "the id, patient or image");
+  return roles;
+}
+
+std::vector<int> input_columns(const CsvTable& table, const CsvOptions& options,
+                               const std::map<int, std::string>& roles) {
+  std::vector<int> columns;
+  for (const std::string& name : options.table) columns.push_back(table.column(name));
+  for (int column = 0; options.table.empty() && column < table.columns(); ++column) {
+    const bool named = !table.header()[static_cast<size_t>(column)].empty();  // not an export's row numbers
+    if (named && !roles.contains(column)) columns.push_back(column);
+  }
+  for (const std::string& name : options.exclude) {
+    const int column = table.column(name);
+    if (std::find(options.table.begin(), options.table.end(), name) != options.table.end()) {
+      core::throw_input_error({table.file(), 1}, fmt::format("excluded column '{}' is an input", name));
+    }
+    std::erase(columns, column);
+  }
+  for (const std::string& name : options.categorical) {
+    if (std::find(columns.begin(), columns.end(), table.column(name)) == columns.end()) {
+      core::throw_input_error({table.file(), 1},
+                              fmt::format("categorical column '{}' is not an input", name));
+    }
+  }
+  return columns;
+}
+
+bool mostly_numbers(const CsvTable& table, int column) {
+  int64_t numbers = 0;
+  int64_t others = 0;
+  for (int64_t row = 0; row < table.rows(); ++row) {
+    const std::string_view cell = trim(table.cell(row, column));
+    if (!is_missing(cell)) ++(parse_number(cell) ? numbers : others);
+  }
+  return numbers >= others;
+}
+
+// At most one known value: nothing to learn from.
+bool is_constant(const Column& column) {
+  if (!column.numeric) {
+    std::set<std::string> values(column.categories.begin(), column.categories.end());
+    values.erase("");
+    return values.size() <= 1;
+  }
+  std::set<double> values;
+  for (const double value : column.numbers) {
+    if (!std::isnan(value)) values.insert(value);
+  }
+  return values.size() <= 1;
+}
+
+core::Tensor read_labels(const CsvTable& table, const std::vector<std::string>& names) {
+  const auto count = static_cast<int64_t>(names.size());
+  core::Tensor targets = core::Tensor::empty({table.rows(), count});
+  for (int64_t i = 0; i < count; ++i) {
+    const int column = table.column(names[static_cast<size_t>(i)]);
+    for (int64_t row = 0; row < table.rows(); ++row)
+      targets.data<float>()[row * count + i] = table.label(row, column);
+  }
+  return targets;
+}
+
+void read_ids(const CsvTable& table, const CsvOptions& options, Dataset& dataset) {
+  const std::string& name = options.id_column.empty() ? options.image_column : options.id_column;
+  std::unordered_set<std::string> seen;
+  for (int64_t row = 0; row < table.rows(); ++row) {
+    std::string id = name.empty() ? "" : table.category(row, table.column(name));
+    if (id.empty() && !options.id_column.empty()) table.reject(row, table.column(name), "an id");
+    if (id.empty()) id = fmt::format("row-{}", row + 1);
+    if (!seen.insert(id).second) table.reject(row, name.empty() ? 0 : table.column(name), "each id once");
+    const bool has_patients = !options.patient_column.empty();
+    dataset.patients.push_back(has_patients ? table.required(row, table.column(options.patient_column)) : id);
+    dataset.ids.push_back(std::move(id));
+  }
+}
+
+std::shared_ptr<ImageSource> find_images(const CsvTable& table, const CsvOptions& options, Hasher& hasher) {
+  const int column = table.column(options.image_column);
+  const fs::path folder =
+      options.images.empty() ? fs::path(table.file()).parent_path() : fs::path(options.images);
+  std::vector<std::string> paths;
+  for (int64_t row = 0; row < table.rows(); ++row) {
+    const std::string name = table.category(row, column);
+    paths.push_back(name.empty() ? "" : (folder / name).string());
+    if (name.empty()) continue;
+    std::error_code error;
+    const auto size = fs::file_size(paths.back(), error);
+    if (error) {
+      core::throw_input_error(table.place(row, column),
+                              fmt::format("expected the image as {}, got no such file", paths.back()));
+    }
+    hasher.add(name);
+    hasher.add(static_cast<int64_t>(size));
+  }
+  return std::make_shared<FileImages>(std::move(paths));
+}
+
+std::vector<std::string> read_parts(const CsvTable& table, int column) {
+  std::vector<std::string> parts;
+  for (int64_t row = 0; row < table.rows(); ++row) {
+    parts.push_back(table.category(row, column));
+    if (parts.back() != "train" && parts.back() != "val" && parts.back() != "test") {
+      table.reject(row, column, "train, val or test");
+    }
+  }
+  return parts;
+}
+
+}  // namespace
+
+Column read_input_column(const CsvTable& table, int column, const std::vector<std::string>& categorical) {
+  Column result;
+  result.name = table.header()[static_cast<size_t>(column)];
+  result.numeric = std::find(categorical.begin(), categorical.end(), result.name) == categorical.end() &&
+                   mostly_numbers(table, column);
+  for (int64_t row = 0; row < table.rows(); ++row) {
+    if (result.numeric) {
+      result.numbers.push_back(table.number(row, column));
+    } else {
+      result.categories.push_back(table.category(row, column));
+    }
+  }
+  return result;
+}
+
+Dataset read_csv_folder(const CsvOptions& options) {
+  check_distinct("labels", options.labels);
+  check_distinct("table", options.table);
+  const CsvTable table = CsvTable::read(options.file);
+  if (table.rows() == 0)
+    core::throw_input_error({table.file(), 2}, "expected at least one row after the header");
+  const std::map<int, std::string> roles = assign_roles(table, options);
+  Dataset dataset;
+  dataset.name = "csv";
+  dataset.known_columns = table.header();
+  dataset.labels = options.labels;
+  read_ids(table, options, dataset);
+  dataset.targets = read_labels(table, options.labels);
+  for (const int column : input_columns(table, options, roles)) {
+    Column read = read_input_column(table, column, options.categorical);
+    if (!options.keep_constant && is_constant(read)) {
+      dataset.notes.push_back(fmt::format("column '{}' is left out, it holds one value only", read.name));
+    } else {
+      dataset.columns.push_back(std::move(read));
+    }
+  }
+  if (!options.text_column.empty()) {
+    const int column = table.column(options.text_column);
+    for (int64_t row = 0; row < table.rows(); ++row) dataset.texts.push_back(table.category(row, column));
+  }
+  if (!options.part_column.empty()) dataset.parts = read_parts(table, table.column(options.part_column));
+  Hasher hasher;
+  hasher.add(table.text());
+  if (options.read_images && !options.image_column.empty())
+    dataset.images = find_images(table, options, hasher);
+  dataset.hash = hasher.digest();
+  return dataset;
+}
+
+}  // namespace medfusion::data

@@ -1,0 +1,139 @@
+#include "data/readers/medmnist.h"
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+
+#include "data/readers/nih.h"
+#include "data/readers/npz.h"
+#include "data/readers/text_file.h"
+
+namespace medfusion::data {
+namespace {
+
+constexpr std::array<const char*, 3> kParts = {"train", "val", "test"};
+
+// Images of several arrays [N, H, W, C] u8, one after another.
+class ArrayImages : public ImageSource {
+ public:
+  void add(core::Tensor images) {
+    first_rows_.push_back(count_);
+    count_ += images.size(0);
+    arrays_.push_back(std::move(images));
+  }
+  core::Tensor read(int64_t row) const override {
+    MEDFUSION_CHECK(row >= 0 && row < count_, "ArrayImages: row {} of {}", row, count_);
+    const auto part = std::upper_bound(first_rows_.begin(), first_rows_.end(), row) - first_rows_.begin() - 1;
+    const int64_t index = row - first_rows_[static_cast<size_t>(part)];
+    return arrays_[static_cast<size_t>(part)].slice(0, index, index + 1).squeeze(0).clone();
+  }
+  bool present(int64_t) const override { return true; }
+
+ private:
+  std::vector<core::Tensor> arrays_;
+  std::vector<int64_t> first_rows_;
+  int64_t count_ = 0;
+};
+
+// [N, H, W, C]
+core::Tensor read_images(const NpzFile& file, const std::string& name) {
+  core::Tensor images = file.read(name);
+  const core::Shape& shape = images.shape();
+  const std::string place = file.path() + "/" + name + ".npy";
+  if (images.dtype() != core::DType::u8) {
+    core::throw_input_error({place},
+                            fmt::format("expected u8 images, got {}", core::name_of(images.dtype())));
+  }
+  if (shape.rank() == 3) return images.unsqueeze(3);
+  if (shape.rank() == 4 && shape[3] == 3) return images;
+  const bool volumes = shape.rank() == 5 || shape.rank() == 4;
+  core::throw_input_error({place},
+                          fmt::format("expected images [N, H, W] or [N, H, W, 3], got {}{}", shape.str(),
+                                      volumes ? "; 3-D volumes are not supported" : ""));
+}
+
+// [N, L] i64
+core::Tensor read_labels(const NpzFile& file, const std::string& name, int64_t rows) {
+  const core::Tensor labels = file.read(name);
+  const std::string place = file.path() + "/" + name + ".npy";
+  if (core::is_floating(labels.dtype())) {
+    core::throw_input_error({place},
+                            fmt::format("expected integer labels, got {}", core::name_of(labels.dtype())));
+  }
+  if (labels.rank() != 2 || labels.size(0) != rows || labels.size(1) == 0) {
+    core::throw_input_error({place},
+                            fmt::format("expected labels [{}, L], got {}", rows, labels.shape().str()));
+  }
+  return labels.to(core::DType::i64);
+}
+
+// The rows' classes, one label each.
+void set_classes(const std::vector<int64_t>& classes, const std::string& file, Dataset& dataset) {
+  constexpr int64_t kMostClasses = 10000;
+  const int64_t count = *std::max_element(classes.begin(), classes.end()) + 1;
+  if (count < 2 || count > kMostClasses || *std::min_element(classes.begin(), classes.end()) < 0) {
+    core::throw_input_error({file},
+                            fmt::format("expected labels that number 2 to {} classes from 0", kMostClasses));
+  }
+  dataset.targets = core::Tensor::zeros({dataset.size(), count});
+  for (size_t row = 0; row < classes.size(); ++row) {
+    dataset.targets.data<float>()[static_cast<int64_t>(row) * count + classes[row]] = 1.0F;
+  }
+  for (int64_t i = 0; i < count; ++i) dataset.labels.push_back(fmt::format("class_{}", i));
+}
+
+void set_labels(const std::vector<int64_t>& values, int64_t count, const std::string& file,
+                Dataset& dataset) {
+  dataset.targets = core::Tensor::empty({dataset.size(), count});
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (values[i] != 0 && values[i] != 1) {
+      core::throw_input_error({file}, fmt::format("expected labels 0 or 1, got {}", values[i]));
+    }
+    dataset.targets.data<float>()[i] = static_cast<float>(values[i]);
+  }
+  const bool chest = std::filesystem::path(file).filename().string().starts_with("chestmnist");
+  for (int64_t i = 0; i < count; ++i) {
+    const bool named = chest && count == static_cast<int64_t>(kNihLabels.size());
+    dataset.labels.push_back(named ? std::string(kNihLabels[static_cast<size_t>(i)])
+                                   : fmt::format("label_{}", i));
+  }
+}
+
+}  // namespace
+
+Dataset read_medmnist(const std::string& file) {
+  const NpzFile npz(file);
+  Dataset dataset;
+  dataset.name = "medmnist";
+  const auto source = std::make_shared<ArrayImages>();
+  std::vector<int64_t> values;
+  int64_t width = 0;
+  Hasher hasher;
+  for (const std::string part : kParts) {
+    const core::Tensor images = read_images(npz, part + "_images");
+    const core::Tensor labels = read_labels(npz, part + "_labels", images.size(0));
+    if (width == 0) width = labels.size(1);
+    if (labels.size(1) != width) {
+      core::throw_input_error(
+          {file}, fmt::format("expected {} labels in {}_labels as in train_labels, got {}", width, part,
+                              labels.size(1)));
+    }
+    values.insert(values.end(), labels.data<int64_t>(), labels.data<int64_t>() + labels.numel());
+    for (int64_t i = 0; i < images.size(0); ++i) dataset.ids.push_back(fmt::format("{}_{}", part, i));
+    dataset.parts.resize(dataset.ids.size(), part);
+    for (const core::Tensor& array : {images, labels}) {
+      hasher.add(array.shape().str());
+      hasher.add(
+          std::string_view(static_cast<const char*>(array.view().data), static_cast<size_t>(array.bytes())));
+    }
+    source->add(images);
+  }
+  if (dataset.size() == 0) core::throw_input_error({file}, "expected at least one image, got none");
+  dataset.patients = dataset.ids;
+  dataset.images = source;
+  width == 1 ? set_classes(values, file, dataset) : set_labels(values, width, file, dataset);
+  dataset.hash = hasher.digest();
+  return dataset;
+}
+
+}  // namespace medfusion::data

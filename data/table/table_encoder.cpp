@@ -1,0 +1,254 @@
+#include "data/table/table_encoder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+
+#include "data/statistics/samples.h"
+
+namespace medfusion::data {
+namespace {
+
+constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
+
+int64_t rows_of(const Column& column) {
+  return static_cast<int64_t>(column.numeric ? column.numbers.size() : column.categories.size());
+}
+
+}  // namespace
+
+double TableEncoder::Source::transformed(double value) const {
+  return log ? std::copysign(std::log1p(std::abs(value)), value) : value;
+}
+
+float TableEncoder::Source::encoded(double raw) const {
+  if (!numeric) return static_cast<float>(raw);
+  return scale > 0.0 ? static_cast<float>((transformed(raw) - mean) / scale) : 0.0F;
+}
+
+TableEncoder::Source TableEncoder::fit_numeric(const Column& column, const std::vector<int64_t>& rows,
+                                               bool log) {
+  Source source;
+  source.name = column.name;
+  source.log = log;
+  std::vector<double> known, sorted;
+  for (const int64_t row : rows) {
+    const double value = column.numbers[static_cast<size_t>(row)];
+    if (std::isnan(value)) continue;
+    known.push_back(source.transformed(value));
+    sorted.push_back(value);
+  }
+  if (known.empty()) return source;
+  std::sort(sorted.begin(), sorted.end());
+  source.fill = median(sorted);
+  const auto count = static_cast<double>(known.size());
+  for (const double value : known) source.mean += value / count;
+  const auto [least, most] = std::minmax_element(known.begin(), known.end());
+  if (*least == *most) return source;  // by comparison: rounding leaves a constant a tiny deviation
+  double variance = 0.0;
+  for (const double value : known) variance += (value - source.mean) * (value - source.mean) / count;
+  source.scale = std::sqrt(variance);
+  return source;
+}
+
+TableEncoder::Source TableEncoder::fit_categorical(const Column& column, const std::vector<int64_t>& rows) {
+  std::map<std::string, int64_t> counts;
+  for (const int64_t row : rows) ++counts[column.categories[static_cast<size_t>(row)]];
+  counts.erase("");
+  Source source;
+  source.name = column.name;
+  source.numeric = false;
+  int64_t most = 0;
+  for (const auto& [category, count] : counts) {
+    if (count > most) {  // of equally frequent ones the first
+      most = count;
+      source.fill = static_cast<double>(source.categories.size());
+    }
+    source.categories.push_back(category);
+  }
+  return source;
+}
+
+TableEncoder TableEncoder::fit(const std::vector<Column>& columns, const std::vector<int64_t>& rows,
+                               const std::vector<std::string>& log_columns, Imputation imputation) {
+  TableEncoder encoder;
+  encoder.imputation_ = imputation;
+  for (const std::string& name : log_columns) {
+    const bool numeric = std::any_of(columns.begin(), columns.end(),
+                                     [&](const Column& c) { return c.name == name && c.numeric; });
+    if (!numeric)
+      core::throw_input_error({}, fmt::format("log_columns: the table has no numeric column '{}'", name));
+  }
+  for (const Column& column : columns) {
+    for (const int64_t row : rows) {
+      MEDFUSION_CHECK(row >= 0 && row < rows_of(column), "TableEncoder: row {} of column '{}' with {} rows",
+                      row, column.name, rows_of(column));
+    }
+    const bool log = std::find(log_columns.begin(), log_columns.end(), column.name) != log_columns.end();
+    encoder.sources_.push_back(column.numeric ? fit_numeric(column, rows, log)
+                                              : fit_categorical(column, rows));
+  }
+  encoder.name_features();
+  return encoder;
+}
+
+void TableEncoder::name_features() {
+  names_.clear();
+  owners_.clear();
+  for (size_t i = 0; i < sources_.size(); ++i) {
+    const Source& source = sources_[i];
+    if (source.categories.size() == 2) {
+      names_.push_back(source.name + "=" + source.categories[1]);
+    } else if (source.categories.size() > 2) {
+      for (const std::string& category : source.categories) names_.push_back(source.name + "=" + category);
+    } else {
+      names_.push_back(source.name);
+    }
+    owners_.resize(names_.size(), static_cast<int64_t>(i));
+  }
+}
+
+// The raw features of one row.
+void TableEncoder::read_cell(const Source& source, const Column& column, size_t row, double* values) {
+  if (source.numeric) {
+    *values = column.numbers[row];
+    return;
+  }
+  const auto& known = source.categories;
+  const auto found = std::lower_bound(known.begin(), known.end(), column.categories[row]);
+  const bool is_known = found != known.end() && *found == column.categories[row];
+  std::fill_n(values, source.width(), is_known ? 0.0 : kMissing);
+  if (!is_known || known.size() == 1) return;
+  const auto index = found - known.begin();
+  if (known.size() == 2) {
+    *values = static_cast<double>(index);
+  } else {
+    values[index] = 1.0;
+  }
+}
+
+// The encoded features of a missing cell as imputation has them.
+void TableEncoder::fill_in(const Source& source, float* values) {
+  if (source.categories.size() > 2) {
+    std::fill_n(values, source.width(), 0.0F);
+    values[static_cast<int64_t>(source.fill)] = 1.0F;
+  } else {
+    *values = source.encoded(source.fill);
+  }
+}
+
+const Column& TableEncoder::find(const std::vector<Column>& columns, const Source& source) {
+  const auto column =
+      std::find_if(columns.begin(), columns.end(), [&](const Column& c) { return c.name == source.name; });
+  if (column == columns.end())
+    core::throw_input_error({}, fmt::format("the table has no column '{}'", source.name));
+  if (column->numeric != source.numeric) {
+    core::throw_input_error({}, fmt::format("expected column '{}' to hold {}, as in training, got {}",
+                                            source.name, source.numeric ? "numbers" : "categories",
+                                            source.numeric ? "categories" : "numbers"));
+  }
+  MEDFUSION_CHECK(rows_of(*column) == rows_of(columns.front()),
+                  "TableEncoder: column '{}' has {} rows, the first column {}", source.name, rows_of(*column),
+                  rows_of(columns.front()));
+  return *column;
+}
+
+std::vector<std::vector<double>> TableEncoder::raw_features(const std::vector<Column>& columns) const {
+  const int64_t rows = columns.empty() ? 0 : rows_of(columns.front());
+  std::vector<std::vector<double>> result(names_.size(), std::vector<double>(static_cast<size_t>(rows)));
+  size_t first = 0;
+  std::vector<double> cell;
+  for (const Source& source : sources_) {
+    const Column& column = find(columns, source);
+    const auto width = static_cast<size_t>(source.width());
+    cell.resize(width);
+    for (size_t row = 0; row < static_cast<size_t>(rows); ++row) {
+      read_cell(source, column, row, cell.data());
+      for (size_t i = 0; i < width; ++i) result[first + i][row] = cell[i];
+    }
+    first += width;
+  }
+  return result;
+}
+
+float TableEncoder::encoded(int64_t feature, double raw) const { return source_of(feature).encoded(raw); }
+
+EncodedTable TableEncoder::encode_missing(int64_t rows) const {
+  EncodedTable table{core::Tensor::zeros({rows, features()}),
+                     core::Tensor::full({rows, features()}, 1.0, core::DType::boolean)};
+  if (imputation_ == Imputation::none) return table;
+  float* values = table.values.data<float>();
+  for (int64_t row = 0; row < rows; ++row) {
+    for (const Source& source : sources_) {
+      fill_in(source, values);
+      values += source.width();
+    }
+  }
+  return table;
+}
+
+EncodedTable TableEncoder::encode(const std::vector<Column>& columns) const {
+  const auto raw = raw_features(columns);
+  EncodedTable table = encode_missing(columns.empty() ? 0 : rows_of(columns.front()));
+  for (size_t feature = 0; feature < raw.size(); ++feature) {
+    for (size_t row = 0; row < raw[feature].size(); ++row) {
+      const double value = raw[feature][row];
+      if (std::isnan(value)) continue;
+      const size_t place = row * raw.size() + feature;
+      table.values.data<float>()[place] = encoded(static_cast<int64_t>(feature), value);
+      table.missing.data<bool>()[place] = false;
+    }
+  }
+  return table;
+}
+
+nlohmann::json TableEncoder::to_json() const {
+  nlohmann::json columns = nlohmann::json::array();
+  for (const Source& source : sources_) {
+    if (source.numeric) {
+      columns.push_back({{"name", source.name}, {"mean", source.mean}, {"scale", source.scale}});
+      if (source.log) columns.back()["log"] = true;
+    } else {
+      columns.push_back({{"name", source.name}, {"categories", source.categories}});
+    }
+    columns.back()["fill"] = source.fill;
+  }
+  return {{"columns", columns}, {"impute", imputation_ == Imputation::median ? "median" : "none"}};
+}
+
+TableEncoder TableEncoder::from_json(const nlohmann::json& json, const std::string& file) {
+  TableEncoder encoder;
+  try {
+    encoder.imputation_ = json.value("impute", "none") == "median" ? Imputation::median : Imputation::none;
+    for (const nlohmann::json& column : json.at("columns")) {
+      Source source;
+      source.name = column.at("name").get<std::string>();
+      source.numeric = !column.contains("categories");
+      if (source.numeric) {
+        source.mean = column.at("mean").get<double>();
+        source.scale = column.at("scale").get<double>();
+        source.log = column.value("log", false);
+      } else {
+        source.categories = column.at("categories").get<std::vector<std::string>>();
+        if (!std::is_sorted(source.categories.begin(), source.categories.end())) {
+          core::throw_input_error({file},
+                                  fmt::format("expected the categories of '{}' in order", source.name));
+        }
+      }
+      source.fill = column.value("fill", 0.0);
+      const auto count = static_cast<double>(source.categories.size());
+      if (count > 0.0 && !(source.fill >= 0.0 && source.fill < count)) {
+        core::throw_input_error(
+            {file}, fmt::format("expected the fill of '{}' to be one of its categories", source.name));
+      }
+      encoder.sources_.push_back(std::move(source));
+    }
+  } catch (const nlohmann::json::exception& error) {
+    core::throw_input_error({file}, fmt::format("expected the encoder of a table: {}", error.what()));
+  }
+  encoder.name_features();
+  return encoder;
+}
+
+}  // namespace medfusion::data

@@ -1,0 +1,247 @@
+#include "optim/step.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "kernels/gpu/math_mode.h"
+#include "layers/autocast.h"
+#include "optim/predict.h"
+
+namespace medfusion::optim {
+
+using core::DType;
+using core::Tensor;
+using core::Variable;
+
+constexpr int64_t kScalarBytes = 8;  // i64 or f64
+
+std::vector<Tensor*> TrainingStep::Operands::all() {
+  std::vector<Tensor*> tensors = batch.all();
+  tensors.push_back(&targets);
+  return tensors;
+}
+
+bool TrainingStep::Operands::same_shapes(Operands& other) {
+  const auto mine = all(), theirs = other.all();
+  return std::equal(mine.begin(), mine.end(), theirs.begin(), [](const Tensor* a, const Tensor* b) {
+    return a->defined() == b->defined() && a->shape() == b->shape() && a->dtype() == b->dtype();
+  });
+}
+
+TrainingStep::TrainingStep(const models::Network& network, Optimizer& optimizer, WeightAverage* average,
+                           const StepOptions& options)
+    : network_(network),
+      optimizer_(optimizer),
+      average_(average),
+      options_(options),
+      device_(network.device()),
+      parameters_(network.parameters()),
+      captures_(options.graph && device_.type != core::DeviceType::cpu),
+      scalars_(Tensor::zeros({kScalarBytes * (2 + optimizer.scalar_count())}, DType::u8, device_)),
+      results_(Tensor::zeros({2}, DType::f64, device_)),
+      grad_scale_(Tensor::zeros({1}, DType::f64, device_)) {
+  MEDFUSION_CHECK(options.precision == Precision::f32 || device_.type != core::DeviceType::cpu,
+                  "training step: the cpu has no kernels but in f32");
+  if (device_.type != core::DeviceType::cpu) staging_.emplace(device_);
+  if (options_.loss.positive_weight.defined()) {
+    options_.loss.positive_weight = options_.loss.positive_weight.to(device_);
+  }
+  char* next = static_cast<char*>(scalars_.view().data);
+  const auto view = [&](int64_t count, DType dtype) {
+    return Tensor::borrow(std::exchange(next, next + kScalarBytes * count), {count}, dtype, device_);
+  };
+  base_ = view(1, DType::i64);
+  optimizer_scalars_ = view(optimizer.scalar_count(), DType::f64);
+  rate_ = view(1, DType::f64);
+  host_ = static_cast<char*>(core::runtime(device_).allocate_pinned(scalars_.bytes() + results_.bytes()));
+}
+
+TrainingStep::~TrainingStep() {
+  core::Runtime& runtime = core::runtime(device_);
+  try {
+    if (unfinished_) runtime.synchronize(stream_);
+  } catch (...) {  // of work of the step, of which nobody wants the results
+  }
+  core::note_host_free(host_, scalars_.bytes() + results_.bytes());
+  runtime.free_pinned(host_);
+  if (graph_) runtime.destroy_graph(*graph_);
+}
+
+void TrainingStep::stage(const data::Batch& batch, int64_t step) {
+  const auto base = static_cast<uint64_t>(step) << 20;
+  layers::Context context{.training = true, .seed = options_.seed, .stream = base};
+  staged_.batch = network_.prepare(to_inputs(batch), context);
+  staged_.targets = batch.targets;
+  staged_.stream = context.stream - base;
+  step_ = step;
+  if (!staging_) return;
+  std::vector<Tensor> tensors;
+  for (Tensor* const tensor : staged_.all()) tensors.push_back(std::exchange(*tensor, Tensor()));
+  staging_->put(tensors);
+}
+
+// The staged batch in memory of its own, so that the next one can be staged: where the captured step reads it
+// if it has those shapes, and in new tensors otherwise.
+TrainingStep::Operands TrainingStep::from_stage() {
+  if (!staging_) return std::exchange(staged_, {});
+  Operands result;
+  result.stream = staged_.stream;
+  const std::vector<Tensor>& copies = staging_->take();
+  const auto to = result.all();
+  for (size_t i = 0; i < copies.size(); ++i) *to[i] = copies[i];
+  const bool is_first = captures_ && !fixed_.targets.defined();
+  Operands& fixed = fixed_;
+  const bool fits = captures_ && !is_first && result.same_shapes(fixed);
+  const auto fixed_tensors = fixed.all();
+  for (size_t i = 0; i < copies.size(); ++i) {
+    if (!copies[i].defined()) continue;
+    if (fits) {
+      fixed_tensors[i]->copy_from(copies[i]);
+      *to[i] = *fixed_tensors[i];
+    } else {
+      *to[i] = copies[i].clone();
+    }
+  }
+  staging_->release();
+  if (is_first) fixed_ = result;
+  return result;
+}
+
+// Everything here only queues work on the device.
+void TrainingStep::queue(const Operands& operands, bool update) {
+  optimizer_.zero_grad();
+  layers::Context context{.training = true, .seed = options_.seed, .stream = operands.stream, .base = base_};
+  const layers::AutocastScope precision(options_.precision == Precision::bf16);
+  const cuda::Tf32Scope products(options_.precision == Precision::tf32 || cuda::allow_tf32());
+  const Variable logits = network_.forward(operands.batch, context);
+  const Variable loss = layers::multilabel_loss(logits, operands.targets, options_.loss);
+  if (loss.requires_grad()) loss.backward();
+  if (!update) return;
+  results_.slice(0, 0, 1).copy_from(loss.value());
+  clip_gradients(parameters_, options_.clip_norm, results_.slice(0, 1, 2), grad_scale_);
+  optimizer_.update(optimizer_scalars_, grad_scale_);
+  if (average_ != nullptr) average_->average(rate_);
+}
+
+void TrainingStep::start(double learning_rate) {
+  std::string what;
+  try {
+    run(learning_rate);
+    return;
+  } catch (const core::OutOfMemory& error) {
+    what = error.what();
+  }
+  throw core::OutOfMemory(what + batch_hint());
+}
+
+// One copy for all of them. Those of an earlier step are no longer read from host_: it was finished.
+void TrainingStep::send_scalars(double learning_rate) {
+  MEDFUSION_CHECK(!unfinished_, "training step: start() before finish() of the step before");
+  const int64_t base = step_ << 20;
+  std::vector<double> scalars = optimizer_.next_scalars(learning_rate);
+  scalars.push_back(average_ != nullptr ? average_->next_rate() : 0.0);
+  std::memcpy(host_, &base, kScalarBytes);
+  std::memcpy(host_ + kScalarBytes, scalars.data(), sizeof(double) * scalars.size());
+  stream_ = core::current_stream(device_);
+  unfinished_ = true;
+  core::runtime(device_).copy_to_device(scalars_.view().data, host_, scalars_.bytes(), stream_);
+}
+
+void TrainingStep::run(double learning_rate) {
+  send_scalars(learning_rate);
+  running_ = from_stage();
+  const bool captured = captures_ && running_.targets.shares_storage_with(fixed_.targets);
+  if (!captured) return queue(running_, true);
+  if (!pool_) {  // the first step runs as it is and leaves its memory to the capture
+    pool_ = std::make_unique<core::MemoryPool>(core::allocator(device_), core::current_stream(device_));
+    const core::MemoryPool::Use use(*pool_);
+    return queue(fixed_, true);
+  }
+  MEDFUSION_CHECK(running_.stream == fixed_.stream, "training step: the random layers begin elsewhere");
+  if (!graph_) capture();
+  core::runtime(device_).replay(*graph_, core::current_stream(device_));
+  ++replays_;
+}
+
+// Bytes that forward and backward of the running batch's first samples need on top of what is there: the most
+// that lives at once, or what the pool of a graph holds, where blocks are reused for their own size only.
+int64_t TrainingStep::bytes_of(int64_t samples) {
+  core::CachingAllocator& allocator = core::allocator(device_);
+  Operands part = running_;
+  for (Tensor* const tensor : part.all()) {
+    if (tensor->defined()) *tensor = tensor->slice(0, 0, samples);
+  }
+  const core::Stream stream = core::current_stream(device_);
+  allocator.reset_peak();
+  const core::MemoryCounters before = allocator.counters();
+  if (captures_) {
+    core::MemoryPool pool(allocator, stream);
+    const core::MemoryPool::Use use(pool);
+    queue(part, false);
+    return allocator.counters().reserved - before.reserved;
+  }
+  queue(part, false);
+  return allocator.counters().peak - before.live;
+}
+
+// After the step has run out of memory: how many samples would fit. Runs two and three of them to know (one
+// may be too few for batch statistics).
+std::string TrainingStep::batch_hint() {
+  core::Runtime& runtime = core::runtime(device_);
+  if (!running_.targets.defined() || runtime.memory().total == 0) return "";
+  const int64_t batch = running_.targets.size(0);
+  const int64_t few = std::min<int64_t>(2, batch);
+  pool_.reset();
+  core::allocator(device_).release_cached();
+  try {
+    runtime.synchronize(core::current_stream(device_));
+    const int64_t base = bytes_of(few);
+    const int64_t each = batch > few ? std::max<int64_t>(1, bytes_of(few + 1) - base) : base / few;
+    core::allocator(device_).release_cached();
+    runtime.synchronize(core::current_stream(device_));  // frees are over then
+    // The batch itself is there already, once here and once in the staging.
+    int64_t operands = 0;
+    for (const Tensor* const tensor : running_.all()) operands += tensor->defined() ? 2 * tensor->bytes() : 0;
+    const int64_t room = runtime.memory().free + operands - (base - few * each);
+    const int64_t fits = std::min(batch - 1, room / (each + operands / batch));
+    if (fits >= 1) {
+      return fmt::format("; by estimate, a batch of {} would fit (now {}; a sample takes about {} bytes)",
+                         fits, batch, each);
+    }
+  } catch (const core::Error&) {  // out of memory again, or these cannot be run: the first error counts
+  }
+  return fmt::format("; by estimate, a batch of {} would not fit either", few);
+}
+
+void TrainingStep::capture() {
+  core::Runtime& runtime = core::runtime(device_);
+  const core::Stream stream = core::current_stream(device_);
+  const core::MemoryPool::Use use(*pool_);
+  runtime.begin_capture(stream);
+  try {
+    queue(fixed_, true);
+  } catch (...) {
+    try {  // the stream shall be usable again
+      runtime.destroy_graph(runtime.end_capture(stream));
+    } catch (...) {
+    }
+    throw;
+  }
+  graph_ = runtime.end_capture(stream);
+}
+
+StepResult TrainingStep::finish() {
+  running_ = {};
+  core::Runtime& runtime = core::runtime(device_);
+  char* const host = host_ + scalars_.bytes();
+  runtime.copy_to_host(host, results_.view().data, results_.bytes(), stream_);
+  runtime.synchronize(stream_);
+  unfinished_ = false;
+  StepResult result;
+  std::memcpy(&result.loss, host, sizeof(double));
+  std::memcpy(&result.gradient_norm, host + sizeof(double), sizeof(double));
+  return result;
+}
+
+}  // namespace medfusion::optim

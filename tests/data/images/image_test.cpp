@@ -1,0 +1,189 @@
+#include "data/images/image.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "core/error.h"
+
+namespace medfusion::data {
+namespace {
+
+using core::DType;
+using core::Shape;
+using core::Tensor;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
+
+const std::string kImageFixtures = std::string(MEDFUSION_SOURCE_DIR) + "/tests/fixtures/images/";
+
+std::string temporary(const std::string& name) {
+  const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
+  const auto folder =
+      std::filesystem::path(::testing::TempDir()) / ("image_test_" + std::string(test->name()));
+  std::filesystem::create_directories(folder);
+  return (folder / name).string();
+}
+
+std::string read_bytes(const std::string& path) {
+  std::ifstream stream(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+void write_bytes(const std::string& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+std::vector<double> values(const Tensor& image) {
+  std::vector<double> result;
+  for (int64_t i = 0; i < image.numel(); ++i) result.push_back(image.at(i));
+  return result;
+}
+
+auto reports(const std::string& path, const std::string& reason) {
+  return ThrowsMessage<core::InputError>(AllOf(HasSubstr(path), HasSubstr(reason)));
+}
+
+// The fixtures hold pixel (row, column, channel) = (40 row + 60 column + 25 channel) % 256, times 257 + 3 at
+// 16 bit.
+std::vector<double> expected_pixels(int64_t channels, bool wide) {
+  std::vector<double> result;
+  for (int64_t row = 0; row < 2; ++row) {
+    for (int64_t column = 0; column < 3; ++column) {
+      for (int64_t channel = 0; channel < channels; ++channel) {
+        const int64_t value = (40 * row + 60 * column + 25 * channel) % 256;
+        result.push_back(static_cast<double>(wide ? (value * 257 + 3) % 65536 : value));
+      }
+    }
+  }
+  return result;
+}
+
+TEST(DecodeImage, ReadsEveryPngLayout) {
+  const std::vector<std::pair<std::string, int64_t>> files = {
+      {"gray", 1}, {"gray_alpha", 2}, {"rgb", 3}, {"rgba", 4}, {"palette", 3}};
+  for (const auto& [name, channels] : files) {
+    const Tensor image = decode_image(kImageFixtures + name + ".png");
+    EXPECT_EQ(image.shape(), (Shape{2, 3, channels})) << name;
+    EXPECT_EQ(image.dtype(), DType::u8) << name;
+    EXPECT_EQ(values(image), expected_pixels(channels, false)) << name;
+  }
+}
+
+// Only four of six colors are there: what lies beyond is black, whatever memory held.
+TEST(DecodeImage, IsBlackBeyondThePalette) {
+  std::vector<double> expected = expected_pixels(3, false);
+  std::fill(expected.begin() + 12, expected.end(), 0.0);
+  EXPECT_EQ(values(decode_image(kImageFixtures + "short_palette.png")), expected);
+}
+
+TEST(DecodeImage, KeepsSixteenBits) {
+  for (const auto& [name, channels] : std::vector<std::pair<std::string, int64_t>>{
+           {"gray16", 1}, {"gray_alpha16", 2}, {"rgb16", 3}, {"rgba16", 4}}) {
+    const Tensor image = decode_image(kImageFixtures + name + ".png");
+    EXPECT_EQ(image.dtype(), DType::i32) << name;
+    EXPECT_EQ(values(image), expected_pixels(channels, true)) << name;
+  }
+}
+
+TEST(DecodeImage, ScalesOneBitGray) {
+  EXPECT_EQ(values(decode_image(kImageFixtures + "gray1.png")),
+            (std::vector<double>{0, 255, 0, 255, 255, 0}));
+}
+
+// A flat color survives JPEG within rounding.
+TEST(DecodeImage, ReadsJpeg) {
+  const Tensor gray = decode_image(kImageFixtures + "gray.jpg");
+  EXPECT_EQ(gray.shape(), (Shape{9, 17, 1}));
+  EXPECT_NEAR(gray.at(100), 90, 1);
+  for (const std::string name : {"rgb.jpg", "progressive.jpg"}) {
+    const Tensor color = decode_image(kImageFixtures + name);
+    EXPECT_EQ(color.shape(), (Shape{9, 17, 3})) << name;
+    EXPECT_NEAR(color.at(0), 200, 3) << name;
+    EXPECT_NEAR(color.at(1), 100, 3) << name;
+    EXPECT_NEAR(color.at(2), 50, 3) << name;
+  }
+}
+
+TEST(DecodeImage, ReportsEveryTruncation) {
+  for (const std::string name : {"rgb16.png", "palette.png", "gray.jpg", "progressive.jpg"}) {
+    const std::string whole = read_bytes(kImageFixtures + name);
+    ASSERT_GT(whole.size(), 60U);
+    const size_t signature = name.ends_with("png") ? 8 : 3;
+    const std::string path = temporary("cut_" + name);
+    for (size_t size = 0; size < whole.size(); ++size) {
+      write_bytes(path, whole.substr(0, size));
+      const std::string reason = size == 0          ? "got an empty file"
+                                 : size < signature ? "got another format"
+                                                    : "truncated";
+      EXPECT_THAT([&] { decode_image(path); }, reports(path, reason))
+          << name << " cut to " << size << " bytes";
+    }
+  }
+}
+
+TEST(DecodeImage, ReportsEveryDamagedBitOfAPng) {
+  const std::string whole = read_bytes(kImageFixtures + "rgb16.png");
+  ASSERT_GT(whole.size(), 60U);
+  const std::string path = temporary("damaged.png");
+  for (size_t bit = 0; bit < 8 * whole.size(); ++bit) {
+    std::string bytes = whole;
+    bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ (1 << (bit % 8)));
+    write_bytes(path, bytes);
+    EXPECT_THAT([&] { decode_image(path); }, reports(path, bit < 64 ? "another format" : "PNG:"))
+        << "bit " << bit;
+  }
+}
+
+// The pixel data end too early though every chunk is whole and its checksum right.
+TEST(DecodeImage, ReportsMissingPixels) {
+  EXPECT_THAT([] { decode_image(kImageFixtures + "too_few_rows.png"); },
+              reports("too_few_rows.png", "damaged PNG: not enough pixels"));
+}
+
+TEST(DecodeImage, ReportsWhatIsNoImage) {
+  EXPECT_THAT([] { decode_image(temporary("missing.png")); }, reports("missing.png", "No such file"));
+  EXPECT_THAT([] { decode_image(temporary("")); }, reports("ReportsWhatIsNoImage", "got a directory"));
+  const std::string text = temporary("text.png");
+  write_bytes(text, "Image Index,Finding Labels\n");
+  EXPECT_THAT([&] { decode_image(text); }, reports(text, "expected a PNG or JPEG image"));
+}
+
+TEST(WritePng, RoundTripsThroughDecode) {
+  for (const int64_t channels : {1, 2, 3, 4}) {
+    Tensor image = Tensor::empty({33, 50, channels}, DType::u8);
+    for (int64_t i = 0; i < image.numel(); ++i)
+      image.data<uint8_t>()[i] = static_cast<uint8_t>(i * i / 7 + i);
+    const std::string path = temporary("image.png");
+    write_png(path, image);
+    const Tensor again = decode_image(path);
+    EXPECT_EQ(again.shape(), image.shape());
+    EXPECT_EQ(values(again), values(image));
+    EXPECT_FALSE(std::filesystem::exists(path + ".partial"));
+  }
+}
+
+TEST(WritePng, WritesAView) {
+  Tensor image = Tensor::zeros({4, 6, 1}, DType::u8);
+  for (int64_t i = 0; i < image.numel(); ++i) image.data<uint8_t>()[i] = static_cast<uint8_t>(i);
+  const std::string path = temporary("view.png");
+  write_png(path, image.slice(1, 2, 4));
+  EXPECT_EQ(values(decode_image(path)), (std::vector<double>{2, 3, 8, 9, 14, 15, 20, 21}));
+}
+
+TEST(WritePng, ReportsWhereItCannotWrite) {
+  const std::string path = temporary("no/such/folder.png");
+  EXPECT_THAT(
+      [&] {
+        write_png(path, Tensor::zeros({2, 2, 1}, DType::u8));
+      },
+      ThrowsMessage<core::Error>(AllOf(HasSubstr(path), HasSubstr("No such file"))));
+  EXPECT_THROW(write_png(path, Tensor::zeros({2, 2, 1}, DType::f32)), core::Error);
+}
+
+}  // namespace
+}  // namespace medfusion::data

@@ -1,0 +1,170 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "data/table/table_encoder.h"
+#include "data/text/tokenizer.h"
+#include "tests/data/temporary_folder.h"
+
+namespace medfusion::data {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
+
+// Rows 0 to 3 train; row 4 holds what training did not see.
+std::vector<Column> columns() {
+  return {{"age", true, {10, 20, kMissing, 60, 1000}, {}},
+          {"sex", false, {}, {"M", "F", "M", "", "X"}},
+          {"site", false, {}, {"b", "c", "a", "c", "d"}},
+          {"flat", true, {0.1, 0.1, 0.1, kMissing, 7}, {}},
+          {"one", false, {}, {"x", "x", "x", "", "y"}},
+          {"none", true, {kMissing, kMissing, kMissing, kMissing, 3}, {}}};
+}
+const std::vector<int64_t> kTrainRows = {0, 1, 2, 3};
+
+// One row of the encoded table: values, NaN where missing.
+std::vector<double> row_of(const EncodedTable& table, int64_t row) {
+  std::vector<double> values;
+  const int64_t width = table.values.size(1);
+  for (int64_t i = 0; i < width; ++i) {
+    const bool missing = table.missing.data<bool>()[row * width + i];
+    const double value = table.values.at(row * width + i);
+    if (missing) {
+      EXPECT_EQ(value, 0.0);
+    }
+    values.push_back(missing ? kMissing : value);
+  }
+  return values;
+}
+
+TEST(TableEncoder, StandardizesNumbersAndSplitsCategories) {
+  const TableEncoder encoder = TableEncoder::fit(columns(), kTrainRows);
+  EXPECT_THAT(encoder.feature_names(),
+              ElementsAre("age", "sex=M", "site=a", "site=b", "site=c", "flat", "one", "none"));
+  const EncodedTable table = encoder.encode(columns());
+  ASSERT_EQ(table.values.shape(), (core::Shape{5, 8}));
+  ASSERT_EQ(table.missing.dtype(), core::DType::boolean);
+  const double scale = std::sqrt((20.0 * 20 + 10.0 * 10 + 30.0 * 30) / 3);  // around the mean 30
+  const auto near = [](double value) { return testing::NanSensitiveDoubleNear(value, 1e-6); };
+  EXPECT_THAT(row_of(table, 0), ElementsAre(near(-20 / scale), 1, 0, 1, 0, 0, 0, near(kMissing)));
+  EXPECT_THAT(row_of(table, 1), ElementsAre(near(-10 / scale), 0, 0, 0, 1, 0, 0, near(kMissing)));
+  EXPECT_THAT(row_of(table, 2), ElementsAre(near(kMissing), 1, 1, 0, 0, 0, 0, near(kMissing)));
+  EXPECT_THAT(row_of(table, 3), ElementsAre(near(30 / scale), near(kMissing), 0, 0, 1, near(kMissing),
+                                            near(kMissing), near(kMissing)));
+  EXPECT_THAT(row_of(table, 4),
+              ElementsAre(testing::DoubleNear(970 / scale, 1e-4), near(kMissing), near(kMissing),
+                          near(kMissing), near(kMissing), 0, near(kMissing), 0));
+}
+
+TEST(TableEncoder, ConstantsEncodeToZeroHoweverTheirMeanRounds) {
+  const std::vector<double> constant(10, 0.1);  // ten tenths of 0.1 add up to less than 0.1
+  std::vector<Column> table = {{"flat", true, constant, {}}};
+  const TableEncoder encoder = TableEncoder::fit(table, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9});
+  table[0].numbers[9] = 7;
+  for (int64_t i = 0; i < 10; ++i) EXPECT_EQ(encoder.encode(table).values.at(i), 0.0) << i;
+}
+
+TEST(TableEncoder, LogColumnsAreStandardizedLogarithms) {
+  const std::vector<Column> table = {{"visits", true, {0, 1, 3, -1, kMissing}, {}}};
+  const TableEncoder fitted = TableEncoder::fit(table, {0, 1, 2}, {"visits"});
+  const auto encoder = TableEncoder::from_json(nlohmann::json::parse(fitted.to_json().dump()), "table.json");
+  const double unit = std::log(2.0), scale = unit * std::sqrt(2.0 / 3);  // log(1 + x) is 0, 1 and 2 units
+  const EncodedTable encoded = encoder.encode(table);
+  EXPECT_NEAR(encoded.values.at(0), -unit / scale, 1e-6);
+  EXPECT_NEAR(encoded.values.at(1), 0.0, 1e-6);
+  EXPECT_NEAR(encoded.values.at(2), unit / scale, 1e-6);
+  EXPECT_NEAR(encoded.values.at(3), -2 * unit / scale, 1e-6);
+  EXPECT_TRUE(encoded.missing.data<bool>()[4]);
+  EXPECT_EQ(input_error([&] { TableEncoder::fit(table, {0}, {"visit"}); }),
+            "log_columns: the table has no numeric column 'visit'");
+}
+
+TEST(TableEncoder, LearnsFromTheTrainingRowsOnly) {
+  std::vector<Column> changed = columns();
+  changed[0].numbers[4] = -1e6;
+  changed[2].categories[4] = "q";
+  EXPECT_EQ(TableEncoder::fit(changed, kTrainRows).to_json(),
+            TableEncoder::fit(columns(), kTrainRows).to_json());
+  EXPECT_NE(TableEncoder::fit(columns(), {0, 1}).to_json(),
+            TableEncoder::fit(columns(), kTrainRows).to_json());
+}
+
+TEST(TableEncoder, ColumnsAreFoundByName) {
+  const TableEncoder encoder = TableEncoder::fit(columns(), kTrainRows);
+  std::vector<Column> turned = columns();
+  std::reverse(turned.begin(), turned.end());
+  const EncodedTable a = encoder.encode(columns());
+  const EncodedTable b = encoder.encode(turned);
+  for (int64_t i = 0; i < a.values.numel(); ++i) EXPECT_EQ(a.values.at(i), b.values.at(i));
+  turned.pop_back();
+  EXPECT_EQ(input_error([&] { encoder.encode(turned); }), "the table has no column 'age'");
+  turned.push_back({"age", false, {}, {"a", "b", "c", "d", "e"}});
+  EXPECT_EQ(input_error([&] { encoder.encode(turned); }),
+            "expected column 'age' to hold numbers, as in training, got categories");
+}
+
+TEST(TableEncoder, JsonGivesTheSameEncoder) {
+  const TableEncoder encoder = TableEncoder::fit(columns(), kTrainRows);
+  const std::string text = encoder.to_json().dump();
+  const TableEncoder again = TableEncoder::from_json(nlohmann::json::parse(text), "table.json");
+  EXPECT_EQ(again.feature_names(), encoder.feature_names());
+  const EncodedTable a = encoder.encode(columns());
+  const EncodedTable b = again.encode(columns());
+  for (int64_t i = 0; i < a.values.numel(); ++i) {
+    EXPECT_EQ(a.values.at(i), b.values.at(i));
+    EXPECT_EQ(a.missing.at(i), b.missing.at(i));
+  }
+  EXPECT_THAT(input_error([] {
+                TableEncoder::from_json({{"columns", {{{"name", "age"}}}}}, "table.json");
+              }),
+              HasSubstr("table.json: expected the encoder of a table"));
+}
+
+TEST(Tokenizer, SplitsWordsAndNumbers) {
+  EXPECT_THAT(split_words("58-Year old, T2.5N0 (PA).  3. \xC3\x84"
+                          "DER x_y"),
+              ElementsAre("58", "year", "old", "t", "2.5", "n", "0", "pa", "3",
+                          "\xC3\x84"
+                          "der",
+                          "x", "y"));
+  EXPECT_THAT(split_words(""), ElementsAre());
+}
+
+TEST(Tokenizer, KeepsFrequentWordsOfTheTrainingRows) {
+  const std::vector<std::string> texts = {"b a a", "c B", "c d", "z z z z"};
+  const Tokenizer tokenizer = Tokenizer::fit(texts, {0, 1, 2}, 2, 4);
+  EXPECT_THAT(tokenizer.words(),
+              ElementsAre("a", "b", "c"));  // all twice: byte order; d once; z not in training
+  EXPECT_EQ(tokenizer.vocabulary_size(), 5);
+  const core::Tensor tokens = tokenizer.encode({"A c", "z b d a c", ""});
+  ASSERT_EQ(tokens.shape(), (core::Shape{3, 4}));
+  const std::vector<int64_t> expected = {2, 4, 0, 0, 1, 3, 1, 2, 0, 0, 0, 0};
+  EXPECT_EQ(std::vector<int64_t>(tokens.data<int64_t>(), tokens.data<int64_t>() + 12), expected);
+  EXPECT_THAT(Tokenizer::fit(texts, {0, 1, 2, 3}, 2, 4).words(), ElementsAre("z", "a", "b", "c"));
+}
+
+TEST(Tokenizer, JsonGivesTheSameTokenizer) {
+  const Tokenizer tokenizer = Tokenizer::fit({"b a a"}, {0}, 1, 3);
+  const Tokenizer again =
+      Tokenizer::from_json(nlohmann::json::parse(tokenizer.to_json().dump()), "words.json");
+  EXPECT_EQ(again.words(), tokenizer.words());
+  EXPECT_EQ(again.max_length(), 3);
+  EXPECT_EQ(again.encode({"a b"}).at(0), tokenizer.encode({"a b"}).at(0));
+  EXPECT_THAT(input_error([] {
+                Tokenizer::from_json({{"words", {"a"}}}, "words.json");
+              }),
+              HasSubstr("words.json: expected a tokenizer"));
+  EXPECT_EQ(input_error([] {
+              Tokenizer::from_json({{"words", {"a"}}, {"max_length", 0}}, "words.json");
+            }),
+            "words.json: expected a max_length of at least 1, got 0");
+}
+
+}  // namespace
+}  // namespace medfusion::data

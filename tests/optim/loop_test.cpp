@@ -1,0 +1,92 @@
+#include "optim/loop.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+namespace medfusion::optim {
+namespace {
+
+using core::Tensor;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr float kUnknown = std::numeric_limits<float>::quiet_NaN();
+
+// Label 0: one positive, three negatives; label 1: one positive, one negative, two unknown; label 2: no
+// positive.
+Tensor targets() { return Tensor::from<float>({4, 3}, {1, 1, 0, 0, 0, 0, 0, kUnknown, 0, 0, -1, 0}); }
+
+TEST(PositiveWeights, CountKnownLabelsOnly) {
+  const Tensor balanced = positive_weights(targets(), PositiveWeight::balanced);
+  EXPECT_EQ(balanced.at(0), 3.0);
+  EXPECT_EQ(balanced.at(1), 1.0);
+  EXPECT_EQ(balanced.at(2), 1.0);  // nothing to weigh
+  EXPECT_FLOAT_EQ(static_cast<float>(positive_weights(targets(), PositiveWeight::sqrt).at(0)),
+                  std::sqrt(3.0F));
+  EXPECT_EQ(positive_weights(targets(), PositiveWeight::none).at(0), 1.0);
+}
+
+TEST(PositiveWeights, AreAtMostAHundred) {
+  std::vector<float> rare(301, 0.0F);
+  rare[0] = 1.0F;
+  EXPECT_EQ(positive_weights(Tensor::from({301, 1}, rare), PositiveWeight::balanced).at(0), 100.0);
+}
+
+TEST(PriorLogits, AreTheLogOddsWithOneMoreOfEach) {
+  const Tensor logits = prior_logits(targets());
+  EXPECT_FLOAT_EQ(static_cast<float>(logits.at(0)), std::log(2.0F / 4.0F));
+  EXPECT_EQ(logits.at(1), 0.0);
+  EXPECT_FLOAT_EQ(static_cast<float>(logits.at(2)), std::log(1.0F / 5.0F));
+}
+
+class LoadWeights : public testing::Test {
+ protected:
+  LoadWeights() {
+    models::NetworkOptions options;
+    options.size = "tiny";
+    network_ = models::make_network(options);
+    network_->initialize(1);
+    for (const auto& [name, tensor] : weights_of(*network_)) file_[name] = tensor.clone();
+  }
+  std::string error(bool strict) {
+    try {
+      load_weights(*network_, file_, "weights.safetensors", strict);
+    } catch (const core::InputError& e) {
+      return e.what();
+    }
+    return "";
+  }
+  std::unique_ptr<models::Network> network_;
+  NamedTensors file_;
+};
+
+TEST_F(LoadWeights, CopiesByNameAndReportsTheRest) {
+  file_.at("features.conv0.weight").fill(0.25);
+  file_.erase("dense_head.bias");
+  file_["classifier.bias"] = Tensor::zeros({3});
+  file_["optimizer.features.conv0.weight.m"] = Tensor::zeros({3});
+  file_["features.norm0.num_batches_tracked"] = Tensor::zeros({1});
+  const LoadReport report = load_weights(*network_, file_, "weights.safetensors", false);
+  EXPECT_THAT(report.missing, ElementsAre("dense_head.bias"));
+  EXPECT_THAT(report.unexpected, ElementsAre("classifier.bias"));
+  EXPECT_EQ(weights_of(*network_).at("features.conv0.weight").at(5), 0.25);
+  EXPECT_THAT(error(true), HasSubstr("weights.safetensors: 1 of the network's"));
+}
+
+TEST_F(LoadWeights, AWrongShapeIsRefusedBeforeAnythingChanges) {
+  file_.at("features.conv0.weight").fill(0.25);
+  file_.at("pyramid_head.bias") = Tensor::zeros({2});
+  EXPECT_THAT(error(false), HasSubstr("tensor 'pyramid_head.bias': expected shape [1], got [2]"));
+  EXPECT_NE(weights_of(*network_).at("features.conv0.weight").at(5), 0.25);
+}
+
+TEST_F(LoadWeights, AFileOfAnotherNetworkIsRefused) {
+  file_ = {{"stem.weight", Tensor::zeros({3})}};
+  EXPECT_THAT(error(false), HasSubstr("no tensor has the name of a parameter"));
+}
+
+}  // namespace
+}  // namespace medfusion::optim

@@ -1,0 +1,345 @@
+#include "tools/evaluation/explain/explain.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "tools/evaluation/explain/integrated_gradients.h"
+#include "tools/evaluation/explain/label_rounds.h"
+#include "tools/evaluation/explain/occlusion.h"
+
+namespace medfusion::tools {
+namespace {
+
+using core::Tensor;
+using core::Variable;
+using layers::Context;
+using layers::Trace;
+using models::ImageLevels;
+using models::Inputs;
+using models::Network;
+using models::Prepared;
+
+Tensor to_host(const Tensor& tensor) { return tensor.to(core::Device{}).to(core::DType::f32); }
+
+// sum += map, where an undefined sum is zero.
+void add_to(Tensor& sum, const Tensor& map) {
+  if (!sum.defined()) {
+    sum = map;
+    return;
+  }
+  for (int64_t i = 0; i < map.numel(); ++i) sum.data<float>()[i] += map.data<float>()[i];
+}
+
+size_t place(int64_t level) { return static_cast<size_t>(level - 2); }
+
+// Which samples have anything of a modality.
+std::vector<bool> present_of(const Inputs& inputs, Modality modality) {
+  const int64_t batch = inputs.images.defined()  ? inputs.images.size(0)
+                        : inputs.table.defined() ? inputs.table.size(0)
+                                                 : inputs.tokens.size(0);
+  std::vector<bool> present(static_cast<size_t>(batch), true);
+  for (int64_t b = 0; b < batch; ++b) {
+    bool any = true;
+    if (modality == Modality::image) {
+      any = !inputs.image_present.defined() || inputs.image_present.at(b) != 0.0;
+    } else if (modality == Modality::table) {
+      any = !inputs.table_present.defined() || inputs.table_present.at(b) != 0.0;
+      const int64_t width = inputs.table.size(1);
+      bool known = !inputs.table_missing.defined();
+      for (int64_t f = 0; !known && f < width; ++f) known = inputs.table_missing.at(b * width + f) == 0.0;
+      any = any && known;
+    } else {
+      const int64_t width = inputs.tokens.size(1);
+      any = false;
+      for (int64_t w = 0; !any && w < width; ++w) any = inputs.tokens.at(b * width + w) != 0.0;
+    }
+    present[static_cast<size_t>(b)] = any;
+  }
+  return present;
+}
+
+Inputs without(const Inputs& inputs, Modality modality) {
+  Inputs hidden = inputs;
+  const auto none = [](int64_t batch) { return Tensor::zeros({batch}, core::DType::boolean); };
+  if (modality == Modality::image) hidden.image_present = none(inputs.images.size(0));
+  if (modality == Modality::table) hidden.table_present = none(inputs.table.size(0));
+  if (modality == Modality::text) hidden.tokens = Tensor::zeros(inputs.tokens.shape(), core::DType::i64);
+  return hidden;
+}
+
+Inputs without_feature(const Inputs& inputs, int64_t feature) {
+  Inputs hidden = inputs;
+  hidden.table_missing = inputs.table_missing.defined()
+                             ? inputs.table_missing.clone()
+                             : Tensor::zeros(inputs.table.shape(), core::DType::boolean);
+  hidden.table = inputs.table.clone();
+  hidden.table.slice(1, feature, feature + 1).fill(0.0);
+  hidden.table_missing.slice(1, feature, feature + 1).fill(1.0);
+  return hidden;
+}
+
+Tensor logits_of(const Network& network, const ImageLevels& levels, const Inputs& inputs) {
+  const core::NoGradGuard no_gradients;
+  Context context;
+  const auto batch = network.prepare(inputs, context).to(network.device());
+  return to_host(network.forward_from(levels, batch, context).value());
+}
+
+void find_contributions(const Network& network, const ImageLevels& levels, const Inputs& inputs,
+                        Explanation& result) {
+  const std::array there{inputs.images.defined(), inputs.table.defined(), inputs.tokens.defined()};
+  for (const Modality modality : kModalities) {
+    const auto m = static_cast<size_t>(modality);
+    if (!there[m]) continue;
+    result.modalities[m] = {logits_of(network, levels, without(inputs, modality)),
+                            present_of(inputs, modality)};
+  }
+  if (!inputs.table.defined()) return;
+  const int64_t width = inputs.table.size(1);
+  for (int64_t f = 0; f < width; ++f) {
+    Contribution contribution{logits_of(network, levels, without_feature(inputs, f)), {}};
+    for (size_t b = 0; b < result.modalities[1].present.size(); ++b) {
+      const bool known = !inputs.table_missing.defined() ||
+                         inputs.table_missing.at(static_cast<int64_t>(b) * width + f) == 0.0;
+      contribution.present.push_back(result.modalities[1].present[b] && known);
+    }
+    result.features.push_back(contribution);
+  }
+}
+
+// The leaves that replace the wanted levels, after backward of the round.
+std::vector<Variable> differentiated_levels(const Network& network, const ImageLevels& levels,
+                                            const Prepared& batch, const Levels& wanted,
+                                            const LabelRounds& rounds, size_t round) {
+  Context context;
+  std::vector<Variable> leaves;
+  if (wanted.backbone()) {
+    for (const int64_t number : wanted.numbers()) {  // they depend on one another: one pass for each
+      Trace trace;
+      trace.wanted = {fmt::format("C{}", number)};
+      context.trace = &trace;
+      const ImageLevels again = network.image_levels(batch, context);
+      rounds.backward(round, network.forward_from(again, batch, context));
+      leaves.push_back(trace.cuts.begin()->second);
+    }
+    return leaves;
+  }
+  ImageLevels cut = levels;  // values only: nothing before them is differentiated
+  for (const int64_t number : wanted.numbers()) {
+    Variable& level = cut.pyramid[place(number)];
+    level = Variable(level.value(), true);
+    leaves.push_back(level);
+  }
+  rounds.backward(round, network.forward_from(cut, batch, context));
+  return leaves;
+}
+
+// The rollout's share of each pixel, over the levels that are tokens.
+void find_attention_maps(const Inputs& inputs, const ExplainOptions& options, Explanation& result) {
+  const std::vector<bool> present = present_of(inputs, Modality::image);
+  const bool any = std::any_of(result.tokens.begin(), result.tokens.end(),
+                               [](const auto& t) { return t.kind == Trace::Tokens::Kind::image; });
+  if (!any) core::throw_input_error({}, "method attention: the network has no tokens of the image");
+  for (size_t b = 0; b < result.maps.size(); ++b) {
+    if (!present[b]) continue;
+    const auto sample = static_cast<int64_t>(b);
+    const Tensor rows = result.rollout.slice(0, sample, sample + 1).squeeze(0);
+    for (size_t l = 0; l < options.map_labels.size(); ++l) {
+      const int64_t label = options.map_labels[l];
+      for (const auto& tokens : result.tokens) {
+        if (tokens.kind != Trace::Tokens::Kind::image) continue;
+        add_to(result.maps[b][l],
+               upsample_map(attention_map(rows.slice(0, label, label + 1).squeeze(0), tokens),
+                            inputs.images.size(1), inputs.images.size(2), true));
+      }
+    }
+  }
+}
+
+// By a Gaussian of sigma / 64 of the width.
+Tensor smoothed(const Tensor& map, double sigma) {
+  const int64_t height = map.size(0), width = map.size(1);
+  return gaussian_blur(map.reshape({height, width, 1}), sigma / 64 * static_cast<double>(width))
+      .reshape({height, width});
+}
+
+Tensor without_negative(const Tensor& map) {
+  const Tensor result = map.clone();
+  for (int64_t i = 0; i < result.numel(); ++i) {
+    result.data<float>()[i] = std::max(0.0F, result.data<float>()[i]);
+  }
+  return result;
+}
+
+// The maps by integrated gradients, times those in `result` where there are any.
+void find_pixel_maps(const Network& network, const Inputs& inputs, const ExplainOptions& options,
+                     const std::vector<bool>& present, Explanation& result) {
+  const auto maps = integrated_gradients(network, inputs, options.map_labels, options.wanted);
+  for (size_t b = 0; b < maps.size(); ++b) {
+    for (size_t l = 0; present[b] && l < maps[b].size(); ++l) {
+      Tensor& target = result.maps[b][l];
+      if (!maps[b][l].defined()) continue;
+      const Tensor map = smoothed(without_negative(maps[b][l]), 2.0);
+      const Tensor guide = target.defined() ? smoothed(target, 4.0) : Tensor::full(map.shape(), 1.0);
+      const float largest = std::max(peak_of(guide).value, std::numeric_limits<float>::min());
+      for (int64_t i = 0; i < map.numel(); ++i) {
+        map.data<float>()[i] *= guide.data<float>()[i] / largest;
+      }
+      target = map;
+    }
+  }
+}
+
+void find_maps(const Network& network, const ImageLevels& levels, const Inputs& inputs,
+               const ExplainOptions& options, Explanation& result) {
+  const int64_t batch = result.logits.size(0);
+  result.maps.assign(static_cast<size_t>(batch), std::vector<Tensor>(options.map_labels.size()));
+  if (!inputs.images.defined()) return;
+  if (options.method == MapMethod::attention) return find_attention_maps(inputs, options, result);
+  const std::vector<bool> present = present_of(inputs, Modality::image);
+  if (options.method == MapMethod::integrated) {
+    return find_pixel_maps(network, inputs, options, present, result);
+  }
+  if (options.method == MapMethod::occlusion) {
+    auto maps = occlusion_maps(network, inputs, options.map_labels);
+    for (size_t b = 0; b < maps.size(); ++b) {
+      if (present[b]) result.maps[b] = std::move(maps[b]);
+    }
+    return;
+  }
+  if (!options.levels.backbone() && !levels.pyramid.front().defined()) {
+    core::throw_input_error(
+        {}, fmt::format("level {}: the network has no pyramid; expected C2 to C5", options.levels.text()));
+  }
+  Context context;
+  const Prepared prepared = network.prepare(inputs, context).to(network.device());
+  const int64_t height = inputs.images.size(1), width = inputs.images.size(2);
+  const LabelRounds rounds(batch, options.map_labels, options.wanted);
+  for (size_t round = 0; round < rounds.count(); ++round) {
+    for (const Variable& level :
+         differentiated_levels(network, levels, prepared, options.levels, rounds, round)) {
+      const Tensor activations = to_host(level.value()), gradient = to_host(level.gradient());
+      for (int64_t b = 0; b < batch; ++b) {
+        const int64_t place = rounds.place(round, b);
+        if (!present[static_cast<size_t>(b)] || place < 0) continue;
+        const auto of_sample = [b](const Tensor& t) { return t.slice(0, b, b + 1).squeeze(0); };
+        const Tensor map = upsample_map(
+            saliency_map(options.method, of_sample(activations), of_sample(gradient)), height, width, true);
+        add_to(result.maps[static_cast<size_t>(b)][static_cast<size_t>(place)], map);
+      }
+    }
+  }
+  if (options.method == MapMethod::guided) find_pixel_maps(network, inputs, options, present, result);
+}
+
+// [rows, inner] x [inner, columns], all f32.
+void multiply_add(const float* a, const float* b, float* out, int64_t rows, int64_t inner, int64_t columns) {
+  std::vector<double> sum(static_cast<size_t>(columns));
+  for (int64_t i = 0; i < rows; ++i) {
+    std::fill(sum.begin(), sum.end(), 0.0);
+    for (int64_t k = 0; k < inner; ++k) {
+      const double weight = a[i * inner + k];
+      for (int64_t j = 0; j < columns; ++j) sum[static_cast<size_t>(j)] += weight * b[k * columns + j];
+    }
+    for (int64_t j = 0; j < columns; ++j)
+      out[i * columns + j] = static_cast<float>(sum[static_cast<size_t>(j)]);
+  }
+}
+
+// (P + 1) / 2: half of a token's information comes past the attention.
+Tensor with_residual(const Tensor& probabilities) {
+  Tensor result = probabilities.clone();
+  const int64_t rows = result.size(1), columns = result.size(2);
+  for (int64_t b = 0; b < result.size(0); ++b) {
+    float* sample = result.data<float>() + b * rows * columns;
+    for (int64_t i = 0; i < rows * columns; ++i) sample[i] *= 0.5F;
+    for (int64_t i = 0; i < rows; ++i) sample[i * columns + i] += 0.5F;
+  }
+  return result;
+}
+
+}  // namespace
+
+Levels Levels::parse(const std::string& text) {
+  Levels result;
+  const auto refuse = [&] {
+    core::throw_input_error(
+        {}, fmt::format("expected levels of P2 to P5 or of C2 to C5, several as P2+P3, got '{}'", text));
+  };
+  for (size_t i = 0; i < text.size(); i += 3) {
+    const bool known = i + 1 < text.size() && (text[i] == 'P' || text[i] == 'C') && text[i + 1] >= '2' &&
+                       text[i + 1] <= '5' &&
+                       (i + 2 == text.size() || (text[i + 2] == '+' && i + 3 < text.size()));
+    if (!known) refuse();
+    result.backbone_ = text[i] == 'C';
+    if (text[i] != text[0]) refuse();
+    result.numbers_.push_back(text[i + 1] - '0');
+  }
+  std::sort(result.numbers_.begin(), result.numbers_.end());
+  const bool repeated =
+      std::adjacent_find(result.numbers_.begin(), result.numbers_.end()) != result.numbers_.end();
+  if (result.numbers_.empty() || repeated) refuse();
+  return result;
+}
+
+std::string Levels::text() const {
+  std::string text;
+  for (const int64_t number : numbers_) {
+    text += fmt::format("{}{}{}", text.empty() ? "" : "+", backbone_ ? 'C' : 'P', number);
+  }
+  return text;
+}
+
+std::string name_of(Modality modality) {
+  return modality == Modality::image ? "image" : modality == Modality::table ? "table" : "text";
+}
+
+Tensor attention_rollout(const std::vector<Tensor>& probabilities) {
+  MEDFUSION_CHECK(!probabilities.empty(), "rollout: no layers");
+  Tensor rollout = with_residual(probabilities.back());
+  const int64_t rows = rollout.size(1), columns = rollout.size(2);
+  for (size_t layer = probabilities.size() - 1; layer-- > 0;) {
+    const Tensor below = with_residual(probabilities[layer]);
+    Tensor product = Tensor::empty(rollout.shape());
+    for (int64_t b = 0; b < rollout.size(0); ++b) {
+      multiply_add(rollout.data<float>() + b * rows * columns, below.data<float>() + b * columns * columns,
+                   product.data<float>() + b * rows * columns, rows, columns, columns);
+    }
+    rollout = product;
+  }
+  return rollout;
+}
+
+Tensor attention_map(const Tensor& row, const Trace::Tokens& tokens) {
+  return row.slice(0, tokens.first, tokens.first + tokens.count).reshape({tokens.height, tokens.width});
+}
+
+Explanation explain(const Network& network, const Inputs& inputs, const ExplainOptions& options) {
+  Explanation result;
+  ImageLevels levels;
+  {
+    const core::NoGradGuard no_gradients;
+    Trace trace;
+    trace.attention = options.attention || options.method == MapMethod::attention;
+    Context context;
+    context.trace = &trace;
+    const Prepared batch = network.prepare(inputs, context).to(network.device());
+    levels = network.image_levels(batch, context);
+    result.logits = to_host(network.forward_from(levels, batch, context).value());
+    if (trace.gate.defined()) result.gate = to_host(trace.gate).to_contiguous();
+    result.branches = trace.branches;
+    result.tokens = trace.tokens;
+    if (!trace.probabilities.empty()) {
+      std::vector<Tensor> layers;
+      for (const Tensor& p : trace.probabilities) layers.push_back(to_host(p).to_contiguous());
+      result.rollout = attention_rollout(layers);
+      const int64_t labels = result.logits.size(1);
+      for (const Tensor& p : layers) result.attention.push_back(p.slice(1, 0, labels).to_contiguous());
+    }
+  }
+  if (options.attention && !result.tokens.empty()) find_contributions(network, levels, inputs, result);
+  if (!options.map_labels.empty()) find_maps(network, levels, inputs, options, result);
+  return result;
+}
+
+}  // namespace medfusion::tools

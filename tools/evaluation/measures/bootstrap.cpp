@@ -1,0 +1,117 @@
+#include "tools/evaluation/measures/bootstrap.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+
+#include "core/error.h"
+#include "core/random.h"
+#include "core/threads.h"
+#include "data/statistics/samples.h"
+#include "tools/evaluation/measures/measures.h"
+
+namespace medfusion::tools {
+namespace {
+
+constexpr size_t kFewestDraws = 20;
+
+}  // namespace
+
+PatientBootstrap::PatientBootstrap(std::span<const std::string> patients, int64_t resamples, uint64_t seed)
+    : resamples_(resamples), seed_(seed) {
+  MEDFUSION_CHECK(!patients.empty() && resamples >= 0, "bootstrap: {} rows, {} resamples", patients.size(),
+                  resamples);
+  std::map<std::string_view, uint32_t> number;
+  for (const std::string& patient : patients) number.emplace(patient, 0);
+  for (auto& [name, index] : number) index = static_cast<uint32_t>(patients_++);
+  for (const std::string& patient : patients) patient_of_row_.push_back(number.at(patient));
+}
+
+std::vector<uint32_t> PatientBootstrap::weights(int64_t resample) const {
+  std::vector<uint32_t> counts(static_cast<size_t>(patients_), 0);
+  core::Generator generator(seed_, static_cast<uint64_t>(resample));
+  for (int64_t i = 0; i < patients_; ++i) ++counts[static_cast<size_t>(generator.below(patients_))];
+  return counts;
+}
+
+std::vector<uint32_t> PatientBootstrap::ones() const {
+  return std::vector<uint32_t>(static_cast<size_t>(patients_), 1);
+}
+
+ResampledMeasures::ResampledMeasures(const std::vector<RankedLabel>& labels,
+                                     const PatientBootstrap& bootstrap)
+    : resamples_(bootstrap.resamples()) {
+  const std::vector<uint32_t> ones = bootstrap.ones();
+  for (const RankedLabel& label : labels) full_.push_back(label.measures(ones));
+  drawn_.resize(static_cast<size_t>(resamples_) * labels.size());
+  constexpr int64_t kGrain = 4;
+  core::parallel_for(0, resamples_, kGrain, [&](int64_t first, int64_t last) {
+    for (int64_t resample = first; resample < last; ++resample) {
+      const std::vector<uint32_t> weights = bootstrap.weights(resample);
+      for (size_t label = 0; label < labels.size(); ++label) {
+        drawn_[static_cast<size_t>(resample) * labels.size() + label] = labels[label].measures(weights);
+      }
+    }
+  });
+}
+
+std::vector<int64_t> ResampledMeasures::averaged(Measure measure) const {
+  std::vector<int64_t> result;
+  for (int64_t label = 0; label < labels(); ++label) {
+    if (!std::isnan(full(label)[measure])) result.push_back(label);
+  }
+  return result;
+}
+
+double ResampledMeasures::macro(Measure measure) const {
+  data::Mean mean;
+  for (int64_t label = 0; label < labels(); ++label) mean.add(full(label)[measure]);
+  return mean.value();
+}
+
+std::vector<double> ResampledMeasures::draws(int64_t label, Measure measure) const {
+  std::vector<double> result;
+  for (int64_t resample = 0; resample < resamples_; ++resample) {
+    result.push_back(drawn_[static_cast<size_t>(resample * labels() + label)][measure]);
+  }
+  return result;
+}
+
+std::vector<double> ResampledMeasures::macro_draws(Measure measure) const {
+  const auto members = averaged(measure);
+  std::vector<double> result(static_cast<size_t>(resamples_), kUndefined);
+  for (int64_t resample = 0; !members.empty() && resample < resamples_; ++resample) {
+    double sum = 0.0;
+    for (const int64_t label : members) {
+      sum += drawn_[static_cast<size_t>(resample * labels() + label)][measure];
+    }
+    result[static_cast<size_t>(resample)] = sum / static_cast<double>(members.size());
+  }
+  return result;
+}
+
+Interval percentile_interval(std::vector<double> draws, double confidence) {
+  const size_t all = draws.size();
+  std::erase_if(draws, [](double value) { return std::isnan(value); });
+  const auto undefined = static_cast<int64_t>(all - draws.size());
+  if (draws.size() < kFewestDraws || 10 * draws.size() < all) return {kUndefined, kUndefined, undefined};
+  std::sort(draws.begin(), draws.end());
+  const double tail = (1.0 - confidence) / 2.0;
+  return {data::quantile(draws, tail), data::quantile(draws, 1.0 - tail), undefined};
+}
+
+double bootstrap_p_value(std::span<const double> differences) {
+  int64_t defined = 0, at_most_zero = 0, at_least_zero = 0;
+  for (const double difference : differences) {
+    if (std::isnan(difference)) continue;
+    ++defined;
+    at_most_zero += difference <= 0.0 ? 1 : 0;
+    at_least_zero += difference >= 0.0 ? 1 : 0;
+  }
+  if (defined == 0) return kUndefined;
+  const auto fewer = static_cast<double>(std::min(at_most_zero, at_least_zero) + 1);
+  return std::min(1.0, 2.0 * fewer / static_cast<double>(defined + 1));
+}
+
+}  // namespace medfusion::tools

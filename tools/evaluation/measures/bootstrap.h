@@ -1,0 +1,72 @@
+// Bootstrap over patients: resamples draw whole patients with replacement, since the images of one patient
+// are not independent (cluster bootstrap; Davison and Hinkley, "Bootstrap Methods and their Application",
+// 1997, section 3.8). Intervals are percentile intervals (Efron and Tibshirani, 1993, chapter 13).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tools/evaluation/measures/measures.h"
+
+namespace medfusion::tools {
+
+// Patients and how often each is in each resample. Resample r depends on (seed, r) and the set of patients,
+// not on the order of the rows or on threads.
+class PatientBootstrap {
+ public:
+  // patients: the patient of each row; at least one row. resamples >= 0.
+  PatientBootstrap(std::span<const std::string> patients, int64_t resamples, uint64_t seed);
+
+  int64_t patients() const { return patients_; }
+  int64_t resamples() const { return resamples_; }
+  // The patient of each row as an index into the weights; patients count in the byte order of their names.
+  const std::vector<uint32_t>& patient_of_row() const { return patient_of_row_; }
+  // How often each patient was drawn: as many draws as there are patients.
+  std::vector<uint32_t> weights(int64_t resample) const;
+  // Every patient once.
+  std::vector<uint32_t> ones() const;
+
+ private:
+  std::vector<uint32_t> patient_of_row_;
+  int64_t patients_ = 0;
+  int64_t resamples_ = 0;
+  uint64_t seed_ = 0;
+};
+
+// The measures of several labels on all rows and on every resample. The macro average is over the labels for
+// which a measure exists on all rows; on a resample it is undefined where one of these is.
+class ResampledMeasures {
+ public:
+  ResampledMeasures(const std::vector<RankedLabel>& labels, const PatientBootstrap& bootstrap);
+
+  int64_t labels() const { return static_cast<int64_t>(full_.size()); }
+  int64_t resamples() const { return resamples_; }
+  const MeasureValues& full(int64_t label) const { return full_[static_cast<size_t>(label)]; }
+  double macro(Measure measure) const;                   // on all rows; NaN where no label has it
+  std::vector<int64_t> averaged(Measure measure) const;  // the labels in it
+
+  // One value per resample, NaN where undefined.
+  std::vector<double> draws(int64_t label, Measure measure) const;
+  std::vector<double> macro_draws(Measure measure) const;
+
+ private:
+  std::vector<MeasureValues> full_;
+  std::vector<MeasureValues> drawn_;  // [resamples, labels]
+  int64_t resamples_ = 0;
+};
+
+// A percentile interval: quantiles (1 -+ confidence) / 2 of the draws that are numbers, between neighbours
+// linearly. NaN where fewer than a tenth of the draws, or fewer than 20, are.
+struct Interval {
+  double low, high;
+  int64_t undefined = 0;  // draws that are not numbers
+};
+Interval percentile_interval(std::vector<double> draws, double confidence = 0.95);
+
+// Two-sided p-value of a difference from its draws: twice the smaller share on one side of 0, the observed
+// sample counting as one draw, at most 1. NaN where no draw is a number.
+double bootstrap_p_value(std::span<const double> differences);
+
+}  // namespace medfusion::tools

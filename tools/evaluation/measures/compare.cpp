@@ -1,0 +1,283 @@
+#include "tools/evaluation/measures/compare.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <unordered_map>
+
+#include "core/error.h"
+#include "data/statistics/delong.h"
+#include "tools/evaluation/measures/bootstrap.h"
+
+namespace medfusion::tools {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// What must match names both files in one line.
+class Matcher {
+ public:
+  Matcher(const PredictionsFile& first, const PredictionsFile& second, const std::string& first_name,
+          const std::string& second_name)
+      : first_(first), second_(second), first_name_(first_name), second_name_(second_name) {}
+
+  // The second file with the rows and labels of the first, in its order.
+  EvaluationInput matched() const {
+    const std::vector<size_t> rows = match_rows();
+    EvaluationInput result{first_.input.patients, {}, {}, {}};
+    if (first_.input.labels.size() != second_.input.labels.size()) {
+      refuse(fmt::format("expected the {} labels of {}, got {}", first_.input.labels.size(), first_name_,
+                         second_.input.labels.size()));
+    }
+    for (const LabelPredictions& label : first_.input.labels) {
+      result.labels.push_back(matched_label(label, rows));
+    }
+    return result;
+  }
+
+ private:
+  [[noreturn]] void refuse(const std::string& what) const { core::throw_input_error({second_name_}, what); }
+
+  std::vector<size_t> match_rows() const {
+    std::unordered_map<std::string_view, size_t> row_of;
+    for (size_t row = 0; row < second_.ids.size(); ++row) row_of[second_.ids[row]] = row;
+    std::vector<size_t> rows;
+    for (size_t i = 0; i < first_.ids.size(); ++i) {
+      const auto found = row_of.find(first_.ids[i]);
+      if (found == row_of.end())
+        refuse(fmt::format("expected a row for '{}', which {} has", first_.ids[i], first_name_));
+      if (second_.input.patients[found->second] != first_.input.patients[i]) {
+        refuse(fmt::format("expected patient '{}' for '{}' as {} has it, got '{}'", first_.input.patients[i],
+                           first_.ids[i], first_name_, second_.input.patients[found->second]));
+      }
+      rows.push_back(found->second);
+    }
+    if (rows.size() != second_.ids.size()) {
+      refuse(fmt::format("expected the {} rows of {}, got {}", rows.size(), first_name_, second_.ids.size()));
+    }
+    return rows;
+  }
+
+  LabelPredictions matched_label(const LabelPredictions& label, const std::vector<size_t>& rows) const {
+    const auto& labels = second_.input.labels;
+    const auto found = std::find_if(labels.begin(), labels.end(),
+                                    [&](const LabelPredictions& each) { return each.name == label.name; });
+    if (found == labels.end())
+      refuse(fmt::format("expected label '{}', which {} has", label.name, first_name_));
+    LabelPredictions result;
+    result.name = label.name;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const double target = found->targets[rows[i]];
+      const bool same = target == label.targets[i] || (std::isnan(target) && std::isnan(label.targets[i]));
+      if (!same) {
+        refuse(fmt::format("expected the target of '{}' for '{}' that {} has", label.name, first_.ids[i],
+                           first_name_));
+      }
+      result.probabilities.push_back(found->probabilities[rows[i]]);
+      result.targets.push_back(target);
+      if (!found->predicted.empty()) result.predicted.push_back(found->predicted[rows[i]]);
+    }
+    return result;
+  }
+
+  const PredictionsFile& first_;
+  const PredictionsFile& second_;
+  const std::string& first_name_;
+  const std::string& second_name_;
+};
+
+std::vector<RankedLabel> rank(const EvaluationInput& input, const PatientBootstrap& bootstrap, int64_t bins) {
+  std::vector<RankedLabel> ranked;
+  for (const LabelPredictions& label : input.labels) {
+    ranked.emplace_back(label.probabilities, label.targets, bootstrap.patient_of_row(), label.predicted,
+                        bins);
+  }
+  return ranked;
+}
+
+std::vector<double> minus(std::vector<double> a, const std::vector<double>& b) {
+  for (size_t i = 0; i < a.size(); ++i) a[i] -= b[i];
+  return a;
+}
+
+Json with_interval(double value, const std::vector<double>& draws, double confidence) {
+  const Interval interval = percentile_interval(draws, confidence);
+  Json json{{"value", number_or_null(value)},
+            {"low", number_or_null(interval.low)},
+            {"high", number_or_null(interval.high)}};
+  if (interval.undefined > 0) json["undefined_resamples"] = interval.undefined;
+  return json;
+}
+
+class Comparison {
+ public:
+  Comparison(const EvaluationInput& first, const EvaluationInput& second, const EvaluationOptions& options)
+      : options_(options),
+        bootstrap_(first.patients, options.resamples, options.seed),
+        first_(rank(first, bootstrap_, options.bins), bootstrap_),
+        second_(rank(second, bootstrap_, options.bins), bootstrap_) {}
+
+  int64_t patients() const { return bootstrap_.patients(); }
+
+  Json of_label(int64_t label, Measure measure) const {
+    return pair_json(first_.full(label)[measure], second_.full(label)[measure], first_.draws(label, measure),
+                     second_.draws(label, measure));
+  }
+
+  // Over the labels for which both have it: NaN spreads through the sum otherwise.
+  Json of_macro(Measure measure) const {
+    const auto resamples = static_cast<size_t>(options_.resamples);
+    double a = 0.0, b = 0.0;
+    std::vector<double> a_draws(resamples, 0.0), b_draws(resamples, 0.0);
+    int64_t members = 0;
+    for (int64_t label = 0; label < first_.labels(); ++label) {
+      if (std::isnan(first_.full(label)[measure]) || std::isnan(second_.full(label)[measure])) continue;
+      ++members;
+      a += first_.full(label)[measure];
+      b += second_.full(label)[measure];
+      add(a_draws, first_.draws(label, measure));
+      add(b_draws, second_.draws(label, measure));
+    }
+    const double count =
+        members == 0 ? std::numeric_limits<double>::quiet_NaN() : static_cast<double>(members);
+    for (auto* draws : {&a_draws, &b_draws}) {
+      for (double& draw : *draws) draw /= count;
+    }
+    Json json = pair_json(a / count, b / count, a_draws, b_draws);
+    json["labels"] = members;
+    return json;
+  }
+
+ private:
+  static void add(std::vector<double>& sums, const std::vector<double>& values) {
+    for (size_t i = 0; i < sums.size(); ++i) sums[i] += values[i];
+  }
+
+  Json pair_json(double a, double b, const std::vector<double>& a_draws,
+                 const std::vector<double>& b_draws) const {
+    const std::vector<double> differences = minus(a_draws, b_draws);
+    Json json{{"first", with_interval(a, a_draws, options_.confidence)},
+              {"second", with_interval(b, b_draws, options_.confidence)},
+              {"difference", with_interval(a - b, differences, options_.confidence)}};
+    json["difference"]["p_value"] =
+        std::isnan(a - b) ? Json() : number_or_null(bootstrap_p_value(differences));
+    return json;
+  }
+
+  const EvaluationOptions& options_;
+  PatientBootstrap bootstrap_;
+  ResampledMeasures first_, second_;
+};
+
+Json delong_json(const LabelPredictions& first, const LabelPredictions& second, double confidence) {
+  const data::DelongComparison result =
+      data::delong_paired(first.probabilities, second.probabilities, first.targets, confidence);
+  if (!result.undefined.empty()) return {{"difference", nullptr}, {"undefined", result.undefined}};
+  return {{"first", result.first},
+          {"second", result.second},
+          {"difference", result.difference},
+          {"standard_error", result.standard_error},
+          {"low", result.low},
+          {"high", result.high},
+          {"z", result.z},
+          {"p_value", result.p_value}};
+}
+
+std::string number(const Json& value, const char* format = "{:.4f}") {
+  return value.is_null() ? "-" : fmt::format(fmt::runtime(format), value.get<double>());
+}
+
+std::string interval(const Json& value) {
+  if (value.at("low").is_null()) return number(value.at("value"), "{:+.4f}");
+  return number(value.at("value"), "{:+.4f}") + " [" + number(value.at("low"), "{:+.4f}") + " " +
+         number(value.at("high"), "{:+.4f}") + "]";
+}
+
+// Of compare_folds.
+std::string folds_line(const Json& cv) {
+  if (cv.contains("undefined")) {
+    return fmt::format("\nmean over folds and seeds: not compared, for {}\n",
+                       cv.at("undefined").get<std::string>());
+  }
+  const Json& macro = cv.at("macro_auroc");
+  return fmt::format(
+      "\nmacro AUROC, mean over {} folds and {} seeds: first {}, second {}, difference {}, p {}\n"
+      "(the tables above: {}out-of-fold predictions pooled over the folds)\n",
+      cv.at("folds").get<int64_t>(), cv.at("seeds").size(), number(macro.at("first").at("value")),
+      number(macro.at("second").at("value")), interval(macro.at("difference")),
+      number(macro.at("difference").at("p_value"), "{:.4f}"),
+      cv.at("seeds").size() > 1 ? "the first seed's " : "");
+}
+
+}  // namespace
+
+Json compare_predictions(const PredictionsFile& first, const PredictionsFile& second,
+                         const std::string& first_name, const std::string& second_name,
+                         const EvaluationOptions& options) {
+  const EvaluationInput matched = Matcher(first, second, first_name, second_name).matched();
+  const Comparison comparison(first.input, matched, options);
+  Json json{{"schema", 1},
+            {"medfusion", MEDFUSION_VERSION},
+            {"first", first_name},
+            {"second", second_name},
+            {"samples", first.ids.size()},
+            {"patients", comparison.patients()},
+            {"resamples", options.resamples},
+            {"confidence", options.confidence},
+            {"seed", options.seed}};
+  for (const Measure measure : kMeasures) json["macro"][name_of(measure)] = comparison.of_macro(measure);
+  for (size_t i = 0; i < first.input.labels.size(); ++i) {
+    Json& label = json["labels"][first.input.labels[i].name];
+    const auto& targets = first.input.labels[i].targets;
+    label["positives"] = std::count(targets.begin(), targets.end(), 1.0);
+    label["negatives"] = std::count(targets.begin(), targets.end(), 0.0);
+    label["delong"] = delong_json(first.input.labels[i], matched.labels[i], options.confidence);
+    for (const Measure measure : kMeasures) {
+      label["measures"][name_of(measure)] = comparison.of_label(static_cast<int64_t>(i), measure);
+    }
+  }
+  return json;
+}
+
+std::string comparison_table(const Json& comparison) {
+  size_t width = 5;
+  for (const auto& [name, label] : comparison.at("labels").items()) width = std::max(width, name.size());
+  std::string text =
+      fmt::format("first   {}\nsecond  {}\n{} samples of {} patients, {} resamples\n\n",
+                  comparison.at("first").get<std::string>(), comparison.at("second").get<std::string>(),
+                  comparison.at("samples").get<int64_t>(), comparison.at("patients").get<int64_t>(),
+                  comparison.at("resamples").get<int64_t>());
+  text +=
+      fmt::format("{:<{}}  {:>9}  {:>7}  {:>7}  {:<27}  {:>8}  {:<27}  {:>8}\n", "AUROC", width, "positives",
+                  "first", "second", "difference, bootstrap", "p", "difference, DeLong", "p");
+  const auto line = [&](const std::string& name, const std::string& positives, const Json& auroc,
+                        const Json& delong) {
+    const Json& difference = auroc.at("difference");
+    text += fmt::format("{:<{}}  {:>9}  {:>7}  {:>7}  {:<27}  {:>8}", name, width, positives,
+                        number(auroc.at("first").at("value")), number(auroc.at("second").at("value")),
+                        interval(difference), number(difference.at("p_value"), "{:.4f}"));
+    if (!delong.is_null() && !delong.at("difference").is_null()) {
+      const Json value{
+          {"value", delong.at("difference")}, {"low", delong.at("low")}, {"high", delong.at("high")}};
+      text += fmt::format("  {:<27}  {:>8}", interval(value), number(delong.at("p_value"), "{:.2g}"));
+    }
+    text += "\n";
+  };
+  for (const auto& [name, label] : comparison.at("labels").items()) {
+    line(name, fmt::format("{}", label.at("positives").get<int64_t>()), label.at("measures").at("auroc"),
+         label.at("delong"));
+  }
+  line("macro", "", comparison.at("macro").at("auroc"), nullptr);
+  text += fmt::format("\n{:<17}  {:>7}  {:>7}  {:<27}  {:>8}\n", "macro", "first", "second",
+                      "difference, bootstrap", "p");
+  for (const auto& [name, pair] : comparison.at("macro").items()) {
+    const Json& difference = pair.at("difference");
+    text += fmt::format("{:<17}  {:>7}  {:>7}  {:<27}  {:>8}\n", name, number(pair.at("first").at("value")),
+                        number(pair.at("second").at("value")), interval(difference),
+                        number(difference.at("p_value"), "{:.4f}"));
+  }
+  if (comparison.contains("cross_validation")) text += folds_line(comparison.at("cross_validation"));
+  return text;
+}
+
+}  // namespace medfusion::tools

@@ -1,0 +1,356 @@
+#include "tools/evaluation/measures/evaluation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "core/error.h"
+#include "data/statistics/calibration_error.h"
+#include "data/statistics/confusion.h"
+#include "data/statistics/curves.h"
+#include "data/statistics/delong.h"
+#include "data/statistics/samples.h"
+
+namespace medfusion::tools {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// The samples of a part of the rows.
+struct Part {
+  std::vector<std::string> patients;
+  std::vector<std::vector<double>> scores, targets;  // [labels][rows]
+  std::vector<std::vector<uint8_t>> predicted;
+};
+
+Part part_of(const EvaluationInput& input, const std::vector<int64_t>* rows = nullptr) {
+  const auto pick = [&](const auto& values) {
+    if (rows == nullptr) return values;
+    std::decay_t<decltype(values)> result;
+    if (values.empty()) return result;
+    for (const int64_t row : *rows) result.push_back(values.at(static_cast<size_t>(row)));
+    return result;
+  };
+  Part part{pick(input.patients), {}, {}, {}};
+  for (const LabelPredictions& label : input.labels) {
+    part.scores.push_back(pick(label.probabilities));
+    part.targets.push_back(pick(label.targets));
+    part.predicted.push_back(pick(label.predicted));
+  }
+  return part;
+}
+
+// Measures with their intervals, for all labels of a part.
+class Summary {
+ public:
+  Summary(const Part& part, const EvaluationInput& input, const EvaluationOptions& options)
+      : input_(input),
+        options_(options),
+        bootstrap_(part.patients, options.resamples, options.seed),
+        ranked_(rank(part, options, bootstrap_)),
+        resampled_(ranked_, bootstrap_) {}
+
+  int64_t patients() const { return bootstrap_.patients(); }
+  const std::vector<uint32_t>& patient_of_row() const { return bootstrap_.patient_of_row(); }
+  const RankedLabel& ranked(size_t label) const { return ranked_[label]; }
+
+  Json of_label(size_t label) const {
+    Json json;
+    for (const Measure measure : kMeasures) json[name_of(measure)] = of_label(label, measure);
+    return json;
+  }
+
+  Json of_label(size_t label, Measure measure) const {
+    const auto at = static_cast<int64_t>(label);
+    Json json = value_json(resampled_.full(at)[measure], resampled_.draws(at, measure));
+    if (json["value"].is_null()) {
+      json["undefined"] = ranked_[label].why_undefined(measure, input_.labels[label].threshold.reason);
+    }
+    return json;
+  }
+
+  Json of_macro(Measure measure) const {
+    Json json = value_json(resampled_.macro(measure), resampled_.macro_draws(measure));
+    const auto members = resampled_.averaged(measure);
+    json["labels"] = members.size();
+    if (members.empty())
+      json["undefined"] = fmt::format("undefined for each of {} labels", input_.labels.size());
+    return json;
+  }
+
+  Json of_macro() const {
+    Json json;
+    for (const Measure measure : kMeasures) json[name_of(measure)] = of_macro(measure);
+    return json;
+  }
+
+ private:
+  static std::vector<RankedLabel> rank(const Part& part, const EvaluationOptions& options,
+                                       const PatientBootstrap& bootstrap) {
+    std::vector<RankedLabel> ranked;
+    for (size_t label = 0; label < part.scores.size(); ++label) {
+      ranked.emplace_back(part.scores[label], part.targets[label], bootstrap.patient_of_row(),
+                          part.predicted[label], options.bins);
+    }
+    return ranked;
+  }
+
+  Json value_json(double value, std::vector<double> draws) const {
+    const Interval interval = percentile_interval(std::move(draws), options_.confidence);
+    Json json{{"value", number_or_null(value)},
+              {"low", number_or_null(interval.low)},
+              {"high", number_or_null(interval.high)}};
+    if (interval.undefined > 0) json["undefined_resamples"] = interval.undefined;
+    return json;
+  }
+
+  const EvaluationInput& input_;
+  const EvaluationOptions& options_;
+  PatientBootstrap bootstrap_;
+  std::vector<RankedLabel> ranked_;
+  ResampledMeasures resampled_;
+};
+
+constexpr int64_t kEceDraws = 50;
+
+Json to_json(const std::vector<data::CurvePoint>& points) {
+  auto list = Json::array();
+  for (const data::CurvePoint& point : points) {
+    const auto threshold = std::isinf(point.threshold) ? Json() : Json(point.threshold);
+    list.push_back({point.x, point.y, threshold});
+  }
+  return list;
+}
+
+Json to_json(const std::vector<data::DecisionPoint>& points) {
+  auto list = Json::array();
+  for (const data::DecisionPoint& point : points)
+    list.push_back({point.threshold, point.model, point.all, 0.0});
+  return list;
+}
+
+Json to_json(const std::vector<data::CalibrationBin>& bins) {
+  auto list = Json::array();
+  for (const data::CalibrationBin& bin : bins) {
+    const data::Estimate observed = bin.observed();
+    list.push_back({{"lower", bin.lower},
+                    {"upper", bin.upper},
+                    {"count", bin.count},
+                    {"mean_probability", bin.mean_probability()},
+                    {"observed", observed.value},
+                    {"low", observed.low},
+                    {"high", observed.high}});
+  }
+  return list;
+}
+
+Json estimate_json(const data::Estimate& estimate) {
+  return {{"value", number_or_null(estimate.value)},
+          {"low", number_or_null(estimate.low)},
+          {"high", number_or_null(estimate.high)}};
+}
+
+Json calibration_json(const std::vector<double>& probabilities, const std::vector<double>& targets,
+                      const std::vector<uint32_t>& patients, const EvaluationOptions& options) {
+  const auto equal_width = data::calibration_bins(probabilities, targets, options.bins, true);
+  const auto equal_mass = data::calibration_bins(probabilities, targets, options.bins, false);
+  const Recalibration recalibration = recalibrate(probabilities, targets, patients, options.confidence);
+  const MeasureValues values =
+      RankedLabel(probabilities, targets, patients, {}, options.bins)
+          .measures(std::vector<uint32_t>(probabilities.empty() ? 1 : probabilities.size(), 1));
+  Json json{{"intercept", estimate_json(recalibration.intercept)},
+            {"slope", estimate_json(recalibration.slope)},
+            {"brier", number_or_null(values[Measure::brier])},
+            {"brier_scaled", number_or_null(values[Measure::brier_scaled])},
+            {"log_loss", number_or_null(values[Measure::log_loss])},
+            {"ece", number_or_null(data::expected_calibration_error(equal_width))},
+            {"ece_equal_mass", number_or_null(data::expected_calibration_error(equal_mass))},
+            {"ece_when_calibrated", number_or_null(data::expected_error_when_calibrated(
+                                        probabilities, targets, options.bins, kEceDraws, options.seed))},
+            {"bins", options.bins}};
+  if (options.curves) {
+    json["equal_width"] = to_json(equal_width);
+    json["equal_mass"] = to_json(equal_mass);
+  }
+  return json;
+}
+
+Json risk_json(const LabelPredictions& label) {
+  Json json{{"cutoffs", label.cutoffs ? label.cutoffs->to_json() : Json()}, {"levels", Json::array()}};
+  if (label.levels.empty()) return json;
+  for (const RiskGroup& group : risk_groups(label.levels, label.probabilities, label.targets)) {
+    Json entry{{"level", name_of(group.level)}, {"count", group.count}, {"positives", group.positives}};
+    const bool some = group.observed.has_value();
+    entry["mean_probability"] = some ? Json(group.mean_probability) : Json();
+    entry["observed"] = some ? Json(group.observed->value) : Json();
+    entry["low"] = some ? Json(group.observed->low) : Json();
+    entry["high"] = some ? Json(group.observed->high) : Json();
+    json["levels"].push_back(entry);
+  }
+  return json;
+}
+
+Json delong_json(const LabelPredictions& label, double confidence) {
+  const data::DelongAuroc result = data::delong(label.probabilities, label.targets, confidence);
+  if (!result.undefined.empty()) return {{"auroc", nullptr}, {"undefined", result.undefined}};
+  return {{"auroc", result.auroc},
+          {"standard_error", result.standard_error},
+          {"low", result.low},
+          {"high", result.high}};
+}
+
+std::vector<double> decision_thresholds() {
+  std::vector<double> thresholds;
+  for (int i = 1; i < 100; ++i) thresholds.push_back(i / 100.0);
+  return thresholds;
+}
+
+void put_curves(Json& json, const LabelPredictions& label, const EvaluationOptions& options) {
+  json["roc"] = to_json(data::roc_curve(label.probabilities, label.targets, options.curve_points));
+  json["precision_recall"] =
+      to_json(data::precision_recall_curve(label.probabilities, label.targets, options.curve_points));
+  json["decision"] = to_json(data::decision_curve(label.probabilities, label.targets, decision_thresholds()));
+}
+
+Json confusion_json(const LabelPredictions& label) {
+  if (label.predicted.empty()) return nullptr;
+  const std::vector<double> decisions(label.predicted.begin(), label.predicted.end());
+  const auto counts = data::confusion_at(decisions, label.targets, 0.5);
+  return {{"true_positives", counts.true_positives},
+          {"false_positives", counts.false_positives},
+          {"true_negatives", counts.true_negatives},
+          {"false_negatives", counts.false_negatives}};
+}
+
+Json label_json(const EvaluationInput& input, size_t at, const Summary& summary,
+                const EvaluationOptions& options) {
+  const LabelPredictions& label = input.labels[at];
+  const RankedLabel& ranked = summary.ranked(at);
+  const int64_t unknown =
+      static_cast<int64_t>(label.targets.size()) - ranked.positives() - ranked.negatives();
+  Json json{{"positives", ranked.positives()}, {"negatives", ranked.negatives()}, {"unknown", unknown}};
+  json["threshold"] = label.threshold.defined() ? Json(*label.threshold.value) : Json();
+  if (!label.threshold.defined()) json["no_threshold"] = label.threshold.reason;
+  json["measures"] = summary.of_label(at);
+  json["confusion"] = confusion_json(label);
+  json["delong"] = delong_json(label, options.confidence);
+  json["calibrator"] = label.calibrator ? label.calibrator->to_json() : Json();
+  json["calibration"] =
+      calibration_json(label.probabilities, label.targets, summary.patient_of_row(), options);
+  if (!label.raw.empty()) {
+    json["calibration_raw"] = calibration_json(label.raw, label.targets, summary.patient_of_row(), options);
+  }
+  json["risk"] = risk_json(label);
+  if (options.curves) put_curves(json, label, options);
+  return json;
+}
+
+// The measures of subgroups that are told apart by more than their prevalence.
+constexpr std::array kSubgroupMeasures{Measure::auroc,       Measure::auprc, Measure::sensitivity,
+                                       Measure::specificity, Measure::brier, Measure::ece};
+
+Json subgroup_json(const Subgroup& group, const EvaluationInput& input, const EvaluationOptions& options) {
+  const Part part = part_of(input, &group.rows);
+  const Summary summary(part, input, options);
+  Json json{{"name", group.name}, {"samples", group.rows.size()}, {"patients", summary.patients()}};
+  for (const Measure measure : kSubgroupMeasures) json["macro"][name_of(measure)] = summary.of_macro(measure);
+  json["labels"] = Json::object();
+  for (size_t i = 0; i < input.labels.size(); ++i) {
+    Json& label = json["labels"][input.labels[i].name];
+    label = {{"positives", summary.ranked(i).positives()}, {"negatives", summary.ranked(i).negatives()}};
+    for (const Measure measure : kSubgroupMeasures) label[name_of(measure)] = summary.of_label(i, measure);
+  }
+  return json;
+}
+
+Json control_json(const Control& control, const EvaluationInput& input, const EvaluationOptions& options) {
+  Json json{{"name", control.name}, {"description", control.description}};
+  if (!control.undefined.empty()) {
+    json["undefined"] = control.undefined;
+    return json;
+  }
+  EvaluationInput replaced{input.patients, {}, {}, {}};
+  for (size_t i = 0; i < input.labels.size(); ++i) {
+    LabelPredictions label;
+    label.name = input.labels[i].name;
+    label.probabilities = control.scores.at(i);
+    label.targets = input.labels[i].targets;
+    replaced.labels.push_back(std::move(label));
+  }
+  const Summary summary(part_of(replaced), replaced, options);
+  json["macro"]["auroc"] = summary.of_macro(Measure::auroc);
+  for (size_t i = 0; i < input.labels.size(); ++i) {
+    json["labels"][input.labels[i].name]["auroc"] = summary.of_label(i, Measure::auroc);
+  }
+  return json;
+}
+
+// The mean over the shuffles, and the interval that holds 95% of them.
+Json spread_json(const std::vector<double>& draws, double confidence) {
+  const Interval interval = percentile_interval(draws, confidence);
+  return {{"value", number_or_null(data::mean(draws))},
+          {"low", number_or_null(interval.low)},
+          {"high", number_or_null(interval.high)}};
+}
+
+Json shuffled_json(const Part& part, const EvaluationInput& input, const EvaluationOptions& options) {
+  const ShuffledAuroc shuffled = shuffled_auroc(part.scores, part.targets, options.shuffles, options.seed);
+  Json json{{"name", "labels_shuffled"},
+            {"description",
+             fmt::format("The network's predictions against labels shuffled among the rows: mean and spread "
+                         "of {} shuffles.",
+                         options.shuffles)}};
+  json["macro"]["auroc"] = spread_json(shuffled.macro, options.confidence);
+  for (size_t i = 0; i < input.labels.size(); ++i) {
+    json["labels"][input.labels[i].name]["auroc"] = spread_json(shuffled.labels[i], options.confidence);
+  }
+  return json;
+}
+
+void check(const EvaluationInput& input) {
+  MEDFUSION_CHECK(!input.patients.empty(), "evaluation: no rows");
+  std::set<std::string> names;
+  for (const LabelPredictions& label : input.labels) {
+    const bool fits = label.probabilities.size() == input.patients.size() &&
+                      label.targets.size() == input.patients.size() &&
+                      (label.raw.empty() || label.raw.size() == input.patients.size()) &&
+                      (label.predicted.empty() || label.predicted.size() == input.patients.size()) &&
+                      (label.levels.empty() || label.levels.size() == input.patients.size());
+    MEDFUSION_CHECK(fits && names.insert(label.name).second,
+                    "evaluation: label '{}' is there twice, or not for each of {} rows", label.name,
+                    input.patients.size());
+  }
+}
+
+}  // namespace
+
+void EvaluationOptions::check_rules(const core::Require& require) const {
+  require(std::adjacent_find(age_bands.begin(), age_bands.end(), std::greater_equal<>()) == age_bands.end(),
+          {"evaluation.age_bands"}, "expected ascending numbers");
+}
+
+Json number_or_null(double value) { return std::isnan(value) ? Json() : Json(value); }
+
+Json evaluation_json(const EvaluationInput& input, const EvaluationOptions& options) {
+  check(input);
+  const Part part = part_of(input);
+  const Summary summary(part, input, options);
+  Json json{
+      {"samples", input.patients.size()}, {"patients", summary.patients()}, {"resamples", options.resamples},
+      {"confidence", options.confidence}, {"seed", options.seed},           {"macro", summary.of_macro()},
+      {"labels", Json::object()},         {"subgroups", Json::array()},     {"controls", Json::array()}};
+  for (size_t i = 0; i < input.labels.size(); ++i) {
+    json["labels"][input.labels[i].name] = label_json(input, i, summary, options);
+  }
+  for (const Grouping& grouping : input.groupings) {
+    Json groups = Json::array();
+    for (const Subgroup& group : grouping.groups) groups.push_back(subgroup_json(group, input, options));
+    json["subgroups"].push_back({{"column", grouping.column}, {"groups", groups}});
+  }
+  json["controls"].push_back(shuffled_json(part, input, options));
+  for (const Control& control : input.controls)
+    json["controls"].push_back(control_json(control, input, options));
+  return json;
+}
+
+}  // namespace medfusion::tools

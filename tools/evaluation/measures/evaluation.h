@@ -1,0 +1,75 @@
+// Everything that can be said of predictions with known targets, as the JSON of docs/evaluation.md.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "core/settings.h"
+#include "optim/metrics.h"
+#include "tools/evaluation/measures/bootstrap.h"
+#include "tools/evaluation/measures/calibration.h"
+#include "tools/evaluation/measures/controls.h"
+#include "tools/evaluation/measures/measures.h"
+#include "tools/evaluation/measures/risk_levels.h"
+#include "tools/evaluation/measures/subgroups.h"
+
+namespace medfusion::tools {
+
+// One label; each vector has one entry per row.
+struct LabelPredictions {
+  std::string name;
+  std::vector<double> probabilities;  // calibrated where there is a calibration
+  std::vector<double> raw;            // before calibration; empty: the same
+  std::vector<double> targets;        // 1, 0, or NaN for unknown
+  std::vector<uint8_t> predicted;     // 1 or 0, by the threshold; empty: there is none
+  std::vector<RiskLevel> levels;      // empty: there are none
+  // For the record, of one run: not applied here.
+  optim::MetricValue threshold = optim::MetricValue::undefined("each fold has its own");
+  std::optional<RiskCutoffs> cutoffs;
+  std::optional<Calibrator> calibrator;
+};
+
+struct EvaluationInput {
+  std::vector<std::string> patients;  // of each row
+  std::vector<LabelPredictions> labels;
+  std::vector<Grouping> groupings;  // of the rows
+  std::vector<Control> controls;
+};
+
+struct EvaluationOptions {
+  std::vector<std::string> subgroups;
+  std::vector<double> age_bands = {18.0, 40.0, 60.0, 80.0};
+  int64_t bins = kCalibrationBins;
+  // No settings of a configuration.
+  int64_t resamples = 1000;  // 0: no intervals
+  double confidence = 0.95;
+  uint64_t seed = 1;
+  int64_t shuffles = 100;  // of the control with shuffled labels
+  int64_t curve_points = 200;
+  bool curves = true;  // point lists of ROC, precision-recall, calibration and decision curves
+
+  void visit_fields(core::FieldVisitor& visit) {
+    using core::Range;
+    visit("subgroups", subgroups,
+          "Columns by which `eval` forms subgroups; empty means sex, age and view as far as the data has "
+          "them.");
+    visit("age_bands", age_bands, Range::at_least(0),
+          "Ascending bounds of the bands of a column called age; other numeric columns go by quartiles.");
+    visit("bins", bins, Range::in(1, 1000), "Bins of the calibration curve and its error.");
+  }
+  void check_rules(const core::Require& require) const;
+};
+
+// The part of evaluation.json that follows from predictions alone: from "samples" on. Throws core::Error
+// where sizes do not fit or there is no row.
+nlohmann::ordered_json evaluation_json(const EvaluationInput& input, const EvaluationOptions& options);
+
+// A table of evaluation.json for people: one line per label and measure-column with intervals.
+std::string evaluation_table(const nlohmann::ordered_json& evaluation);
+
+// null for a value that is not a number.
+nlohmann::ordered_json number_or_null(double value);
+
+}  // namespace medfusion::tools

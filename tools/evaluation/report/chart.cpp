@@ -1,0 +1,256 @@
+#include "tools/evaluation/report/chart.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <optional>
+
+#include "tools/evaluation/report/html.h"
+
+namespace medfusion::tools {
+namespace {
+
+// Okabe and Ito's palette, which most color-blind readers can tell apart.
+constexpr std::array kPalette{"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"};
+
+constexpr double kWidth = 420, kLeft = 60, kRight = 12, kTop = 30, kBottom = 44, kLegendLine = 16;
+
+struct Axis {
+  double low, high, from, to;
+  double at(double value) const { return from + (value - low) / (high - low) * (to - from); }
+
+  // Round numbers, about five of them.
+  std::vector<double> ticks() const {
+    const double rough = (high - low) / 5;
+    const double power = std::pow(10.0, std::floor(std::log10(rough)));
+    double step = power;
+    for (const double factor : {1.0, 2.0, 2.5, 5.0, 10.0}) {
+      step = factor * power;
+      if (step >= rough * 0.999) break;
+    }
+    std::vector<double> result;
+    for (auto i = static_cast<int64_t>(std::ceil(low / step - 1e-9));
+         static_cast<double>(i) * step <= high + step * 1e-9; ++i) {
+      result.push_back(static_cast<double>(i) * step);
+    }
+    return result;
+  }
+};
+
+bool finite(const std::pair<double, double>& point) {
+  return std::isfinite(point.first) && std::isfinite(point.second);
+}
+
+// The given range, or that of the points with a little air.
+std::pair<double, double> range_of(std::pair<double, double> range, const std::vector<ChartSeries>& series,
+                                   bool y) {
+  if (range.first != range.second) return range;
+  double low = std::numeric_limits<double>::infinity(), high = -low;
+  for (const ChartSeries& each : series) {
+    for (const auto& point : each.points) {
+      if (!finite(point)) continue;
+      low = std::min(low, y ? point.second : point.first);
+      high = std::max(high, y ? point.second : point.first);
+    }
+  }
+  if (low > high) return {0.0, 1.0};
+  if (low == high) return {low - 0.5, high + 0.5};
+  const double air = y ? 0.05 * (high - low) : 0.0;
+  return {low - air, high + air};
+}
+
+std::string text(double x, double y, const std::string& content, const char* style) {
+  return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" {}>{}</text>\n", x, y, style, html_escape(content));
+}
+
+std::string line(double x1, double y1, double x2, double y2, const char* style) {
+  return fmt::format("<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" {}/>\n", x1, y1, x2, y2,
+                     style);
+}
+
+std::string open_svg(double width, double height, const std::string& title) {
+  return fmt::format(
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {:.0f} {:.0f}\" role=\"img\" "
+      "font-family=\"system-ui, 'DejaVu Sans', sans-serif\" font-size=\"12\"><title>{}</title>\n",
+      width, height, html_escape(title));
+}
+
+std::string tick_text(double tick) { return fmt::format("{:g}", std::abs(tick) < 1e-12 ? 0.0 : tick); }
+
+std::string grid(const Axis& x, const Axis& y, const Chart& chart) {
+  std::string svg;
+  for (const double tick : x.ticks()) {
+    svg += line(x.at(tick), y.from, x.at(tick), y.to, "stroke=\"#e3e7ec\"");
+    svg += text(x.at(tick), y.from + 16, tick_text(tick), "text-anchor=\"middle\" fill=\"#5b6675\"");
+  }
+  for (const double tick : y.ticks()) {
+    svg += line(x.from, y.at(tick), x.to, y.at(tick), "stroke=\"#e3e7ec\"");
+    svg += text(x.from - 6, y.at(tick) + 4, tick_text(tick), "text-anchor=\"end\" fill=\"#5b6675\"");
+  }
+  svg += text((x.from + x.to) / 2, y.from + 34, chart.x_label, "text-anchor=\"middle\"");
+  svg +=
+      fmt::format("<text transform=\"translate(12 {:.1f}) rotate(-90)\" text-anchor=\"middle\">{}</text>\n",
+                  (y.from + y.to) / 2, html_escape(chart.y_label));
+  return svg;
+}
+
+// The part of the line from a to b that lies within the range of y; nothing where there is none.
+std::optional<std::pair<std::pair<double, double>, std::pair<double, double>>> clip(
+    std::pair<double, double> a, std::pair<double, double> b, const Axis& y) {
+  double from = 0.0, to = 1.0;
+  const double rise = b.second - a.second;
+  for (const double bound : {y.low, y.high}) {
+    const double sign = bound == y.low ? 1.0 : -1.0;  // inside where sign * (value - bound) >= 0
+    const double at_a = sign * (a.second - bound), at_b = sign * (b.second - bound);
+    if (at_a < 0.0 && at_b < 0.0) return std::nullopt;
+    if (at_a < 0.0) from = std::max(from, (bound - a.second) / rise);
+    if (at_b < 0.0) to = std::min(to, (bound - a.second) / rise);
+  }
+  if (from > to) return std::nullopt;
+  const auto point = [&](double share) {
+    return std::pair{a.first + share * (b.first - a.first), a.second + share * rise};
+  };
+  return std::pair{from == 0.0 ? a : point(from), to == 1.0 ? b : point(to)};
+}
+
+std::string path_of(const ChartSeries& series, const Axis& x, const Axis& y) {
+  std::string path;
+  std::pair<double, double> pen{std::nan(""), std::nan("")};
+  for (size_t i = 1; i < series.points.size(); ++i) {
+    if (!finite(series.points[i - 1]) || !finite(series.points[i])) continue;
+    const auto piece = clip(series.points[i - 1], series.points[i], y);
+    if (!piece) continue;
+    const auto& [from, to] = *piece;
+    if (from != pen) path += fmt::format("M{:.1f} {:.1f}", x.at(from.first), y.at(from.second));
+    path += fmt::format("L{:.1f} {:.1f}", x.at(to.first), y.at(to.second));
+    pen = to;
+  }
+  return path;
+}
+
+std::string draw(const ChartSeries& series, const std::string& color, const Axis& x, const Axis& y) {
+  std::string svg;
+  for (size_t i = 0; i < series.points.size(); ++i) {
+    const auto& [px, py] = series.points[i];
+    if (!finite(series.points[i]) || py < y.low || py > y.high) continue;
+    if (i < series.bars.size() && finite(series.bars[i])) {
+      const auto inside = [&](double value) { return y.at(std::clamp(value, y.low, y.high)); };
+      svg += line(x.at(px), inside(series.bars[i].first), x.at(px), inside(series.bars[i].second),
+                  fmt::format("stroke=\"{}\" stroke-opacity=\"0.55\"", color).c_str());
+    }
+    if (series.marks)
+      svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"{}\"/>\n", x.at(px), y.at(py),
+                         color);
+  }
+  const std::string path = path_of(series, x, y);
+  if (path.empty()) return svg;
+  return svg + fmt::format("<path d=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.8\"{}/>\n", path,
+                           color, series.dashed ? " stroke-dasharray=\"5 4\"" : "");
+}
+
+}  // namespace
+
+std::string chart_svg(const Chart& chart) {
+  const auto named = std::count_if(chart.series.begin(), chart.series.end(),
+                                   [](const ChartSeries& series) { return !series.name.empty(); });
+  const double plot = chart.square ? kWidth - kLeft - kRight : 220;
+  const double height = kTop + plot + kBottom + kLegendLine * static_cast<double>(named);
+  const auto [x_low, x_high] = range_of(chart.x_range, chart.series, false);
+  const auto [y_low, y_high] = range_of(chart.y_range, chart.series, true);
+  const Axis x{x_low, x_high, kLeft, kWidth - kRight}, y{y_low, y_high, kTop + plot, kTop};
+  std::string svg = open_svg(kWidth, height, chart.title);
+  svg += text(kLeft, 18, chart.title, "font-weight=\"600\" font-size=\"13\"") + grid(x, y, chart);
+  size_t next = 0;
+  double legend = kTop + plot + kBottom + 8;
+  for (const ChartSeries& series : chart.series) {
+    const std::string color = series.color.empty() ? kPalette[next++ % kPalette.size()] : series.color;
+    svg += draw(series, color, x, y);
+    if (series.name.empty()) continue;
+    svg += fmt::format(
+        "<line x1=\"{0:.1f}\" y1=\"{1:.1f}\" x2=\"{2:.1f}\" y2=\"{1:.1f}\" stroke=\"{3}\" "
+        "stroke-width=\"2\"{4}/>\n",
+        kLeft, legend - 4, kLeft + 22, color, series.dashed ? " stroke-dasharray=\"5 4\"" : "");
+    svg += text(kLeft + 30, legend, series.name, "");
+    legend += kLegendLine;
+  }
+  return svg + "</svg>\n";
+}
+
+std::string interval_figure(const std::string& title, const std::string& x_label,
+                            const std::vector<IntervalEntry>& entries, double reference) {
+  double low = reference, high = reference;
+  for (const IntervalEntry& entry : entries) {
+    for (const double value : {entry.value, entry.low, entry.high}) {
+      if (std::isfinite(value)) low = std::min(low, value), high = std::max(high, value);
+    }
+  }
+  const double air = std::max(0.04 * (high - low), 1e-3);
+  const Axis x{low - air, high + air, 0.0, 100.0};  // in percent of a row's width
+  std::string grid_lines;
+  for (const double tick : x.ticks()) {
+    grid_lines += fmt::format(
+        "<line x1=\"{0:.2f}%\" y1=\"0\" x2=\"{0:.2f}%\" y2=\"100%\" stroke=\"#e3e7ec\"/>", x.at(tick));
+  }
+  grid_lines += fmt::format(
+      "<line x1=\"{0:.2f}%\" y1=\"0\" x2=\"{0:.2f}%\" y2=\"100%\" stroke=\"#5b6675\" stroke-dasharray=\"4 "
+      "3\"/>",
+      x.at(reference));
+  const auto row = [](const std::string& name, const std::string& drawing, const std::string& value) {
+    return "<div class=\"row\"><span class=\"name\">" + html_escape(name) +
+           "</span><svg role=\"presentation\">" + drawing + "</svg><span>" + value + "</span></div>\n";
+  };
+  std::string html = "<figure class=\"forest\"><figcaption>" + html_escape(title) + "</figcaption>\n";
+  for (const IntervalEntry& entry : entries) {
+    std::string drawing = grid_lines, value = "undefined";
+    if (std::isfinite(entry.value)) {
+      value = fmt::format("{:.3f}", entry.value);
+      if (std::isfinite(entry.low) && std::isfinite(entry.high)) {
+        value += fmt::format(" [{:.3f}, {:.3f}]", entry.low, entry.high);
+        drawing += fmt::format(
+            "<line x1=\"{:.2f}%\" y1=\"50%\" x2=\"{:.2f}%\" y2=\"50%\" stroke=\"#0072b2\" "
+            "stroke-width=\"2\"/>",
+            x.at(entry.low), x.at(entry.high));
+      }
+      drawing +=
+          fmt::format("<circle cx=\"{:.2f}%\" cy=\"50%\" r=\"4\" fill=\"#0072b2\"/>", x.at(entry.value));
+    }
+    html += row(entry.name, drawing, value);
+  }
+  std::string ticks;
+  for (const double tick : x.ticks()) {
+    ticks += fmt::format(
+        "<text x=\"{:.2f}%\" y=\"14\" text-anchor=\"middle\" font-size=\"12\" fill=\"#5b6675\">{}</text>",
+        x.at(tick), tick_text(tick));
+  }
+  return html + row("", ticks, html_escape(x_label)) + "</figure>\n";
+}
+
+std::string matrix_table(const std::string& title, const std::vector<std::string>& rows,
+                         const std::vector<std::string>& columns,
+                         const std::vector<std::vector<double>>& values, double low, double high,
+                         int digits) {
+  std::vector<std::string> head{""};
+  for (const std::string& column : columns) head.push_back(html_escape(column));
+  HtmlTable table(head, html_escape(title));
+  for (size_t r = 0; r < rows.size(); ++r) {
+    std::vector<std::string> cells{html_escape(rows[r])};
+    for (size_t c = 0; c < columns.size(); ++c) {
+      const double value = values.at(r).at(c);
+      if (!std::isfinite(value)) {
+        cells.emplace_back("<span></span>");
+        continue;
+      }
+      const double share = high > low ? std::clamp((value - low) / (high - low), 0.0, 1.0) : 0.0;
+      const auto mix = [&](int to) { return static_cast<int>(std::lround(255 + share * (to - 255))); };
+      cells.push_back(fmt::format("<span style=\"background:rgb({},{},{}){}\">{:.{}f}</span>", mix(0),
+                                  mix(90), mix(160), share > 0.55 ? ";color:#fff" : "", 100 * value, digits));
+    }
+    table.row(std::move(cells));
+  }
+  return table.html("matrix");
+}
+
+}  // namespace medfusion::tools

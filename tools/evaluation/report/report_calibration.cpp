@@ -1,0 +1,182 @@
+// Sections of the report on probabilities: calibration and risk levels.
+#include <fmt/format.h>
+
+#include <map>
+
+#include "tools/evaluation/report/chart.h"
+#include "tools/evaluation/report/report_fitting.h"
+#include "tools/evaluation/report/report_text.h"
+
+namespace medfusion::tools {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string interval_of(const Json& level) {
+  return interval_text({{"value", level.value("observed", Json())},
+                        {"low", level.value("low", Json())},
+                        {"high", level.value("high", Json())}});
+}
+
+ChartSeries reliability(const Json& calibration, const std::string& name, bool with_bars) {
+  ChartSeries series;
+  series.name = name;
+  series.marks = true;
+  for (const Json& bin : calibration.at("equal_mass")) {
+    series.points.emplace_back(bin.at("mean_probability").get<double>(), bin.at("observed").get<double>());
+    if (with_bars && bin.value("low", Json()).is_number())
+      series.bars.emplace_back(bin["low"].get<double>(), bin["high"].get<double>());
+  }
+  if (series.bars.size() != series.points.size()) series.bars.clear();
+  return series;
+}
+
+// The mean over the labels that have it.
+std::string mean_of(const Json& labels, const char* key) {
+  double sum = 0.0;
+  int64_t count = 0;
+  for (const auto& [name, label] : labels.items()) {
+    const Json value = label.at("calibration").value(key, Json());
+    if (value.is_number()) sum += value.get<double>(), ++count;
+  }
+  return count == 0 ? "-" : fmt::format("{:.3f}", sum / static_cast<double>(count));
+}
+
+// Labels whose two cut-offs are one.
+std::vector<std::string> without_intermediate(const Json& labels) {
+  std::vector<std::string> names;
+  for (const auto& [name, label] : labels.items()) {
+    const Json& cutoffs = label.at("risk").at("cutoffs");
+    if (cutoffs.is_object() && cutoffs.value("low", Json()).is_number() &&
+        cutoffs["low"] == cutoffs.value("high", Json()))
+      names.push_back(html_escape(name));
+  }
+  return names;
+}
+
+// Labels of which a level has no cut-off, by reason.
+std::string missing_levels(const Json& labels) {
+  std::map<std::string, std::vector<std::string>> by_reason;
+  for (const auto& [name, label] : labels.items()) {
+    const Json& cutoffs = label.at("risk").at("cutoffs");
+    if (!cutoffs.is_object() || !cutoffs.contains("undefined")) continue;
+    for (const auto& [level, reason] : cutoffs["undefined"].items()) {
+      const std::string text = level + ": " + reason.get<std::string>();
+      by_reason[html_escape(text)].push_back(html_escape(name));
+    }
+  }
+  std::string html;
+  for (const auto& [reason, names] : by_reason)
+    html += "<li>" + list_text(names) + ", no cut-off for " + reason + "</li>\n";
+  return html.empty() ? "" : "<p>Levels that are not there:</p>\n<ul>\n" + html + "</ul>\n";
+}
+
+}  // namespace
+
+HtmlSection calibration_section(const RunRecord& run) {
+  HtmlSection section{"calibration", "Calibration", ""};
+  if (run.evaluation.is_null()) {
+    section.body = missing_note("the evaluation", "medfusion eval RUN");
+    return section;
+  }
+  const Json& evaluation = run.evaluation;
+  const auto resamples = evaluation.at("resamples").get<int64_t>();
+  section.body =
+      "<p>" + fitted_sentence("Method", fitted_parts(run).calibration) +
+      " A perfect model has intercept 0 and slope 1. The expected calibration error (ECE) of a finite sample "
+      "is never 0: <b>ECE if calibrated</b> is what exactly right probabilities would show on average on as "
+      "many " +
+      samples_word(run) +
+      ". Resamples hold rows several times and show more error than the sample itself, so that the "
+      "percentile interval of the ECE lies high, and may lie above its value.</p>\n";
+  HtmlTable table({"label", "intercept", "slope", "Brier", "Brier, scaled", "ECE", "ECE if calibrated",
+                   "ECE before calibration"});
+  const Json& labels = evaluation.at("labels");
+  for (const auto& [name, label] : labels.items()) {
+    const Json& fit = label.at("calibration");
+    const Json raw = label.contains("calibration_raw") ? label["calibration_raw"].at("ece") : Json();
+    table.row({html_escape(name), interval_text(fit.at("intercept")), interval_text(fit.at("slope")),
+               number_text(fit.at("brier")), number_text(fit.at("brier_scaled")),
+               interval_text(label.at("measures").at("ece"), resamples),
+               number_text(fit.value("ece_when_calibrated", Json())), number_text(raw)});
+  }
+  const Json& macro = evaluation.at("macro");
+  table.row({"<b>macro</b>", "", "", interval_text(macro.at("brier"), resamples),
+             interval_text(macro.at("brier_scaled"), resamples), interval_text(macro.at("ece"), resamples),
+             mean_of(labels, "ece_when_calibrated"), ""});
+  section.body += table.html();
+  section.body += partial_note(section.body) + "<div class=\"figures\">\n";
+  for (const auto& [name, label] : labels.items()) {
+    if (!label.at("calibration").contains("equal_mass")) continue;
+    Chart chart{name,
+                "predicted probability",
+                "observed share",
+                {reliability(label["calibration"], "as reported", true)},
+                {0, 1},
+                {0, 1},
+                true};
+    if (label.contains("calibration_raw"))
+      chart.series.push_back(reliability(label["calibration_raw"], "before calibration", false));
+    ChartSeries diagonal;
+    diagonal.points = {{0, 0}, {1, 1}};
+    diagonal.color = "#9aa4b2";
+    diagonal.dashed = true;
+    chart.series.push_back(diagonal);
+    section.body += "<figure>" + chart_svg(chart) + "</figure>\n";
+  }
+  section.body +=
+      "</div>\n<p>Points are bins of equal size; bars are Wilson's 95% intervals of the observed "
+      "share.</p>\n";
+  return section;
+}
+
+HtmlSection risk_section(const RunRecord& run) {
+  HtmlSection section{"risk", "Risk levels", ""};
+  if (run.evaluation.is_null()) {
+    section.body = missing_note("the evaluation", "medfusion eval RUN");
+    return section;
+  }
+  const Json& labels = run.evaluation.at("labels");
+  const std::string method = run.evaluation.value("risk_method", "none");
+  section.body = "<p>" + fitted_sentence("Cut-offs", fitted_parts(run).risk);
+  if (method == "targets") {
+    section.body += fmt::format(
+        " Low lies below the highest cut-off that leaves at least {} of the positives above it "
+        "(risk.sensitivity); high begins at the lowest cut-off from which on at least {} are positive "
+        "(risk.ppv), but not below the first.",
+        setting_text(run, "risk.sensitivity"), setting_text(run, "risk.ppv"));
+  }
+  section.body +=
+      " The observed shares are of the evaluated rows, with Wilson's 95% intervals: whether the targets hold "
+      "there is for them to show.</p>\n";
+  HtmlTable table({"label", "level", "probability from", samples_word(run), "share", "positive",
+                   "mean probability", "observed share"});
+  for (const auto& [name, label] : labels.items()) {
+    const Json& risk = label.at("risk");
+    double total = 0.0;
+    for (const Json& level : risk.at("levels")) total += level.at("count").get<double>();
+    for (const Json& level : risk.at("levels")) {
+      const std::string which = level.at("level").get<std::string>();
+      std::string from = which == "low" ? "0" : "by fold";
+      if (which != "low" && risk.at("cutoffs").is_object()) {
+        from = significant_text(risk["cutoffs"].value(which == "high" ? "high" : "low", Json()));
+      }
+      table.row({html_escape(name), which, from, count_text(level.at("count")),
+                 total > 0 ? fmt::format("{:.1f}%", 100 * level["count"].get<double>() / total) : "-",
+                 count_text(level.at("positives")), number_text(level.at("mean_probability")),
+                 interval_of(level)});
+    }
+  }
+  section.body += table.empty() ? "<p>The run has no risk levels.</p>\n" : table.html();
+  const auto merged = without_intermediate(labels);
+  if (!merged.empty()) {
+    section.body +=
+        "<p>" + list_text(merged) +
+        ": the intermediate level is empty, because both cut-offs are one: the share of positives that "
+        "<code>high</code> asks for is reached from the cut-off of <code>low</code> on already.</p>\n";
+  }
+  section.body += missing_levels(labels);
+  return section;
+}
+
+}  // namespace medfusion::tools

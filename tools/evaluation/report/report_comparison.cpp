@@ -1,0 +1,221 @@
+// The report on several runs beside each other.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "core/error.h"
+#include "tools/evaluation/measures/compare.h"
+#include "tools/evaluation/report/chart.h"
+#include "tools/evaluation/report/report_fitting.h"
+#include "tools/evaluation/report/report_text.h"
+
+namespace medfusion::tools {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::array<std::pair<const char*, const char*>, 6> kShown{{{"auroc", "AUROC"},
+                                                                     {"auprc", "AUPRC"},
+                                                                     {"sensitivity", "sensitivity"},
+                                                                     {"specificity", "specificity"},
+                                                                     {"brier", "Brier"},
+                                                                     {"ece", "ECE"}}};
+
+std::vector<std::string> names_of(const std::vector<RunRecord>& runs) {
+  std::vector<std::string> names;
+  for (const RunRecord& run : runs) names.push_back(run.name);
+  return names;
+}
+
+// What tells apart which rows a run was evaluated on: their names where its predictions are there, else the
+// hashes of the data and of the evaluated part.
+std::string evaluated_rows(const RunRecord& run, bool by_name) {
+  if (by_name) {
+    std::vector<std::string> ids = run.predictions->ids;
+    std::sort(ids.begin(), ids.end());
+    std::string names;
+    for (const std::string& id : ids) names += id + "\n";
+    return names;
+  }
+  const std::string split = run.evaluation.at("split").get<std::string>();
+  const Json hash = run.evaluation.value("data_hash", Json());
+  const Json parts = run.data.is_object() ? run.data.value("parts", Json::object()) : Json::object();
+  // Of other data (medfusion eval --data) the run knows no hash of the part.
+  const bool own = run.data.is_object() && (hash.is_null() || hash == run.data.value("data_hash", Json()));
+  return hash.dump() +
+         (own && run.folds.empty() ? parts.value(split, Json::object()).value("ids_hash", "") : split);
+}
+
+bool same_rows(const std::vector<RunRecord>& runs) {
+  const bool by_name =
+      std::all_of(runs.begin(), runs.end(), [](const RunRecord& run) { return run.predictions.has_value(); });
+  return std::all_of(runs.begin(), runs.end(), [&](const RunRecord& run) {
+    return evaluated_rows(run, by_name) == evaluated_rows(runs.front(), by_name);
+  });
+}
+
+HtmlSection macro_section(const std::vector<RunRecord>& runs) {
+  HtmlSection section{"macro", "Macro averages", ""};
+  std::vector<std::string> head{"run", "part", "rows"};
+  for (const auto& [key, title] : kShown) head.emplace_back(title);
+  HtmlTable table(head);
+  std::vector<IntervalEntry> entries;
+  for (const RunRecord& run : runs) {
+    const Json& macro = run.evaluation.at("macro");
+    std::vector<std::string> row{html_escape(run.name), part_name(run.evaluation),
+                                 count_text(run.evaluation.at("samples"))};
+    for (const auto& [key, title] : kShown)
+      row.push_back(interval_text(macro.at(key), run.evaluation.at("resamples").get<int64_t>()));
+    table.row(std::move(row));
+    entries.push_back(interval_entry(run.name, macro.at("auroc")));
+  }
+  section.body = table.html() + partial_note(table.html()) +
+                 interval_figure("Macro AUROC, 95% intervals over patients", "AUROC", entries, 0.5) +
+                 "<p>Intervals of single runs say little about differences on the same rows.</p>\n";
+  if (!same_rows(runs)) {
+    section.body +=
+        "<p class=\"note\">The runs were evaluated on different rows: the numbers are not comparable.</p>\n";
+  }
+  for (const RunRecord& run : runs) {
+    const auto leaks = accepted_leaks(run);
+    if (!leaks.empty())
+      section.body += "<p class=\"note\">" + html_escape(run.name) + ": " + list_text(leaks) + ".</p>\n";
+  }
+  return section;
+}
+
+std::string p_text(const Json& value) {
+  return value.is_number() ? fmt::format("{:.2g}", value.get<double>()) : "-";
+}
+
+std::string pair_html(const RunRecord& first, const RunRecord& second, const EvaluationOptions& options) {
+  const Json json =
+      compare_predictions(*first.predictions, *second.predictions, first.name, second.name, options);
+  HtmlTable table({"AUROC", html_escape(first.name), html_escape(second.name), "difference", "p",
+                   "difference, DeLong", "p, DeLong"},
+                  html_escape(first.name + " minus " + second.name));
+  std::vector<IntervalEntry> entries;
+  const auto add = [&](const std::string& name, const Json& pair, const Json& delong) {
+    const Json& difference = pair.at("difference");
+    const Json tested = delong.is_object() ? delong : Json::object();
+    table.row({html_escape(name), number_text(pair.at("first").at("value")),
+               number_text(pair.at("second").at("value")), interval_text(difference, options.resamples),
+               p_text(difference.at("p_value")),
+               interval_text({{"value", tested.value("difference", Json())},
+                              {"low", tested.value("low", Json())},
+                              {"high", tested.value("high", Json())}}),
+               p_text(tested.value("p_value", Json()))});
+    entries.push_back(interval_entry(name, difference));
+  };
+  for (const auto& [name, label] : json.at("labels").items())
+    add(name, label.at("measures").at("auroc"), label.at("delong"));
+  add("macro", json.at("macro").at("auroc"), nullptr);
+  HtmlTable macro({"macro", html_escape(first.name), html_escape(second.name), "difference", "p"});
+  for (const auto& [name, pair] : json["macro"].items()) {
+    macro.row({html_escape(name), number_text(pair.at("first").at("value")),
+               number_text(pair.at("second").at("value")),
+               interval_text(pair.at("difference"), options.resamples),
+               p_text(pair["difference"].at("p_value"))});
+  }
+  return "<h3>" + html_escape(first.name + " and " + second.name) + "</h3>\n" + table.html() +
+         interval_figure("AUROC, " + first.name + " minus " + second.name, "difference", entries, 0.0) +
+         "<details><summary>Other measures, macro</summary>" + macro.html() + "</details>\n";
+}
+
+HtmlSection pairs_section(const std::vector<RunRecord>& runs) {
+  HtmlSection section{"pairs", "Differences in pairs", ""};
+  const EvaluationOptions options;
+  section.body = fmt::format(
+      "<p>The first run and each other on the same rows, as <code>medfusion compare</code>: both are "
+      "resampled "
+      "together, {} times over patients; p is two-sided, and not corrected for the number of labels. "
+      "DeLong's "
+      "test takes {} of one patient as independent.</p>\n",
+      options.resamples, samples_word(runs.front()));
+  for (size_t i = 1; i < runs.size(); ++i) {
+    if (!runs.front().predictions || !runs[i].predictions) {
+      section.body += missing_note(
+          "the pair " + runs.front().name + " and " + runs[i].name + ", for which predictions.csv is needed",
+          "medfusion eval RUN");
+      continue;
+    }
+    try {
+      section.body += pair_html(runs.front(), runs[i], options);
+    } catch (const core::InputError& error) {
+      section.body += "<p class=\"note\">Not a pair: " + html_escape(error.what()) + ".</p>\n";
+    }
+  }
+  section.body += partial_note(section.body);
+  return section;
+}
+
+HtmlSection labels_section(const std::vector<RunRecord>& runs) {
+  HtmlSection section{"labels", "AUROC per label", ""};
+  std::vector<std::string> head{"label"};
+  for (const std::string& name : names_of(runs)) head.push_back(html_escape(name));
+  HtmlTable table(head);
+  std::vector<std::string> labels;
+  for (const RunRecord& run : runs) {
+    for (const auto& [name, label] : run.evaluation.at("labels").items()) {
+      if (std::find(labels.begin(), labels.end(), name) == labels.end()) labels.push_back(name);
+    }
+  }
+  for (const std::string& label : labels) {
+    std::vector<std::string> row{html_escape(label)};
+    for (const RunRecord& run : runs) {
+      const Json& of_run = run.evaluation.at("labels");
+      row.push_back(of_run.contains(label) ? interval_text(of_run[label].at("measures").at("auroc")) : "-");
+    }
+    table.row(std::move(row));
+  }
+  section.body = table.html();
+  return section;
+}
+
+HtmlSection differences_section(const std::vector<RunRecord>& runs) {
+  HtmlSection section{"differences", "Settings that differ", ""};
+  std::vector<std::string> head{"setting"};
+  std::set<std::string> keys;
+  for (const RunRecord& run : runs) {
+    head.push_back(html_escape(run.name));
+    for (const auto& [key, value] : run.settings.items()) keys.insert(key);
+  }
+  HtmlTable table(head);
+  for (const std::string& key : keys) {
+    std::set<std::string> values;
+    std::vector<std::string> row{html_escape(key)};
+    for (const RunRecord& run : runs) {
+      const std::string value = setting_of(run, key);
+      values.insert(value);
+      row.push_back(value.empty() ? "-" : html_escape(value));
+    }
+    if (values.size() > 1) table.row(std::move(row));
+  }
+  section.body = table.empty() ? "<p>None.</p>\n" : table.html();
+  return section;
+}
+
+}  // namespace
+
+std::string comparison_report(const std::vector<RunRecord>& runs) {
+  MEDFUSION_CHECK(runs.size() > 1, "a comparison of {} runs", runs.size());
+  for (const RunRecord& run : runs) {
+    if (run.evaluation.is_null()) {
+      core::throw_input_error({run.name},
+                              "expected evaluation.json, which medfusion eval makes, for a comparison");
+    }
+  }
+  std::string lead;
+  for (const std::string& name : names_of(runs)) lead += (lead.empty() ? "" : ", ") + html_escape(name);
+  try {
+    return html_page(
+        "MedFusion: comparison of runs", lead,
+        {macro_section(runs), pairs_section(runs), labels_section(runs), differences_section(runs)});
+  } catch (const Json::exception& error) {
+    core::throw_input_error({lead},
+                            fmt::format("expected the files of this version of medfusion: {}", error.what()));
+  }
+}
+
+}  // namespace medfusion::tools

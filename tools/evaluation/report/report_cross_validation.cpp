@@ -1,0 +1,102 @@
+// The report on the folder of a cross-validation.
+#include <fmt/format.h>
+
+#include <array>
+
+#include "core/error.h"
+#include "tools/evaluation/report/report_fitting.h"
+#include "tools/evaluation/report/report_text.h"
+
+namespace medfusion::tools {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string spread_text(const Json& mean, const Json& deviation) {
+  return number_text(mean) + (deviation.is_number() ? " &plusmn; " + number_text(deviation) : "");
+}
+
+HtmlSection folds_section(const RunRecord& run) {
+  HtmlSection section{"folds", "Folds and seeds", ""};
+  const Json& macro = run.cross_validation.at("macro_auroc");
+  HtmlTable table({"macro AUROC", "value"});
+  table.row({"mean over folds", spread_text(macro.at("mean"), macro.at("std"))});
+  for (size_t fold = 0; fold < macro.at("per_fold").size(); ++fold)
+    table.row({fmt::format("fold {}", fold), number_text(macro["per_fold"][fold])});
+  const Json& seeds = run.cross_validation.at("seeds");
+  if (seeds.size() > 1) {
+    for (size_t i = 0; i < seeds.size(); ++i) {
+      table.row({fmt::format("seed {}, all folds", seeds[i].get<int64_t>()),
+                 number_text(macro.at("per_seed").at(i))});
+    }
+    table.row({"deviation over seeds", number_text(macro.at("seed_std"))});
+  }
+  HtmlTable labels({"label", "AUROC, mean over folds", "folds that have it"});
+  const size_t all = macro.at("per_fold").size() * seeds.size();
+  for (const auto& [name, label] : run.cross_validation.at("labels").items()) {
+    labels.row({html_escape(name), number_text(label.at("auroc")),
+                fmt::format("{} of {}", label.at("defined_in").get<int64_t>(), all)});
+  }
+  section.body =
+      fmt::format(
+          "<p>{} folds, {} seed{}{}; &plusmn; is the standard deviation of the folds, each the mean "
+          "over its seeds. A mean over folds differs a little from the AUROC out of fold below, which "
+          "ranks the rows of all folds together.</p>\n",
+          run.cross_validation.at("folds").get<int64_t>(), seeds.size(), seeds.size() == 1 ? "" : "s",
+          run.cross_validation.value("redrawn", false) ? ", folds drawn anew for each" : "") +
+      table.html() + labels.html();
+  return section;
+}
+
+HtmlSection protocols_section(const RunRecord& run) {
+  HtmlSection section{"protocols", "Honest protocol beside the published one", ""};
+  const Json& protocols = run.protocols;
+  constexpr std::array<std::pair<const char*, const char*>, 5> kMeasureNames{
+      {{"accuracy", "accuracy"},
+       {"f1", "F1, positive class"},
+       {"f1_weighted", "F1, weighted over classes"},
+       {"gmean", "G-mean"},
+       {"auroc", "AUROC"}}};
+  HtmlTable table({"label", "measure", "as published (wrong)", "same network, honest", "honest"});
+  const auto percent = [](const Json& value) {
+    return value.is_number() ? fmt::format("{:.2f}%", 100 * value.get<double>()) : std::string("-");
+  };
+  const auto rows = [&](const std::string& name, const Json& published, const Json& same,
+                        const Json& honest) {
+    for (const auto& [key, title] : kMeasureNames)
+      table.row({name, title, percent(published.at(key)), percent(same.at(key)), percent(honest.at(key))});
+  };
+  const Json& published = protocols.at("as_published");
+  const Json& same = protocols.at("same_network");
+  const Json& honest = protocols.at("honest");
+  rows("<b>macro</b>", published.at("macro"), same.at("macro"), honest.at("macro"));
+  for (const auto& [name, label] : honest.at("labels").items())
+    rows(html_escape(name), published.at("labels").at(name), same.at("labels").at(name), label);
+  section.body =
+      "<div class=\"warning\"><b>The figures under &quot;as published&quot; are wrong.</b> " +
+      html_escape(protocols.value("warning", "")) +
+      ". They stand beside the honest ones because many published figures are made like this. &quot;Same "
+      "network&quot; has their settings and differs in nothing but that it resamples inside the training "
+      "part "
+      "of the honest folds.</div>\n" +
+      table.html();
+  return section;
+}
+
+}  // namespace
+
+std::string cross_validation_report(const RunRecord& run) {
+  try {
+    std::vector<HtmlSection> sections{summary_section(run), folds_section(run)};
+    if (!run.protocols.is_null()) sections.push_back(protocols_section(run));
+    for (auto* section : {data_section, settings_section, performance_section, curves_section,
+                          calibration_section, risk_section, subgroup_section, checklist_section})
+      sections.push_back(section(run));
+    return html_page("MedFusion report: cross-validation " + run.name, report_lead(run), sections);
+  } catch (const Json::exception& error) {
+    core::throw_input_error({run.name},
+                            fmt::format("expected the files of this version of medfusion: {}", error.what()));
+  }
+}
+
+}  // namespace medfusion::tools

@@ -1,0 +1,402 @@
+#include "tools/evaluation/report/report_fitting.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "tools/evaluation/report/report_text.h"
+
+namespace medfusion::tools {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// The folds of a cross-validation, or the run itself as the only one.
+std::vector<FoldRecord> fits_of(const RunRecord& run) {
+  if (!run.folds.empty()) return run.folds;
+  return {{"", run.data, run.preprocessing}};
+}
+
+std::string of_patients(const Json& part) {
+  return part.contains("patients") ? fmt::format(" of {} patients", part["patients"].get<int64_t>()) : "";
+}
+
+// "231 validation rows of 99 patients"; of several folds the range of their rows.
+std::string rows_text(const RunRecord& run, const char* part, const char* word) {
+  int64_t least = -1, most = 0;
+  std::string patients;
+  const std::vector<FoldRecord> fits = fits_of(run);
+  for (const FoldRecord& fold : fits) {
+    const Json entry = fold.data.is_object()
+                           ? fold.data.value("parts", Json::object()).value(part, Json::object())
+                           : Json::object();
+    const int64_t rows = entry.value("rows", int64_t{0});
+    least = least < 0 ? rows : std::min(least, rows);
+    most = std::max(most, rows);
+    patients = of_patients(entry);
+  }
+  if (most == 0) return "";
+  if (fits.size() == 1) return fmt::format("{} {} rows{}", most, word, patients);
+  const std::string range = least == most ? fmt::format("{}", most) : fmt::format("{} to {}", least, most);
+  return fmt::format("the {} {} rows of each of {} folds", range, word, fits.size());
+}
+
+// Entries of a list of preprocessing.json, over labels and folds: how many are fitted, and why others are
+// not.
+struct Tally {
+  int64_t fitted = 0, all = 0;
+  std::map<std::string, std::vector<std::string>> reasons;  // labels by reason
+
+  std::string share(const RunRecord& run) const {
+    return fmt::format("{} of {} {}", fitted, all, run.folds.empty() ? "labels" : "labels and folds");
+  }
+  // Of many folds the reasons would be a page.
+  std::string fold_note() const {
+    std::map<std::string, int64_t> times;
+    for (const auto& [reason, labels] : reasons) {
+      for (const std::string& label : labels) ++times[label];
+    }
+    std::vector<std::string> parts;
+    for (const auto& [label, count] : times) parts.push_back(fmt::format("{} {} times", label, count));
+    return parts.empty() ? "" : list_text(parts) + "; preprocessing.json of each fold says why";
+  }
+  std::string note(const RunRecord& run) const {
+    if (!run.folds.empty()) return fold_note();
+    std::string text;
+    for (const auto& [reason, labels] : reasons) {
+      const bool every = static_cast<int64_t>(labels.size()) == all && all > 1;
+      text += (text.empty() ? "" : "; ") + (every ? std::string("all") : list_text(labels)) + ": " + reason;
+    }
+    return text;
+  }
+};
+
+std::vector<std::string> label_names(const FoldRecord& fold) {
+  std::vector<std::string> names;
+  if (!fold.data.is_object() || !fold.data.contains("train_positives")) return names;
+  for (const auto& [name, count] : fold.data["train_positives"].items()) names.push_back(name);
+  return names;
+}
+
+// reason_of: why the entry is not fitted, empty where it is.
+template <class Reason>
+Tally tally(const RunRecord& run, const char* list, Reason&& reason_of) {
+  Tally result;
+  for (const FoldRecord& fold : fits_of(run)) {
+    if (!fold.preprocessing.is_object() || !fold.preprocessing.contains(list)) continue;
+    const auto names = label_names(fold);
+    for (size_t i = 0; i < fold.preprocessing[list].size(); ++i) {
+      ++result.all;
+      const std::string reason = reason_of(fold.preprocessing[list][i]);
+      const std::string name = i < names.size() ? html_escape(names[i]) : fmt::format("label {}", i + 1);
+      if (reason.empty()) {
+        ++result.fitted;
+      } else {
+        result.reasons[html_escape(reason)].push_back(name);
+      }
+    }
+  }
+  return result;
+}
+
+Tally thresholds_tally(const RunRecord& run) {
+  return tally(run, "thresholds", [](const Json& entry) {
+    return entry.value("value", Json()).is_number() ? std::string() : entry.value("undefined", "undefined");
+  });
+}
+
+Tally calibration_tally(const RunRecord& run) {
+  return tally(run, "calibration", [](const Json& entry) {
+    return entry.value("method", "none") != "none" ? std::string()
+                                                   : entry.value("reason", "calibration.method is none");
+  });
+}
+
+Tally risk_tally(const RunRecord& run) {
+  return tally(run, "risk", [](const Json& entry) {
+    for (const char* level : {"low", "high"}) {
+      if (entry.value(level, Json()).is_number()) continue;
+      const Json why = entry.value("undefined", Json::object());
+      return why.value(level, std::string("risk.method is none"));
+    }
+    return std::string();
+  });
+}
+
+Fitted on_validation(const RunRecord& run, const std::string& how, const Tally& counts) {
+  const std::string rows = rows_text(run, "val", "validation");
+  const bool none = counts.fitted == 0 || rows.empty();
+  std::string note = counts.note(run);
+  if (rows.empty()) note = "the validation part is empty";
+  return {none ? "none" : how + ", " + counts.share(run), none ? "nothing" : rows, note};
+}
+
+Fitted preprocessing_of(const RunRecord& run) {
+  std::vector<std::string> what;
+  if (run.preprocessing.is_object() && !run.preprocessing.value("table", Json()).is_null())
+    what.emplace_back("scale and fill of the table's columns");
+  if (!run.features.is_null()) what.emplace_back("stage one");
+  if (reads_text(run)) what.emplace_back("the text's words");
+  if (what.empty()) return {"nothing is fitted", "nothing", ""};
+  return {list_text(what), rows_text(run, "train", "training"), ""};
+}
+
+Fitted weights_of(const RunRecord& run) {
+  const std::string epochs = setting_of(run, "train.epochs");
+  if (epochs == "0") return {"those the run began with, no epoch was trained", "nothing", ""};
+  Fitted result{
+      "the network" +
+          (epochs.empty() ? "" : ", at most " + html_escape(epochs) + (epochs == "1" ? " epoch" : " epochs")),
+      rows_text(run, "train", "training"), ""};
+  const std::string method = setting_of(run, "resample.method");
+  if (setting_is_on(run, "resample.before_split")) {
+    result.note = "all rows were resampled before the split";
+  } else if (!method.empty() && method != "none") {
+    result.note = "over-sampled by " + html_escape(method);
+    if (run.folds.empty() && run.data.contains("resampled"))
+      result.note += fmt::format(" to {} rows", run.data["resampled"].value("rows", int64_t{0}));
+  }
+  return result;
+}
+
+Fitted checkpoint_of(const RunRecord& run) {
+  const std::string kept = run.preprocessing.is_object() ? run.preprocessing.value("weights", "") : "";
+  if (setting_of(run, "train.epochs") == "0") return {"the start", "nothing", ""};
+  const std::string rows = rows_text(run, "val", "validation");
+  if (kept == "best" && !rows.empty()) return {"the epoch of the best macro AUROC", rows, ""};
+  std::string note = rows.empty() ? "the validation part is empty" : "train.select is last";
+  return {"the last epoch", "nothing", note};
+}
+
+// The column names of the table that the network may read.
+std::set<std::string> table_columns(const RunRecord& run) {
+  std::set<std::string> names;
+  if (!run.preprocessing.is_object()) return names;
+  const Json table = run.preprocessing.value("table", Json());
+  if (!table.is_object()) return names;
+  for (const Json& column : table.value("columns", Json::array())) names.insert(column.value("name", ""));
+  return names;
+}
+
+// Columns of a guard list that are inputs all the same.
+std::vector<std::string> inputs_of(const RunRecord& run, const std::string& key) {
+  const std::set<std::string> columns = table_columns(run);
+  std::vector<std::string> found;
+  if (!run.settings.is_object() || !run.settings.contains(key)) return found;
+  for (const Json& name : run.settings[key]) {
+    if (columns.contains(name.get<std::string>())) found.push_back(html_escape(name.get<std::string>()));
+  }
+  return found;
+}
+
+std::vector<std::string> guard_list(const RunRecord& run, const char* key) {
+  std::vector<std::string> all;
+  for (const FoldRecord& fold : fits_of(run)) {
+    if (!fold.data.is_object() || !fold.data.contains("guard")) continue;
+    for (const Json& line : fold.data["guard"].value(key, Json::array())) {
+      const auto text = line.get<std::string>();
+      if (std::find(all.begin(), all.end(), text) == all.end()) all.push_back(text);
+    }
+  }
+  return all;
+}
+
+bool allows(const RunRecord& run, const char* word) {
+  const auto allowed = guard_list(run, "allowed");
+  return std::find(allowed.begin(), allowed.end(), word) != allowed.end();
+}
+
+// "train and test share 39 patients", those that do share.
+std::vector<std::string> overlaps(const RunRecord& run) {
+  std::vector<std::string> texts;
+  for (const FoldRecord& fold : fits_of(run)) {
+    if (!fold.data.is_object() || !fold.data.contains("shared_patients")) continue;
+    for (const auto& [parts, count] : fold.data["shared_patients"].items()) {
+      if (count.get<int64_t>() == 0) continue;
+      texts.push_back(fmt::format(
+          "{}{} share {} patient{}", fold.name.empty() ? "" : "in " + html_escape(fold.name) + " ",
+          html_escape(parts), count.get<int64_t>(), count.get<int64_t>() == 1 ? "" : "s"));
+    }
+  }
+  return texts;
+}
+
+std::string list_html(const std::vector<std::string>& items) {
+  std::string html = "<ul>\n";
+  for (const std::string& item : items) html += "<li>" + item + "</li>\n";
+  return html + "</ul>\n";
+}
+
+}  // namespace
+
+FittedParts fitted_parts(const RunRecord& run) {
+  FittedParts parts;
+  parts.preprocessing = preprocessing_of(run);
+  parts.weights = weights_of(run);
+  parts.checkpoint = checkpoint_of(run);
+  parts.calibration = on_validation(run, setting_text(run, "calibration.method"), calibration_tally(run));
+  parts.thresholds =
+      on_validation(run, setting_of(run, "train.threshold") == "f1" ? "the highest F1" : "Youden's J",
+                    thresholds_tally(run));
+  const std::string risk = setting_of(run, "risk.method");
+  if (risk == "cutoffs") {
+    parts.risk = {fmt::format("set beforehand: low below {}, high from {} on", setting_text(run, "risk.low"),
+                              setting_text(run, "risk.high")),
+                  "nothing", ""};
+  } else {
+    parts.risk =
+        on_validation(run,
+                      fmt::format("sensitivity of at least {}, PPV of at least {}",
+                                  setting_text(run, "risk.sensitivity"), setting_text(run, "risk.ppv")),
+                      risk_tally(run));
+  }
+  return parts;
+}
+
+std::string fitted_sentence(const std::string& what, const Fitted& fitted) {
+  std::string text = what + ": " + fitted.how;
+  if (fitted.on != "nothing") text += ", fitted to " + fitted.on;
+  return text + (fitted.note.empty() ? "." : " (" + fitted.note + ").");
+}
+
+std::string fitted_table(const RunRecord& run) {
+  const FittedParts parts = fitted_parts(run);
+  HtmlTable table({"fitted", "how", "on", "not fitted, and why"},
+                  "What was fitted, and on how many rows; nothing else was");
+  for (const auto& [name, fitted] :
+       {std::pair{"preprocessing", parts.preprocessing}, std::pair{"weights", parts.weights},
+        std::pair{"checkpoint", parts.checkpoint}, std::pair{"calibration", parts.calibration},
+        std::pair{"thresholds", parts.thresholds}, std::pair{"risk levels", parts.risk}}) {
+    const auto wide = [](const std::string& text) { return "<span class=\"wide\">" + text + "</span>"; };
+    table.row({name, wide(fitted.how), wide(fitted.on), wide(fitted.note)});
+  }
+  return table.html("text");
+}
+
+std::vector<std::string> accepted_leaks(const RunRecord& run) {
+  std::vector<std::string> leaks;
+  const auto shared = overlaps(run);
+  if (!shared.empty()) {
+    leaks.push_back(list_text(shared) +
+                    (allows(run, "patient") ? ": accepted by guard.allow" : ": the guard did not run") +
+                    ". Figures of a part that shares patients with training are too good");
+  }
+  const bool before = setting_is_on(run, "resample.before_split");
+  if (before) {
+    leaks.emplace_back(
+        "All rows were resampled before the split: accepted by guard.allow. Test rows are mixtures or copies "
+        "of training rows: <b>the figures of the test part are wrong</b>");
+  }
+  const auto columns_of = [&](const char* key) {
+    const auto names = inputs_of(run, key);
+    return names.empty() ? std::string() : " (" + list_text(names) + ")";
+  };
+  if (allows(run, "target")) {
+    leaks.push_back("An outcome, or a column that repeats a label, may be an input" +
+                    columns_of("guard.targets") + ": accepted by guard.allow");
+  }
+  if (allows(run, "leaking") && !inputs_of(run, "guard.leaking").empty()) {
+    leaks.push_back("A column listed as leaking is an input" + columns_of("guard.leaking") +
+                    ": accepted by guard.allow");
+  }
+  if (allows(run, "duplicate")) {
+    leaks.emplace_back(
+        "Rows that repeat others may lie in two parts: accepted by guard.allow; how many do is not in "
+        "data.json");
+  }
+  return leaks;
+}
+
+std::string warning_box(const RunRecord& run) {
+  std::vector<std::string> lines = accepted_leaks(run);
+  if (run.evaluation.is_object()) {
+    const std::string split = run.evaluation.value("split", "");
+    if (split == "train")
+      lines.emplace_back("Evaluated on the training part: the figures say nothing about new patients");
+    if (split == "val") {
+      lines.emplace_back(
+          "Evaluated on the validation part, which checkpoint, calibration and thresholds were chosen on: "
+          "the "
+          "figures are too good");
+    }
+  }
+  const auto suspicious = guard_list(run, "warnings");
+  if (!suspicious.empty()) {
+    lines.push_back(fmt::format(
+        "In {} case{} a column of the table alone tells a label at an AUROC above 0.80 on training rows: see "
+        "<a href=\"#data\">Data flow</a>",
+        suspicious.size(), suspicious.size() == 1 ? "" : "s"));
+  }
+  if (lines.empty()) return "";
+  return "<div class=\"warning\"><b>Before the figures are used</b>\n" + list_html(lines) + "</div>\n";
+}
+
+std::string guard_html(const RunRecord& run) {
+  std::string html;
+  const auto leaks = accepted_leaks(run);
+  if (!leaks.empty())
+    html += "<div class=\"warning\"><b>Accepted leaks</b>\n" + list_html(leaks) + "</div>\n";
+  std::vector<std::string> silent;
+  const auto allowed = guard_list(run, "allowed");
+  for (const std::string& word : allowed) {
+    const bool happened = (word == "patient" && !overlaps(run).empty()) ||
+                          (word == "resampling" && setting_is_on(run, "resample.before_split")) ||
+                          (word == "leaking" && !inputs_of(run, "guard.leaking").empty()) ||
+                          word == "target" || word == "duplicate";
+    if (!happened) silent.push_back(html_escape(word));
+  }
+  if (!silent.empty())
+    html += "<p>guard.allow also names " + list_text(silent) + ", of which there was none.</p>\n";
+  if (allowed.empty()) {
+    html +=
+        "<p>Training refuses to start where a patient, or a row and its repeat, lie in two parts, where an "
+        "outcome is an input, and where rows were resampled before the split. Nothing was excepted "
+        "(guard.allow is empty).</p>\n";
+  }
+  std::vector<std::string> notes;
+  for (const std::string& note : guard_list(run, "notes")) notes.push_back(html_escape(note));
+  if (!notes.empty()) html += "<p>Notes on reading the data:</p>\n" + list_html(notes);
+  std::vector<std::string> suspicious;
+  for (const std::string& warning : guard_list(run, "warnings")) suspicious.push_back(html_escape(warning));
+  if (!suspicious.empty())
+    html += "<div class=\"warning\"><b>Columns to look at</b>\n" + list_html(suspicious) + "</div>\n";
+  return html;
+}
+
+std::string empty_selection_note(const RunRecord& run) {
+  if (!run.folds.empty()) return "";  // each fold selects its own
+  if (setting_of(run, "features.mode") != "top_n" || !run.features.is_object() ||
+      !run.features.contains("labels"))
+    return "";
+  std::vector<std::string> other;
+  if (reads_images(run)) other.emplace_back("the image");
+  if (reads_text(run)) other.emplace_back("the text");
+  std::vector<std::string> blind, seeing;
+  for (const auto& [name, label] : run.features["labels"].items()) {
+    if (!label.value("selected", Json::array()).empty()) continue;
+    double auroc = 0.0;
+    if (run.evaluation.is_object() && run.evaluation.at("labels").contains(name)) {
+      const Json& value = run.evaluation["labels"][name].at("measures").at("auroc").at("value");
+      auroc = value.is_number() ? value.get<double>() : 0.0;
+    }
+    (other.empty() && auroc == 0.5 ? blind : seeing).push_back(html_escape(name));
+  }
+  std::string html;
+  if (!blind.empty()) {
+    html += "<p class=\"note\">" + list_text(blind) + ": AUROC 0.5 because the network has no input for " +
+            (blind.size() == 1 ? "it" : "them") +
+            ": stage one selected no feature, and the run reads neither image nor text. Every row gets the "
+            "same probability.</p>\n";
+  }
+  if (!seeing.empty()) {
+    other.emplace_back("the other labels");
+    html += "<p class=\"note\">" + list_text(seeing) +
+            ": stage one selected no feature; the network predicts " + (seeing.size() == 1 ? "it" : "them") +
+            " from " + list_text(other) + " alone.</p>\n";
+  }
+  return html;
+}
+
+}  // namespace medfusion::tools

@@ -1,0 +1,209 @@
+// Sections of the report that show evaluation.json.
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "tools/evaluation/report/chart.h"
+#include "tools/evaluation/report/report_fitting.h"
+#include "tools/evaluation/report/report_text.h"
+
+namespace medfusion::tools {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kDiagonal = "#9aa4b2";
+
+HtmlSection without_evaluation(HtmlSection section) {
+  section.body = missing_note("the evaluation", "medfusion eval RUN");
+  return section;
+}
+
+// Points [x, y, ...] of a curve of evaluation.json.
+ChartSeries curve(const Json& points, const std::string& name, size_t y = 1) {
+  ChartSeries series;
+  series.name = name;
+  for (const Json& point : points) {
+    if (point.at(0).is_number() && point.at(y).is_number()) {
+      series.points.emplace_back(point[0].get<double>(), point[y].get<double>());
+    }
+  }
+  return series;
+}
+
+ChartSeries reference(std::vector<std::pair<double, double>> points, const std::string& name = "") {
+  ChartSeries series;
+  series.name = name;
+  series.points = std::move(points);
+  series.color = kDiagonal;
+  series.dashed = true;
+  return series;
+}
+
+std::string figure(const Chart& chart) { return "<figure>" + chart_svg(chart) + "</figure>\n"; }
+
+// One line per label and one for the macro average.
+std::string measures_table(const Json& evaluation,
+                           const std::vector<std::pair<const char*, const char*>>& columns,
+                           const std::string& caption) {
+  const auto resamples = evaluation.at("resamples").get<int64_t>();
+  std::vector<std::string> head{"label", "positives", "negatives"};
+  for (const auto& [key, title] : columns) head.emplace_back(title);
+  HtmlTable table(head, caption);
+  for (const auto& [name, label] : evaluation.at("labels").items()) {
+    std::vector<std::string> row{html_escape(name), count_text(label.at("positives")),
+                                 count_text(label.at("negatives"))};
+    for (const auto& [key, title] : columns)
+      row.push_back(interval_text(label.at("measures").at(key), resamples));
+    table.row(std::move(row));
+  }
+  std::vector<std::string> row{"<b>macro</b>", "", ""};
+  for (const auto& [key, title] : columns)
+    row.push_back(interval_text(evaluation.at("macro").at(key), resamples));
+  table.row(std::move(row));
+  return table.html();
+}
+
+}  // namespace
+
+HtmlSection performance_section(const RunRecord& run) {
+  HtmlSection section{"performance", "Performance with intervals", ""};
+  if (run.evaluation.is_null()) return without_evaluation(section);
+  const Json& evaluation = run.evaluation;
+  const FittedParts fitted = fitted_parts(run);
+  section.body = fmt::format(
+      "<p>Evaluated: {}, {} {} of {} patients. Brackets hold {}% intervals from {} resamples of the patients "
+      "(all {} of a patient together). {}</p>\n",
+      part_name(evaluation), evaluation.at("samples").get<int64_t>(), samples_word(run),
+      evaluation.at("patients").get<int64_t>(), std::lround(100 * evaluation.at("confidence").get<double>()),
+      evaluation.at("resamples").get<int64_t>(), samples_word(run),
+      fitted_sentence("Checkpoint", fitted.checkpoint) + " " +
+          fitted_sentence("Thresholds", fitted.thresholds));
+  section.body += measures_table(evaluation, {{"auroc", "AUROC"}, {"auprc", "AUPRC"}}, "Ranking");
+  section.body += empty_selection_note(run);
+  section.body += measures_table(
+      evaluation,
+      {{"sensitivity", "sensitivity"}, {"specificity", "specificity"}, {"ppv", "PPV"}, {"npv", "NPV"}},
+      "At the thresholds");
+  section.body += measures_table(evaluation,
+                                 {{"f1", "F1"},
+                                  {"gmean", "G-mean"},
+                                  {"accuracy", "accuracy"},
+                                  {"balanced_accuracy", "balanced accuracy"}},
+                                 "At the thresholds, in one number");
+  HtmlTable confusion(
+      {"label", "threshold", "true positive", "false positive", "true negative", "false negative"}, "Counts");
+  for (const auto& [name, label] : evaluation.at("labels").items()) {
+    const Json& counts = label.at("confusion");
+    const auto count = [&](const char* key) {
+      return counts.is_null() ? std::string("-") : count_text(counts.at(key));
+    };
+    confusion.row({html_escape(name), significant_text(label.at("threshold")), count("true_positives"),
+                   count("false_positives"), count("true_negatives"), count("false_negatives")});
+  }
+  section.body += confusion.html();
+  for (const auto& [name, label] : evaluation.at("labels").items()) {
+    const Json& auroc = label.at("measures").at("auroc");
+    if (auroc.contains("undefined")) {
+      section.body += "<p>" + html_escape(name) +
+                      " has no AUROC: " + html_escape(auroc["undefined"].get<std::string>()) + ".</p>\n";
+    }
+  }
+  section.body += partial_note(section.body);
+  return section;
+}
+
+HtmlSection curves_section(const RunRecord& run) {
+  HtmlSection section{"curves", "ROC, precision-recall and decision curves", ""};
+  if (run.evaluation.is_null()) return without_evaluation(section);
+  section.body =
+      "<p>Net benefit is true positives minus false positives weighed by the odds of the threshold, per "
+      "image or row: the model helps where its line is "
+      "above both treating all and treating none (Vickers and Elkin 2006).</p>\n";
+  for (const auto& [name, label] : run.evaluation.at("labels").items()) {
+    if (!label.contains("roc") || label["roc"].empty()) continue;
+    const double positives = label.at("positives").get<double>(),
+                 negatives = label.at("negatives").get<double>();
+    const double prevalence = positives + negatives > 0 ? positives / (positives + negatives) : 0.0;
+    Chart roc{"ROC",         "1 - specificity",
+              "sensitivity", {curve(label["roc"], ""), reference({{0, 0}, {1, 1}})},
+              {0, 1},        {0, 1},
+              true};
+    Chart pr{"Precision-recall",
+             "recall",
+             "precision",
+             {curve(label.at("precision_recall"), ""), reference({{0, prevalence}, {1, prevalence}})},
+             {0, 1},
+             {0, 1},
+             true};
+    Chart decision{"Net benefit", "threshold probability", "net benefit per image", {}, {0, 1}};
+    ChartSeries all = curve(label.at("decision"), "all positive", 2);
+    decision.series = {curve(label.at("decision"), "the model"), all,
+                       reference({{0, 0}, {1, 0}}, "none positive")};
+    double top = prevalence;
+    for (const auto& point : decision.series[0].points) top = std::max(top, point.second);
+    decision.y_range = {-0.25 * std::max(top, 0.02), 1.1 * std::max(top, 0.02)};
+    section.body += "<h3>" + html_escape(name) + ": AUROC " +
+                    interval_text(label.at("measures").at("auroc")) + "</h3>\n<div class=\"figures\">\n" +
+                    figure(roc) + figure(pr) + figure(decision) + "</div>\n";
+  }
+  return section;
+}
+
+HtmlSection subgroup_section(const RunRecord& run) {
+  HtmlSection section{"subgroups", "Subgroups", ""};
+  if (run.evaluation.is_null()) return without_evaluation(section);
+  const auto resamples = run.evaluation.at("resamples").get<int64_t>();
+  HtmlTable table({"group", samples_word(run), "patients", "macro AUROC", "labels averaged",
+                   "macro sensitivity", "macro specificity", "macro ECE"});
+  std::string details;
+  for (const Json& grouping : run.evaluation.at("subgroups")) {
+    const std::string column = html_escape(grouping.at("column").get<std::string>());
+    HtmlTable labels({"label", "group", "positives", "negatives", "AUROC", "sensitivity", "specificity"});
+    for (const Json& group : grouping.at("groups")) {
+      const std::string name = html_escape(group.at("name").get<std::string>());
+      const Json& macro = group.at("macro");
+      table.row(
+          {column + " " + name, count_text(group.at("samples")), count_text(group.at("patients")),
+           interval_text(macro.at("auroc"), resamples), count_text(macro.at("auroc").value("labels", Json())),
+           interval_text(macro.at("sensitivity"), resamples),
+           interval_text(macro.at("specificity"), resamples), interval_text(macro.at("ece"), resamples)});
+      for (const auto& [label, values] : group.at("labels").items()) {
+        labels.row({html_escape(label), name, count_text(values.at("positives")),
+                    count_text(values.at("negatives")), interval_text(values.at("auroc"), resamples),
+                    interval_text(values.at("sensitivity"), resamples),
+                    interval_text(values.at("specificity"), resamples)});
+      }
+    }
+    details += "<details><summary>Each label by " + column + "</summary>" + labels.html() + "</details>\n";
+  }
+  section.body = table.empty() ? "<p>The data has no column to group by.</p>\n"
+                               : table.html() +
+                                     "<p>Groups with few positives have wide intervals or none; a difference "
+                                     "within them is no finding.</p>\n" +
+                                     partial_note(table.html() + details) + details;
+  return section;
+}
+
+HtmlSection control_section(const RunRecord& run) {
+  HtmlSection section{"controls", "Controls", ""};
+  if (run.evaluation.is_null()) return without_evaluation(section);
+  HtmlTable table({"predictions", "macro AUROC", "what it is"});
+  table.row({"the run", interval_text(run.evaluation.at("macro").at("auroc")),
+             "<span class=\"wide\">this report</span>"});
+  for (const Json& control : run.evaluation.at("controls")) {
+    const std::string value =
+        control.contains("macro") ? interval_text(control["macro"].at("auroc")) : "undefined";
+    std::string what = html_escape(control.value("description", ""));
+    if (control.contains("undefined")) what += " " + html_escape(control["undefined"].get<std::string>());
+    std::string name = control.at("name").get<std::string>();
+    std::replace(name.begin(), name.end(), '_', ' ');
+    table.row({html_escape(name), value, "<span class=\"wide\">" + what + "</span>"});
+  }
+  section.body = table.html() +
+                 "<p>A network that is not ahead of the table or the view position alone has not shown that "
+                 "it reads the image.</p>\n";
+  return section;
+}
+
+}  // namespace medfusion::tools

@@ -1,0 +1,46 @@
+// Small pieces of text that the report's sections share.
+#pragma once
+
+#include <string>
+
+#include "tools/evaluation/report/chart.h"
+#include "tools/evaluation/report/report.h"
+
+namespace medfusion::tools {
+
+// "0.912 [0.880, 0.941]" of {"value", "low", "high"}; "-" where there is no value. Marked with a dagger where
+// more than a tenth of `resamples` had no value (docs/evaluation.md: undefined_resamples).
+std::string interval_text(const nlohmann::ordered_json& measure, int64_t resamples = 0);
+// The same as an entry of a figure.
+IntervalEntry interval_entry(const std::string& name, const nlohmann::ordered_json& measure);
+// What the dagger means, where `html` holds one; else empty.
+std::string partial_note(const std::string& html);
+// A number with `digits` decimals, "-" for null.
+std::string number_text(const nlohmann::ordered_json& value, int digits = 3);
+// A number with four significant digits, "-" for null.
+std::string significant_text(const nlohmann::ordered_json& value);
+// A count, "-" for null.
+std::string count_text(const nlohmann::ordered_json& value);
+// A paragraph that says what is not there and which command makes it.
+std::string missing_note(const std::string& what, const std::string& command);
+
+// A setting as text for people, HTML; empty where the run has none of that name.
+std::string setting_text(const RunRecord& run, const std::string& key);
+// The same of a text, as it is; empty where there is none.
+std::string setting_of(const RunRecord& run, const std::string& key);
+bool setting_is_on(const RunRecord& run, const std::string& key);
+
+// What the network reads.
+bool reads_images(const RunRecord& run);
+bool reads_table(const RunRecord& run);
+bool reads_text(const RunRecord& run);
+// "images", or "rows" where there are none.
+std::string samples_word(const RunRecord& run);
+
+// "test part", "out of fold", of an evaluation; HTML.
+std::string part_name(const nlohmann::ordered_json& evaluation);
+
+// "a, b and c".
+std::string list_text(const std::vector<std::string>& words);
+
+}  // namespace medfusion::tools

@@ -1,0 +1,251 @@
+#include "tools/medfusion/commands/common.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <exception>
+#include <iostream>
+#include <limits>
+#include <new>
+#include <system_error>
+#include <thread>
+
+#include "core/error.h"
+#include "core/nearest.h"
+#include "core/runtime.h"
+#include "core/threads.h"
+#include "kernels/registry.h"
+#include "kernels/workshop/check.h"
+#include "tools/medfusion/commands/explain.h"
+#include "tools/medfusion/config/ready_configs.h"
+#include "tools/medfusion/run/text_file.h"
+
+namespace medfusion::tools {
+namespace {
+
+constexpr int kSuccess = 0;
+constexpr int kFailure = 1;
+constexpr int kBadInput = 2;
+
+int report(int code, const std::string& message) {
+  std::string line = message;
+  while (!line.empty() && line.back() == '\n') line.pop_back();
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  fmt::print(stderr, "medfusion: {}\n", line);
+  return code;
+}
+
+void add_commands(CLI::App& program, Action& action) {
+  program.require_subcommand(1);
+  program.set_version_flag("--version", std::string("medfusion ") + MEDFUSION_VERSION,
+                           "Print the version and exit");
+  program.footer("medfusion COMMAND --help explains a command and shows an example.");
+  add_synth_command(program, action);
+  add_train_command(program, action);
+  add_eval_command(program, action);
+  add_compare_command(program, action);
+  add_predict_command(program, action);
+  add_explain_command(program, action);
+  add_cv_command(program, action);
+  add_report_command(program, action);
+  add_features_command(program, action);
+  add_info_command(program, action);
+  add_kernels_command(program, action);
+  add_shell_commands(program, action);
+}
+
+// Which command's --help explains what went wrong.
+std::string help_hint(const CLI::App& program) {
+  const auto chosen = program.get_subcommands();
+  return fmt::format(" (see medfusion {}--help)", chosen.empty() ? "" : chosen.front()->get_name() + " ");
+}
+
+std::string unknown_command(const CLI::App& program, const std::string& given) {
+  std::vector<std::string> names;
+  for (const CLI::App* each : program.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(each->get_name());
+  return fmt::format("expected a command, got '{}'{} (see medfusion --help)", given,
+                     core::did_you_mean(given, names));
+}
+
+[[noreturn]] void throw_output_error() {
+  throw core::Error("standard output cannot be written: " + std::generic_category().message(errno));
+}
+
+// Parses, and returns an exit code where there is nothing to run.
+std::optional<int> parse(CLI::App& program, std::vector<std::string> arguments) {
+  const std::string first = arguments.empty() ? "" : arguments.front();
+  std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
+  try {
+    program.parse(arguments);
+    return std::nullopt;
+  } catch (const CLI::Success& request) {  // --help, --version
+    program.exit(request);
+    if (!std::cout.flush()) throw_output_error();
+    return kSuccess;
+  } catch (const CLI::ParseError& error) {
+    if (program.get_subcommands().empty() && !first.empty() && first.front() != '-')
+      return report(kBadInput, unknown_command(program, first));
+    return report(kBadInput, error.what() + help_hint(program));
+  }
+}
+
+}  // namespace
+
+void add_common_options(CLI::App& command, CommonOptions& options) {
+  command.add_option("--threads", options.threads, "Threads to compute with (default: all cores)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 4096));
+  command
+      .add_option("--device", options.device,
+                  "Device to compute on: cpu, cuda (cuda:1 is the second), sim (simulates the CUDA kernels; "
+                  "slow), or auto (cuda if there is one, else cpu)")
+      ->type_name("NAME")
+      ->capture_default_str();
+  command
+      .add_option("--kernel", options.kernels,
+                  "Run this variant of the operation where it supports the arguments, such as attention=mma "
+                  "(medfusion kernels list names them); may be repeated")
+      ->type_name("OPERATION=VARIANT")
+      ->allow_extra_args(false);
+  command.add_option("--seed", options.seed, "Seed of all random numbers")
+      ->type_name("N")
+      ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max() / 2));
+  command.add_flag("--quiet", options.quiet,
+                   "Print no progress and no summary; still print errors and --json");
+  command.add_flag("--json", options.json, "Print the result as one JSON object on standard output");
+}
+
+void add_config_options(CLI::App& command, ConfigOptions& options) {
+  command
+      .add_option(
+          "config", options.file,
+          "Configuration: a file (docs/configuration.md), or the name of a ready one (medfusion info)")
+      ->type_name("CONFIG")
+      ->required();
+  command.add_option("--set", options.assignments, "Change a key of the configuration; may be repeated")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+}
+
+ConfigBuilder read_config(const ConfigOptions& options, const CommonOptions& common) {
+  ConfigBuilder builder;
+  builder.read_file(find_config(options.file));
+  for (const std::string& assignment : options.assignments) builder.set(assignment);
+  if (common.seed) builder.set("seed", std::to_string(*common.seed), "--seed");
+  if (common.threads) builder.set("threads", std::to_string(*common.threads), "--threads");
+  return builder;
+}
+
+std::filesystem::path output_folder(const std::string& out, const std::string& config_file,
+                                    const std::string& suffix) {
+  if (!out.empty()) return out;
+  return std::filesystem::path("runs") / (std::filesystem::path(config_file).stem().string() + suffix);
+}
+
+namespace {
+
+core::Device process_device;
+
+void choose_device(const std::string& name) {
+  const size_t colon = name.find(':');
+  const std::string type = name.substr(0, colon);
+  int index = 0;
+  const char* const end = name.data() + name.size();
+  const bool numbered =
+      colon == std::string::npos || std::from_chars(name.data() + colon + 1, end, index).ptr == end;
+  const bool known = type == "cpu" || type == "cuda" || type == "sim" || name == "auto";
+  if (!known || !numbered || index < 0) {
+    core::throw_input_error({}, fmt::format("--device: expected cpu, cuda, sim or auto, got '{}'", name));
+  }
+  if (name == "auto") {
+    process_device = {};
+    try {
+      core::runtime({core::DeviceType::cuda, 0});
+      process_device = {core::DeviceType::cuda, 0};
+    } catch (const core::Error&) {  // this build or machine has none
+    }
+    return;
+  }
+  const core::Device device{type == "cpu"    ? core::DeviceType::cpu
+                            : type == "cuda" ? core::DeviceType::cuda
+                                             : core::DeviceType::sim,
+                            index};
+  try {
+    core::runtime(device);
+  } catch (const core::Error& error) {
+    core::throw_input_error({}, fmt::format("--device {}: {}", name, error.what()));
+  }
+  process_device = device;
+}
+
+// "attention=mma"
+void choose_kernel(const std::string& assignment) {
+  const auto refuse = [&](const std::string& why) {
+    core::throw_input_error({}, fmt::format("--kernel {}: {}", assignment, why));
+  };
+  const size_t equals = assignment.find('=');
+  if (equals == std::string::npos || equals == 0 || equals + 1 == assignment.size())
+    refuse("expected OPERATION=VARIANT");
+  const std::string operation = assignment.substr(0, equals), variant = assignment.substr(equals + 1);
+  std::vector<std::string> operations;
+  for (const kernels::VariantInfo& info : kernels::all_variants()) operations.push_back(info.operation);
+  if (std::find(operations.begin(), operations.end(), operation) == operations.end()) {
+    refuse(fmt::format("there is no operation '{}'{}", operation, core::did_you_mean(operation, operations)));
+  }
+  const std::vector<std::string> variants = kernels::variants_of(operation, process_device.type);
+  if (std::find(variants.begin(), variants.end(), variant) == variants.end()) {
+    refuse(fmt::format("{} has no variant '{}' on {}; expected one of {}{}", operation, variant,
+                       core::name_of(process_device.type), fmt::join(variants, ", "),
+                       core::did_you_mean(variant, variants)));
+  }
+  kernels::set_kernel_override(operation, variant);
+}
+
+}  // namespace
+
+void use_device(const CommonOptions& options) {
+  choose_device(options.device);
+  for (const std::string& assignment : options.kernels) choose_kernel(assignment);
+}
+
+core::Device chosen_device() { return process_device; }
+
+void use_threads(int64_t threads) {
+  const int64_t cores = std::max(1U, std::thread::hardware_concurrency());
+  core::set_num_threads(static_cast<int>(threads > 0 ? threads : cores));
+}
+
+void print_json(const nlohmann::ordered_json& value) { fmt::print("{}\n", to_text(value, 2)); }
+
+void print_text(const std::string& text) { fmt::print("{}", text); }
+
+int run_program(const std::vector<std::string>& arguments) {
+  CLI::App program(
+      "Reads a medical image with tabular and textual metadata, and predicts many labels at once.",
+      "medfusion");
+  Action action;
+  try {
+    add_commands(program, action);
+    if (const auto code = parse(program, arguments)) return *code;
+    action();
+    if (std::fflush(stdout) != 0) throw_output_error();
+    return kSuccess;
+  } catch (const core::InputError& error) {
+    return report(kBadInput, error.what());
+  } catch (const std::filesystem::filesystem_error& error) {
+    const bool bad = error.code() == std::errc::filename_too_long;
+    return report(bad ? kBadInput : kFailure,
+                  fmt::format("{}: {}", error.path1().string(), error.code().message()));
+  } catch (const std::bad_alloc&) {
+    return report(kFailure, "out of memory");
+  } catch (const std::exception& error) {
+    return report(kFailure, error.what());
+  }
+}
+
+}  // namespace medfusion::tools

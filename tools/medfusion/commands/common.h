@@ -1,0 +1,80 @@
+// What the commands share: options, loading the configuration, output.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/device.h"
+#include "tools/medfusion/config/config.h"
+
+namespace medfusion::tools {
+
+// On every command but `kernels inspect` and hidden ones; device and kernels matter to those that compute
+// (use_device).
+struct CommonOptions {
+  std::optional<int64_t> threads;
+  std::string device = "auto";
+  std::vector<std::string> kernels;  // OPERATION=VARIANT
+  std::optional<int64_t> seed;
+  bool quiet = false;
+  bool json = false;
+};
+
+// A configuration and what changes it.
+struct ConfigOptions {
+  std::string file;  // or the name of a ready configuration
+  std::vector<std::string> assignments;
+};
+
+void add_common_options(CLI::App& command, CommonOptions& options);
+void add_config_options(CLI::App& command, ConfigOptions& options);
+
+// The file, then --set in order, then --seed and --threads.
+ConfigBuilder read_config(const ConfigOptions& options, const CommonOptions& common);
+
+// Where a run goes: `out`, or runs/NAME where that is empty, NAME being the configuration's file name and
+// `suffix`.
+std::filesystem::path output_folder(const std::string& out, const std::string& config_file,
+                                    const std::string& suffix = "");
+
+// Sets the number of threads of the process: `threads`, or all cores where it is 0.
+void use_threads(int64_t threads);
+
+// Sets the device of the process's networks: "cpu", "cuda", "sim" (the CUDA kernels, simulated on the cpu;
+// slow), or "auto" for cuda where there is one and the cpu otherwise; "cuda:1" is the second one. Then the
+// variants that operations take on it where they support the arguments. Throws InputError where this build or
+// machine has no such device, or the device no such variant.
+void use_device(const CommonOptions& options);
+core::Device chosen_device();
+
+// Prints one JSON object (--json), or lines of text, to standard output.
+void print_json(const nlohmann::ordered_json& value);
+void print_text(const std::string& text);
+
+// What to run after the command line was parsed. A command's options live as long as its action.
+using Action = std::function<void()>;
+
+// Each adds its command to the program and sets `action` where the command line asks for it.
+void add_synth_command(CLI::App& program, Action& action);
+void add_train_command(CLI::App& program, Action& action);
+void add_eval_command(CLI::App& program, Action& action);
+void add_compare_command(CLI::App& program, Action& action);
+void add_predict_command(CLI::App& program, Action& action);
+void add_cv_command(CLI::App& program, Action& action);
+void add_report_command(CLI::App& program, Action& action);
+void add_features_command(CLI::App& program, Action& action);
+void add_info_command(CLI::App& program, Action& action);
+void add_kernels_command(CLI::App& program, Action& action);
+void add_shell_commands(CLI::App& program, Action& action);
+
+// The program: returns its exit code. 0: done; 1: failed at run time; 2: bad input. Errors are one line on
+// standard error, "medfusion: ...".
+int run_program(const std::vector<std::string>& arguments);
+
+}  // namespace medfusion::tools

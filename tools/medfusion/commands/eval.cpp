@@ -1,0 +1,102 @@
+// medfusion eval: metrics of a run on a part of the data.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+
+#include "core/file.h"
+#include "optim/progress.h"
+#include "tools/medfusion/commands/common.h"
+#include "tools/medfusion/run/evaluate_run.h"
+#include "tools/medfusion/run/pipeline.h"
+#include "tools/medfusion/run/run_directory.h"
+#include "tools/medfusion/run/text_file.h"
+#include "tools/medfusion/run/training_rows.h"
+
+namespace medfusion::tools {
+namespace {
+
+struct EvalOptions {
+  CommonOptions common;
+  std::string run;
+  std::string split = "test";
+  std::string data;
+  std::string out;
+  int64_t resamples = EvaluationOptions{}.resamples;
+};
+
+void evaluate(const EvalOptions& options) {
+  const RunDirectory run = RunDirectory::open(options.run);
+  use_device(options.common);
+  TrainedRun trained = TrainedRun::open(run);
+  use_threads(options.common.threads.value_or(trained.config.threads));
+  if (!options.data.empty()) trained.config.data.root = options.data;
+  const data::DataOptions data_options = to_data_options(trained.config, trained.labels);
+  const data::Dataset dataset = open_data(trained.config, data_options);
+  const data::Splits splits = data::make_splits(data_options, dataset);
+  const auto& rows = options.split == "train" ? splits.train
+                     : options.split == "val" ? splits.val
+                                              : splits.test;
+  if (rows.empty()) {
+    core::throw_input_error({options.run}, fmt::format("the {} part of the data has no rows", options.split));
+  }
+  const auto loader =
+      make_loader(trained.config, dataset, trained.preprocessing.encode(dataset), rows, false);
+  optim::ProgressOptions progress_options;
+  progress_options.quiet = options.common.quiet || options.common.json;
+  optim::Progress progress(progress_options);
+  progress.begin("evaluating", loader->batches());
+  int64_t seen = 0;
+  const auto predictions = predict_run(trained, *loader, [&](int64_t done) {
+    progress.advance(done - seen);
+    seen = done;
+  });
+  progress.end();
+  const auto metrics = optim::to_json(metrics_of(predictions, trained));
+  EvaluationOptions evaluation_settings = evaluation_options(trained.config, options.resamples);
+  if (options.common.seed) evaluation_settings.seed = static_cast<uint64_t>(*options.common.seed);
+  const auto json =
+      evaluate_run(predictions, dataset, splits.train, trained, options.split, evaluation_settings);
+  const std::filesystem::path folder =
+      options.out.empty() ? run.folder() : std::filesystem::path(options.out);
+  std::filesystem::create_directories(folder);
+  core::write_file((folder / "predictions.csv").string(), predictions_csv(predictions, dataset, trained));
+  core::write_file((folder / "metrics.json").string(), to_text(metrics, 2) + "\n");
+  core::write_file((folder / "evaluation.json").string(), to_text(json) + "\n");
+  if (options.common.json) {
+    print_json(metrics);
+  } else if (!options.common.quiet) {
+    print_text(evaluation_table(json));
+  }
+}
+
+}  // namespace
+
+void add_eval_command(CLI::App& program, Action& action) {
+  CLI::App* command =
+      program.add_subcommand("eval", "Evaluate a run: metrics.json, evaluation.json and predictions.csv");
+  const auto options = std::make_shared<EvalOptions>();
+  command->add_option("run", options->run, "Run directory made by train")->type_name("RUN")->required();
+  command->add_option("--split", options->split, "Part of the data: train, val or test")
+      ->type_name("NAME")
+      ->check(CLI::IsMember({"train", "val", "test"}))
+      ->capture_default_str();
+  command->add_option("--data", options->data, "Folder of the data, instead of the run's own")
+      ->type_name("DIR");
+  command->add_option("--out", options->out, "Folder for the three files (default: the run directory)")
+      ->type_name("DIR");
+  command
+      ->add_option("--bootstrap", options->resamples,
+                   "Resamples of the patients for the intervals; 0: no intervals")
+      ->type_name("N")
+      ->check(CLI::Range(0, 1000000))
+      ->capture_default_str();
+  add_common_options(*command, options->common);
+  command->footer(
+      "Example (after medfusion train phantom --out runs/phantom):\n"
+      "  medfusion eval runs/phantom --split test --bootstrap 2000");
+  command->callback([options, &action] { action = [options] { evaluate(*options); }; });
+}
+
+}  // namespace medfusion::tools

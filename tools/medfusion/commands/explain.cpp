@@ -1,0 +1,172 @@
+// medfusion explain: what a prediction rests on.
+#include <fmt/format.h>
+
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <numeric>
+
+#include "data/readers/prediction.h"
+#include "tools/evaluation/explain/localization.h"
+#include "tools/medfusion/commands/explain.h"
+#include "tools/medfusion/run/explain_run.h"
+#include "tools/medfusion/run/pipeline.h"
+#include "tools/medfusion/run/run_directory.h"
+
+namespace medfusion::tools {
+namespace {
+
+struct ExplainCommand {
+  CommonOptions common;
+  std::string run;
+  std::vector<std::string> images;
+  std::string table, split, data, out, level = "C2+C3+C4", method = "guided";
+  ExplainJob job;
+};
+
+data::Dataset open_split(const ExplainCommand& options, const TrainedRun& trained, ExplainJob& job) {
+  const data::DataOptions data_options = to_data_options(trained.config, trained.labels);
+  data::Dataset dataset = data::open_dataset(data_options);
+  data::Splits splits = data::make_splits(data_options, dataset);
+  job.rows = options.split == "train" ? splits.train : options.split == "val" ? splits.val : splits.test;
+  if (job.rows.empty()) {
+    core::throw_input_error({options.run}, fmt::format("the {} part of the data has no rows", options.split));
+  }
+  return dataset;
+}
+
+data::Dataset open_images(const ExplainCommand& options, const TrainedRun& trained, ExplainJob& job) {
+  data::Dataset dataset =
+      data::rows_to_predict(to_data_options(trained.config), options.images, options.table);
+  dataset.labels = trained.labels;
+  dataset.targets = core::Tensor::full({dataset.size(), static_cast<int64_t>(trained.labels.size())},
+                                       std::numeric_limits<double>::quiet_NaN());
+  job.rows.resize(static_cast<size_t>(dataset.size()));
+  std::iota(job.rows.begin(), job.rows.end(), int64_t{0});
+  return dataset;
+}
+
+void print_summary(const nlohmann::ordered_json& json, const std::string& folder) {
+  print_text(fmt::format("explained {} samples by {} {} in {}\n", json["samples"].size(),
+                         json["method"].get<std::string>(), json["level"].get<std::string>(), folder));
+  if (json["localization"].is_null()) return;
+  print_text(fmt::format("{:<20}{:>7}{:>10}{:>18}{:>11}{:>9}{:>10}\n", "label", "cases", "pointing",
+                         "95% interval", "tolerance", "chance", "mean IoU"));
+  for (const auto& s : json["localization"]["scores"]) {
+    const auto& game = s["pointing_game"];
+    if (game["value"].is_null()) continue;
+    print_text(fmt::format(
+        "{:<20}{:>7}{:>10.3f}{:>18}{:>11.3f}{:>9.3f}{:>10.3f}\n", s["label"].get<std::string>(),
+        s["cases"].get<int64_t>(), game["value"].get<double>(),
+        fmt::format("{:.3f} to {:.3f}", game["low"].get<double>(), game["high"].get<double>()),
+        s["with_tolerance"]["value"].get<double>(), s["chance"].get<double>(), s["mean_iou"].get<double>()));
+  }
+}
+
+void explain_command(const ExplainCommand& options) {
+  const bool files = !options.images.empty() || !options.table.empty();
+  if (files == !options.split.empty()) {
+    core::throw_input_error(
+        {}, "explain: expected --split, or --images, --table or both (see medfusion explain --help)");
+  }
+  if (std::isnan(options.job.threshold)) {
+    core::throw_input_error({}, "--map-threshold: expected a number in [0, 1], got nan");
+  }
+  const RunDirectory run = RunDirectory::open(options.run);
+  use_device(options.common);
+  TrainedRun trained = TrainedRun::open(run);
+  use_threads(options.common.threads.value_or(trained.config.threads));
+  if (!options.data.empty()) trained.config.data.root = options.data;
+  ExplainJob job = options.job;
+  job.split = options.split;
+  job.method = map_method(options.method);
+  job.levels = Levels::parse(options.level);
+  const data::Dataset dataset =
+      files ? open_images(options, trained, job) : open_split(options, trained, job);
+  const data::EncodedRows encoded = files && options.table.empty()
+                                        ? trained.preprocessing.encode_missing(dataset.size())
+                                        : trained.preprocessing.encode(dataset);
+  const std::filesystem::path folder =
+      options.out.empty() ? run.folder() / "explain" : std::filesystem::path(options.out);
+  const auto json = explain_run(trained, dataset, encoded, job, folder);
+  if (options.common.json) {
+    print_json(json);
+  } else if (!options.common.quiet) {
+    print_summary(json, folder.string());
+  }
+}
+
+void add_what_options(CLI::App& command, ExplainCommand& options) {
+  command.add_option("run", options.run, "Run directory made by train")->type_name("RUN")->required();
+  command.add_option("--images", options.images, "Image files, or folders of them")->type_name("PATH");
+  command
+      .add_option("--table", options.table,
+                  "Table of the images' metadata, with the columns of the training data")
+      ->type_name("FILE.csv");
+  command
+      .add_option("--split", options.split, "Part of the run's data, instead of images: train, val or test")
+      ->type_name("NAME")
+      ->check(CLI::IsMember({"train", "val", "test"}));
+  command.add_option("--data", options.data, "Folder of the data, instead of the run's own")
+      ->type_name("DIR");
+  command.add_option("--limit", options.job.limit, "Samples to explain, spread evenly over the data")
+      ->type_name("N")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command
+      .add_option("--labels", options.job.labels,
+                  "Labels to explain (default: a sample's positive and predicted labels)")
+      ->type_name("NAME")
+      ->delimiter(',');
+}
+
+}  // namespace
+
+void add_explain_command(CLI::App& program, Action& action) {
+  CLI::App* command = program.add_subcommand(
+      "explain", "Explain predictions: maps, attention, contributions; score maps against boxes");
+  const auto options = std::make_shared<ExplainCommand>();
+  add_what_options(*command, *options);
+  command
+      ->add_option("--level", options->level,
+                   "Levels of the network to make maps from: C2 to C5 of the backbone or P2 to P5 of the "
+                   "pyramid; join several as P2+P3")
+      ->type_name("LEVEL")
+      ->capture_default_str();
+  command
+      ->add_option(
+          "--method", options->method,
+          "Method of the maps: guided, integrated, hirescam, gradcam, gradcam++, attention or occlusion")
+      ->type_name("NAME")
+      ->check(CLI::IsMember(
+          {"guided", "integrated", "hirescam", "gradcam", "gradcam++", "attention", "occlusion"}))
+      ->capture_default_str();
+  command
+      ->add_option("--boxes", options->job.boxes,
+                   "Boxes of findings, to score the maps by; the format of BBox_List_2017.csv (or .gz)")
+      ->type_name("FILE.csv");
+  command
+      ->add_option(
+          "--box-size", options->job.box_size,
+          "Width and height in pixels of the images that the boxes were drawn on (default: 1024 for nih, "
+          "else each image's own)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 65536));
+  command
+      ->add_option("--map-threshold", options->job.threshold,
+                   "A pixel belongs to the map's box from this share of the map's largest value")
+      ->type_name("X")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command
+      ->add_option("--out", options->out,
+                   "Folder for explain.json, localization.csv and overlays/ (default: RUN/explain)")
+      ->type_name("DIR");
+  add_common_options(*command, options->common);
+  command->footer(
+      "Example (after medfusion train phantom --out runs/phantom):\n"
+      "  medfusion explain runs/phantom --split test --limit 8 --boxes phantom/BBox_List_2017.csv");
+  command->callback([options, &action] { action = [options] { explain_command(*options); }; });
+}
+
+}  // namespace medfusion::tools

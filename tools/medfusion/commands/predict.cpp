@@ -1,0 +1,119 @@
+// medfusion predict: probabilities of images.
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <limits>
+#include <memory>
+#include <numeric>
+
+#include "core/file.h"
+#include "data/readers/prediction.h"
+#include "tools/medfusion/commands/common.h"
+#include "tools/medfusion/run/pipeline.h"
+#include "tools/medfusion/run/run_directory.h"
+
+namespace medfusion::tools {
+namespace {
+
+struct PredictOptions {
+  CommonOptions common;
+  std::string run;
+  std::vector<std::string> images;
+  std::string table;
+  std::string out;
+};
+
+// A network without an input predicts all the same; the user should know.
+void note_what_is_missing(const PredictOptions& options, const TrainedRun& run) {
+  const auto& reads = run.config.model.modalities;
+  std::vector<std::string> missing;
+  if (reads.image && options.images.empty()) missing.push_back("images");
+  if (options.table.empty() && run.preprocessing.table_features() > 0) missing.push_back("table");
+  if (options.table.empty() && run.preprocessing.text) missing.push_back("text");
+  if (missing.empty()) return;
+  fmt::print(stderr, "note: predicting without {}, which the network was trained with\n",
+             fmt::join(missing, " and "));
+}
+
+void refuse_inputs_as_output(const PredictOptions& options) {
+  std::vector<std::string> inputs = options.images;
+  if (!options.table.empty()) inputs.push_back(options.table);
+  std::error_code none;
+  for (const std::string& input : inputs) {
+    if (!options.out.empty() && std::filesystem::equivalent(input, options.out, none)) {
+      core::throw_input_error({"--out " + options.out}, "expected another file than what is read");
+    }
+  }
+}
+
+void predict(const PredictOptions& options) {
+  if (options.images.empty() && options.table.empty()) {
+    core::throw_input_error({}, "predict: expected --images, --table or both (see medfusion predict --help)");
+  }
+  const RunDirectory run = RunDirectory::open(options.run);
+  use_device(options.common);
+  const TrainedRun trained = TrainedRun::open(run);
+  use_threads(options.common.threads.value_or(trained.config.threads));
+  if (options.table.empty() && !trained.config.model.modalities.image) {
+    core::throw_input_error({options.run}, "the run reads no images; expected --table");
+  }
+  refuse_inputs_as_output(options);
+  data::Dataset dataset =
+      data::rows_to_predict(to_data_options(trained.config), options.images, options.table);
+  dataset.labels = trained.labels;
+  dataset.targets = core::Tensor::full({dataset.size(), static_cast<int64_t>(trained.labels.size())},
+                                       std::numeric_limits<double>::quiet_NaN());
+  data::EncodedRows encoded;
+  if (!options.table.empty()) {
+    encoded = trained.preprocessing.encode(dataset);
+  } else {
+    encoded = trained.preprocessing.encode_missing(dataset.size());
+  }
+  std::vector<int64_t> rows(static_cast<size_t>(dataset.size()));
+  std::iota(rows.begin(), rows.end(), int64_t{0});
+  const auto loader = make_loader(trained.config, dataset, encoded, rows, false);
+  auto predictions = predict_run(trained, *loader);
+  predictions.targets = core::Tensor();
+  const std::string csv = predictions_csv(predictions, dataset, trained);
+  if (!options.out.empty()) core::write_file(options.out, csv);
+  if (options.common.json) {
+    nlohmann::ordered_json json;
+    for (int64_t i = 0; i < dataset.size(); ++i) {
+      nlohmann::ordered_json probabilities;
+      for (size_t l = 0; l < trained.labels.size(); ++l) {
+        probabilities[trained.labels[l]] = predictions.probabilities.at(
+            i * static_cast<int64_t>(trained.labels.size()) + static_cast<int64_t>(l));
+      }
+      json["predictions"].push_back(
+          {{"id", dataset.ids[static_cast<size_t>(i)]}, {"probabilities", probabilities}});
+    }
+    print_json(json);
+  } else if (options.out.empty()) {
+    print_text(csv);
+  } else if (!options.common.quiet) {
+    print_text(fmt::format("wrote {} rows to {}\n", dataset.size(), options.out));
+  }
+  if (!options.common.quiet) note_what_is_missing(options, trained);
+}
+
+}  // namespace
+
+void add_predict_command(CLI::App& program, Action& action) {
+  CLI::App* command = program.add_subcommand("predict", "Predict the labels of images");
+  const auto options = std::make_shared<PredictOptions>();
+  command->add_option("run", options->run, "Run directory made by train")->type_name("RUN")->required();
+  command->add_option("--images", options->images, "Image files, or folders of them")->type_name("PATH");
+  command
+      ->add_option("--table", options->table,
+                   "Table of the images' metadata, with the columns of the training data")
+      ->type_name("FILE.csv");
+  command->add_option("--out", options->out, "File to write (default: standard output)")
+      ->type_name("FILE.csv");
+  add_common_options(*command, options->common);
+  command->footer(
+      "Example (after medfusion train phantom --out runs/phantom):\n"
+      "  medfusion predict runs/phantom --images phantom/images --out predictions.csv");
+  command->callback([options, &action] { action = [options] { predict(*options); }; });
+}
+
+}  // namespace medfusion::tools

@@ -1,0 +1,197 @@
+// medfusion report: one HTML file about a run, or about several beside each other.
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <memory>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "tools/evaluation/measures/compare_folds.h"
+#include "tools/evaluation/report/report.h"
+#include "tools/medfusion/commands/common.h"
+#include "tools/medfusion/config/config.h"
+#include "tools/medfusion/run/run_directory.h"
+#include "tools/medfusion/run/text_file.h"
+
+namespace medfusion::tools {
+namespace {
+
+struct ReportOptions {
+  CommonOptions common;
+  std::vector<std::string> runs;
+  std::string out;
+};
+
+nlohmann::ordered_json json_if_there(const RunDirectory& run, const std::string& name) {
+  if (!std::filesystem::exists(run.file(name))) return nullptr;
+  return run.read_json(name);
+}
+
+// The same of a folder that is no run.
+nlohmann::ordered_json json_if_there(const std::filesystem::path& path) {
+  if (!std::filesystem::exists(path)) return nullptr;
+  auto json = nlohmann::ordered_json::parse(read_file(path.string()), nullptr, false);
+  if (json.is_discarded()) core::throw_input_error({path.string()}, "expected JSON, the file is damaged");
+  return json;
+}
+
+std::vector<nlohmann::ordered_json> history_of(const RunDirectory& run) {
+  std::vector<nlohmann::ordered_json> history;
+  const std::string path = run.file("metrics.jsonl").string();
+  if (!std::filesystem::exists(path)) return history;
+  const std::string text = read_file(path);
+  int64_t line = 0;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    ++line;
+    auto json = nlohmann::ordered_json::parse(text.substr(begin, end - begin), nullptr, false);
+    if (json.is_discarded()) core::throw_input_error({path, line}, "expected one JSON object per line");
+    history.push_back(std::move(json));
+    begin = end + 1;
+  }
+  return history;
+}
+
+// Every key of the configuration with its value.
+nlohmann::ordered_json settings_of(Config config) {
+  nlohmann::ordered_json settings = nlohmann::ordered_json::object();
+  for (const core::Field& field : core::fields_of(config))
+    std::visit(
+        [&](auto value) {
+          if constexpr (std::is_pointer_v<decltype(value)>) {
+            settings[field.name] = *value;
+          } else {
+            settings[field.name] = value.names[*value.value];
+          }
+        },
+        field.value);
+  return settings;
+}
+
+// The last two components, so that a/fold0 and b/fold0 differ.
+std::string name_of(const std::filesystem::path& folder) {
+  const auto whole = std::filesystem::weakly_canonical(folder);
+  const std::string parent = whole.parent_path().filename().string();
+  return (parent.empty() ? "" : parent + "/") + whole.filename().string();
+}
+
+RunRecord read_run(const std::filesystem::path& folder) {
+  const RunDirectory run = RunDirectory::open(folder);
+  RunRecord record;
+  record.name = name_of(folder);
+  record.settings = settings_of(run.read_config());
+  run.read_labels();  // refuses what is damaged
+  record.config = read_file(run.file("config.toml").string());
+  record.data = run.read_json("data.json");
+  record.preprocessing = run.read_json("preprocessing.json");
+  record.history = history_of(run);
+  record.evaluation = json_if_there(run, "evaluation.json");
+  record.features = json_if_there(run, "features.json");
+  record.explanation = json_if_there(run, "explain/explain.json");
+  record.picture = [run](const std::string& name) { return read_file(run.file("explain/" + name).string()); };
+  return record;
+}
+
+// The run of each fold, in order of seeds and folds.
+std::vector<std::filesystem::path> fold_folders(const std::filesystem::path& folder,
+                                                const nlohmann::ordered_json& cv) {
+  std::vector<std::filesystem::path> folders;
+  try {
+    const auto seeds = cv.at("seeds").get<std::vector<int64_t>>();
+    for (const int64_t seed : seeds) {
+      const auto parent = seed_folder(folder, static_cast<int64_t>(seeds.size()), seed);
+      for (int64_t fold = 0; fold < cv.at("folds").get<int64_t>(); ++fold)
+        folders.push_back(parent / fmt::format("fold{}", fold));
+    }
+  } catch (const nlohmann::json::exception&) {
+    folders.clear();
+  }
+  if (folders.empty())
+    core::throw_input_error({(folder / "cv.json").string()}, "expected folds and seeds, as cv writes them");
+  return folders;
+}
+
+RunRecord read_folds(const std::filesystem::path& folder) {
+  const auto cv = json_if_there(folder / "cv.json");
+  const auto folders = fold_folders(folder, cv);
+  RunRecord record = read_run(folders.front());
+  record.name = name_of(folder);
+  record.cross_validation = cv;
+  record.protocols = json_if_there(folder / "protocols.json");
+  record.evaluation = json_if_there(folder / "evaluation.json");
+  record.explanation = nullptr;
+  record.history.clear();
+  for (const auto& each : folders) {
+    const RunDirectory run = RunDirectory::open(each);
+    record.folds.push_back({std::filesystem::relative(each, folder).string(), run.read_json("data.json"),
+                            run.read_json("preprocessing.json")});
+  }
+  return record;
+}
+
+RunRecord read_record(const std::string& folder) {
+  const bool folds = std::filesystem::exists(std::filesystem::path(folder) / "cv.json");
+  return folds ? read_folds(folder) : read_run(folder);
+}
+
+std::string report_of(const std::vector<std::string>& folders, std::vector<RunRecord>& records) {
+  if (records.size() == 1)
+    return records[0].folds.empty() ? run_report(records[0]) : cross_validation_report(records[0]);
+  for (size_t i = 0; i < folders.size(); ++i) {
+    const auto path = std::filesystem::path(folders[i]) / "predictions.csv";
+    if (std::filesystem::exists(path)) records[i].predictions = read_predictions(path.string());
+  }
+  return comparison_report(records);
+}
+
+void report(const ReportOptions& options) {
+  use_threads(options.common.threads.value_or(0));
+  std::vector<RunRecord> records;
+  for (const std::string& run : options.runs) records.push_back(read_record(run));
+  const bool one = records.size() == 1;
+  std::filesystem::path out = options.out;
+  if (out.empty()) out = one ? std::filesystem::path(options.runs[0]) / "report.html" : "comparison.html";
+  const std::string html = report_of(options.runs, records);
+  core::write_file(out.string(), html);
+  nlohmann::ordered_json summary{
+      {"report", out.string()}, {"bytes", html.size()}, {"missing", nlohmann::ordered_json::array()}};
+  if (one) {
+    for (const std::string& part : missing_parts(records[0])) summary["missing"].push_back(part);
+  }
+  if (options.common.json) {
+    print_json(summary);
+  } else if (!options.common.quiet) {
+    std::string text = fmt::format("{} ({:.1f} MB)\n", out.string(), static_cast<double>(html.size()) * 1e-6);
+    for (const auto& part : summary["missing"]) text += "not in it: " + part.get<std::string>() + "\n";
+    print_text(text);
+  }
+}
+
+}  // namespace
+
+void add_report_command(CLI::App& program, Action& action) {
+  CLI::App* command = program.add_subcommand(
+      "report",
+      "Write one HTML file about a run or a cross-validation, or a comparison of several, to read offline or "
+      "print");
+  const auto options = std::make_shared<ReportOptions>();
+  command
+      ->add_option("runs", options->runs,
+                   "Run directories, or folders that cv wrote; several give a comparison")
+      ->type_name("RUN")
+      ->required();
+  command
+      ->add_option("--out", options->out, "The file (default: RUN/report.html, comparison.html for several)")
+      ->type_name("FILE");
+  add_common_options(*command, options->common);
+  command->footer(
+      "The report shows what the run directory holds. For a full report run eval and explain first:\n"
+      "  medfusion train phantom --out runs/phantom\n"
+      "  medfusion eval runs/phantom\n"
+      "  medfusion explain runs/phantom --split test --limit 40\n"
+      "Example:\n"
+      "  medfusion report runs/phantom");
+  command->callback([options, &action] { action = [options] { report(*options); }; });
+}
+
+}  // namespace medfusion::tools

@@ -1,0 +1,56 @@
+// medfusion synth: phantom data in the NIH layout.
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "data/phantom/phantom.h"
+#include "tools/medfusion/commands/common.h"
+
+namespace medfusion::tools {
+namespace {
+
+struct SynthOptions {
+  CommonOptions common;
+  std::string out;
+  data::PhantomOptions phantom;
+};
+
+void synth(const SynthOptions& options) {
+  use_threads(options.common.threads.value_or(0));
+  data::PhantomOptions phantom = options.phantom;
+  if (options.common.seed) phantom.seed = static_cast<uint64_t>(*options.common.seed);
+  data::write_phantom(options.out, phantom);
+  if (options.common.json) {
+    print_json({{"folder", options.out},
+                {"images", phantom.images},
+                {"size", phantom.size},
+                {"seed", phantom.seed}});
+  } else if (!options.common.quiet) {
+    print_text(fmt::format("wrote {} images of {}x{} to {}\n", phantom.images, phantom.size, phantom.size,
+                           options.out));
+  }
+}
+
+}  // namespace
+
+void add_synth_command(CLI::App& program, Action& action) {
+  CLI::App* command =
+      program.add_subcommand("synth", "Make phantom data: chest-like images with planted findings");
+  const auto options = std::make_shared<SynthOptions>();
+  command->add_option("--out", options->out, "Folder to write, in the NIH layout")
+      ->type_name("DIR")
+      ->required();
+  command->add_option("--images", options->phantom.images, "Number of images")
+      ->type_name("N")
+      ->check(CLI::Range(8, 1000000))
+      ->capture_default_str();
+  command->add_option("--size", options->phantom.size, "Height and width in pixels")
+      ->type_name("PIXELS")
+      ->check(CLI::Range(32, 2048))
+      ->capture_default_str();
+  add_common_options(*command, options->common);
+  command->footer("Example:\n  medfusion synth --out phantom --images 2000 --size 64 --seed 1");
+  command->callback([options, &action] { action = [options] { synth(*options); }; });
+}
+
+}  // namespace medfusion::tools

@@ -1,0 +1,92 @@
+// medfusion train: a run directory from a configuration.
+#include <filesystem>
+#include <memory>
+
+#include "tools/medfusion/commands/common.h"
+#include "tools/medfusion/run/guard.h"
+#include "tools/medfusion/run/pipeline.h"
+#include "tools/medfusion/run/run_replacement.h"
+#include "tools/medfusion/run/training_rows.h"
+
+namespace medfusion::tools {
+namespace {
+
+struct TrainOptions {
+  CommonOptions common;
+  ConfigOptions config;
+  std::string out;
+  std::string init;
+  bool force = false;
+};
+
+void train(const TrainOptions& options) {
+  const Config config = read_config(options.config, options.common).build();
+  use_threads(config.threads);
+  use_device(options.common);
+  const std::filesystem::path folder = output_folder(options.out, options.config.file);
+  RunDirectory::check_free(folder, options.force);
+  const data::DataOptions data_options = to_data_options(config);
+  data::Dataset dataset;
+  data::Splits splits;
+  if (config.data.format == data::DataFormat::none) {
+    dataset.name = "none";
+    dataset.labels = config.data.label_names();
+    dataset.targets = core::Tensor::zeros({0, static_cast<int64_t>(dataset.labels.size())});
+  } else {
+    dataset = open_data(config, data_options);
+    splits = data::make_splits(data_options, dataset);
+    refuse_leaks(config, dataset, splits);
+    if (!options.common.quiet && !options.common.json)
+      print_remarks(dataset.notes, suspicious_columns(dataset, splits.train));
+  }
+  RunReplacement replacement(folder, options.force);
+  const auto result = train_run(
+      {config, options.init, options.common.quiet || options.common.json, "", [&] { replacement.keep(); }},
+      dataset, splits, replacement.run());
+  nlohmann::ordered_json report;
+  report["run"] = folder.string();
+  report["epochs"] = result.epochs_run;
+  report["train_loss"] =
+      result.epochs_run > 0 ? nlohmann::ordered_json(result.last_train_loss) : nlohmann::ordered_json();
+  if (result.best_epoch > 0) {
+    report["best_epoch"] = result.best_epoch;
+    report["best_val_macro_auroc"] = result.best_auroc.defined()
+                                         ? nlohmann::ordered_json(*result.best_auroc.value)
+                                         : nlohmann::ordered_json();
+  }
+  if (options.common.json) {
+    print_json(report);
+  } else if (!options.common.quiet) {
+    std::string text = fmt::format("wrote {}", folder.string());
+    if (result.best_epoch > 0 && result.best_auroc.defined()) {
+      text += fmt::format(": validation macro AUROC {:.4f} in epoch {}", *result.best_auroc.value,
+                          result.best_epoch);
+    }
+    print_text(text + "\n");
+  }
+}
+
+}  // namespace
+
+void add_train_command(CLI::App& program, Action& action) {
+  CLI::App* command = program.add_subcommand("train", "Train a network");
+  const auto options = std::make_shared<TrainOptions>();
+  add_config_options(*command, options->config);
+  command
+      ->add_option("--out", options->out,
+                   "Run directory to write (default: runs/ and the configuration's name)")
+      ->type_name("RUN");
+  command
+      ->add_option(
+          "--init", options->init,
+          "Initial weights, by name; with --set train.epochs=0 this turns foreign weights into a run")
+      ->type_name("FILE.safetensors");
+  command->add_flag("--force", options->force, "Replace an existing run, as soon as the new one has weights");
+  add_common_options(*command, options->common);
+  command->footer(
+      "Example (after medfusion synth --out phantom):\n"
+      "  medfusion train phantom --set train.epochs=5 --out runs/phantom");
+  command->callback([options, &action] { action = [options] { train(*options); }; });
+}
+
+}  // namespace medfusion::tools

@@ -1,0 +1,276 @@
+#include "tools/medfusion/config/settings_file.h"
+
+#include <fmt/format.h>
+#include <stdexcept>
+
+// The parser asserts what malformed text can break ("[[["): an error, not the end of the program.
+static constexpr void toml_assert(bool condition) {
+  if (!condition) throw std::logic_error("malformed TOML");
+}
+#define TOML_ASSERT(condition) toml_assert(static_cast<bool>(condition))
+#include <toml++/toml.h>
+
+#include <algorithm>
+
+#include "tools/medfusion/run/text_file.h"
+
+namespace medfusion::tools {
+namespace {
+
+core::Place place_of(const toml::source_region& source, const std::string& file) {
+  return {file, static_cast<int64_t>(source.begin.line), static_cast<int64_t>(source.begin.column)};
+}
+
+std::string one_line(std::string_view text) {
+  std::string line(text);
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  return line;
+}
+
+// A TOML value as an error shows it.
+std::string shown(const toml::node& node) {
+  if (node.is_table()) return "a table";
+  if (node.is_array()) return "a list";
+  std::ostringstream text;
+  node.visit([&](const auto& value) { text << value; });
+  constexpr size_t kLongest = 60;
+  std::string result = one_line(text.str());
+  if (result.size() > kLongest) result = result.substr(0, kLongest) + "...";
+  return fmt::format("{} {}",
+                     node.is_string()           ? "text"
+                     : node.is_integer()        ? "integer"
+                     : node.is_floating_point() ? "number"
+                     : node.is_boolean()        ? "boolean"
+                                                : "date or time",
+                     result);
+}
+
+std::string expected(const core::Field& key) {
+  const std::string range = key.range.text();
+  return range.empty() ? key.type() : key.type() + " " + range;
+}
+
+// Stores TOML values in the field of one key, throwing at the value's place.
+struct Assignment {
+  const core::Field& key;
+  const std::string& file;
+  bool with_places;  // false for --set, where `file` already shows the text
+
+  [[noreturn]] void reject(const toml::node& node, const std::string& what) const {
+    core::Place place{file, 0, 0};
+    if (with_places) place = place_of(node.source(), file);
+    core::throw_input_error(place, fmt::format("{}: expected {}, got {}", key.name, expected(key), what));
+  }
+
+  void check_number(double number, const toml::node& node) const {
+    if (!key.range.holds(number)) reject(node, shown(node));
+  }
+
+  void read(const toml::node& node, bool& value) const {
+    const auto* boolean = node.as_boolean();
+    if (boolean == nullptr) reject(node, shown(node));
+    value = boolean->get();
+  }
+
+  void read(const toml::node& node, int64_t& value) const {
+    const auto* integer = node.as_integer();
+    if (integer == nullptr) reject(node, shown(node));
+    check_number(static_cast<double>(integer->get()), node);
+    value = integer->get();
+  }
+
+  void read(const toml::node& node, double& value) const {
+    if (!node.is_number()) reject(node, shown(node));
+    value = *node.value<double>();
+    check_number(value, node);
+  }
+
+  void read(const toml::node& node, std::string& value) const {
+    const auto* text = node.as_string();
+    if (text == nullptr) reject(node, shown(node));
+    value = text->get();
+    if (!key.range.holds(value)) reject(node, "text '" + one_line(value) + "'");
+  }
+
+  void read(const toml::node& node, const core::Choice& choice) const {
+    std::string text;
+    read(node, text);
+    const auto found = std::find(choice.names.begin(), choice.names.end(), text);
+    *choice.value = static_cast<uint8_t>(found - choice.names.begin());
+  }
+
+  template <class T>
+  void read(const toml::node& node, std::vector<T>& values) const {
+    const auto* list = node.as_array();
+    if (list == nullptr) reject(node, shown(node));
+    values.clear();
+    for (const toml::node& item : *list) {
+      T value{};
+      read(item, value);
+      values.push_back(value);
+    }
+  }
+
+  void read(const toml::node& node) const {
+    std::visit(
+        [&](auto field) {
+          if constexpr (std::is_pointer_v<decltype(field)>) {
+            read(node, *field);
+          } else {
+            read(node, field);
+          }
+        },
+        key.value);
+  }
+};
+
+const core::Field* find_key(const std::vector<core::Field>& keys, const std::string& name) {
+  const auto found =
+      std::find_if(keys.begin(), keys.end(), [&](const auto& key) { return key.name == name; });
+  return found == keys.end() ? nullptr : &*found;
+}
+
+bool is_section(const std::vector<core::Field>& keys, const std::string& name) {
+  return std::any_of(keys.begin(), keys.end(),
+                     [&](const core::Field& key) { return key.name.starts_with(name + "."); });
+}
+
+[[noreturn]] void unknown(const std::vector<core::Field>& keys, const core::Place& place,
+                          const std::string& name, bool is_table) {
+  core::throw_input_error(place, fmt::format("unknown {} {}; did you mean {}?", is_table ? "section" : "key",
+                                             one_line(name), nearest_key(keys, name, is_table)));
+}
+
+// Every value of a table, and of the tables in it.
+void read_table(const toml::table& table, const std::string& prefix, const std::string& file,
+                const std::vector<core::Field>& keys, std::map<std::string, core::Place>& places) {
+  for (const auto& [toml_key, node] : table) {
+    const std::string name = prefix + std::string(toml_key.str());
+    if (const core::Field* key = find_key(keys, name)) {
+      Assignment{*key, file, true}.read(node);
+      places[name] = place_of(node.source(), file);
+    } else if (is_section(keys, name)) {
+      if (!node.is_table()) {
+        core::throw_input_error(place_of(node.source(), file),
+                                fmt::format("{}: expected a section [{}], got {}", name, name, shown(node)));
+      }
+      read_table(*node.as_table(), name + ".", file, keys, places);
+    } else {
+      unknown(keys, place_of(toml_key.source(), file), name, node.is_table());
+    }
+  }
+}
+
+std::vector<std::string> split_at_commas(const std::string& text) {
+  std::vector<std::string> parts;
+  std::stringstream stream(text);
+  for (std::string part; std::getline(stream, part, ',');) {
+    const size_t first = part.find_first_not_of(' ');
+    if (first == std::string::npos) continue;
+    parts.push_back(part.substr(first, part.find_last_not_of(' ') - first + 1));
+  }
+  return parts;
+}
+
+// The text of --set as TOML: text may lack its quotes, a list its brackets.
+std::string as_toml(const core::Field& key, const std::string& text) {
+  const size_t first = text.find_first_not_of(' ');
+  const char start = first == std::string::npos ? '\0' : text[first];
+  const bool quoted = start == '"' || start == '\'';
+  if (key.type() == "text") {
+    std::string value = text;
+    return quoted ? text : format_value(&value);
+  }
+  if (key.type().starts_with("list") && start != '[') {
+    std::vector<std::string> parts = split_at_commas(text);
+    if (std::holds_alternative<std::vector<std::string>*>(key.value)) {
+      return quoted ? "[" + text + "]" : format_value(&parts);
+    }
+    std::string list;
+    for (const std::string& part : parts) list += (list.empty() ? "" : ", ") + part;
+    return "[" + list + "]";
+  }
+  return text;
+}
+
+// The parser descends a level of its stack for each part of a dotted key.
+void refuse_long_lines(const std::string& text, const std::string& file) {
+  constexpr size_t kLongest = 8192;
+  int64_t line = 1;
+  for (size_t at = 0; at < text.size(); ++line) {
+    const size_t end = std::min(text.find('\n', at), text.size());
+    if (end - at > kLongest) {
+      core::throw_input_error({file, line}, fmt::format("expected lines of at most {} characters", kLongest));
+    }
+    at = end + 1;
+  }
+}
+
+// `place` is the file or option that the text comes from.
+toml::table parse_toml(const std::string& text, const std::string& place) {
+  refuse_long_lines(text, place);
+  try {
+    return toml::parse(text, place);
+  } catch (const std::logic_error&) {  // of toml_assert
+    core::throw_input_error({place}, "expected TOML");
+  }
+}
+
+}  // namespace
+
+void SettingsReader::read_file(const std::string& path) { read_text(tools::read_file(path), path); }
+
+void SettingsReader::read_text(const std::string& text, const std::string& file) {
+  file_ = file;
+  try {
+    const toml::table table = parse_toml(text, file);
+    read_table(table, "", file, fields(), places_);
+  } catch (const toml::parse_error& error) {
+    core::throw_input_error(place_of(error.source(), file), one_line(error.description()));
+  }
+}
+
+void SettingsReader::set(const std::string& assignment) {
+  const std::string option = "--set " + one_line(assignment);
+  const size_t equals = assignment.find('=');
+  if (equals == std::string::npos || equals == 0) core::throw_input_error({option}, "expected KEY=VALUE");
+  const auto trimmed = [](std::string text) {
+    text.erase(0, text.find_first_not_of(' '));
+    text.erase(text.find_last_not_of(' ') + 1);
+    return text;
+  };
+  set(trimmed(assignment.substr(0, equals)), trimmed(assignment.substr(equals + 1)), option);
+}
+
+void SettingsReader::set(const std::string& name, const std::string& value, const std::string& option) {
+  const std::vector<core::Field> keys = fields();
+  const core::Field* key = find_key(keys, name);
+  if (key == nullptr) unknown(keys, {option}, name, false);
+  const Assignment assignment{*key, option, false};
+  try {
+    const toml::table table = parse_toml("value = " + as_toml(*key, value), option);
+    // One value only: a line end in the text must not bring in others.
+    if (table.size() != 1) core::throw_input_error({option}, "expected one value");
+    assignment.read(*table.get("value"));
+  } catch (const toml::parse_error&) {
+    core::throw_input_error({option},
+                            fmt::format("{}: expected {}, got '{}'", name, expected(*key), one_line(value)));
+  }
+  places_[name] = {option};
+}
+
+core::Require SettingsReader::require() const {
+  return [this](bool condition, const std::vector<std::string>& keys, const std::string& message) {
+    if (condition) return;
+    core::Place place{file_};
+    for (const std::string& key : keys) {
+      if (const auto found = places_.find(key); found != places_.end()) {
+        place = found->second;
+        break;
+      }
+    }
+    core::throw_input_error(place, keys.front() + ": " + message);
+  };
+}
+
+}  // namespace medfusion::tools

@@ -1,0 +1,225 @@
+#include "tools/medfusion/run/cross_validation.h"
+
+#include <algorithm>
+#include <set>
+
+#include "core/file.h"
+#include "data/statistics/samples.h"
+#include "tools/evaluation/measures/compare_folds.h"
+#include "tools/medfusion/run/evaluate_run.h"
+#include "tools/medfusion/run/guard.h"
+#include "tools/medfusion/run/run_replacement.h"
+#include "tools/medfusion/run/text_file.h"
+#include "tools/medfusion/run/training_rows.h"
+
+namespace medfusion::tools {
+namespace {
+
+using data::mean;
+
+// Every fold must have an AUROC: found out before hours of training rather than after.
+void check_defined(const data::Dataset& dataset, const std::vector<int64_t>& folds, int64_t count) {
+  const auto labels = static_cast<int64_t>(dataset.labels.size());
+  for (int64_t fold = 0; fold < count; ++fold) {
+    bool defined = false;
+    for (int64_t label = 0; label < labels && !defined; ++label) {
+      bool positive = false, negative = false;
+      for (int64_t row = 0; row < dataset.size(); ++row) {
+        if (folds[static_cast<size_t>(row)] != fold) continue;
+        const double target = dataset.targets.at(row * labels + label);
+        positive |= target == 1.0;
+        negative |= target == 0.0;
+      }
+      defined = positive && negative;
+    }
+    if (!defined) {
+      core::throw_input_error({}, fmt::format("cv: fold {} of 0..{} has no label with both a positive and a "
+                                              "negative row, so it has no AUROC; expected fewer folds",
+                                              fold, count - 1));
+    }
+  }
+}
+
+int64_t count_folds(const std::vector<int64_t>& folds) {
+  return *std::max_element(folds.begin(), folds.end()) + 1;
+}
+
+data::Splits splits_of(const Config& config, const data::Dataset& dataset, const std::vector<int64_t>& folds,
+                       int64_t fold) {
+  return data::fold_splits(dataset, folds, fold, config.data.split.val_fraction,
+                           static_cast<uint64_t>(config.seed));
+}
+
+// What the guard has to say about any of the folds, each once.
+void print_warnings(const Config& config, const data::Dataset& dataset, const std::vector<int64_t>& folds) {
+  std::vector<std::string> warnings;
+  std::set<std::string> columns;
+  for (int64_t fold = 0; fold < count_folds(folds); ++fold) {
+    for (auto& warning : suspicious_columns(dataset, splits_of(config, dataset, folds, fold).train)) {
+      // The figure differs from fold to fold; what it is about does not.
+      if (columns.insert(warning.substr(0, warning.find(" at an AUROC"))).second) {
+        warnings.push_back(std::move(warning));
+      }
+    }
+  }
+  print_remarks(dataset.notes, warnings);
+}
+
+// Metrics of all folds of all seeds.
+class Results {
+ public:
+  Results(int64_t folds, std::vector<std::string> labels) : folds_(folds), labels_(std::move(labels)) {}
+
+  void add(int64_t seed, int64_t fold, const optim::Metrics& metrics) {
+    const auto& macro = metrics[optim::Metric::auroc];
+    MEDFUSION_CHECK(macro.mean.defined(), "cv: the macro AUROC of fold {} is undefined: {}", fold,
+                    macro.mean.reason);
+    macro_[{seed, fold}] = *macro.mean.value;
+    for (const auto& left_out : macro.left_out)
+      undefined_[fold].push_back(left_out.label + ": " + left_out.reason);
+    for (const auto& label : metrics.labels) {
+      const auto& value = label[optim::Metric::auroc];
+      if (value.defined()) per_label_[label.name].push_back(*value.value);
+    }
+  }
+
+  nlohmann::ordered_json to_json(const std::vector<int64_t>& seeds) const {
+    std::vector<double> per_fold, per_seed;
+    for (int64_t fold = 0; fold < folds_; ++fold) {
+      std::vector<double> values;
+      for (const int64_t seed : seeds) values.push_back(macro_.at({seed, fold}));
+      per_fold.push_back(mean(values));
+    }
+    for (const int64_t seed : seeds) {
+      std::vector<double> values;
+      for (int64_t fold = 0; fold < folds_; ++fold) values.push_back(macro_.at({seed, fold}));
+      per_seed.push_back(mean(values));
+    }
+    nlohmann::ordered_json json;
+    json["folds"] = folds_;
+    json["seeds"] = seeds;
+    json["macro_auroc"] = {{"mean", mean(per_fold)},
+                           {"std", number_or_null(data::deviation(per_fold))},
+                           {"per_fold", per_fold},
+                           {"per_seed", per_seed},
+                           {"seed_std", number_or_null(data::deviation(per_seed))}};
+    for (const std::string& label : labels_) {
+      const auto found = per_label_.find(label);
+      const auto count = found == per_label_.end() ? size_t{0} : found->second.size();
+      json["labels"][label]["auroc"] =
+          count == 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(mean(found->second));
+      json["labels"][label]["defined_in"] = count;
+    }
+    for (const auto& [fold, reasons] : undefined_) json["undefined"]["fold" + std::to_string(fold)] = reasons;
+    return json;
+  }
+
+ private:
+  int64_t folds_;
+  std::vector<std::string> labels_;
+  std::map<std::pair<int64_t, int64_t>, double> macro_;  // (seed, fold)
+  std::map<std::string, std::vector<double>> per_label_;
+  std::map<int64_t, std::vector<std::string>> undefined_;
+};
+
+constexpr int64_t kResamples = 1000;  // of the patients, for the intervals of evaluation.json
+
+// Of an earlier cross-validation, whose folds are being replaced.
+void remove_summaries(const std::filesystem::path& folder) {
+  for (const char* name : {"cv.json", "predictions.csv", "evaluation.json", "protocols.json"}) {
+    std::error_code none;
+    std::filesystem::remove(folder / name, none);
+  }
+}
+
+std::string without_header(const std::string& csv) { return csv.substr(csv.find('\n') + 1); }
+
+}  // namespace
+
+void write_folds(const std::filesystem::path& folder, const data::Dataset& dataset,
+                 const std::vector<int64_t>& folds, Config& config) {
+  std::string csv = "id,fold\n";
+  for (size_t row = 0; row < folds.size(); ++row) {
+    csv += fmt::format("{},{}\n", csv_cell(dataset.ids[row]), folds[row]);
+  }
+  std::filesystem::create_directories(folder);
+  const std::filesystem::path file = std::filesystem::absolute(folder / "folds.csv");
+  core::write_file(file.string(), csv);
+  config.data.split.folds = file.string();
+}
+
+void check_folds(const Config& config, const data::Dataset& dataset, const std::vector<int64_t>& folds) {
+  const int64_t count = count_folds(folds);
+  check_defined(dataset, folds, count);
+  for (int64_t fold = 0; fold < count; ++fold) {
+    refuse_leaks(config, dataset, splits_of(config, dataset, folds, fold));
+  }
+}
+
+void run_folds(const FoldRuns& runs, const data::Dataset& dataset,
+               const std::function<void(const FoldOutcome&)>& on_outcome) {
+  Config config = runs.config;
+  const int64_t count = count_folds(runs.folds);
+  for (int64_t fold = 0; fold < count; ++fold) {
+    config.data.split.fold = fold;
+    const auto splits = splits_of(config, dataset, runs.folds, fold);
+    RunReplacement replacement(runs.folder / fmt::format("fold{}", fold), runs.force);
+    const RunDirectory& run = replacement.run();
+    const std::string title = fmt::format("{}fold {}/{}", runs.title, fold + 1, count);
+    train_run({config, "", runs.quiet, title, [&] { replacement.keep(); }}, dataset, splits, run);
+    const TrainedRun trained = TrainedRun::open(run);
+    const auto loader =
+        make_loader(config, dataset, trained.preprocessing.encode(dataset), splits.test, false);
+    FoldOutcome outcome{config.seed, fold, predict_run(trained, *loader), {}, {}};
+    outcome.metrics = metrics_of(outcome.predictions, trained);
+    outcome.csv = predictions_csv(outcome.predictions, dataset, trained);
+    run.write_json("metrics.json", optim::to_json(outcome.metrics));
+    on_outcome(outcome);
+  }
+}
+
+nlohmann::ordered_json cross_validate(const CrossValidation& options,
+                                      const std::function<void(const FoldOutcome&)>& on_outcome) {
+  Config config = options.config;
+  data::DataOptions data_options = to_data_options(config);
+  const data::Dataset dataset = open_data(config);
+  std::vector<int64_t> folds = data::assign_folds(data_options, dataset);
+  check_folds(config, dataset, folds);
+  if (!options.quiet) print_warnings(config, dataset, folds);
+  write_folds(options.out, dataset, folds, config);
+  Results results(count_folds(folds), dataset.labels);
+  std::vector<int64_t> seeds;
+  std::string predictions;
+  for (int64_t s = 0; s < options.seeds; ++s) {
+    config.seed = options.config.seed + s;
+    seeds.push_back(config.seed);
+    const auto folder = seed_folder(options.out, options.seeds, config.seed);
+    if (options.redraw && s > 0) {
+      data_options.seed = static_cast<uint64_t>(config.seed);
+      folds = data::assign_folds(data_options, dataset);
+      check_folds(config, dataset, folds);
+    }
+    if (options.redraw && options.seeds > 1) write_folds(folder, dataset, folds, config);
+    std::string own;
+    const std::string title = options.seeds > 1 ? fmt::format("seed {} ", config.seed) : std::string();
+    run_folds({config, folds, folder, title, options.force, options.quiet}, dataset,
+              [&](const FoldOutcome& outcome) {
+                if (own.empty()) remove_summaries(options.out);
+                results.add(outcome.seed, outcome.fold, outcome.metrics);
+                own += own.empty() ? outcome.csv : without_header(outcome.csv);
+                if (on_outcome) on_outcome(outcome);
+              });
+    if (options.seeds > 1) core::write_file((folder / "predictions.csv").string(), own);
+    if (s == 0) predictions = own;
+  }
+  auto json = results.to_json(seeds);
+  json["redrawn"] = options.redraw;
+  core::write_file((options.out / "predictions.csv").string(), predictions);
+  const auto evaluation = evaluate_out_of_fold(predictions, dataset, options.config,
+                                               evaluation_options(options.config, kResamples));
+  core::write_file((options.out / "evaluation.json").string(), to_text(evaluation) + "\n");
+  core::write_file((options.out / "cv.json").string(), to_text(json, 2) + "\n");
+  return json;
+}
+
+}  // namespace medfusion::tools

@@ -1,0 +1,93 @@
+#include "tools/medfusion/run/evaluate_run.h"
+
+#include <unordered_map>
+
+#include "tools/evaluation/measures/predictions_file.h"
+
+namespace medfusion::tools {
+namespace {
+
+std::vector<Grouping> groupings_of(const data::Dataset& dataset, const std::vector<int64_t>& rows,
+                                   const EvaluationOptions& config) {
+  std::vector<Grouping> result;
+  for (const data::Column* each : subgroup_columns(dataset.columns, config.subgroups)) {
+    const bool age = same_name(each->name, "age");
+    result.push_back(group_rows(*each, rows, age ? config.age_bands : std::vector<double>{}));
+  }
+  return result;
+}
+
+LabelPredictions label_of(const optim::Predictions& predictions, const core::Tensor& raw,
+                          const TrainedRun& run, int64_t at) {
+  const auto label = static_cast<size_t>(at);
+  LabelPredictions result;
+  result.name = run.labels[label];
+  result.probabilities = column(predictions.probabilities, at);
+  result.targets = column(predictions.targets, at);
+  const Preprocessing& fitted = run.preprocessing;
+  if (label < fitted.thresholds.size()) result.threshold = fitted.thresholds[label];
+  if (label < fitted.calibration.size()) {
+    result.calibrator = fitted.calibration[label];
+    if (result.calibrator->method != CalibrationMethod::none) result.raw = column(raw, at);
+  }
+  if (label < fitted.risk.size()) result.cutoffs = fitted.risk[label];
+  for (const double probability : result.probabilities) {
+    if (result.threshold.defined())
+      result.predicted.push_back(probability >= *result.threshold.value ? 1 : 0);
+    if (result.cutoffs && result.cutoffs->defined())
+      result.levels.push_back(result.cutoffs->level(probability));
+  }
+  return result;
+}
+
+nlohmann::ordered_json with_head(nlohmann::ordered_json head, nlohmann::ordered_json evaluation) {
+  head.update(evaluation);
+  return head;
+}
+
+nlohmann::ordered_json head_of(const std::string& split, const data::Dataset& dataset, const Config& config) {
+  return {{"schema", 1},
+          {"medfusion", MEDFUSION_VERSION},
+          {"split", split},
+          {"dataset", dataset.name},
+          {"data_hash", fmt::format("{:016x}", dataset.hash)},
+          {"calibration_method", core::text_of(config.calibration.method)},
+          {"risk_method", core::text_of(config.risk.method)}};
+}
+
+}  // namespace
+
+EvaluationOptions evaluation_options(const Config& config, int64_t resamples) {
+  EvaluationOptions options = config.evaluation;
+  options.resamples = resamples;
+  options.seed = static_cast<uint64_t>(config.seed);
+  return options;
+}
+
+nlohmann::ordered_json evaluate_run(const optim::Predictions& predictions, const data::Dataset& dataset,
+                                    const std::vector<int64_t>& train, const TrainedRun& run,
+                                    const std::string& split, const EvaluationOptions& options) {
+  const core::Tensor raw = optim::to_probabilities(predictions.logits, run.config.model.output);
+  EvaluationInput input;
+  for (const int64_t row : predictions.rows)
+    input.patients.push_back(dataset.patients[static_cast<size_t>(row)]);
+  for (size_t label = 0; label < run.labels.size(); ++label) {
+    input.labels.push_back(label_of(predictions, raw, run, static_cast<int64_t>(label)));
+  }
+  input.groupings = groupings_of(dataset, predictions.rows, run.config.evaluation);
+  input.controls = standard_controls(dataset, train, predictions.rows);
+  return with_head(head_of(split, dataset, run.config), evaluation_json(input, options));
+}
+
+nlohmann::ordered_json evaluate_out_of_fold(const std::string& predictions_csv, const data::Dataset& dataset,
+                                            const Config& config, const EvaluationOptions& options) {
+  PredictionsFile file = parse_predictions(predictions_csv, "predictions.csv");
+  std::unordered_map<std::string, int64_t> row_of;
+  for (int64_t row = 0; row < dataset.size(); ++row) row_of[dataset.ids[static_cast<size_t>(row)]] = row;
+  std::vector<int64_t> rows;
+  for (const std::string& id : file.ids) rows.push_back(row_of.at(id));
+  file.input.groupings = groupings_of(dataset, rows, config.evaluation);
+  return with_head(head_of("out of fold", dataset, config), evaluation_json(file.input, options));
+}
+
+}  // namespace medfusion::tools

@@ -1,0 +1,107 @@
+#include "tools/medfusion/run/guard.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "data/leakage.h"
+#include "data/statistics/ranking.h"
+#include "tools/medfusion/config/options.h"
+
+namespace medfusion::tools {
+namespace {
+
+constexpr double kSuspicious = 0.80;
+constexpr int64_t kFewest = 10;  // of each class: below, an AUROC says little
+
+// A way to read a column as a score; NaN leaves a row out.
+struct Reading {
+  std::string what;
+  std::vector<double> scores;
+};
+
+std::vector<Reading> readings(const data::Column& column, const std::vector<int64_t>& rows) {
+  std::vector<Reading> result{{"whether it is missing", {}}};
+  std::set<std::string> categories;
+  for (const int64_t row : rows) {
+    const auto index = static_cast<size_t>(row);
+    const bool missing =
+        column.numeric ? std::isnan(column.numbers[index]) : column.categories[index].empty();
+    result.front().scores.push_back(missing ? 1.0 : 0.0);
+    if (!column.numeric && !missing) categories.insert(column.categories[index]);
+  }
+  if (column.numeric) {
+    result.push_back({"its value", {}});
+    for (const int64_t row : rows) result.back().scores.push_back(column.numbers[static_cast<size_t>(row)]);
+  }
+  for (const std::string& category : categories) {
+    result.push_back({fmt::format("category '{}'", category), {}});
+    for (const int64_t row : rows) {
+      const std::string& cell = column.categories[static_cast<size_t>(row)];
+      result.back().scores.push_back(cell.empty() ? std::nan("") : cell == category ? 1.0 : 0.0);
+    }
+  }
+  return result;
+}
+
+// The AUROC of a reading in its better direction; 0 where there is none.
+double strength(const Reading& reading, const std::vector<double>& targets) {
+  std::vector<double> scores, labels;
+  int64_t positives = 0;
+  for (size_t i = 0; i < targets.size(); ++i) {
+    if (std::isnan(reading.scores[i]) || std::isnan(targets[i])) continue;
+    scores.push_back(reading.scores[i]);
+    labels.push_back(targets[i]);
+    positives += targets[i] == 1.0 ? 1 : 0;
+  }
+  if (positives < kFewest || static_cast<int64_t>(labels.size()) - positives < kFewest) return 0.0;
+  const double value = data::auroc(scores, labels);
+  return std::max(value, 1.0 - value);
+}
+
+}  // namespace
+
+void refuse_leaks(const Config& config, const data::Dataset& dataset, const data::Splits& splits) {
+  const data::LeakRules rules = to_leak_rules(config);
+  if (config.model.modalities.table) data::check_inputs(dataset, rules);
+  data::check_parts(dataset, splits, rules);
+}
+
+std::vector<std::string> suspicious_columns(const data::Dataset& dataset, const std::vector<int64_t>& rows) {
+  std::vector<std::string> warnings;
+  const auto labels = static_cast<int64_t>(dataset.labels.size());
+  for (const data::Column& column : dataset.columns) {
+    const std::vector<Reading> all = readings(column, rows);
+    for (int64_t label = 0; label < labels; ++label) {
+      std::vector<double> targets;
+      for (const int64_t row : rows) targets.push_back(dataset.targets.at(row * labels + label));
+      for (const Reading& reading : all) {
+        const double value = strength(reading, targets);
+        if (value <= kSuspicious) continue;
+        warnings.push_back(fmt::format(
+            "column '{}' alone ({}) tells '{}' at an AUROC of {:.2f} on training rows: does it leak?",
+            column.name, reading.what, dataset.labels[static_cast<size_t>(label)], value));
+        break;
+      }
+    }
+  }
+  return warnings;
+}
+
+void print_remarks(const std::vector<std::string>& notes, const std::vector<std::string>& warnings) {
+  for (const std::string& note : notes) fmt::print(stderr, "note: {}\n", note);
+  for (const std::string& warning : warnings) fmt::print(stderr, "warning: {}\n", warning);
+}
+
+nlohmann::ordered_json describe_guard(const Config& config, const data::Dataset& dataset,
+                                      const std::vector<std::string>& warnings) {
+  nlohmann::ordered_json json;
+  json["allowed"] = config.data.guard.allow;
+  json["notes"] = dataset.notes;
+  json["warnings"] = warnings;
+  return json;
+}
+
+}  // namespace medfusion::tools

@@ -1,0 +1,189 @@
+#include "tools/medfusion/run/pipeline.h"
+
+#include <cmath>
+
+#include "core/safetensors.h"
+#include "tools/medfusion/commands/common.h"
+#include "tools/medfusion/run/text_file.h"
+
+namespace medfusion::tools {
+
+using core::Tensor;
+
+Preprocessing Preprocessing::fit(const Config& config, const data::Dataset& dataset,
+                                 const std::vector<int64_t>& rows) {
+  Preprocessing result;
+  if (config.model.name != "medfusionnet") return result;
+  const data::FeatureOptions options = to_feature_options(config);
+  if (config.model.modalities.table && options.mode != data::FeatureMode::none && !dataset.columns.empty()) {
+    result.table = data::TableEncoder::fit(dataset.columns, rows, config.data.log_columns, options.impute);
+    result.stage_one = data::StageOne::fit(*result.table, dataset, rows, options);
+    if (options.mode == data::FeatureMode::top_n) {
+      result.selection = data::TableSelection::selected(*result.stage_one, *result.table);
+    } else if (options.bins_by() != data::Discretization::none) {
+      result.selection = data::TableSelection::all(*result.stage_one, *result.table);
+    }
+  }
+  if (config.model.modalities.text && !dataset.texts.empty()) {
+    const data::TextOptions& text = config.data.text;
+    result.text = data::Tokenizer::fit(dataset.texts, rows, text.min_count, text.length);
+  }
+  return result;
+}
+
+data::EncodedRows Preprocessing::encode(const data::Dataset& dataset) const {
+  data::EncodedRows encoded;
+  if (table) put_table(table->encode(dataset.columns), encoded);
+  if (text) {
+    const bool present = !dataset.texts.empty();
+    encoded.tokens = text->encode(present ? dataset.texts : std::vector<std::string>(dataset.ids.size()));
+  }
+  return encoded;
+}
+
+data::EncodedRows Preprocessing::encode_missing(int64_t rows) const {
+  data::EncodedRows encoded;
+  if (table) put_table(table->encode_missing(rows), encoded);
+  if (text) encoded.tokens = Tensor::zeros({rows, text->max_length()}, core::DType::i64);
+  return encoded;
+}
+
+int64_t Preprocessing::table_features() const {
+  return selection ? selection->features() : table ? table->features() : 0;
+}
+
+// The part of the rows that becomes tokens.
+void Preprocessing::put_table(const data::EncodedTable& rows, data::EncodedRows& encoded) const {
+  if (table_features() == 0) return;
+  if (!selection) {
+    encoded.table = rows.values;
+    encoded.table_missing = rows.missing;
+    return;
+  }
+  const data::SelectedTable selected = selection->apply(rows);
+  encoded.table = selected.values;
+  encoded.table_missing = selected.missing;
+  encoded.table_bins = selected.bins;
+}
+
+nlohmann::ordered_json Preprocessing::to_json() const {
+  nlohmann::ordered_json json;
+  json["table"] = table ? nlohmann::ordered_json(table->to_json()) : nlohmann::ordered_json();
+  json["features"] =
+      selection ? nlohmann::ordered_json(selection->to_json(*table)) : nlohmann::ordered_json();
+  json["text"] = text ? nlohmann::ordered_json(text->to_json()) : nlohmann::ordered_json();
+  json["thresholds"] = nlohmann::ordered_json::array();
+  for (const auto& threshold : thresholds) {
+    nlohmann::ordered_json entry;
+    entry["value"] =
+        threshold.defined() ? nlohmann::ordered_json(*threshold.value) : nlohmann::ordered_json();
+    if (!threshold.defined()) entry["undefined"] = threshold.reason;
+    json["thresholds"].push_back(entry);
+  }
+  json["calibration"] = nlohmann::ordered_json::array();
+  for (const Calibrator& calibrator : calibration) json["calibration"].push_back(calibrator.to_json());
+  json["risk"] = nlohmann::ordered_json::array();
+  for (const RiskCutoffs& cutoffs : risk) json["risk"].push_back(cutoffs.to_json());
+  json["weights"] = weights;
+  return json;
+}
+
+Preprocessing Preprocessing::from_json(const nlohmann::ordered_json& json, const std::string& file) {
+  Preprocessing result;
+  try {
+    if (!json.at("table").is_null()) {
+      result.table = data::TableEncoder::from_json(nlohmann::json::parse(json.at("table").dump()), file);
+    }
+    if (result.table && json.contains("features") && !json.at("features").is_null()) {
+      result.selection = data::TableSelection::from_json(nlohmann::json::parse(json.at("features").dump()),
+                                                         *result.table, file);
+    }
+    if (!json.at("text").is_null()) {
+      result.text = data::Tokenizer::from_json(nlohmann::json::parse(json.at("text").dump()), file);
+    }
+    for (const auto& entry : json.at("thresholds")) {
+      result.thresholds.push_back(
+          entry.at("value").is_null()
+              ? optim::MetricValue::undefined(entry.at("undefined").get<std::string>())
+              : optim::MetricValue::of(entry.at("value").get<double>()));
+    }
+    for (const auto& entry : json.at("calibration"))
+      result.calibration.push_back(Calibrator::from_json(entry));
+    for (const auto& entry : json.at("risk")) result.risk.push_back(RiskCutoffs::from_json(entry));
+    result.weights = json.value("weights", "");
+    if (!result.weights.empty() && result.weights != "best" && result.weights != "last")
+      core::throw_input_error({file}, "weights: expected best, last or nothing");
+  } catch (const nlohmann::json::exception&) {
+    core::throw_input_error({file},
+                            "expected table, text, thresholds, calibration and risk as train writes them");
+  }
+  return result;
+}
+
+std::unique_ptr<models::Network> make_network(const Config& config, const std::vector<std::string>& labels,
+                                              const Preprocessing& preprocessing) {
+  models::NetworkOptions options;
+  static_cast<models::ModelOptions&>(options) = config.model;
+  options.device = chosen_device();
+  options.labels = static_cast<int64_t>(labels.size());
+  options.image_channels = config.data.image.channels;
+  options.table_features = preprocessing.table_features();
+  if (options.table_features > 0 && preprocessing.selection) {
+    options.selection = preprocessing.selection->mask();
+    options.table_bins = preprocessing.selection->bins();
+  }
+  options.vocabulary = preprocessing.text ? preprocessing.text->vocabulary_size() : 0;
+  options.text_length = preprocessing.text ? preprocessing.text->max_length() : 0;
+  if (preprocessing.selection && options.table_features == 0 && !options.modalities.image &&
+      options.vocabulary == 0) {
+    core::throw_input_error({}, fmt::format("features: stage one selected no feature for any label at "
+                                            "features.alpha = {}, and the network reads nothing else",
+                                            config.features.alpha));
+  }
+  return models::make_network(options);
+}
+
+std::unique_ptr<data::Loader> make_loader(const Config& config, const data::Dataset& dataset,
+                                          const data::EncodedRows& encoded, const std::vector<int64_t>& rows,
+                                          bool training) {
+  data::LoaderOptions options = to_loader_options(config, training);
+  options.use_images = options.use_images && dataset.images != nullptr;
+  // A last batch of one row would have no batch statistics.
+  options.drop_last = training && static_cast<int64_t>(rows.size()) % config.train.batch_size == 1 &&
+                      static_cast<int64_t>(rows.size()) > 1;
+  return std::make_unique<data::Loader>(dataset, rows, encoded, options);
+}
+
+Tensor targets_of(const data::Dataset& dataset, const std::vector<int64_t>& rows) {
+  Tensor result = Tensor::empty({static_cast<int64_t>(rows.size()), dataset.targets.size(1)});
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto at = static_cast<int64_t>(i);
+    result.slice(0, at, at + 1).copy_from(dataset.targets.slice(0, rows[i], rows[i] + 1));
+  }
+  return result;
+}
+
+TrainedRun TrainedRun::open(const RunDirectory& run) {
+  TrainedRun result;
+  result.config = run.read_config();
+  result.labels = run.read_labels();
+  result.preprocessing =
+      Preprocessing::from_json(run.read_json("preprocessing.json"), run.file("preprocessing.json").string());
+  result.network = make_network(result.config, result.labels, result.preprocessing);
+  std::string& weights = result.preprocessing.weights;
+  if (weights.empty()) {
+    const bool best = result.config.train.select == optim::Checkpoint::best &&
+                      std::filesystem::exists(run.checkpoint("best"));
+    weights = best ? "best" : "last";
+  }
+  const std::string path = run.existing_checkpoint(weights).string();
+  optim::load_weights(*result.network, core::load_safetensors(path), path, true);
+  return result;
+}
+
+optim::Metrics metrics_of(const optim::Predictions& predictions, const TrainedRun& run) {
+  return optim::compute_metrics(predictions.probabilities, predictions.targets, run.labels,
+                                run.preprocessing.thresholds);
+}
+
+}  // namespace medfusion::tools

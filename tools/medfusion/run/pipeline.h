@@ -1,0 +1,113 @@
+// From a configuration to what train, eval, predict and cv work with.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/loader.h"
+#include "data/open.h"
+#include "data/table/table_encoder.h"
+#include "data/table/table_selection.h"
+#include "data/text/tokenizer.h"
+#include "models/network.h"
+#include "optim/loop.h"
+#include "optim/metrics.h"
+#include "optim/predict.h"
+#include "tools/evaluation/measures/calibration.h"
+#include "tools/evaluation/measures/risk_levels.h"
+#include "tools/medfusion/config/options.h"
+#include "tools/medfusion/run/run_directory.h"
+
+namespace medfusion::tools {
+
+// What was fitted to the training part, and to the validation part: calibration, thresholds, risk levels.
+struct Preprocessing {
+  std::optional<data::TableEncoder> table;
+  std::optional<data::StageOne> stage_one;        // not part of the JSON; the run has it in features.json
+  std::optional<data::TableSelection> selection;  // where not every feature is a token, or tokens have bins
+  std::optional<data::Tokenizer> text;
+  // One per label; empty before they are chosen. Thresholds and cut-offs are of calibrated probabilities.
+  std::vector<Calibrator> calibration;
+  std::vector<optim::MetricValue> thresholds;
+  std::vector<RiskCutoffs> risk;
+  std::string weights;  // the checkpoint that they were fitted to, "best" or "last"; empty before
+
+  static Preprocessing fit(const Config& config, const data::Dataset& dataset,
+                           const std::vector<int64_t>& rows);
+  data::EncodedRows encode(const data::Dataset& dataset) const;
+  // The same for rows of which only the image is known.
+  data::EncodedRows encode_missing(int64_t rows) const;
+  // Tokens that the table gives.
+  int64_t table_features() const;
+  // The form of preprocessing.json; `file` is the name that errors carry.
+  nlohmann::ordered_json to_json() const;
+  static Preprocessing from_json(const nlohmann::ordered_json& json, const std::string& file);
+
+ private:
+  void put_table(const data::EncodedTable& rows, data::EncodedRows& encoded) const;
+};
+
+std::unique_ptr<models::Network> make_network(const Config& config, const std::vector<std::string>& labels,
+                                              const Preprocessing& preprocessing);
+
+// A loader over `rows`: shuffled and augmented for training, in order and plain otherwise.
+std::unique_ptr<data::Loader> make_loader(const Config& config, const data::Dataset& dataset,
+                                          const data::EncodedRows& encoded, const std::vector<int64_t>& rows,
+                                          bool training);
+
+// The targets of some rows: [rows, labels].
+core::Tensor targets_of(const data::Dataset& dataset, const std::vector<int64_t>& rows);
+
+// A trained network as a run directory holds it.
+struct TrainedRun {
+  Config config;
+  std::vector<std::string> labels;
+  Preprocessing preprocessing;
+  std::unique_ptr<models::Network> network;
+
+  // Loads the checkpoint that train.select names, the last one where there is no best.
+  static TrainedRun open(const RunDirectory& run);
+};
+
+// How a training run is to be made.
+struct TrainingJob {
+  Config config;
+  std::string init;  // weights to start from; empty: none
+  bool quiet = false;
+  std::string title;                         // shown before the progress line, e.g. "fold 2"
+  std::function<void()> on_checkpoint = {};  // called when the run has weights, after each epoch
+};
+
+// Trains on splits.train, validates on splits.val (may be empty), and writes everything into `run`. Returns
+// what train() does.
+optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& dataset, const data::Splits& splits,
+                             const RunDirectory& run);
+
+// Predictions of a run: as optim::predict, with the probabilities calibrated where the run has a calibration.
+// The others are optim::to_probabilities of the logits.
+optim::Predictions predict_run(const TrainedRun& run, data::Loader& loader,
+                               const std::function<void(int64_t)>& on_batch = {});
+
+// Fits what Preprocessing holds of the validation part to its predictions, whose probabilities are calibrated
+// on the way. Without a validation part everything is undefined.
+void fit_to_validation(const Config& config, optim::Predictions* validation, size_t labels,
+                       Preprocessing& preprocessing);
+
+// Column `label` of a [rows, labels] tensor.
+std::vector<double> column(const core::Tensor& matrix, int64_t label);
+
+// Metrics of predictions (of predict_run) at the run's thresholds.
+optim::Metrics metrics_of(const optim::Predictions& predictions, const TrainedRun& run);
+
+// Predictions (of predict_run) as CSV: id, patient (where targets are known), probability_LABEL for each
+// label, target_LABEL (where known; an empty cell is an unknown one), raw_LABEL (before calibration, where
+// calibration.method is one), predicted_LABEL (1 or 0 by the threshold), risk_LABEL (low, intermediate, high;
+// where risk.method is one). Cells of a label without a threshold or cut-offs are empty. With softmax there
+// are the probabilities alone, and the targets.
+std::string predictions_csv(const optim::Predictions& predictions, const data::Dataset& dataset,
+                            const TrainedRun& run);
+
+}  // namespace medfusion::tools

@@ -1,0 +1,172 @@
+// What a run makes of a network's logits: calibrated probabilities, thresholds, risk levels, and their file.
+#include <algorithm>
+#include <cmath>
+
+#include "tools/medfusion/run/pipeline.h"
+#include "tools/medfusion/run/text_file.h"
+
+namespace medfusion::tools {
+
+using core::Tensor;
+
+std::vector<double> column(const Tensor& matrix, int64_t label) {
+  const Tensor values = matrix.slice(1, label, label + 1).to(core::DType::f64).to_contiguous();
+  return {values.data<double>(), values.data<double>() + values.numel()};
+}
+
+namespace {
+
+bool calibrates(const std::vector<Calibrator>& calibration) {
+  return std::any_of(calibration.begin(), calibration.end(), [](const Calibrator& calibrator) {
+    return calibrator.method != CalibrationMethod::none;
+  });
+}
+
+void calibrate(const std::vector<Calibrator>& calibration, optim::Predictions& predictions) {
+  if (!calibrates(calibration)) return;
+  const auto labels = static_cast<int64_t>(calibration.size());
+  const Tensor logits = predictions.logits.to_contiguous();
+  Tensor& probabilities = predictions.probabilities;
+  for (int64_t i = 0; i < logits.numel(); ++i) {
+    const Calibrator& calibrator = calibration[static_cast<size_t>(i % labels)];
+    if (calibrator.method == CalibrationMethod::none) continue;
+    probabilities.data<float>()[i] = static_cast<float>(calibrator.apply(logits.data<float>()[i]));
+  }
+}
+
+RiskCutoffs risk_cutoffs(const RiskOptions& risk, const optim::Predictions* validation, int64_t label) {
+  if (risk.method == RiskMethod::cutoffs) return fixed_risk_cutoffs(risk.low, risk.high);
+  const auto none = optim::MetricValue::undefined(
+      risk.method == RiskMethod::none ? "risk.method is none" : "no validation part to choose it on");
+  if (risk.method == RiskMethod::none || validation == nullptr) return {none, none};
+  return choose_risk_cutoffs(column(validation->probabilities, label), column(validation->targets, label),
+                             risk.sensitivity, risk.ppv);
+}
+
+// The columns that a file of predictions has, and the cells of a row. The columns follow from the
+// configuration alone, so that the files of the folds of a cross-validation fit together.
+class PredictionsText {
+ public:
+  PredictionsText(const optim::Predictions& predictions, const TrainedRun& run)
+      : predictions_(predictions), run_(run) {
+    if (run.config.model.output == optim::Output::softmax) return;
+    decisions_ = true;
+    levels_ = run.config.risk.method != RiskMethod::none;
+    if (run.config.calibration.method != CalibrationMethod::none) {
+      raw_ = optim::to_probabilities(predictions.logits, optim::Output::sigmoid);
+    }
+  }
+
+  std::string header() const {
+    std::string text;
+    const auto add = [&](const std::string& prefix, bool wanted) {
+      for (size_t l = 0; wanted && l < run_.labels.size(); ++l)
+        text.append(",").append(csv_cell(prefix + run_.labels[l]));
+    };
+    add("probability_", true);
+    add("target_", predictions_.targets.defined());
+    add("raw_", raw_.defined());
+    add("predicted_", decisions_);
+    add("risk_", levels_);
+    return text;
+  }
+
+  std::string row(int64_t row) const {
+    const auto count = static_cast<int64_t>(run_.labels.size());
+    std::string text;
+    const auto add = [&](bool wanted, const auto& cell) {
+      for (int64_t l = 0; wanted && l < count; ++l)
+        text.append(",").append(cell(row * count + l, static_cast<size_t>(l)));
+    };
+    // The shortest text that reads as the same number.
+    const auto number = [](const Tensor& matrix) {
+      return [&matrix](int64_t at, size_t) { return fmt::format("{}", matrix.data<float>()[at]); };
+    };
+    add(true, number(predictions_.probabilities));
+    add(predictions_.targets.defined(), [&](int64_t at, size_t) {
+      const double target = predictions_.targets.at(at);
+      return std::isnan(target) ? std::string() : fmt::format("{:g}", target);
+    });
+    add(raw_.defined(), number(raw_));
+    add(decisions_, [&](int64_t at, size_t label) -> std::string {
+      const auto& thresholds = run_.preprocessing.thresholds;
+      if (label >= thresholds.size() || !thresholds[label].defined()) return "";
+      return predictions_.probabilities.at(at) >= *thresholds[label].value ? "1" : "0";
+    });
+    add(levels_, [&](int64_t at, size_t label) -> std::string {
+      const auto& risk = run_.preprocessing.risk;
+      if (label >= risk.size() || !risk[label].defined()) return "";
+      return name_of(risk[label].level(predictions_.probabilities.at(at)));
+    });
+    return text;
+  }
+
+ private:
+  const optim::Predictions& predictions_;
+  const TrainedRun& run_;
+  Tensor raw_;
+  bool decisions_ = false;
+  bool levels_ = false;
+};
+
+}  // namespace
+
+optim::Predictions predict_run(const TrainedRun& run, data::Loader& loader,
+                               const std::function<void(int64_t)>& on_batch) {
+  optim::Predictions predictions = optim::predict(*run.network, loader, run.config.model.output, on_batch);
+  for (int64_t i = 0; i < predictions.logits.numel(); ++i) {
+    if (!std::isfinite(predictions.logits.at(i))) {
+      const int64_t labels = predictions.logits.size(1);
+      throw core::Error(fmt::format("row {} of the data, label {}: the network's output is no finite number",
+                                    predictions.rows[static_cast<size_t>(i / labels)] + 1,
+                                    run.labels[static_cast<size_t>(i % labels)]));
+    }
+  }
+  calibrate(run.preprocessing.calibration, predictions);
+  return predictions;
+}
+
+void fit_to_validation(const Config& config, optim::Predictions* validation, size_t labels,
+                       Preprocessing& preprocessing) {
+  preprocessing.calibration.clear();
+  preprocessing.risk.clear();
+  const bool softmax = config.model.output == optim::Output::softmax;
+  for (size_t label = 0; label < labels; ++label) {
+    Calibrator calibrator;
+    const auto at = static_cast<int64_t>(label);
+    if (validation != nullptr && !softmax) {
+      calibrator = fit_calibration(column(validation->logits, at), column(validation->targets, at),
+                                   config.calibration.method);
+    } else if (config.calibration.method != CalibrationMethod::none) {
+      calibrator.reason = softmax ? "the output is softmax" : "no validation part to fit it to";
+    }
+    preprocessing.calibration.push_back(std::move(calibrator));
+  }
+  if (validation != nullptr) calibrate(preprocessing.calibration, *validation);
+  preprocessing.thresholds.assign(labels,
+                                  optim::MetricValue::undefined("no validation part to choose it on"));
+  if (validation != nullptr) {
+    preprocessing.thresholds =
+        optim::choose_thresholds(validation->probabilities, validation->targets, config.train.threshold);
+  }
+  for (size_t label = 0; label < labels; ++label) {
+    preprocessing.risk.push_back(risk_cutoffs(config.risk, validation, static_cast<int64_t>(label)));
+  }
+}
+
+std::string predictions_csv(const optim::Predictions& predictions, const data::Dataset& dataset,
+                            const TrainedRun& run) {
+  const bool with_targets = predictions.targets.defined();
+  const PredictionsText text(predictions, run);
+  std::string csv = with_targets ? "id,patient" : "id";
+  csv.append(text.header()).append("\n");
+  for (size_t i = 0; i < predictions.rows.size(); ++i) {
+    const auto row = static_cast<size_t>(predictions.rows[i]);
+    csv += csv_cell(dataset.ids[row]);
+    if (with_targets) csv.append(",").append(csv_cell(dataset.patients[row]));
+    csv.append(text.row(static_cast<int64_t>(i))).append("\n");
+  }
+  return csv;
+}
+
+}  // namespace medfusion::tools

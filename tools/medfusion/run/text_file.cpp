@@ -1,0 +1,94 @@
+#include "tools/medfusion/run/text_file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <fstream>
+#include <sstream>
+#include <system_error>
+#include <utility>
+
+#include "core/error.h"
+
+namespace medfusion::tools {
+namespace {
+
+std::string reason_of(int error) { return std::generic_category().message(error); }
+
+[[noreturn]] void fail(const std::filesystem::path& path, int error) {
+  throw core::Error(fmt::format("{}: cannot write: {}", path.string(), reason_of(error)));
+}
+
+class Descriptor {
+ public:
+  Descriptor(const std::filesystem::path& path, int flags)
+      : value_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() { close(); }
+
+  int value() const { return value_; }
+  bool is_open() const { return value_ >= 0; }
+  bool close() { return value_ < 0 || ::close(std::exchange(value_, -1)) == 0; }
+
+ private:
+  int value_;
+};
+
+// False with errno set where not all could be written.
+bool write_all(int descriptor, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(descriptor, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return false;
+    bytes.remove_prefix(static_cast<size_t>(written));
+  }
+  return true;
+}
+
+}  // namespace
+
+void append_to_file(const std::filesystem::path& path, std::string_view text) {
+  Descriptor file(path, O_WRONLY | O_CREAT | O_APPEND);
+  if (!file.is_open()) fail(path, errno);
+  struct stat before {};
+  if (::fstat(file.value(), &before) != 0) fail(path, errno);
+  if (write_all(file.value(), text) && file.close()) return;
+  const int error = errno;
+  if (file.is_open() && S_ISREG(before.st_mode) && ::ftruncate(file.value(), before.st_size) != 0) {
+    throw core::Error(
+        fmt::format("{}: cannot write: {}; its last line is cut short", path.string(), reason_of(error)));
+  }
+  fail(path, error);
+}
+
+std::string to_text(const nlohmann::ordered_json& value, int indent) {
+  return value.dump(indent, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+std::string csv_cell(const std::string& text) {
+  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  std::string result(1, '"');
+  for (const char c : text) result.append(c == '"' ? 2 : 1, c);
+  result.push_back('"');
+  return result;
+}
+
+std::string read_file(const std::filesystem::path& path) {
+  std::error_code failure;
+  if (std::filesystem::is_directory(path, failure))
+    core::throw_input_error({path.string()}, "expected a file, got a folder");
+  errno = 0;
+  const std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  if (file) text << file.rdbuf();
+  if (!file || (text.fail() && errno != 0)) {
+    core::throw_input_error({path.string()}, "cannot be read: " + reason_of(errno));
+  }
+  return text.str();
+}
+
+}  // namespace medfusion::tools

@@ -1,0 +1,235 @@
+// One training run into one run directory: what train does once and cv once per fold.
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cmath>
+#include <iterator>
+#include <set>
+
+#include "core/safetensors.h"
+#include "core/threads.h"
+#include "kernels/registry.h"
+#include "optim/progress.h"
+#include "tools/medfusion/run/feature_report.h"
+#include "tools/medfusion/run/guard.h"
+#include "tools/medfusion/run/pipeline.h"
+#include "tools/medfusion/run/training_rows.h"
+
+namespace medfusion::tools {
+namespace {
+
+using core::Tensor;
+
+std::string text_of(const optim::MetricValue& value) {
+  return value.defined() ? fmt::format("{:.4f}", *value.value) : "undefined (" + value.reason + ")";
+}
+
+std::set<std::string> patients_of(const data::Dataset& dataset, const std::vector<int64_t>& rows) {
+  std::set<std::string> patients;
+  for (const int64_t row : rows) patients.insert(dataset.patients[static_cast<size_t>(row)]);
+  return patients;
+}
+
+// data.json: what the run saw.
+nlohmann::ordered_json describe_data(const data::Dataset& dataset, const data::Splits& splits) {
+  const auto hash_rows = [&](const std::vector<int64_t>& rows) {
+    std::string ids;
+    for (const int64_t row : rows) ids += dataset.ids[static_cast<size_t>(row)] + "\n";
+    return fmt::format("{:016x}", XXH64(ids.data(), ids.size(), 0));
+  };
+  nlohmann::ordered_json json;
+  json["version"] = MEDFUSION_VERSION;
+  json["dataset"] = dataset.name;
+  json["data_hash"] = fmt::format("{:016x}", dataset.hash);
+  json["rows"] = dataset.size();
+  const std::pair<const char*, const std::vector<int64_t>*> parts[] = {
+      {"train", &splits.train}, {"val", &splits.val}, {"test", &splits.test}};
+  for (const auto& [name, rows] : parts) {
+    json["parts"][name]["rows"] = rows->size();
+    json["parts"][name]["patients"] = patients_of(dataset, *rows).size();
+    json["parts"][name]["ids_hash"] = hash_rows(*rows);
+  }
+  for (size_t a = 0; a < std::size(parts); ++a) {
+    for (size_t b = a + 1; b < std::size(parts); ++b) {
+      const auto first = patients_of(dataset, *parts[a].second),
+                 second = patients_of(dataset, *parts[b].second);
+      const auto shared = std::count_if(first.begin(), first.end(),
+                                        [&](const std::string& patient) { return second.contains(patient); });
+      json["shared_patients"][fmt::format("{} and {}", parts[a].first, parts[b].first)] = shared;
+    }
+  }
+  for (size_t label = 0; label < dataset.labels.size(); ++label) {
+    int64_t positives = 0;
+    for (const int64_t row : splits.train) {
+      const auto index = row * static_cast<int64_t>(dataset.labels.size()) + static_cast<int64_t>(label);
+      positives += dataset.targets.at(index) == 1.0 ? 1 : 0;
+    }
+    json["train_positives"][dataset.labels[label]] = positives;
+  }
+  return json;
+}
+
+// Random weights, biases by the prevalence in `targets` (of the training rows), then what `init` holds.
+void initialize(const models::Network& network, const TrainingJob& job, const core::Tensor& targets,
+                const RunDirectory& run) {
+  network.initialize(static_cast<uint64_t>(job.config.seed));
+  if (job.config.train.prior_bias) network.set_prior(optim::prior_logits(targets));
+  if (job.init.empty()) return;
+  // Foreign weights of a plain classifier must be complete; a MedFusionNet may start from a backbone alone.
+  const bool strict = job.config.model.name == "densenet";
+  const auto report = optim::load_weights(network, core::load_safetensors(job.init), job.init, strict);
+  run.log(fmt::format(
+      "initialized {} tensors from {}; {} of the network keep their random start, {} of the file are "
+      "not used",
+      report.loaded, job.init, report.missing.size(), report.unexpected.size()));
+}
+
+std::map<std::string, std::string> checkpoint_metadata(const TrainingJob& job, int64_t epoch) {
+  return {{"medfusion", MEDFUSION_VERSION},
+          {"epoch", std::to_string(epoch)},
+          {"seed", std::to_string(job.config.seed)}};
+}
+
+optim::ProgressOptions progress_options(bool quiet) {
+  optim::ProgressOptions options;
+  options.quiet = quiet;
+  return options;
+}
+
+// Progress line, log and files, from the callbacks of the training loop.
+class Recorder {
+ public:
+  Recorder(const TrainingJob& job, const RunDirectory& run, int64_t batches)
+      : job_(job), run_(run), progress_(progress_options(job.quiet), batches) {}
+
+  optim::TrainCallbacks callbacks() {
+    optim::TrainCallbacks result;
+    result.on_batch = [this](const optim::BatchProgress& p) { batch(p); };
+    result.on_epoch = [this](const nlohmann::ordered_json& line) { epoch(line); };
+    result.on_checkpoint = [this](const optim::NamedTensors& tensors, bool is_best, int64_t number) {
+      core::save_safetensors(run_.checkpoint(is_best ? "best" : "last").string(), tensors,
+                             checkpoint_metadata(job_, number));
+      // The last weights are written after the best ones.
+      if (!is_best && job_.on_checkpoint) job_.on_checkpoint();
+    };
+    return result;
+  }
+
+ private:
+  void batch(const optim::BatchProgress& p) {
+    if (p.batch == 1) {
+      const std::string prefix = job_.title.empty() ? "" : job_.title + "  ";
+      progress_.begin(fmt::format("{}epoch {}/{}", prefix, p.epoch, p.epochs), p.batches);
+    }
+    progress_.advance(p.samples, p.loss);
+  }
+
+  void epoch(const nlohmann::ordered_json& line) {
+    progress_.end();
+    run_.append_metrics(line);
+    std::string text = fmt::format("epoch {}  train loss {:.4f}", line["epoch"].get<int64_t>(),
+                                   line["train_loss"].get<double>());
+    if (line.contains("val_loss")) {
+      const auto& auroc = line["val"]["macro"]["auroc"];
+      text += fmt::format("  val loss {:.4f}  val macro AUROC {}", line["val_loss"].get<double>(),
+                          auroc.is_null() ? "undefined" : fmt::format("{:.4f}", auroc.get<double>()));
+      const auto& left_out = line["val"]["macro"]["left_out"];
+      if (left_out.contains("auroc") && !left_out["auroc"].empty() && !auroc.is_null())
+        text += fmt::format(" ({} undefined)", left_out["auroc"].size());
+    }
+    text += fmt::format("  {:.1f} s", line["seconds"].get<double>());
+    run_.log(text);
+    progress_.note((job_.title.empty() ? "" : job_.title + "  ") + text);
+  }
+
+  const TrainingJob& job_;
+  const RunDirectory& run_;
+  optim::Progress progress_;
+};
+
+// Calibration, thresholds and risk levels of the weights that count, on the validation part.
+void fit_validation(const RunDirectory& run, const TrainedRun& trained, data::Loader* validation,
+                    Preprocessing& preprocessing) {
+  if (validation == nullptr) {
+    fit_to_validation(trained.config, nullptr, trained.labels.size(), preprocessing);
+    return;
+  }
+  auto predictions = optim::predict(*trained.network, *validation, trained.config.model.output);
+  fit_to_validation(trained.config, &predictions, trained.labels.size(), preprocessing);
+  const auto metrics = optim::compute_metrics(predictions.probabilities, predictions.targets, trained.labels,
+                                              preprocessing.thresholds);
+  run.log("validation macro AUROC of the chosen weights: " + text_of(metrics[optim::Metric::auroc].mean));
+}
+
+bool has_known(const Tensor& targets) {
+  for (int64_t i = 0; i < targets.numel(); ++i) {
+    if (!std::isnan(targets.at(i))) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& dataset, const data::Splits& splits,
+                             const RunDirectory& run) {
+  const Config& config = job.config;
+  refuse_leaks(config, dataset, splits);
+  Preprocessing preprocessing = Preprocessing::fit(config, dataset, splits.train);
+  fit_to_validation(config, nullptr, dataset.labels.size(), preprocessing);  // a run cut off has no more
+  const TrainingRows training_rows = resample_training(config, dataset, preprocessing, splits.train);
+  const data::EncodedRows& encoded = training_rows.encoded;
+  const auto network = make_network(config, dataset.labels, preprocessing);
+  run.write_config(config);
+  run.write_labels(dataset.labels);
+  nlohmann::ordered_json data = describe_data(dataset, splits);
+  const auto warnings = suspicious_columns(dataset, splits.train);
+  data["guard"] = describe_guard(config, dataset, warnings);
+  if (config.resample.method != data::ResampleMethod::none) data["resampled"] = training_rows.describe();
+  run.write_json("data.json", data);
+  run.write_json("preprocessing.json", preprocessing.to_json());
+  if (preprocessing.stage_one) run.write_json("features.json", features_json(*preprocessing.stage_one));
+  run.log(fmt::format("medfusion {}  {} parameters, {} training rows, {} validation rows, {} threads, {}",
+                      MEDFUSION_VERSION, network->parameter_count(), splits.train.size(), splits.val.size(),
+                      core::num_threads(), core::name_of(network->device().type)));
+  for (const auto& [operation, variant] : kernels::kernel_overrides())
+    run.log(fmt::format("kernel: {}={}", operation, variant));
+  for (const auto& note : dataset.notes) run.log("note: " + note);
+  for (const auto& warning : warnings) run.log("warning: " + warning);
+  const Tensor targets = targets_of(training_rows.dataset, training_rows.rows);
+  initialize(*network, job, targets, run);
+  if (config.train.epochs > 0 && !has_known(targets)) {
+    core::throw_input_error({config.data.folder().string()}, "no row of the training part has a known label");
+  }
+
+  optim::TrainOptions options = config.train;
+  options.step.seed = static_cast<uint64_t>(config.seed);
+  if (options.step.precision != optim::Precision::f32 && network->device().type == core::DeviceType::cpu) {
+    core::throw_input_error({}, fmt::format("train.precision: expected f32 on the cpu (the others need "
+                                            "--device cuda or sim), got {}",
+                                            core::text_of(options.step.precision)));
+  }
+  optim::TrainResult result;
+  const auto validation =
+      splits.val.empty() ? nullptr : make_loader(config, training_rows.dataset, encoded, splits.val, false);
+  if (options.epochs == 0) {
+    core::save_safetensors(run.checkpoint("best").string(), optim::weights_of(*network),
+                           checkpoint_metadata(job, 0));
+    core::save_safetensors(run.checkpoint("last").string(), optim::weights_of(*network),
+                           checkpoint_metadata(job, 0));
+    if (job.on_checkpoint) job.on_checkpoint();
+  } else {
+    const auto training = make_loader(config, training_rows.dataset, encoded, training_rows.rows, true);
+    Recorder recorder(job, run, options.epochs * training->batches());
+    result = optim::train(*network, *training, targets, validation.get(), dataset.labels, options,
+                          recorder.callbacks());
+  }
+  const TrainedRun trained = TrainedRun::open(run);
+  fit_validation(run, trained, validation.get(), preprocessing);
+  preprocessing.weights = trained.preprocessing.weights;
+  run.write_json("preprocessing.json", preprocessing.to_json());
+  run.log(fmt::format("finished after {} epochs{}", result.epochs_run,
+                      result.stopped_early ? ", stopped early" : ""));
+  return result;
+}
+
+}  // namespace medfusion::tools
