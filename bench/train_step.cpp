@@ -16,7 +16,6 @@
 #include "core/runtime.h"
 #include "core/threads.h"
 #include "data/statistics/samples.h"
-#include "kernels/gpu/math_mode.h"
 #include "models/network.h"
 #include "optim/optimizer.h"
 #include "optim/predict.h"
@@ -75,16 +74,15 @@ Tensor random_tensor(const core::Shape& shape, uint64_t stream, bool binary) {
   return result;
 }
 
-data::Batch random_batch(const Options& options) {
-  data::Batch batch;
+core::Batch random_batch(const Options& options) {
+  core::Batch batch;
   batch.images = random_tensor({options.batch, options.size, options.size, options.channels}, 1, false);
   batch.targets = random_tensor({options.batch, options.labels}, 2, true);
   for (int64_t i = 0; i < options.batch; ++i) batch.rows.push_back(i);
   if (!options.fused()) return batch;
-  batch.table = random_tensor({options.batch, kFeatures}, 3, false);
-  batch.tokens = Tensor::empty({options.batch, kWords}, DType::i64);
-  for (int64_t i = 0; i < batch.tokens.numel(); ++i)
-    batch.tokens.data<int64_t>()[i] = 1 + i % (kVocabulary - 1);
+  batch.table.values = random_tensor({options.batch, kFeatures}, 3, false);
+  batch.text = Tensor::empty({options.batch, kWords}, DType::i64);
+  for (int64_t i = 0; i < batch.text.numel(); ++i) batch.text.data<int64_t>()[i] = 1 + i % (kVocabulary - 1);
   return batch;
 }
 
@@ -100,8 +98,8 @@ void count_memory_anew(core::Device device) {
 }
 
 // As the training loop runs them: while a step computes, the next batch is staged.
-std::vector<double> time_training(const models::Network& network, const Options& options) {
-  const data::Batch batch = random_batch(options);
+std::vector<double> time_training(models::Network& network, const Options& options) {
+  const core::Batch batch = random_batch(options);
   optim::AdamW optimizer(network.parameters(), {.weight_decay = 0.01});
   optim::TrainingStep step(
       network, optimizer, nullptr,
@@ -120,12 +118,10 @@ std::vector<double> time_training(const models::Network& network, const Options&
 }
 
 // With the batch on the device.
-std::vector<double> time_inference(const models::Network& network, const Options& options) {
+std::vector<double> time_inference(models::Network& network, const Options& options) {
   const core::NoGradGuard no_gradients;
-  const cuda::Tf32Scope products(options.products() == optim::Precision::tf32);
-  layers::Context context;
-  const models::Prepared batch =
-      network.prepare(optim::to_inputs(random_batch(options)), context).to(network.device());
+  layers::Context context{.precision = options.products()};
+  const models::Prepared batch = network.prepare(random_batch(options), context).to(network.device());
   std::vector<double> seconds;
   for (int number = 0; number <= options.warmup + options.steps; ++number) {
     if (number == options.warmup) count_memory_anew(network.device());

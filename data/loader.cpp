@@ -1,7 +1,6 @@
 #include "data/loader.h"
 
 #include <algorithm>
-#include <cmath>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
@@ -20,24 +19,11 @@ using core::Tensor;
 constexpr uint64_t kShuffleKey =
     0x73687566666C6521U;  // keeps the order apart from other draws of the same seed
 
-// Rows of `source` [N, width], one after another.
-template <class T>
-Tensor gather(const Tensor& source, const std::vector<int64_t>& rows) {
-  const int64_t width = source.size(1);
-  Tensor result = Tensor::empty({static_cast<int64_t>(rows.size()), width}, source.dtype());
-  for (size_t i = 0; i < rows.size(); ++i) {
-    std::copy_n(source.data<T>() + rows[i] * width, width,
-                result.data<T>() + static_cast<int64_t>(i) * width);
-  }
-  return result;
-}
-
-Tensor checked(const char* name, const Tensor& tensor, int64_t rows, DType dtype) {
-  if (!tensor.defined()) return tensor;
-  MEDFUSION_CHECK(tensor.rank() == 2 && tensor.size(0) == rows && tensor.dtype() == dtype,
-                  "loader: expected {} of {} [{}, *], got {} {}", name, name_of(dtype), rows,
-                  name_of(tensor.dtype()), tensor.shape().str());
-  return tensor.to_contiguous();
+void check(const char* name, const Tensor& tensor, int64_t rows, DType dtype) {
+  MEDFUSION_CHECK(
+      !tensor.defined() || (tensor.rank() == 2 && tensor.size(0) == rows && tensor.dtype() == dtype),
+      "loader: expected {} of {} [{}, *], got {} {}", name, name_of(dtype), rows, name_of(tensor.dtype()),
+      tensor.shape().str());
 }
 
 // A batch under way.
@@ -50,10 +36,32 @@ struct Slot {
 
 }  // namespace
 
+Batch gather(const Batch& all, std::vector<int64_t> rows) {
+  Batch source = all, result;
+  const auto to = result.tensors();
+  const auto count = static_cast<int64_t>(rows.size());
+  for (size_t part = 0; part < to.size(); ++part) {
+    Tensor& from = *source.tensors()[part];
+    if (!from.defined()) continue;
+    from = from.to_contiguous();
+    core::Shape shape = from.shape();
+    shape[0] = count;
+    *to[part] = Tensor::empty(shape, from.dtype());
+    const auto bytes = static_cast<size_t>(from.bytes() / std::max<int64_t>(1, from.size(0)));
+    char* next = static_cast<char*>(to[part]->view().data);
+    for (const int64_t row : rows) {
+      std::memcpy(next, static_cast<const char*>(from.view().data) + static_cast<size_t>(row) * bytes, bytes);
+      next += bytes;
+    }
+  }
+  result.rows = std::move(rows);
+  return result;
+}
+
 struct Loader::State {
   LoaderOptions options;
   std::shared_ptr<ImageSource> source;  // null where images are not read
-  Tensor targets, table, table_missing, table_bins, tokens;
+  Batch all;                            // every row of the dataset, without its image
   std::vector<int64_t> rows;
 
   // One lock guards all that follows but the contents of a slot's tensors, of which each image belongs to one
@@ -108,18 +116,8 @@ void Loader::State::open_slot() {
 
 // All of a batch but its pixels.
 void Loader::State::fill(Batch& batch) const {
-  const int64_t count = batch.size();
-  batch.targets = gather<float>(targets, batch.rows);
-  if (tokens.defined()) batch.tokens = gather<int64_t>(tokens, batch.rows);
-  if (table.defined()) {
-    batch.table = gather<float>(table, batch.rows);
-    batch.table_missing = gather<bool>(table_missing, batch.rows);
-    for (int64_t i = 0; i < batch.table.numel(); ++i) {
-      float& value = batch.table.data<float>()[i];
-      if (batch.table_missing.data<bool>()[i] && std::isnan(value)) value = 0.0F;
-    }
-    if (table_bins.defined()) batch.table_bins = gather<int64_t>(table_bins, batch.rows);
-  }
+  batch = gather(all, std::move(batch.rows));
+  const auto count = static_cast<int64_t>(batch.rows.size());
   batch.image_present = Tensor::zeros({count}, DType::boolean);
   if (source != nullptr) {
     batch.images = Tensor::empty({count, options.format.size, options.format.size, options.format.channels});
@@ -210,7 +208,7 @@ void Loader::State::stop() {
   for (std::thread& thread : threads) thread.join();
 }
 
-Loader::Loader(const Dataset& dataset, std::vector<int64_t> rows, EncodedRows encoded, LoaderOptions options)
+Loader::Loader(const Dataset& dataset, std::vector<int64_t> rows, Batch encoded, LoaderOptions options)
     : state_(std::make_unique<State>()) {
   check(options.format);
   if (options.augment) core::check_ranges(*options.augment, "augmentation");
@@ -219,23 +217,25 @@ Loader::Loader(const Dataset& dataset, std::vector<int64_t> rows, EncodedRows en
   MEDFUSION_CHECK(options.workers >= 0, "loader: expected a number of workers, got {}", options.workers);
   MEDFUSION_CHECK(options.prefetch >= 1, "loader: expected to prefetch at least 1 batch, got {}",
                   options.prefetch);
-  MEDFUSION_CHECK(encoded.table.defined() == encoded.table_missing.defined() &&
-                      (!encoded.table.defined() || encoded.table.shape() == encoded.table_missing.shape()),
+  const core::Table& table = encoded.table;
+  MEDFUSION_CHECK(table.values.defined() == table.missing.defined() &&
+                      (!table.values.defined() || table.values.shape() == table.missing.shape()),
                   "loader: expected the table and its missing cells in one shape");
-  MEDFUSION_CHECK(!encoded.table_bins.defined() ||
-                      (encoded.table.defined() && encoded.table.shape() == encoded.table_bins.shape()),
-                  "loader: expected the table's bins in its shape");
+  MEDFUSION_CHECK(
+      !table.bins.defined() || (table.values.defined() && table.values.shape() == table.bins.shape()),
+      "loader: expected the table's bins in its shape");
   const int64_t count = dataset.size();
   for (const int64_t row : rows) {
     MEDFUSION_CHECK(row >= 0 && row < count, "loader: row {} of a dataset of {} rows", row, count);
   }
   State& s = *state_;
-  MEDFUSION_CHECK(dataset.targets.defined(), "loader: the dataset {} has no targets", dataset.name);
-  s.targets = checked("targets", dataset.targets, count, DType::f32);
-  s.table = checked("a table", encoded.table, count, DType::f32);
-  s.table_missing = checked("missing cells", encoded.table_missing, count, DType::boolean);
-  s.table_bins = checked("bins", encoded.table_bins, count, DType::i64);
-  s.tokens = checked("tokens", encoded.tokens, count, DType::i64);
+  check("targets", dataset.targets, count, DType::f32);
+  check("a table", table.values, count, DType::f32);
+  check("missing cells", table.missing, count, DType::boolean);
+  check("bins", table.bins, count, DType::i64);
+  check("text", encoded.text, count, DType::i64);
+  s.all = std::move(encoded);
+  s.all.targets = dataset.targets;
   s.options = std::move(options);
   s.rows = std::move(rows);
   if (s.options.use_images && dataset.images != nullptr) {

@@ -6,34 +6,17 @@
 #include <optional>
 #include <vector>
 
-#include "core/tensor.h"
+#include "core/batch.h"
 #include "data/dataset.h"
 #include "data/images/augment.h"
 #include "data/images/transform.h"
 
 namespace medfusion::data {
 
-// B rows. Tensors of what the loader was not given (images, table, tokens) are undefined.
-struct Batch {
-  core::Tensor images;         // [B, size, size, channels] f32; zero where the row has no image
-  core::Tensor image_present;  // [B] bool
-  core::Tensor table;          // [B, F] f32
-  core::Tensor table_missing;  // [B, F] bool
-  core::Tensor table_bins;     // [B, F] i64
-  core::Tensor tokens;         // [B, W] i64
-  core::Tensor targets;        // [B, L] f32: 0, 1 or NaN for unknown
-  std::vector<int64_t> rows;   // row numbers in the dataset
+using core::Batch;
 
-  int64_t size() const { return static_cast<int64_t>(rows.size()); }
-};
-
-// What the encoders made of all N rows of the dataset; leave undefined what the network does not read.
-struct EncodedRows {
-  core::Tensor table;          // [N, F] f32
-  core::Tensor table_missing;  // [N, F] bool
-  core::Tensor tokens;         // [N, W] i64
-  core::Tensor table_bins;     // [N, F] i64, with table alone
-};
+// The samples `rows` of `all`, in that order: of each part that is there, those rows of its first dimension.
+Batch gather(const Batch& all, std::vector<int64_t> rows);
 
 struct LoaderOptions {
   bool use_images = true;
@@ -51,10 +34,11 @@ struct LoaderOptions {
 // The order and the contents of an epoch's batches depend on the seed and the epoch only, not on the threads.
 class Loader {
  public:
-  // Reads `rows` of the dataset (repeats are allowed); without shuffle in the order given. Keeps what it
-  // needs of the dataset, which need not outlive it. Throws core::Error where shapes do not fit or a row does
-  // not exist.
-  Loader(const Dataset& dataset, std::vector<int64_t> rows, EncodedRows encoded, LoaderOptions options);
+  // Reads `rows` of the dataset (repeats are allowed); without shuffle in the order given. `encoded` holds
+  // what the encoders made of all N rows, table (f32) and text; targets and images are the dataset's. Keeps
+  // what it needs of the dataset, which need not outlive it. Throws core::Error where shapes do not fit or a
+  // row does not exist.
+  Loader(const Dataset& dataset, std::vector<int64_t> rows, Batch encoded, LoaderOptions options);
   // Waits for the images being decoded at that moment, not for the rest of the epoch.
   ~Loader();
   Loader(const Loader&) = delete;
@@ -65,8 +49,8 @@ class Loader {
 
   // Starts an epoch, abandoning one under way.
   void begin_epoch(int64_t epoch);
-  // The next batch, or false at the end of the epoch. Rethrows what went wrong with the first row, in the
-  // order of the epoch, that could not be read; the epoch has then ended.
+  // The next batch, images as options.format says, f32; or false at the end of the epoch. Rethrows what went
+  // wrong with the first row, in the order of the epoch, that could not be read; the epoch has then ended.
   bool next(Batch& batch);
 
  private:

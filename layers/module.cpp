@@ -39,16 +39,11 @@ void fill(const std::string& name, const core::Tensor& parameter, const Init& in
   parameter.copy_from(tensor);
 }
 
-thread_local core::Device creation_device;
-
 std::string join(const std::string& prefix, const std::string& name) {
   return prefix.empty() || name.empty() ? prefix + name : prefix + "." + name;
 }
 
 }  // namespace
-
-DeviceScope::DeviceScope(core::Device device) : before_(std::exchange(creation_device, device)) {}
-DeviceScope::~DeviceScope() { creation_device = before_; }
 
 template <class Visit>
 void Module::visit(const std::string& prefix, const Visit& visit_module) const {
@@ -78,26 +73,24 @@ int64_t Module::parameter_count() const {
   return count;
 }
 
-void Module::initialize(uint64_t seed) const {
+void Module::initialize(uint64_t seed) {
   visit("", [&](const std::string& prefix, const Module& module) {
     for (const auto& p : module.parameters_) fill(join(prefix, p.name), p.variable.value(), p.init, seed);
   });
 }
 
 core::Variable Module::add_parameter(const std::string& name, const core::Shape& shape, Init init,
-                                     core::DType dtype) {
-  core::Variable variable(core::Tensor::zeros(shape, dtype, creation_device), true);
+                                     const TensorOptions& options) {
+  core::Variable variable(core::Tensor::zeros(shape, options.dtype, options.device), true);
   parameters_.push_back({name, variable, init});
   return variable;
 }
 
 core::Tensor Module::add_buffer(const std::string& name, const core::Shape& shape, double value,
-                                core::DType dtype) {
-  core::Tensor tensor = core::Tensor::full(shape, value, dtype, creation_device);
+                                const TensorOptions& options) {
+  core::Tensor tensor = core::Tensor::full(shape, value, options.dtype, options.device);
   buffers_.emplace_back(name, tensor);
   return tensor;
 }
-
-void Module::add_child(const std::string& name, const Module& child) { children_.emplace_back(name, &child); }
 
 }  // namespace medfusion::layers

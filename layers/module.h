@@ -1,28 +1,15 @@
 // Modules own parameters and buffers under the names they have in a checkpoint.
 #pragma once
 
+#include <deque>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "core/autograd.h"
+#include "layers/context.h"
 
 namespace medfusion::layers {
-
-struct Trace;
-
-// What a forward pass needs to know beyond its inputs. One per pass: random layers take their streams from it
-// in the order in which they run, so a pass is repeatable from (seed, first stream + base).
-struct Context {
-  bool training = false;
-  uint64_t seed = 0;
-  uint64_t stream = 0;  // the next random layer's Philox stream
-  // i64 [1] on the network's device, or undefined: added to the streams when the work runs.
-  core::Tensor base = {};
-  Trace* trace = nullptr;  // layers/trace.h; null: nobody looks inside
-
-  uint64_t next_stream() { return stream++; }
-};
 
 // How a parameter is filled when a model is made.
 struct Init {
@@ -41,19 +28,16 @@ struct Init {
   static Init xavier_uniform() { return {Kind::xavier_uniform, 0.0}; }
 };
 
-// Parameters and buffers registered on this thread while one of these lives lie on `device`; on the cpu
-// otherwise.
-class DeviceScope {
- public:
-  explicit DeviceScope(core::Device device);
-  ~DeviceScope();
-  DeviceScope(const DeviceScope&) = delete;
-  DeviceScope& operator=(const DeviceScope&) = delete;
-
- private:
-  core::Device before_;
+// What the parameters and buffers of a module are made as: f32 or f64, on a device.
+struct TensorOptions {
+  core::DType dtype;
+  core::Device device;
+  TensorOptions(core::DType type = core::DType::f32, core::Device where = {})  // NOLINT(*-explicit-*)
+      : dtype(type), device(where) {}
 };
 
+// Parameters and buffers of a layer are public members under their names in a checkpoint; all else is
+// private.
 class Module {
  public:
   Module() = default;
@@ -69,16 +53,25 @@ class Module {
 
   // Fills every parameter by its Init. A parameter's numbers depend on (seed, its full name) only. Buffers
   // keep the value they were registered with.
-  void initialize(uint64_t seed) const;
+  void initialize(uint64_t seed);
 
  protected:
-  // A leaf of this shape (f32 or f64); filled by initialize().
+  // A leaf of this shape; filled by initialize().
   core::Variable add_parameter(const std::string& name, const core::Shape& shape, Init init,
-                               core::DType dtype = core::DType::f32);
+                               const TensorOptions& options = {});
   core::Tensor add_buffer(const std::string& name, const core::Shape& shape, double value,
-                          core::DType dtype = core::DType::f32);
+                          const TensorOptions& options = {});
   // `child` is a member of this module and lives as long. An empty name adds no level to the names.
-  void add_child(const std::string& name, const Module& child);
+  void add_child(const std::string& name, Module& child) { children_.emplace_back(name, &child); }
+  // Makes the child first: in an empty member, or at the end of a list.
+  template <class M, class... Arguments>
+  void add_child(const std::string& name, std::optional<M>& slot, Arguments&&... arguments) {
+    add_child(name, slot.emplace(std::forward<Arguments>(arguments)...));
+  }
+  template <class M, class... Arguments>
+  void add_child(const std::string& name, std::deque<M>& list, Arguments&&... arguments) {
+    add_child(name, list.emplace_back(std::forward<Arguments>(arguments)...));
+  }
 
  private:
   struct Parameter {
@@ -91,7 +84,7 @@ class Module {
 
   std::vector<Parameter> parameters_;
   std::vector<std::pair<std::string, core::Tensor>> buffers_;
-  std::vector<std::pair<std::string, const Module*>> children_;
+  std::vector<std::pair<std::string, Module*>> children_;
 };
 
 }  // namespace medfusion::layers

@@ -1,7 +1,7 @@
 #include "models/network.h"
 
 #include "models/densenet/densenet.h"
-#include "models/medfusionnet/medfusionnet.h"
+#include "models/medfusionnet/network.h"
 
 namespace medfusion::models {
 namespace {
@@ -22,13 +22,26 @@ void check_medfusionnet(const NetworkOptions& o) {
 
 }  // namespace
 
+std::vector<core::Tensor*> Prepared::tensors() {
+  std::vector<core::Tensor*> result = Batch::tensors();
+  for (core::Tensor& tensor : own) result.push_back(&tensor);
+  return result;
+}
+
+Prepared Prepared::to(core::Device device) const {
+  Prepared result = *this;
+  for (core::Tensor* const tensor : result.tensors()) {
+    if (tensor->defined()) *tensor = tensor->to(device);
+  }
+  return result;
+}
+
 std::unique_ptr<Network> make_network(const NetworkOptions& given) {
   core::check_ranges<ModelOptions>(given, "model");
   given.check_rules([](bool condition, const std::vector<std::string>& keys, const std::string& message) {
     if (!condition) refuse(keys.front() + ": " + message);
   });
   if (given.labels < 1) refuse("at least one label");
-  const layers::DeviceScope scope(given.device);
   if (given.name == "densenet") return std::make_unique<DenseNet>(given);
   check_medfusionnet(given);
   NetworkOptions options = given;

@@ -4,40 +4,21 @@
 #include <array>
 #include <cstdint>
 #include <memory>
-#include <string>
 #include <vector>
 
+#include "core/batch.h"
 #include "layers/module.h"
 #include "models/model_options.h"
 
 namespace medfusion::models {
 
-// One batch. Modalities a network does not read may be left undefined.
-struct Inputs {
-  core::Tensor images;         // [B, H, W, channels] floating
-  core::Tensor image_present;  // [B] bool; undefined: all present
-  core::Tensor table;          // [B, T] floating; NaN only where missing, and then read as 0
-  core::Tensor table_missing;  // [B, T] bool; undefined: none missing
-  core::Tensor table_present;  // [B] bool; undefined: all present
-  core::Tensor tokens;         // [B, W] i64, 0 is padding
-  core::Tensor table_bins;     // [B, T] i64, below table_bins of the options, which it goes with
-};
-
 // A batch after all work that belongs to the host: conversions, masks, modality dropout. What is left to do
 // is work of the device alone, which can be captured as a graph. Undefined what the network does not read.
-struct Prepared {
-  core::Tensor images;         // [B, H, W, channels]
-  core::Tensor table;          // [B, T, 1] of the network's dtype
-  core::Tensor table_missing;  // [B, T, 1] of the network's dtype: 0 or 1
-  core::Tensor table_bins;     // [B, T] i64, rows of the bins' embedding
-  core::Tensor tokens;         // [B, W] i64, within the vocabulary
-  core::Tensor image_keys;     // [B, 1] bool: the sample's image may be attended to
-  core::Tensor table_keys;     // [B, 1] bool
-  core::Tensor text_keys;      // [B, W] bool: neither absent nor padding; [B, 1]: any word
-  core::Tensor text_weights;   // [B, W, 1] of the network's dtype: weights of the words' mean
-  core::Tensor gate_bias;      // [B, branches, 1] of the network's dtype: -inf for a branch without its image
+struct Prepared : core::Batch {
+  std::vector<core::Tensor>
+      own;  // what else this network's forward() reads; no other part of the program does
 
-  std::vector<core::Tensor*> all();  // in this order, undefined ones included
+  std::vector<core::Tensor*> tensors();  // those of Batch, then `own`
   Prepared to(core::Device device) const;
 };
 
@@ -54,6 +35,8 @@ struct NetworkOptions : ModelOptions {
   int64_t text_length = 0;
   core::Tensor selection;  // [labels, T] bool: the features stage one chose per label; undefined: all
   std::vector<int64_t> table_bins;  // bins of each of the T features; empty: tokens carry no bin
+
+  layers::TensorOptions parameters() const { return {dtype, device}; }
 };
 
 // What the network computes of the image before it looks at anything else: C2..C5, and P2..P5 where there is
@@ -64,24 +47,24 @@ struct ImageLevels {
 
 class Network : public layers::Module {
  public:
-  // Logits [B, labels].
-  core::Variable forward(const Inputs& inputs, layers::Context& context) const {
-    return forward(prepare(inputs, context).to(device()), context);
+  // Logits [B, labels]. A training pass updates running statistics.
+  core::Variable forward(const core::Batch& batch, layers::Context& context) {
+    return forward(prepare(batch, context).to(device()), context);
   }
-  // The same in two steps. prepare() works on the host and may share memory with the inputs; it draws the
+  // The same in two steps. prepare() works on the host and may share memory with the batch; it draws the
   // random numbers that decide what is hidden, so call it before forward() with the same context. forward()
   // takes what lies on the network's device, and from the second pass of a shape on only queues work there.
-  virtual Prepared prepare(const Inputs& inputs, layers::Context& context) const = 0;
-  core::Variable forward(const Prepared& batch, layers::Context& context) const {
+  virtual Prepared prepare(const core::Batch& batch, layers::Context& context) const = 0;
+  core::Variable forward(const Prepared& batch, layers::Context& context) {
     return forward_from(image_levels(batch, context), batch, context);
   }
   // The two halves of that, for those who want something in between.
-  virtual ImageLevels image_levels(const Prepared& batch, layers::Context& context) const = 0;
+  virtual ImageLevels image_levels(const Prepared& batch, layers::Context& context) = 0;
   virtual core::Variable forward_from(const ImageLevels& levels, const Prepared& batch,
-                                      layers::Context& context) const = 0;
+                                      layers::Context& context) = 0;
   virtual core::Device device() const = 0;
   // Sets the biases of the outputs so that an untrained network predicts `logits` [labels] for everyone.
-  virtual void set_prior(const core::Tensor& logits) const = 0;
+  virtual void set_prior(const core::Tensor& logits) = 0;
 };
 
 // Makes and validates; throws core::InputError on options that do not fit together. Parameters are zero until

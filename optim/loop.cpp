@@ -62,8 +62,8 @@ std::unique_ptr<Optimizer> make_optimizer(const models::Network& network, const 
 // One training run: what train() keeps between epochs.
 class Run {
  public:
-  Run(const models::Network& network, data::Loader& training, const Tensor& targets,
-      const TrainOptions& options, const TrainCallbacks& callbacks)
+  Run(models::Network& network, data::Loader& training, const Tensor& targets, const TrainOptions& options,
+      const TrainCallbacks& callbacks)
       : network_(network),
         training_(training),
         options_(options),
@@ -85,7 +85,7 @@ class Run {
     const auto start = Clock::now();
     double loss_sum = 0.0, norm_sum = 0.0;
     int64_t samples = 0, batches = 0;
-    data::Batch batch;
+    core::Batch batch;
     training_.begin_epoch(epoch);
     bool more = training_.next(batch);
     if (more) step_->stage(batch, steps_);
@@ -140,7 +140,7 @@ class Run {
   }
 
  private:
-  const models::Network& network_;
+  models::Network& network_;
   data::Loader& training_;
   const TrainOptions& options_;
   const TrainCallbacks& callbacks_;
@@ -159,8 +159,8 @@ struct Evaluation {
   Metrics metrics;
 };
 
-Evaluation evaluate(const models::Network& network, data::Loader& loader,
-                    const std::vector<std::string>& labels, const layers::LossOptions& loss) {
+Evaluation evaluate(models::Network& network, data::Loader& loader, const std::vector<std::string>& labels,
+                    const layers::LossOptions& loss) {
   const Predictions predictions = predict(network, loader, Output::sigmoid);
   const core::NoGradGuard no_gradients;
   const double value =
@@ -203,7 +203,7 @@ Tensor prior_logits(const Tensor& targets) {
   return Tensor::from({static_cast<int64_t>(logits.size())}, logits);
 }
 
-TrainResult train(const models::Network& network, data::Loader& training, const Tensor& training_targets,
+TrainResult train(models::Network& network, data::Loader& training, const Tensor& training_targets,
                   data::Loader* validation, const std::vector<std::string>& labels,
                   const TrainOptions& options, const TrainCallbacks& callbacks) {
   TrainResult result;

@@ -15,22 +15,22 @@ namespace {
 // Brings batches to a network: on a device, the next one is under way while this one is computed.
 class Feed {
  public:
-  explicit Feed(const models::Network& network) : network_(network) {
+  explicit Feed(models::Network& network) : network_(network) {
     if (network.device().type != core::DeviceType::cpu) staging_.emplace(network.device());
   }
-  void stage(const data::Batch& batch) {
+  void stage(const core::Batch& batch) {
     layers::Context context;
-    staged_ = network_.prepare(to_inputs(batch), context);
+    staged_ = network_.prepare(batch, context);
     if (!staging_) return;
     std::vector<Tensor> tensors;
-    for (Tensor* const tensor : staged_.all()) tensors.push_back(std::exchange(*tensor, Tensor()));
+    for (Tensor* const tensor : staged_.tensors()) tensors.push_back(std::exchange(*tensor, Tensor()));
     staging_->put(tensors);
   }
   // What was staged, on the network's device and in memory of its own: the next batch may follow.
   models::Prepared take() {
     models::Prepared batch = std::exchange(staged_, {});
     if (!staging_) return batch;
-    const std::vector<Tensor*> to = batch.all();
+    const std::vector<Tensor*> to = batch.tensors();
     const std::vector<Tensor>& copies = staging_->take();
     for (size_t i = 0; i < copies.size(); ++i) {
       if (copies[i].defined()) *to[i] = copies[i].clone();
@@ -40,17 +40,12 @@ class Feed {
   }
 
  private:
-  const models::Network& network_;
+  models::Network& network_;
   std::optional<Staging> staging_;
   models::Prepared staged_;
 };
 
 }  // namespace
-
-models::Inputs to_inputs(const data::Batch& batch) {
-  return {batch.images, batch.image_present, batch.table,     batch.table_missing,
-          {},           batch.tokens,        batch.table_bins};
-}
 
 Tensor to_probabilities(const Tensor& logits, Output output) {
   const Tensor in = logits.to_contiguous();
@@ -72,12 +67,12 @@ Tensor to_probabilities(const Tensor& logits, Output output) {
   return out;
 }
 
-Predictions predict(const models::Network& network, data::Loader& loader, Output output,
+Predictions predict(models::Network& network, data::Loader& loader, Output output,
                     const std::function<void(int64_t)>& on_batch) {
   const core::NoGradGuard no_gradients;
   Predictions result;
   Feed feed(network);
-  data::Batch batch, next;
+  core::Batch batch, next;
   int64_t done = 0;
   loader.begin_epoch(0);
   bool more = loader.next(next);
@@ -90,10 +85,10 @@ Predictions predict(const models::Network& network, data::Loader& loader, Output
     if (more) feed.stage(next);
     if (!result.logits.defined()) {
       result.logits = Tensor::empty({loader.rows(), logits.size(1)});
-      result.targets = Tensor::empty({loader.rows(), batch.targets.size(1)});
+      if (batch.targets.defined()) result.targets = Tensor::empty({loader.rows(), batch.targets.size(1)});
     }
     result.logits.slice(0, done, done + batch.size()).copy_from(logits);  // waits for them
-    result.targets.slice(0, done, done + batch.size()).copy_from(batch.targets);
+    if (result.targets.defined()) result.targets.slice(0, done, done + batch.size()).copy_from(batch.targets);
     result.rows.insert(result.rows.end(), batch.rows.begin(), batch.rows.end());
     done += batch.size();
     if (on_batch) on_batch(done);

@@ -15,16 +15,14 @@ struct Predictions {
   std::vector<int64_t> rows;   // of the dataset, in loader order
   core::Tensor logits;         // [n, labels] f32
   core::Tensor probabilities;  // [n, labels] f32
-  core::Tensor targets;        // [n, labels] f32, NaN where unknown
+  core::Tensor targets;        // [n, labels] f32, NaN where unknown; undefined where the loader has none
 };
-
-models::Inputs to_inputs(const data::Batch& batch);
 
 // [n, labels] f32 -> probabilities, computed in double.
 core::Tensor to_probabilities(const core::Tensor& logits, Output output);
 
 // Runs one pass over the loader in evaluation mode. on_batch, where given, is told the rows done so far.
-Predictions predict(const models::Network& network, data::Loader& loader, Output output,
+Predictions predict(models::Network& network, data::Loader& loader, Output output,
                     const std::function<void(int64_t)>& on_batch = {});
 
 }  // namespace medfusion::optim

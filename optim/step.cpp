@@ -4,8 +4,6 @@
 #include <cstring>
 #include <utility>
 
-#include "kernels/gpu/math_mode.h"
-#include "layers/autocast.h"
 #include "optim/predict.h"
 
 namespace medfusion::optim {
@@ -16,20 +14,17 @@ using core::Variable;
 
 constexpr int64_t kScalarBytes = 8;  // i64 or f64
 
-std::vector<Tensor*> TrainingStep::Operands::all() {
-  std::vector<Tensor*> tensors = batch.all();
-  tensors.push_back(&targets);
-  return tensors;
-}
+namespace {
 
-bool TrainingStep::Operands::same_shapes(Operands& other) {
-  const auto mine = all(), theirs = other.all();
-  return std::equal(mine.begin(), mine.end(), theirs.begin(), [](const Tensor* a, const Tensor* b) {
-    return a->defined() == b->defined() && a->shape() == b->shape() && a->dtype() == b->dtype();
+bool same_shapes(models::Prepared& a, models::Prepared& b) {
+  return std::ranges::equal(a.tensors(), b.tensors(), [](const Tensor* x, const Tensor* y) {
+    return x->defined() == y->defined() && x->shape() == y->shape() && x->dtype() == y->dtype();
   });
 }
 
-TrainingStep::TrainingStep(const models::Network& network, Optimizer& optimizer, WeightAverage* average,
+}  // namespace
+
+TrainingStep::TrainingStep(models::Network& network, Optimizer& optimizer, WeightAverage* average,
                            const StepOptions& options)
     : network_(network),
       optimizer_(optimizer),
@@ -68,16 +63,16 @@ TrainingStep::~TrainingStep() {
   if (graph_) runtime.destroy_graph(*graph_);
 }
 
-void TrainingStep::stage(const data::Batch& batch, int64_t step) {
+void TrainingStep::stage(const core::Batch& batch, int64_t step) {
   const auto base = static_cast<uint64_t>(step) << 20;
   layers::Context context{.training = true, .seed = options_.seed, .stream = base};
-  staged_.batch = network_.prepare(to_inputs(batch), context);
-  staged_.targets = batch.targets;
+  staged_.batch = network_.prepare(batch, context);
+  staged_.batch.targets = batch.targets;
   staged_.stream = context.stream - base;
   step_ = step;
   if (!staging_) return;
   std::vector<Tensor> tensors;
-  for (Tensor* const tensor : staged_.all()) tensors.push_back(std::exchange(*tensor, Tensor()));
+  for (Tensor* const tensor : staged_.batch.tensors()) tensors.push_back(std::exchange(*tensor, Tensor()));
   staging_->put(tensors);
 }
 
@@ -85,15 +80,13 @@ void TrainingStep::stage(const data::Batch& batch, int64_t step) {
 // if it has those shapes, and in new tensors otherwise.
 TrainingStep::Operands TrainingStep::from_stage() {
   if (!staging_) return std::exchange(staged_, {});
-  Operands result;
-  result.stream = staged_.stream;
+  Operands result = staged_;  // its tensors went to the staging
   const std::vector<Tensor>& copies = staging_->take();
-  const auto to = result.all();
+  const auto to = result.batch.tensors();
   for (size_t i = 0; i < copies.size(); ++i) *to[i] = copies[i];
-  const bool is_first = captures_ && !fixed_.targets.defined();
-  Operands& fixed = fixed_;
-  const bool fits = captures_ && !is_first && result.same_shapes(fixed);
-  const auto fixed_tensors = fixed.all();
+  const bool is_first = captures_ && !fixed_.batch.targets.defined();
+  const bool fits = captures_ && !is_first && same_shapes(result.batch, fixed_.batch);
+  const auto fixed_tensors = fixed_.batch.tensors();
   for (size_t i = 0; i < copies.size(); ++i) {
     if (!copies[i].defined()) continue;
     if (fits) {
@@ -111,11 +104,13 @@ TrainingStep::Operands TrainingStep::from_stage() {
 // Everything here only queues work on the device.
 void TrainingStep::queue(const Operands& operands, bool update) {
   optimizer_.zero_grad();
-  layers::Context context{.training = true, .seed = options_.seed, .stream = operands.stream, .base = base_};
-  const layers::AutocastScope precision(options_.precision == Precision::bf16);
-  const cuda::Tf32Scope products(options_.precision == Precision::tf32 || cuda::allow_tf32());
+  layers::Context context{.training = true,
+                          .seed = options_.seed,
+                          .stream = operands.stream,
+                          .base = base_,
+                          .precision = options_.precision};
   const Variable logits = network_.forward(operands.batch, context);
-  const Variable loss = layers::multilabel_loss(logits, operands.targets, options_.loss);
+  const Variable loss = layers::multilabel_loss(logits, operands.batch.targets, options_.loss);
   if (loss.requires_grad()) loss.backward();
   if (!update) return;
   results_.slice(0, 0, 1).copy_from(loss.value());
@@ -151,7 +146,7 @@ void TrainingStep::send_scalars(double learning_rate) {
 void TrainingStep::run(double learning_rate) {
   send_scalars(learning_rate);
   running_ = from_stage();
-  const bool captured = captures_ && running_.targets.shares_storage_with(fixed_.targets);
+  const bool captured = captures_ && running_.batch.targets.shares_storage_with(fixed_.batch.targets);
   if (!captured) return queue(running_, true);
   if (!pool_) {  // the first step runs as it is and leaves its memory to the capture
     pool_ = std::make_unique<core::MemoryPool>(core::allocator(device_), core::current_stream(device_));
@@ -169,7 +164,7 @@ void TrainingStep::run(double learning_rate) {
 int64_t TrainingStep::bytes_of(int64_t samples) {
   core::CachingAllocator& allocator = core::allocator(device_);
   Operands part = running_;
-  for (Tensor* const tensor : part.all()) {
+  for (Tensor* const tensor : part.batch.tensors()) {
     if (tensor->defined()) *tensor = tensor->slice(0, 0, samples);
   }
   const core::Stream stream = core::current_stream(device_);
@@ -189,8 +184,8 @@ int64_t TrainingStep::bytes_of(int64_t samples) {
 // may be too few for batch statistics).
 std::string TrainingStep::batch_hint() {
   core::Runtime& runtime = core::runtime(device_);
-  if (!running_.targets.defined() || runtime.memory().total == 0) return "";
-  const int64_t batch = running_.targets.size(0);
+  if (!running_.batch.targets.defined() || runtime.memory().total == 0) return "";
+  const int64_t batch = running_.batch.targets.size(0);
   const int64_t few = std::min<int64_t>(2, batch);
   pool_.reset();
   core::allocator(device_).release_cached();
@@ -202,7 +197,8 @@ std::string TrainingStep::batch_hint() {
     runtime.synchronize(core::current_stream(device_));  // frees are over then
     // The batch itself is there already, once here and once in the staging.
     int64_t operands = 0;
-    for (const Tensor* const tensor : running_.all()) operands += tensor->defined() ? 2 * tensor->bytes() : 0;
+    for (const Tensor* const tensor : running_.batch.tensors())
+      operands += tensor->defined() ? 2 * tensor->bytes() : 0;
     const int64_t room = runtime.memory().free + operands - (base - few * each);
     const int64_t fits = std::min(batch - 1, room / (each + operands / batch));
     if (fits >= 1) {

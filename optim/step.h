@@ -7,7 +7,7 @@
 #include <optional>
 
 #include "core/allocator.h"
-#include "data/loader.h"
+#include "core/batch.h"
 #include "models/network.h"
 #include "optim/ema.h"
 #include "optim/optimizer.h"
@@ -27,14 +27,14 @@ struct StepResult {
 class TrainingStep {
  public:
   // `average` may be null. All outlive the object; the optimizer holds the network's parameters.
-  TrainingStep(const models::Network& network, Optimizer& optimizer, WeightAverage* average,
+  TrainingStep(models::Network& network, Optimizer& optimizer, WeightAverage* average,
                const StepOptions& options);
   ~TrainingStep();
   TrainingStep(const TrainingStep&) = delete;
   TrainingStep& operator=(const TrainingStep&) = delete;
 
   // Prepares the batch of a step (counted from 0). It may change as soon as this returns.
-  void stage(const data::Batch& batch, int64_t step);
+  void stage(const core::Batch& batch, int64_t step);
   // Queues the step of the staged batch and waits for nothing, but that the first brings the network's
   // constants to the device. Throws core::OutOfMemory with an estimate of the batch that would fit where the
   // memory of the device does not suffice; weights and statistics are then undefined. Throws core::Error
@@ -49,11 +49,7 @@ class TrainingStep {
   // A batch as the step takes it.
   struct Operands {
     models::Prepared batch;
-    core::Tensor targets;
     uint64_t stream = 0;  // of the first random layer, on top of base_
-
-    std::vector<core::Tensor*> all();
-    bool same_shapes(Operands& other);
   };
 
   Operands from_stage();
@@ -64,7 +60,7 @@ class TrainingStep {
   std::string batch_hint();
   int64_t bytes_of(int64_t samples);
 
-  const models::Network& network_;
+  models::Network& network_;
   Optimizer& optimizer_;
   WeightAverage* const average_;
   StepOptions options_;

@@ -5,17 +5,14 @@
 #include <cstdint>
 
 #include "core/settings.h"
+#include "layers/context.h"
 #include "layers/functional/loss.h"
 #include "optim/metrics.h"
 #include "optim/optimizer.h"
 
 namespace medfusion::optim {
 
-// Not on the cpu: bf16 is mixed precision (layers/autocast.h), tf32 lets products and convolutions of f32
-// round their operands to 10 bits of mantissa.
-inline constexpr std::array kPrecisions{"f32", "tf32", "bf16"};
-enum class Precision : uint8_t { f32, tf32, bf16 };
-constexpr core::Names names_of(Precision) { return kPrecisions; }
+using layers::Precision;
 
 // Of one step (optim/step.h).
 struct StepOptions {

@@ -174,9 +174,10 @@ std::vector<std::vector<double>> TableEncoder::raw_features(const std::vector<Co
 
 float TableEncoder::encoded(int64_t feature, double raw) const { return source_of(feature).encoded(raw); }
 
-EncodedTable TableEncoder::encode_missing(int64_t rows) const {
-  EncodedTable table{core::Tensor::zeros({rows, features()}),
-                     core::Tensor::full({rows, features()}, 1.0, core::DType::boolean)};
+core::Table TableEncoder::encode_missing(int64_t rows) const {
+  core::Table table{core::Tensor::zeros({rows, features()}),
+                    core::Tensor::full({rows, features()}, 1.0, core::DType::boolean),
+                    {}};
   if (imputation_ == Imputation::none) return table;
   float* values = table.values.data<float>();
   for (int64_t row = 0; row < rows; ++row) {
@@ -188,9 +189,9 @@ EncodedTable TableEncoder::encode_missing(int64_t rows) const {
   return table;
 }
 
-EncodedTable TableEncoder::encode(const std::vector<Column>& columns) const {
+core::Table TableEncoder::encode(const std::vector<Column>& columns) const {
   const auto raw = raw_features(columns);
-  EncodedTable table = encode_missing(columns.empty() ? 0 : rows_of(columns.front()));
+  core::Table table = encode_missing(columns.empty() ? 0 : rows_of(columns.front()));
   for (size_t feature = 0; feature < raw.size(); ++feature) {
     for (size_t row = 0; row < raw[feature].size(); ++row) {
       const double value = raw[feature][row];

@@ -7,16 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "core/batch.h"
 #include "core/settings.h"
-#include "core/tensor.h"
 #include "data/dataset.h"
 
 namespace medfusion::data {
-
-struct EncodedTable {
-  core::Tensor values;   // [n, F] f32; where missing 0, or what imputation puts there
-  core::Tensor missing;  // [n, F] bool
-};
 
 inline constexpr std::array kImputations{"none", "median"};
 enum class Imputation : uint8_t {
@@ -45,10 +40,11 @@ class TableEncoder {
   int64_t features() const { return static_cast<int64_t>(names_.size()); }
   const std::vector<std::string>& feature_names() const { return names_; }
 
-  // All rows. Finds the columns by name; throws core::InputError where one is missing or of the other kind.
-  EncodedTable encode(const std::vector<Column>& columns) const;
+  // All rows, [n, F] f32 without NaN and without bins. Finds the columns by name; throws core::InputError
+  // where one is missing or of the other kind.
+  core::Table encode(const std::vector<Column>& columns) const;
   // `rows` rows of which nothing is known.
-  EncodedTable encode_missing(int64_t rows) const;
+  core::Table encode_missing(int64_t rows) const;
 
   // The features as the table has them, each with one value per row: numbers in their own unit, categories as
   // 0 and 1, NaN where missing. Throws as encode() does.

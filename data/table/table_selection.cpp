@@ -94,8 +94,8 @@ std::vector<int64_t> TableSelection::bins() const {
   return counts;
 }
 
-SelectedTable TableSelection::apply(const EncodedTable& table) const {
-  SelectedTable result{
+core::Table TableSelection::apply(const core::Table& table) const {
+  core::Table result{
       gather_columns<float>(table.values, kept_), gather_columns<bool>(table.missing, kept_), {}};
   if (discretized_) result.bins = bins_of(result.values, result.missing);
   return result;

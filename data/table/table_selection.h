@@ -7,17 +7,11 @@
 #include <string>
 #include <vector>
 
-#include "core/tensor.h"
+#include "core/batch.h"
 #include "data/table/feature_selection.h"
 #include "data/table/table_encoder.h"
 
 namespace medfusion::data {
-
-struct SelectedTable {
-  core::Tensor values;   // [n, T] f32
-  core::Tensor missing;  // [n, T] bool
-  core::Tensor bins;     // [n, T] i64, 0 where missing; undefined where the features are not discretized
-};
 
 class TableSelection {
  public:
@@ -34,7 +28,8 @@ class TableSelection {
   // Bins of each feature; empty where the features are not discretized.
   std::vector<int64_t> bins() const;
 
-  SelectedTable apply(const EncodedTable& table) const;
+  // Of all features [n, F], those that were selected, with their bins: [n, T].
+  core::Table apply(const core::Table& table) const;
   // The bins of encoded values [n, T] that apply() made, or something derived from them.
   core::Tensor bins_of(const core::Tensor& values, const core::Tensor& missing) const;
 

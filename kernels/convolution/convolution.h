@@ -25,6 +25,7 @@ struct ConvolutionForward {
   core::View y;  // overwritten
   int64_t stride = 1;
   int64_t padding = 0;
+  bool tf32 = false;  // a device may round f32 operands to 10 bits of mantissa (TF32)
 };
 
 // Gradients of dot(grad_y, y). Those left undefined are not computed; the others are overwritten, grad_x is
@@ -42,6 +43,7 @@ struct ConvolutionBackward {
   int64_t stride = 1;
   int64_t padding = 0;
   bool accumulate_x = false;
+  bool tf32 = false;
 };
 
 }  // namespace medfusion::kernels

@@ -23,6 +23,7 @@ using core::View;
 
 struct Geometry {
   int64_t stride, padding;
+  bool tf32;
 };
 
 #ifdef __CUDACC__
@@ -37,26 +38,27 @@ View channels_last(const View& weight) {
 
 void convolve(const View& x, const View& weight, const View& y, const Geometry& g) {
   const Packed filter(channels_last(weight));
-  convolution::run_cudnn({convolution::Direction::forward, x, filter.view(), y, g.stride, g.padding}, false);
+  convolution::run_cudnn({convolution::Direction::forward, x, filter.view(), y, g.stride, g.padding, g.tf32},
+                         false);
 }
 void convolve_back_x(const View& grad_y, const View& weight, const View& grad_x, const Geometry& g,
                      bool accumulate) {
   const Packed filter(channels_last(weight));
-  convolution::run_cudnn({convolution::Direction::data, grad_x, filter.view(), grad_y, g.stride, g.padding},
-                         accumulate);
+  convolution::run_cudnn(
+      {convolution::Direction::data, grad_x, filter.view(), grad_y, g.stride, g.padding, g.tf32}, accumulate);
 }
 void convolve_back_weight(const View& x, const View& grad_y, const View& grad_weight, const Geometry& g) {
   const View target = channels_last(grad_weight);
   if (x.dtype == core::DType::bf16) {  // cuDNN writes the dtype that it reads
     const Tensor rounded = Tensor::empty(target.shape, x.dtype, x.device);
-    convolution::run_cudnn({convolution::Direction::filter, x, rounded.view(), grad_y, g.stride, g.padding},
-                           false);
+    convolution::run_cudnn(
+        {convolution::Direction::filter, x, rounded.view(), grad_y, g.stride, g.padding, g.tf32}, false);
     convert_view(rounded.view(), target);
     return;
   }
   const Packed filter = Packed::room_for(target);
-  convolution::run_cudnn({convolution::Direction::filter, x, filter.view(), grad_y, g.stride, g.padding},
-                         false);
+  convolution::run_cudnn(
+      {convolution::Direction::filter, x, filter.view(), grad_y, g.stride, g.padding, g.tf32}, false);
   filter.unpack();
 }
 
@@ -64,13 +66,13 @@ void convolve_back_weight(const View& x, const View& grad_y, const View& grad_we
 bool solvable(convolution::Direction direction, const View& x, const View& weight, const View& y,
               const Geometry& g) {
   return x.numel() == 0 || y.numel() == 0 || weight.numel() == 0 ||
-         convolution::cudnn_solves({direction, x, channels_last(weight), y, g.stride, g.padding});
+         convolution::cudnn_solves({direction, x, channels_last(weight), y, g.stride, g.padding, g.tf32});
 }
 bool solvable(const ConvolutionForward& c) {
-  return solvable(convolution::Direction::forward, c.x, c.weight, c.y, {c.stride, c.padding});
+  return solvable(convolution::Direction::forward, c.x, c.weight, c.y, {c.stride, c.padding, c.tf32});
 }
 bool solvable(const ConvolutionBackward& c) {
-  const Geometry g{c.stride, c.padding};
+  const Geometry g{c.stride, c.padding, c.tf32};
   return (!c.grad_x.defined() || solvable(convolution::Direction::data, c.grad_x, c.weight, c.grad_y, g)) &&
          (!c.grad_weight.defined() || solvable(convolution::Direction::filter, c.x, c.weight, c.grad_y, g));
 }
@@ -154,7 +156,7 @@ void run_forward(const ConvolutionForward& c) {
   }
   const Packed x(c.x);
   const Packed y = Packed::room_for(c.y);
-  convolve(x.view(), c.weight, y.view(), {c.stride, c.padding});
+  convolve(x.view(), c.weight, y.view(), {c.stride, c.padding, c.tf32});
   y.unpack();
   set_bias(c.y, c.bias, true);
 }
@@ -168,7 +170,7 @@ void run_backward(const ConvolutionBackward& c) {
   if (c.grad_y.dtype == core::DType::bf16 && !solvable(c)) {
     return convolution::backward_in_f32(c, [](const ConvolutionBackward& wide) { dispatch(wide, kDevice); });
   }
-  const Geometry geometry{c.stride, c.padding};
+  const Geometry geometry{c.stride, c.padding, c.tf32};
   const bool nothing = c.grad_y.numel() == 0 || c.weight.shape.numel() == 0;
   if (nothing) {
     if (c.grad_weight.defined()) set_bias(flat(c.grad_weight), {}, false);

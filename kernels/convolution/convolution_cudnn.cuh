@@ -14,7 +14,6 @@
 #include "kernels/convolution/first_that_runs.h"
 #include "kernels/gpu/cudnn.cuh"
 #include "kernels/gpu/library_call.cuh"
-#include "kernels/gpu/math_mode.h"
 
 namespace medfusion::kernels::convolution {
 
@@ -26,13 +25,14 @@ struct Problem {
   Direction direction;
   core::View x, filter, y;
   int64_t stride, padding;
+  bool tf32;
 
   using Key = std::array<int64_t, 16>;
   Key key() const {
     const core::Shape &i = x.shape, &f = filter.shape, &o = y.shape;
     return {static_cast<int64_t>(direction),
             x.device.index,
-            cuda::allow_tf32() ? 1 : 0,
+            tf32 ? 1 : 0,
             stride,
             padding,
             i[0],
@@ -60,7 +60,7 @@ struct Problem {
   // Sums are f32 whatever it says.
   cudnnMathType_t math() const {
     if (bf16()) return CUDNN_TENSOR_OP_MATH;
-    return cuda::allow_tf32() ? CUDNN_DEFAULT_MATH : CUDNN_FMA_MATH;
+    return tf32 ? CUDNN_DEFAULT_MATH : CUDNN_FMA_MATH;
   }
 };
 

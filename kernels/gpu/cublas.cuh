@@ -10,7 +10,6 @@
 
 #include "core/tensor.h"
 #include "kernels/gpu/device.cuh"
-#include "kernels/gpu/math_mode.h"
 
 namespace medfusion::cuda {
 
@@ -23,8 +22,9 @@ inline void check_cublas(cublasStatus_t status, const char* call) {
 // workspace belongs to the stream, so that no two streams share one and a captured call allocates nothing.
 class Cublas {
  public:
-  // `native` is the stream's own handle, to which the calls that follow are bound.
-  static cublasHandle_t of(core::Device device, core::Stream stream, void* native) {
+  // `native` is the stream's own handle, to which the calls that follow are bound; with `tf32` they may round
+  // f32 to TF32.
+  static cublasHandle_t of(core::Device device, core::Stream stream, void* native, bool tf32) {
     static std::mutex mutex;
     static auto& all = *new std::map<std::pair<int, uint64_t>, std::unique_ptr<Cublas>>;
     const std::lock_guard lock(mutex);
@@ -32,7 +32,7 @@ class Cublas {
     if (own == nullptr) own.reset(new Cublas(device));
     check_cublas(cublasSetStream(own->handle_, static_cast<cudaStream_t>(native)), "cublasSetStream");
     check_cublas(cublasSetWorkspace(own->handle_, own->workspace(), kWorkspace), "cublasSetWorkspace");
-    const cublasMath_t mode = allow_tf32() ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH;
+    const cublasMath_t mode = tf32 ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH;
     check_cublas(cublasSetMathMode(own->handle_, mode), "cublasSetMathMode");
     return own->handle_;
   }

@@ -11,7 +11,8 @@ namespace medfusion::kernels {
 // a [M, K], b [K, N], c [M, N], or all three with a leading batch dimension of one size; bias [N] or
 // undefined. Same dtype (f32, f64), any strides: a product with a transposed matrix takes transposed(view). c
 // overlaps nothing. With K = 0 the product is 0. Devices also take a and b in bf16 with c and bias in f32:
-// the factors are exact, sums are f32.
+// the factors are exact, sums are f32. With tf32 a device may round f32 factors to 10 bits of mantissa
+// (TF32).
 struct MatmulForward {
   static constexpr const char* kOperation = "matmul";
   static constexpr const char* kDirection = "forward";
@@ -20,6 +21,7 @@ struct MatmulForward {
   core::View bias = {};
   core::View c;  // overwritten, or added to
   bool accumulate = false;
+  bool tf32 = false;
 };
 
 // With g = grad_c: grad_a = g b^T, grad_b = a^T g, grad_bias = sum of g over batch and rows. Gradients left
@@ -33,6 +35,7 @@ struct MatmulBackward {
   core::View grad_a = {};
   core::View grad_b = {};
   core::View grad_bias = {};
+  bool tf32 = false;
 };
 
 // The view with its last two dimensions exchanged.

@@ -63,7 +63,7 @@ core::Tensor widened(const View& v) {
 #endif
 
 // c = a b, or c += a b; all direct, c by rows.
-void multiply(const View& a, const View& b, const View& c, bool accumulate) {
+void multiply(const View& a, const View& b, const View& c, bool accumulate, [[maybe_unused]] bool tf32) {
 #ifdef __CUDACC__
   const core::Stream stream = core::current_stream(c.device);
   library_call("matmul", c.device, {&a, &b}, {&c}, [&](void* native) {
@@ -74,18 +74,19 @@ void multiply(const View& a, const View& b, const View& c, bool accumulate) {
     const float alpha = 1.0F, beta = accumulate ? 1.0F : 0.0F;
     if (a.dtype == core::DType::bf16) {
       check_cublas(cublasGemmStridedBatchedEx_64(
-                       Cublas::of(c.device, stream, native), operation(left), operation(right), c.size(-1),
-                       c.size(-2), a.size(-1), &alpha, b.data, CUDA_R_16BF, left.ld, batch_step(b), a.data,
-                       CUDA_R_16BF, right.ld, batch_step(a), &beta, c.data, CUDA_R_32F, out.ld, batch_step(c),
-                       batch_of(c), CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+                       Cublas::of(c.device, stream, native, tf32), operation(left), operation(right),
+                       c.size(-1), c.size(-2), a.size(-1), &alpha, b.data, CUDA_R_16BF, left.ld,
+                       batch_step(b), a.data, CUDA_R_16BF, right.ld, batch_step(a), &beta, c.data, CUDA_R_32F,
+                       out.ld, batch_step(c), batch_of(c), CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
                    "cublasGemmStridedBatchedEx");
       return;
     }
-    check_cublas(cublasSgemmStridedBatched_64(
-                     Cublas::of(c.device, stream, native), operation(left), operation(right), c.size(-1),
-                     c.size(-2), a.size(-1), &alpha, b.as<float>(), left.ld, batch_step(b), a.as<float>(),
-                     right.ld, batch_step(a), &beta, c.as<float>(), out.ld, batch_step(c), batch_of(c)),
-                 "cublasSgemmStridedBatched");
+    check_cublas(
+        cublasSgemmStridedBatched_64(Cublas::of(c.device, stream, native, tf32), operation(left),
+                                     operation(right), c.size(-1), c.size(-2), a.size(-1), &alpha,
+                                     b.as<float>(), left.ld, batch_step(b), a.as<float>(), right.ld,
+                                     batch_step(a), &beta, c.as<float>(), out.ld, batch_step(c), batch_of(c)),
+        "cublasSgemmStridedBatched");
   });
 #else
   library_call("matmul", c.device, {&a, &b}, {&c}, [=](void* /*native*/) {
@@ -120,13 +121,21 @@ void run_forward(const MatmulForward& m) {
   if (m.c.numel() == 0) return;
   if (!writable(m.c)) {
     if (!m.bias.defined() && writable(transposed(m.c))) {
-      run_forward(
-          {.a = transposed(m.b), .b = transposed(m.a), .c = transposed(m.c), .accumulate = m.accumulate});
+      run_forward({.a = transposed(m.b),
+                   .b = transposed(m.a),
+                   .c = transposed(m.c),
+                   .accumulate = m.accumulate,
+                   .tf32 = m.tf32});
       return;
     }
     const core::Tensor product = core::Tensor::empty(m.c.shape, m.c.dtype, m.c.device);
     if (m.accumulate) copy_view(m.c, product.view());
-    run_forward({.a = m.a, .b = m.b, .bias = m.bias, .c = product.view(), .accumulate = m.accumulate});
+    run_forward({.a = m.a,
+                 .b = m.b,
+                 .bias = m.bias,
+                 .c = product.view(),
+                 .accumulate = m.accumulate,
+                 .tf32 = m.tf32});
     copy_view(product.view(), m.c);
     return;
   }
@@ -135,13 +144,13 @@ void run_forward(const MatmulForward& m) {
   if (prepared) set_bias(rows_of(m.c), m.bias, m.accumulate);
   if (nothing) return;
   const Readable a(m.a), b(m.b);
-  multiply(a.view(), b.view(), m.c, m.accumulate || prepared);
+  multiply(a.view(), b.view(), m.c, m.accumulate || prepared, m.tf32);
 }
 
 bool supports_backward(const MatmulBackward& m) { return m.grad_c.dtype == core::DType::f32; }
 void run_backward(const MatmulBackward& m) {
-  if (m.grad_a.defined()) run_forward({.a = m.grad_c, .b = transposed(m.b), .c = m.grad_a});
-  if (m.grad_b.defined()) run_forward({.a = transposed(m.a), .b = m.grad_c, .c = m.grad_b});
+  if (m.grad_a.defined()) run_forward({.a = m.grad_c, .b = transposed(m.b), .c = m.grad_a, .tf32 = m.tf32});
+  if (m.grad_b.defined()) run_forward({.a = transposed(m.a), .b = m.grad_c, .c = m.grad_b, .tf32 = m.tf32});
   if (!m.grad_bias.defined()) return;
   View sum = m.grad_bias;  // of the rank of grad_c, sizes 1 but the last
   sum.shape =

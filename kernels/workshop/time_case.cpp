@@ -7,7 +7,6 @@
 
 #include "core/allocator.h"
 #include "core/runtime.h"
-#include "kernels/gpu/math_mode.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/registry.h"
 #include "kernels/workshop/check.h"
@@ -174,7 +173,6 @@ double time_copy(core::Device device, int64_t bytes, double seconds) {
 // are held against must not depend on what is registered here. 0 on the cpu in bf16, which it does not take.
 double time_product(core::Device device, core::DType precision, int64_t n, double seconds) {
   if (precision == core::DType::bf16 && device.type == core::DeviceType::cpu) return 0.0;
-  const cuda::Tf32Scope exact(false);
   const std::vector<std::string> variants = variants_of("matmul", device.type);
   const bool library = std::find(variants.begin(), variants.end(), "cublas") != variants.end();
   // Draws, since a multiplier of equal numbers takes less power, and the card is faster for it.

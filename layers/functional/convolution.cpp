@@ -41,7 +41,7 @@ Tensor empty_like(const Tensor& t) { return Tensor::empty(t.shape(), t.dtype(), 
 }  // namespace
 
 Variable convolution(const Variable& x, const Variable& weight, const Variable& bias, int64_t stride,
-                     int64_t padding) {
+                     int64_t padding, bool tf32) {
   check(x, weight, bias, stride, padding);
   const Tensor image = with_adjacent_channels(x.value());
   const core::DType parameters = weight.dtype();
@@ -51,8 +51,12 @@ Variable convolution(const Variable& x, const Variable& weight, const Variable& 
                      kernels::convolution_size(x.size(2), weight.size(3), stride, padding), weight.size(0)},
                     x.dtype(), image.device());
   const core::DeviceType device = y.device().type;
-  kernels::ConvolutionForward args{
-      .x = image.view(), .weight = filter.view(), .y = y.view(), .stride = stride, .padding = padding};
+  kernels::ConvolutionForward args{.x = image.view(),
+                                   .weight = filter.view(),
+                                   .y = y.view(),
+                                   .stride = stride,
+                                   .padding = padding,
+                                   .tf32 = tf32};
   const Tensor offset = bias.defined() ? bias.value().to_contiguous() : Tensor();
   if (offset.defined()) args.bias = offset.view();
   kernels::dispatch(args, device);
@@ -66,7 +70,8 @@ Variable convolution(const Variable& x, const Variable& weight, const Variable& 
                                                                   .weight = filter.view(),
                                                                   .grad_y = upstream.view(),
                                                                   .stride = stride,
-                                                                  .padding = padding};
+                                                                  .padding = padding,
+                                                                  .tf32 = tf32};
                             Tensor grad_x;
                             Tensor grad_weight;
                             Tensor grad_bias;

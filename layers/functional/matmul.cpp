@@ -58,7 +58,7 @@ Variable matmul(const Variable& a, const Variable& b) {
       });
 }
 
-Variable linear(const Variable& x, const Variable& weight, const Variable& bias) {
+Variable linear(const Variable& x, const Variable& weight, const Variable& bias, bool tf32) {
   check_dtype("linear", x, weight);
   MEDFUSION_CHECK(x.rank() >= 1 && weight.rank() == 2 && x.size(-1) == weight.size(1),
                   "linear: expected x [.., in] and weight [out, in], got {} and {}", x.shape().str(),
@@ -76,19 +76,19 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias)
   const Tensor y = Tensor::empty({row_count, weight.size(0)}, x.dtype(), x.value().device());
   const core::DeviceType device = y.device().type;
   kernels::MatmulForward args{
-      .a = rows.view(), .b = kernels::transposed(weight.value().view()), .c = y.view()};
+      .a = rows.view(), .b = kernels::transposed(weight.value().view()), .c = y.view(), .tf32 = tf32};
   if (bias.defined()) args.bias = bias.value().view();
   kernels::dispatch(args, device);
 
   std::vector<Variable> inputs{x, weight};
   if (bias.defined()) inputs.push_back(bias);
   return Variable::result("linear", y.reshape(shape), inputs,
-                          [rows, device, saved = weight.value(), shape_x = x.shape()](
+                          [rows, device, tf32, saved = weight.value(), shape_x = x.shape()](
                               const Tensor& g, const core::InputGradients& gradients) {
                             const Tensor upstream = g.reshape({rows.size(0), saved.size(0)});
                             const core::View weight_t = kernels::transposed(saved.view());
                             kernels::MatmulBackward backward{
-                                .a = rows.view(), .b = weight_t, .grad_c = upstream.view()};
+                                .a = rows.view(), .b = weight_t, .grad_c = upstream.view(), .tf32 = tf32};
                             Tensor grad_x;
                             Tensor grad_weight;
                             Tensor grad_bias;

@@ -4,11 +4,13 @@
 #pragma once
 
 #include <array>
-#include <memory>
+#include <deque>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "layers/modules.h"
+#include "layers/dense_block.h"
+#include "layers/linear.h"
 #include "models/network.h"
 
 namespace medfusion::models {
@@ -27,38 +29,33 @@ struct DenseNetSize {
 // "densenet121", "small" or "tiny"; throws core::InputError on another name.
 DenseNetSize densenet_size(const std::string& name);
 
-class DenseBlock;
-class Transition;
-
 // Everything before the classifier, named as torchvision's `features`.
 class DenseFeatures : public layers::Module {
  public:
-  DenseFeatures(const DenseNetSize& size, int64_t in_channels, core::DType dtype);
-  ~DenseFeatures() override;
+  DenseFeatures(const DenseNetSize& size, int64_t in_channels, const layers::TensorOptions& options);
 
   // images [B, H, W, in_channels] -> C2..C5, each [B, h, w, channels], normalized and rectified
   // (docs/medfusionnet.md, dense branch). Each can be cut by its name, "C2" to "C5" (layers/trace.h).
-  std::array<core::Variable, 4> forward(const core::Variable& images, const layers::Context& context) const;
+  std::array<core::Variable, 4> forward(const core::Variable& images, const layers::Context& context);
 
  private:
   DenseNetSize size_;
-  layers::Convolution conv0_;
-  layers::BatchNorm norm0_;
-  std::vector<std::unique_ptr<DenseBlock>> blocks_;
-  std::vector<std::unique_ptr<Transition>> transitions_;
-  std::unique_ptr<layers::BatchNorm> norm5_;
+  layers::ConvNorm stem_;
+  std::deque<layers::DenseBlock> blocks_;
+  std::deque<layers::Transition> transitions_;
+  std::optional<layers::BatchNorm> norm5_;
 };
 
 // The plain classifier: global average of C5, then `classifier`.
 class DenseNet : public Network {
  public:
   explicit DenseNet(const NetworkOptions& options);
-  Prepared prepare(const Inputs& inputs, layers::Context& context) const override;
-  ImageLevels image_levels(const Prepared& batch, layers::Context& context) const override;
+  Prepared prepare(const core::Batch& batch, layers::Context& context) const override;
+  ImageLevels image_levels(const Prepared& batch, layers::Context& context) override;
   core::Variable forward_from(const ImageLevels& levels, const Prepared& batch,
-                              layers::Context& context) const override;
+                              layers::Context& context) override;
   core::Device device() const override { return device_; }
-  void set_prior(const core::Tensor& logits) const override;
+  void set_prior(const core::Tensor& logits) override;
 
  private:
   core::Device device_;

@@ -49,7 +49,7 @@ constexpr int64_t kRows = 43;
 struct Fixture {
   std::shared_ptr<FakeImages> images = std::make_shared<FakeImages>();
   Dataset dataset;
-  EncodedRows encoded;
+  Batch encoded;
   std::vector<int64_t> rows;
   LoaderOptions options;
 
@@ -57,19 +57,19 @@ struct Fixture {
     dataset.name = "fake";
     dataset.images = images;
     dataset.targets = Tensor::empty({kRows, 2});
-    encoded.table = Tensor::empty({kRows, 3});
-    encoded.table_missing = Tensor::zeros({kRows, 3}, DType::boolean);
-    encoded.tokens = Tensor::empty({kRows, 2}, DType::i64);
+    encoded.table.values = Tensor::empty({kRows, 3});
+    encoded.table.missing = Tensor::zeros({kRows, 3}, DType::boolean);
+    encoded.text = Tensor::empty({kRows, 2}, DType::i64);
     for (int64_t row = 0; row < kRows; ++row) {
       dataset.ids.push_back(fmt::format("{}.png", row));
       dataset.targets.data<float>()[2 * row] = static_cast<float>(row % 2);
       dataset.targets.data<float>()[2 * row + 1] = row % 3 == 0 ? NAN : 1.0F;
       for (int64_t i = 0; i < 3; ++i) {
         const bool missing = (row + i) % 4 == 0;
-        encoded.table_missing.data<bool>()[3 * row + i] = missing;
-        encoded.table.data<float>()[3 * row + i] = missing ? NAN : static_cast<float>(100 * row + i);
+        encoded.table.missing.data<bool>()[3 * row + i] = missing;
+        encoded.table.values.data<float>()[3 * row + i] = missing ? NAN : static_cast<float>(100 * row + i);
       }
-      for (int64_t i = 0; i < 2; ++i) encoded.tokens.data<int64_t>()[2 * row + i] = 1000 * row + i;
+      for (int64_t i = 0; i < 2; ++i) encoded.text.data<int64_t>()[2 * row + i] = 1000 * row + i;
     }
     rows.resize(kRows - 3);  // 3 .. 42
     std::iota(rows.begin(), rows.end(), 3);
@@ -100,9 +100,9 @@ void expect_same(const std::vector<Batch>& a, const std::vector<Batch>& b) {
     EXPECT_EQ(a[i].rows, b[i].rows);
     EXPECT_TRUE(same_bytes(a[i].images, b[i].images)) << "images of batch " << i;
     EXPECT_TRUE(same_bytes(a[i].image_present, b[i].image_present));
-    EXPECT_TRUE(same_bytes(a[i].table, b[i].table));
-    EXPECT_TRUE(same_bytes(a[i].table_missing, b[i].table_missing));
-    EXPECT_TRUE(same_bytes(a[i].tokens, b[i].tokens));
+    EXPECT_TRUE(same_bytes(a[i].table.values, b[i].table.values));
+    EXPECT_TRUE(same_bytes(a[i].table.missing, b[i].table.missing));
+    EXPECT_TRUE(same_bytes(a[i].text, b[i].text));
     EXPECT_TRUE(same_bytes(a[i].targets, b[i].targets));
   }
 }
@@ -120,8 +120,8 @@ TEST(Loader, DeliversEveryRowInOrderWithItsValues) {
       EXPECT_EQ(count, seen.size() < 35 ? 7 : 5);
       ASSERT_EQ(batch.images.shape(), (Shape{count, 8, 8, 3}));
       ASSERT_EQ(batch.image_present.shape(), (Shape{count}));
-      ASSERT_EQ(batch.table.shape(), (Shape{count, 3}));
-      ASSERT_EQ(batch.tokens.shape(), (Shape{count, 2}));
+      ASSERT_EQ(batch.table.values.shape(), (Shape{count, 3}));
+      ASSERT_EQ(batch.text.shape(), (Shape{count, 2}));
       ASSERT_EQ(batch.targets.shape(), (Shape{count, 2}));
       for (int64_t i = 0; i < count; ++i) {
         const int64_t row = batch.rows[static_cast<size_t>(i)];
@@ -135,10 +135,11 @@ TEST(Loader, DeliversEveryRowInOrderWithItsValues) {
         EXPECT_EQ(std::isnan(batch.targets.at(2 * i + 1)), row % 3 == 0);
         for (int64_t j = 0; j < 3; ++j) {
           const bool missing = (row + j) % 4 == 0;
-          EXPECT_EQ(batch.table_missing.at(3 * i + j), missing ? 1.0 : 0.0);
-          EXPECT_EQ(batch.table.at(3 * i + j), missing ? 0.0 : static_cast<double>(100 * row + j));
+          EXPECT_EQ(batch.table.missing.at(3 * i + j), missing ? 1.0 : 0.0);
+          const double value = batch.table.values.at(3 * i + j);  // passed on as it is
+          EXPECT_TRUE(missing ? std::isnan(value) : value == static_cast<double>(100 * row + j));
         }
-        EXPECT_EQ(batch.tokens.at(2 * i + 1), static_cast<double>(1000 * row + 1));
+        EXPECT_EQ(batch.text.at(2 * i + 1), static_cast<double>(1000 * row + 1));
       }
     }
     EXPECT_EQ(seen, f.rows);
@@ -277,9 +278,9 @@ TEST(Loader, WorksWithoutImagesTableOrText) {
   const std::vector<Batch> batches = read_epoch(loader, 0);
   ASSERT_EQ(batches.size(), 6U);
   EXPECT_FALSE(batches[5].images.defined());
-  EXPECT_FALSE(batches[5].table.defined());
-  EXPECT_FALSE(batches[5].table_missing.defined());
-  EXPECT_FALSE(batches[5].tokens.defined());
+  EXPECT_FALSE(batches[5].table.values.defined());
+  EXPECT_FALSE(batches[5].table.missing.defined());
+  EXPECT_FALSE(batches[5].text.defined());
   EXPECT_TRUE(same_bytes(batches[5].image_present, Tensor::zeros({5}, DType::boolean)));
   EXPECT_EQ(batches[5].targets.shape(), (Shape{5, 2}));
   EXPECT_EQ(f.images->reads, 0);
@@ -290,13 +291,13 @@ TEST(Loader, RejectsWhatDoesNotFit) {
   f.rows.push_back(kRows);
   EXPECT_THROW(f.loader(), core::Error);
   f = {};
-  f.encoded.table = Tensor::zeros({kRows - 1, 3});
+  f.encoded.table.values = Tensor::zeros({kRows - 1, 3});
   EXPECT_THROW(f.loader(), core::Error);
   f = {};
-  f.encoded.table_missing = {};
+  f.encoded.table.missing = {};
   EXPECT_THROW(f.loader(), core::Error);
   f = {};
-  f.encoded.tokens = Tensor::zeros({kRows, 2});
+  f.encoded.text = Tensor::zeros({kRows, 2});
   EXPECT_THROW(f.loader(), core::Error);
   f = {};
   f.options.batch_size = 0;

@@ -7,7 +7,7 @@
 
 #include "kernels/dense_block/dense_block.h"
 #include "kernels/registry.h"
-#include "layers/autocast.h"
+#include "layers/convolution.h"
 #include "layers/functional/activation.h"
 #include "layers/functional/batch_norm.h"
 #include "layers/functional/convolution.h"
@@ -15,7 +15,6 @@
 #include "layers/functional/matmul.h"
 #include "layers/functional/pooling.h"
 #include "layers/functional/upsample_add.h"
-#include "layers/modules.h"
 #include "tests/layers/fixture.h"
 
 namespace medfusion::layers {
@@ -174,14 +173,13 @@ TEST(ImageBf16, ADenseBlockOfBf16IsTakenWhereTheDeviceHasOne) {
   EXPECT_EQ(narrow_backwards, 1);
 }
 
-TEST(Autocast, ConvolutionsGiveBf16OnADeviceAndLeaveTheCpuAlone) {
-  const AutocastScope scope(true);
+TEST(MixedPrecision, ConvolutionsGiveBf16OnADeviceAndLeaveTheCpuAlone) {
+  const Context context{.training = true, .precision = Precision::bf16};
   for (const core::Device device : {core::Device{}, kSim}) {
-    const DeviceScope here(device);
-    const Convolution convolution(3, 8, {.kernel = 3, .padding = 1, .bias = true}, DType::f32);
-    const BatchNorm norm(8, DType::f32);
+    Convolution convolution(3, 8, {.kernel = 3, .padding = 1, .bias = true}, {DType::f32, device});
+    BatchNorm norm(8, {DType::f32, device});
     const Variable x(random_tensor({2, 4, 4, 3}, 1).to(DType::f32).to(device));
-    const Variable y = norm.forward(convolution.forward(x), true, true);
+    const Variable y = norm.forward(convolution.forward(x, context), context, true);
     EXPECT_EQ(y.dtype(), device == kSim ? DType::bf16 : DType::f32);
     for (const auto& [name, parameter] : convolution.parameters()) EXPECT_EQ(parameter.dtype(), DType::f32);
   }

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "core/random.h"
-#include "layers/autocast.h"
 #include "layers/functional/loss.h"
 #include "models/network.h"
 
@@ -46,7 +45,7 @@ MixedStep step(const std::string& name, bool bf16, bool once = false) {
   options.device = kSim;
   const auto network = make_network(options);
   network->initialize(11);
-  Inputs inputs;
+  core::Batch inputs;
   inputs.images = normals({kBatch, 32, 32, 1}, 1);
   if (once) {
     inputs.images = rounded(inputs.images);
@@ -54,8 +53,8 @@ MixedStep step(const std::string& name, bool bf16, bool once = false) {
       parameter.value().copy_from(rounded(parameter.value().to(core::Device{})));
     }
   }
-  const layers::AutocastScope scope(bf16);
-  layers::Context context{.training = true, .seed = 5};
+  layers::Context context{
+      .training = true, .seed = 5, .precision = bf16 ? layers::Precision::bf16 : layers::Precision::f32};
   const Prepared batch = network->prepare(inputs, context).to(kSim);
   const ImageLevels levels = network->image_levels(batch, context);
   const Variable logits = network->forward_from(levels, batch, context);

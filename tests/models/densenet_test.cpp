@@ -36,7 +36,7 @@ void compare(DType dtype, const Tolerance& tolerance) {
   options.dtype = dtype;
   const auto network = make_network(options);
   fill_module(*network);
-  Inputs inputs;
+  core::Batch inputs;
   inputs.images = signed_tensor("input.image", {2, 64, 64, 3}, dtype);
 
   layers::Context evaluation;

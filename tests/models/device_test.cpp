@@ -24,15 +24,15 @@ Tensor random(const core::Shape& shape, uint64_t stream) {
   return result;
 }
 
-Inputs inputs() {
-  Inputs result;
+core::Batch inputs() {
+  core::Batch result;
   result.images = random({2, 32, 32, 1}, 1);
   result.image_present = Tensor::full({2}, 1.0, DType::boolean);
   result.image_present.data<bool>()[1] = false;
-  result.table = random({2, 3}, 2);
-  result.table_missing = Tensor::zeros({2, 3}, DType::boolean);
-  result.table_missing.data<bool>()[4] = true;
-  result.tokens = Tensor::from<int64_t>({2, 4}, {1, 5, 2, 0, 3, 0, 0, 0});
+  result.table.values = random({2, 3}, 2);
+  result.table.missing = Tensor::zeros({2, 3}, DType::boolean);
+  result.table.missing.data<bool>()[4] = true;
+  result.text = Tensor::from<int64_t>({2, 4}, {1, 5, 2, 0, 3, 0, 0, 0});
   return result;
 }
 

@@ -1,5 +1,5 @@
 // A tiny MedFusionNet against the independent PyTorch version: every switch, and three AdamW steps.
-#include "models/medfusionnet/medfusionnet.h"
+#include "models/medfusionnet/network.h"
 
 #include <gtest/gtest.h>
 
@@ -30,17 +30,17 @@ NetworkOptions tiny(DType dtype) {
   return options;
 }
 
-Inputs inputs_of(const layers::Fixture& fixture, DType dtype) {
-  Inputs inputs;
+core::Batch inputs_of(const layers::Fixture& fixture, DType dtype) {
+  core::Batch inputs;
   inputs.images = fixture.get("input.image").to(dtype);
   inputs.image_present = fixture.get("input.image_present");
-  inputs.table = fixture.get("input.table").to(dtype).clone();
-  inputs.table_missing = Tensor::zeros(inputs.table.shape(), DType::boolean);
-  for (int64_t i = 0; i < inputs.table.numel(); ++i) {
-    inputs.table_missing.data<bool>()[i] = std::isnan(inputs.table.at(i));
+  inputs.table.values = fixture.get("input.table").to(dtype).clone();
+  inputs.table.missing = Tensor::zeros(inputs.table.values.shape(), DType::boolean);
+  for (int64_t i = 0; i < inputs.table.values.numel(); ++i) {
+    inputs.table.missing.data<bool>()[i] = std::isnan(inputs.table.values.at(i));
   }
   inputs.table_present = fixture.get("input.table_present");
-  inputs.tokens = fixture.get("input.text");
+  inputs.text = fixture.get("input.text");
   return inputs;
 }
 
@@ -110,7 +110,7 @@ void compare_steps(DType dtype, double tolerance, double gradient_tolerance) {
                          {.eps = 1e-5, .weight_decay = 0.01, .decay_matrices_only = false});
   layers::LossOptions loss_options;
   loss_options.positive_weight = fixture.get("input.pos_weight").to(dtype);
-  const Inputs inputs = inputs_of(fixture, dtype);
+  const core::Batch inputs = inputs_of(fixture, dtype);
   for (int step = 1; step <= 3; ++step) {
     layers::Context context{.training = true};
     optimizer.zero_grad();
@@ -150,7 +150,7 @@ void compare_steps(DType dtype, double tolerance, double gradient_tolerance) {
 TEST(MedFusionNet, ThreeAdamWStepsMatchPyTorchInDouble) { compare_steps(DType::f64, 1e-6, 1e-6); }
 TEST(MedFusionNet, ThreeAdamWStepsMatchPyTorchInFloat) { compare_steps(DType::f32, 5e-5, 1e-3); }
 
-Tensor parameter_of(const Network& network, const std::string& name) {
+Tensor parameter_of(Network& network, const std::string& name) {
   for (const auto& [each, parameter] : network.parameters()) {
     if (each == name) return parameter.value();
   }
@@ -160,9 +160,9 @@ Tensor parameter_of(const Network& network, const std::string& name) {
 // A bin adds its embedding to the token; a missing value has the bin of missing ones.
 TEST(MedFusionNet, TokensCarryTheirBins) {
   const layers::Fixture fixture("medfusionnet_tiny");
-  Inputs inputs = inputs_of(fixture, DType::f64);
-  const int64_t batch = inputs.table.size(0);
-  const auto logits = [&](const Network& network) {
+  core::Batch inputs = inputs_of(fixture, DType::f64);
+  const int64_t batch = inputs.table.values.size(0);
+  const auto logits = [&](Network& network) {
     layers::Context context;
     return network.forward(inputs, context).value();
   };
@@ -175,14 +175,14 @@ TEST(MedFusionNet, TokensCarryTheirBins) {
   const Tensor embedding = parameter_of(*binned, "table_tokens.bin");
   ASSERT_EQ(embedding.shape(), (core::Shape{10, 32}));
   // With zero embeddings nothing changes.
-  inputs.table_bins = Tensor::zeros({batch, 6}, DType::i64);
+  inputs.table.bins = Tensor::zeros({batch, 6}, DType::i64);
   embedding.fill(0.0);
   layers::expect_close(logits(*binned), logits(*plain), 1e-12, "zero bins");
   // Adding e to the rows of feature 0's last bin is adding e to its bias, where its value is known.
-  for (int64_t b = 0; b < batch; ++b) inputs.table_bins.data<int64_t>()[b * 6] = 2;
-  for (int64_t b = 0; b < batch; ++b) inputs.table_missing.data<bool>()[b * 6] = false;
+  for (int64_t b = 0; b < batch; ++b) inputs.table.bins.data<int64_t>()[b * 6] = 2;
+  for (int64_t b = 0; b < batch; ++b) inputs.table.missing.data<bool>()[b * 6] = false;
   for (int64_t b = 0; b < batch; ++b) {
-    if (std::isnan(inputs.table.at(b * 6))) inputs.table.data<double>()[b * 6] = 0.5;
+    if (std::isnan(inputs.table.values.at(b * 6))) inputs.table.values.data<double>()[b * 6] = 0.5;
   }
   const Tensor before = logits(*plain);
   const Tensor bias = parameter_of(*plain, "table_tokens.bias");
@@ -196,14 +196,14 @@ TEST(MedFusionNet, TokensCarryTheirBins) {
   for (int64_t i = 0; i < before.numel(); ++i) change += std::abs(before.at(i) - logits(*plain).at(i));
   EXPECT_GT(change, 1e-3);
   // Missing values take row 0 whatever their bin.
-  for (int64_t b = 0; b < batch; ++b) inputs.table_missing.data<bool>()[b * 6] = true;
+  for (int64_t b = 0; b < batch; ++b) inputs.table.missing.data<bool>()[b * 6] = true;
   const Tensor missing = logits(*binned);
-  for (int64_t b = 0; b < batch; ++b) inputs.table_bins.data<int64_t>()[b * 6] = 0;
+  for (int64_t b = 0; b < batch; ++b) inputs.table.bins.data<int64_t>()[b * 6] = 0;
   layers::expect_close(logits(*binned), missing, 0.0, "missing");
   embedding.data<double>()[5] += 1.0;
   EXPECT_NE(logits(*binned).at(0), missing.at(0));
-  inputs.table_bins.data<int64_t>()[5] = 2;
-  inputs.table_missing.data<bool>()[5] = false;
+  inputs.table.bins.data<int64_t>()[5] = 2;
+  inputs.table.missing.data<bool>()[5] = false;
   EXPECT_THROW(logits(*binned), core::Error);
 }
 

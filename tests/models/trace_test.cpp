@@ -16,7 +16,7 @@ using layers::Trace;
 
 struct Traced {
   std::unique_ptr<Network> network;
-  Inputs inputs;
+  core::Batch inputs;
 };
 
 Traced tiny(const std::string& name = "medfusionnet") {
@@ -32,8 +32,8 @@ Traced tiny(const std::string& name = "medfusionnet") {
   Traced result{make_network(options), {}};
   fill_module(*result.network);
   result.inputs.images = signed_tensor("images", {2, 32, 32, 1}, DType::f64);
-  result.inputs.table = signed_tensor("table", {2, 2}, DType::f64);
-  result.inputs.tokens = Tensor::from<int64_t>({2, 4}, {2, 3, 0, 0, 5, 4, 3, 2});
+  result.inputs.table.values = signed_tensor("table", {2, 2}, DType::f64);
+  result.inputs.text = Tensor::from<int64_t>({2, 4}, {2, 3, 0, 0, 5, 4, 3, 2});
   return result;
 }
 
@@ -43,7 +43,7 @@ void backward_of(const Variable& logits, int64_t label) {
   logits.backward(direction);
 }
 
-Tensor gradient_of(const Network& network, const std::string& name) {
+Tensor gradient_of(Network& network, const std::string& name) {
   for (const auto& [each, parameter] : network.parameters()) {
     if (each == name) return parameter.gradient();
   }

@@ -23,16 +23,16 @@ std::unique_ptr<data::Loader> make_loader(int64_t batch_size) {
   for (int64_t i = 0; i < kRows; ++i) dataset.ids.push_back(std::to_string(i));
   dataset.patients = dataset.ids;
   dataset.targets = Tensor::zeros({kRows, kLabels});
-  data::EncodedRows encoded;
-  encoded.table = Tensor::empty({kRows, kFeatures});
+  core::Batch encoded;
+  encoded.table.values = Tensor::empty({kRows, kFeatures});
   const core::Philox philox(3, 1);
-  for (int64_t i = 0; i < encoded.table.numel(); ++i)
-    encoded.table.data<float>()[i] = static_cast<float>(philox.normal(static_cast<uint64_t>(i)));
-  encoded.table_missing = Tensor::zeros({kRows, kFeatures}, DType::boolean);
-  encoded.table_missing.data<bool>()[4] = true;
-  encoded.table.data<float>()[4] = 0.0F;
-  encoded.tokens = Tensor::zeros({kRows, kWords}, DType::i64);
-  for (int64_t i = 0; i < kRows; ++i) encoded.tokens.data<int64_t>()[i * kWords] = 1 + i % 5;
+  for (int64_t i = 0; i < encoded.table.values.numel(); ++i)
+    encoded.table.values.data<float>()[i] = static_cast<float>(philox.normal(static_cast<uint64_t>(i)));
+  encoded.table.missing = Tensor::zeros({kRows, kFeatures}, DType::boolean);
+  encoded.table.missing.data<bool>()[4] = true;
+  encoded.table.values.data<float>()[4] = 0.0F;
+  encoded.text = Tensor::zeros({kRows, kWords}, DType::i64);
+  for (int64_t i = 0; i < kRows; ++i) encoded.text.data<int64_t>()[i * kWords] = 1 + i % 5;
   std::vector<int64_t> rows(kRows);
   std::iota(rows.rbegin(), rows.rend(), 0);  // from the last to the first
   data::LoaderOptions options;
@@ -78,7 +78,7 @@ TEST_P(PredictOn, GivesTheLogitsOfEveryRowInTheOrderOfTheLoader) {
   data::Batch batch;
   for (int64_t row = 0; one_by_one->next(batch); row += batch.size()) {
     layers::Context context;
-    const Tensor logits = network->forward(to_inputs(batch), context).value().to(core::Device{});
+    const Tensor logits = network->forward(batch, context).value().to(core::Device{});
     for (int64_t i = 0; i < logits.numel(); ++i)
       EXPECT_EQ(predictions.logits.at(row * kLabels + i), logits.at(i)) << "row " << row;
   }

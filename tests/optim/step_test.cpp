@@ -13,7 +13,6 @@
 
 #include "core/random.h"
 #include "core/runtime.h"
-#include "kernels/gpu/math_mode.h"
 #include "kernels/simulator/device_memory.h"
 #include "tests/optim/wrapped_sim.h"
 
@@ -34,18 +33,18 @@ Tensor random(const core::Shape& shape, uint64_t stream) {
 }
 
 // Batch `number`: some images and table cells missing, some targets unknown.
-data::Batch batch_of(int64_t size, uint64_t number) {
-  data::Batch batch;
+core::Batch batch_of(int64_t size, uint64_t number) {
+  core::Batch batch;
   batch.images = random({size, 16, 16, 1}, 10 * number);
   batch.image_present = Tensor::full({size}, 1.0, DType::boolean);
   batch.image_present.data<bool>()[0] = number % 2 == 0;
-  batch.table = random({size, 3}, 10 * number + 1);
-  batch.table_missing = Tensor::zeros({size, 3}, DType::boolean);
-  batch.table_missing.data<bool>()[number % 3] = true;
-  batch.tokens = Tensor::zeros({size, 4}, DType::i64);
+  batch.table.values = random({size, 3}, 10 * number + 1);
+  batch.table.missing = Tensor::zeros({size, 3}, DType::boolean);
+  batch.table.missing.data<bool>()[number % 3] = true;
+  batch.text = Tensor::zeros({size, 4}, DType::i64);
   batch.targets = Tensor::zeros({size, 3});
   for (int64_t i = 0; i < size; ++i) {
-    batch.tokens.data<int64_t>()[4 * i] = 1 + static_cast<int64_t>(number + 1) % 6;
+    batch.text.data<int64_t>()[4 * i] = 1 + static_cast<int64_t>(number + 1) % 6;
     batch.targets.data<float>()[3 * i + static_cast<int64_t>(number % 3)] = i % 2 == 0 ? 1.0F : NAN;
     batch.rows.push_back(i);
   }
@@ -176,43 +175,41 @@ TEST(TrainingStep, InBf16TheLossFallsAsInF32) {
   EXPECT_LT(mixed.back(), 0.5 * mixed.front());
 }
 
-// A network that notes whether products may be rounded to TF32 while it runs, or refuses to.
+// A network that notes the precision in which it runs, or refuses to.
 class Spy : public models::Network {
  public:
   explicit Spy(core::Device device) : network_(make_network(device)) { add_child("", *network_); }
-  models::Prepared prepare(const models::Inputs& inputs, layers::Context& context) const override {
-    return network_->prepare(inputs, context);
+  models::Prepared prepare(const core::Batch& batch, layers::Context& context) const override {
+    return network_->prepare(batch, context);
   }
-  models::ImageLevels image_levels(const models::Prepared& batch, layers::Context& context) const override {
+  models::ImageLevels image_levels(const models::Prepared& batch, layers::Context& context) override {
     MEDFUSION_CHECK(!refuses, "it refuses");
-    allowed.push_back(cuda::allow_tf32());
+    precisions.push_back(context.precision);
     return network_->image_levels(batch, context);
   }
   core::Variable forward_from(const models::ImageLevels& levels, const models::Prepared& batch,
-                              layers::Context& context) const override {
+                              layers::Context& context) override {
     return network_->forward_from(levels, batch, context);
   }
   core::Device device() const override { return network_->device(); }
-  void set_prior(const Tensor& logits) const override { network_->set_prior(logits); }
+  void set_prior(const Tensor& logits) override { network_->set_prior(logits); }
 
-  mutable std::vector<bool> allowed;
+  std::vector<Precision> precisions;
   bool refuses = false;
 
  private:
   const std::unique_ptr<models::Network> network_;
 };
 
-TEST(TrainingStep, Tf32IsAllowedForTheStepAlone) {
-  const bool before = cuda::allow_tf32();
+TEST(TrainingStep, RunsTheNetworkInItsPrecision) {
   for (const Precision precision : {Precision::tf32, Precision::f32, Precision::bf16}) {
-    const Spy network({core::DeviceType::sim, 0});
+    Spy network({core::DeviceType::sim, 0});
     AdamW optimizer(network.parameters(), {});
     TrainingStep step(network, optimizer, nullptr, {.loss = {}, .seed = 5, .precision = precision});
     step.stage(batch_of(2, 0), 0);
     step.start(1e-3);
     step.finish();
-    EXPECT_THAT(network.allowed, testing::ElementsAre(precision == Precision::tf32 || before));
-    EXPECT_EQ(cuda::allow_tf32(), before);
+    EXPECT_THAT(network.precisions, testing::ElementsAre(precision));
   }
 }
 

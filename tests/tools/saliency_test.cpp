@@ -51,7 +51,7 @@ TEST(Saliency, UpsamplingADensityKeepsTheSum) {
 
 struct Tiny {
   std::unique_ptr<models::Network> network;
-  models::Inputs inputs;
+  core::Batch inputs;
 };
 
 Tiny tiny(DType dtype = DType::f64) {
@@ -66,9 +66,9 @@ Tiny tiny(DType dtype = DType::f64) {
   Tiny result{models::make_network(options), {}};
   models::fill_module(*result.network);
   result.inputs.images = models::signed_tensor("images", {2, 32, 32, 1}, dtype);
-  result.inputs.table = models::signed_tensor("table", {2, 2}, dtype);
-  result.inputs.table_missing = Tensor::zeros({2, 2}, DType::boolean);
-  result.inputs.tokens = Tensor::from<int64_t>({2, 4}, {2, 3, 0, 0, 5, 4, 3, 2});
+  result.inputs.table.values = models::signed_tensor("table", {2, 2}, dtype);
+  result.inputs.table.missing = Tensor::zeros({2, 2}, DType::boolean);
+  result.inputs.text = Tensor::from<int64_t>({2, 4}, {2, 3, 0, 0, 5, 4, 3, 2});
   return result;
 }
 
@@ -192,7 +192,7 @@ TEST(Explain, LevelsAreAdded) {
 TEST(IntegratedGradients, AddUpToTheGainOfTheLogit) {
   const Tiny t = tiny(DType::f32);
   const auto logits = [&](const Tensor& images) {
-    models::Inputs inputs = t.inputs;
+    core::Batch inputs = t.inputs;
     inputs.images = images;
     layers::Context context;
     return t.network->forward(inputs, context).value();
@@ -319,7 +319,7 @@ TEST(Explain, HidingWhatIsNotThereChangesNothing) {
   t.inputs.image_present = Tensor::full({2}, 1.0, DType::boolean);
   t.inputs.image_present.data<bool>()[0] = false;
   t.inputs.table_present = t.inputs.image_present.clone();
-  for (int64_t i = 4; i < 8; ++i) t.inputs.tokens.data<int64_t>()[i] = 0;
+  for (int64_t i = 4; i < 8; ++i) t.inputs.text.data<int64_t>()[i] = 0;
   ExplainOptions options;
   options.levels = Levels::parse("P4");
   options.map_labels = {0};

@@ -29,7 +29,7 @@ std::vector<Column> columns() {
 const std::vector<int64_t> kTrainRows = {0, 1, 2, 3};
 
 // One row of the encoded table: values, NaN where missing.
-std::vector<double> row_of(const EncodedTable& table, int64_t row) {
+std::vector<double> row_of(const core::Table& table, int64_t row) {
   std::vector<double> values;
   const int64_t width = table.values.size(1);
   for (int64_t i = 0; i < width; ++i) {
@@ -47,7 +47,7 @@ TEST(TableEncoder, StandardizesNumbersAndSplitsCategories) {
   const TableEncoder encoder = TableEncoder::fit(columns(), kTrainRows);
   EXPECT_THAT(encoder.feature_names(),
               ElementsAre("age", "sex=M", "site=a", "site=b", "site=c", "flat", "one", "none"));
-  const EncodedTable table = encoder.encode(columns());
+  const core::Table table = encoder.encode(columns());
   ASSERT_EQ(table.values.shape(), (core::Shape{5, 8}));
   ASSERT_EQ(table.missing.dtype(), core::DType::boolean);
   const double scale = std::sqrt((20.0 * 20 + 10.0 * 10 + 30.0 * 30) / 3);  // around the mean 30
@@ -75,7 +75,7 @@ TEST(TableEncoder, LogColumnsAreStandardizedLogarithms) {
   const TableEncoder fitted = TableEncoder::fit(table, {0, 1, 2}, {"visits"});
   const auto encoder = TableEncoder::from_json(nlohmann::json::parse(fitted.to_json().dump()), "table.json");
   const double unit = std::log(2.0), scale = unit * std::sqrt(2.0 / 3);  // log(1 + x) is 0, 1 and 2 units
-  const EncodedTable encoded = encoder.encode(table);
+  const core::Table encoded = encoder.encode(table);
   EXPECT_NEAR(encoded.values.at(0), -unit / scale, 1e-6);
   EXPECT_NEAR(encoded.values.at(1), 0.0, 1e-6);
   EXPECT_NEAR(encoded.values.at(2), unit / scale, 1e-6);
@@ -99,8 +99,8 @@ TEST(TableEncoder, ColumnsAreFoundByName) {
   const TableEncoder encoder = TableEncoder::fit(columns(), kTrainRows);
   std::vector<Column> turned = columns();
   std::reverse(turned.begin(), turned.end());
-  const EncodedTable a = encoder.encode(columns());
-  const EncodedTable b = encoder.encode(turned);
+  const core::Table a = encoder.encode(columns());
+  const core::Table b = encoder.encode(turned);
   for (int64_t i = 0; i < a.values.numel(); ++i) EXPECT_EQ(a.values.at(i), b.values.at(i));
   turned.pop_back();
   EXPECT_EQ(input_error([&] { encoder.encode(turned); }), "the table has no column 'age'");
@@ -114,8 +114,8 @@ TEST(TableEncoder, JsonGivesTheSameEncoder) {
   const std::string text = encoder.to_json().dump();
   const TableEncoder again = TableEncoder::from_json(nlohmann::json::parse(text), "table.json");
   EXPECT_EQ(again.feature_names(), encoder.feature_names());
-  const EncodedTable a = encoder.encode(columns());
-  const EncodedTable b = again.encode(columns());
+  const core::Table a = encoder.encode(columns());
+  const core::Table b = again.encode(columns());
   for (int64_t i = 0; i < a.values.numel(); ++i) {
     EXPECT_EQ(a.values.at(i), b.values.at(i));
     EXPECT_EQ(a.missing.at(i), b.missing.at(i));

@@ -161,8 +161,8 @@ TEST(TableSelection, GivesTokensMaskAndBins) {
   ASSERT_EQ(mask.shape(), (core::Shape{2, 5}));
   const std::vector<bool> expected{true, false, false, false, true, false, true, true, true, false};
   for (int64_t i = 0; i < 10; ++i) EXPECT_EQ(mask.data<bool>()[i], expected[static_cast<size_t>(i)]) << i;
-  const EncodedTable encoded = encoder.encode(dataset.columns);
-  const SelectedTable table = selection.apply(encoded);
+  const core::Table encoded = encoder.encode(dataset.columns);
+  const core::Table table = selection.apply(encoded);
   ASSERT_EQ(table.values.shape(), (core::Shape{60, 5}));
   for (int64_t row = 0; row < 60; ++row) {
     const double level = dataset.columns[0].numbers[static_cast<size_t>(row)];
@@ -186,8 +186,8 @@ TEST(TableSelection, JsonGivesTheSameSelection) {
     const auto two = TableSelection::from_json(nlohmann::json::parse(text), encoder, "p.json");
     EXPECT_EQ(two.to_json(encoder).dump(), text);
     EXPECT_EQ(two.mask().defined(), !all);
-    const SelectedTable a = one.apply(fitted.encode(dataset.columns));
-    const SelectedTable b = two.apply(encoder.encode(dataset.columns));
+    const core::Table a = one.apply(fitted.encode(dataset.columns));
+    const core::Table b = two.apply(encoder.encode(dataset.columns));
     ASSERT_EQ(a.values.shape(), b.values.shape());
     EXPECT_GT(a.values.numel(), 0);
     for (int64_t i = 0; i < a.values.numel(); ++i) {
@@ -213,14 +213,14 @@ TEST(TableEncoder, ImputesTheMedianAndTheMostFrequent) {
                                        {"kind", false, {}, {"c", "a", "b", "", "b"}}};
   const std::vector<int64_t> training{0, 1, 2, 3};
   const auto encoder = TableEncoder::fit(columns, training, {}, Imputation::median);
-  const EncodedTable encoded = encoder.encode(columns);
+  const core::Table encoded = encoder.encode(columns);
   ASSERT_EQ(encoder.features(), 5);
   EXPECT_FLOAT_EQ(encoded.values.data<float>()[15], encoder.encoded(0, 20.0));  // the median of 10, 20, 40
   EXPECT_EQ(encoded.values.data<float>()[16], 0.0F);                            // F, twice
   EXPECT_EQ(encoded.values.data<float>()[17], 1.0F);                            // a, the first of three
   EXPECT_EQ(encoded.values.data<float>()[18], 0.0F);
   for (int i = 15; i < 20; ++i) EXPECT_TRUE(encoded.missing.data<bool>()[i]);
-  const EncodedTable nothing = encoder.encode_missing(1);
+  const core::Table nothing = encoder.encode_missing(1);
   for (int i = 0; i < 5; ++i)
     EXPECT_EQ(nothing.values.data<float>()[i], encoded.values.data<float>()[15 + i]);
   // Without imputation a missing value reads as 0.

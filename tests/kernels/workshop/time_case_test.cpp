@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "core/runtime.h"
-#include "kernels/gpu/math_mode.h"
 #include "kernels/registry.h"
 #include "kernels/workshop/check.h"
 
@@ -34,10 +33,7 @@ TEST_P(DeviceCeilings, HaveProductsOfBothTypes) {
   } catch (const core::Error& error) {
     GTEST_SKIP() << error.what();
   }
-  cuda::set_allow_tf32(true);
   const Ceilings ceilings = measure_ceilings(device, kSmall);
-  EXPECT_TRUE(cuda::allow_tf32()) << "it was not put back";
-  cuda::set_allow_tf32(false);
   EXPECT_GT(ceilings.bytes_per_second, 0.0);
   EXPECT_GT(ceilings.flops_per_second, 0.0);
   EXPECT_GT(ceilings.bf16_flops_per_second, 0.0);

@@ -10,12 +10,12 @@
 namespace medfusion::tools {
 namespace {
 
+using core::Batch;
 using core::Tensor;
 using core::Variable;
 using layers::Context;
 using layers::Trace;
 using models::ImageLevels;
-using models::Inputs;
 using models::Network;
 using models::Prepared;
 
@@ -33,10 +33,8 @@ void add_to(Tensor& sum, const Tensor& map) {
 size_t place(int64_t level) { return static_cast<size_t>(level - 2); }
 
 // Which samples have anything of a modality.
-std::vector<bool> present_of(const Inputs& inputs, Modality modality) {
-  const int64_t batch = inputs.images.defined()  ? inputs.images.size(0)
-                        : inputs.table.defined() ? inputs.table.size(0)
-                                                 : inputs.tokens.size(0);
+std::vector<bool> present_of(const Batch& inputs, Modality modality) {
+  const int64_t batch = inputs.size();
   std::vector<bool> present(static_cast<size_t>(batch), true);
   for (int64_t b = 0; b < batch; ++b) {
     bool any = true;
@@ -44,63 +42,63 @@ std::vector<bool> present_of(const Inputs& inputs, Modality modality) {
       any = !inputs.image_present.defined() || inputs.image_present.at(b) != 0.0;
     } else if (modality == Modality::table) {
       any = !inputs.table_present.defined() || inputs.table_present.at(b) != 0.0;
-      const int64_t width = inputs.table.size(1);
-      bool known = !inputs.table_missing.defined();
-      for (int64_t f = 0; !known && f < width; ++f) known = inputs.table_missing.at(b * width + f) == 0.0;
+      const int64_t width = inputs.table.values.size(1);
+      bool known = !inputs.table.missing.defined();
+      for (int64_t f = 0; !known && f < width; ++f) known = inputs.table.missing.at(b * width + f) == 0.0;
       any = any && known;
     } else {
-      const int64_t width = inputs.tokens.size(1);
+      const int64_t width = inputs.text.size(1);
       any = false;
-      for (int64_t w = 0; !any && w < width; ++w) any = inputs.tokens.at(b * width + w) != 0.0;
+      for (int64_t w = 0; !any && w < width; ++w) any = inputs.text.at(b * width + w) != 0.0;
     }
     present[static_cast<size_t>(b)] = any;
   }
   return present;
 }
 
-Inputs without(const Inputs& inputs, Modality modality) {
-  Inputs hidden = inputs;
+Batch without(const Batch& inputs, Modality modality) {
+  Batch hidden = inputs;
   const auto none = [](int64_t batch) { return Tensor::zeros({batch}, core::DType::boolean); };
   if (modality == Modality::image) hidden.image_present = none(inputs.images.size(0));
-  if (modality == Modality::table) hidden.table_present = none(inputs.table.size(0));
-  if (modality == Modality::text) hidden.tokens = Tensor::zeros(inputs.tokens.shape(), core::DType::i64);
+  if (modality == Modality::table) hidden.table_present = none(inputs.table.values.size(0));
+  if (modality == Modality::text) hidden.text = Tensor::zeros(inputs.text.shape(), core::DType::i64);
   return hidden;
 }
 
-Inputs without_feature(const Inputs& inputs, int64_t feature) {
-  Inputs hidden = inputs;
-  hidden.table_missing = inputs.table_missing.defined()
-                             ? inputs.table_missing.clone()
-                             : Tensor::zeros(inputs.table.shape(), core::DType::boolean);
-  hidden.table = inputs.table.clone();
-  hidden.table.slice(1, feature, feature + 1).fill(0.0);
-  hidden.table_missing.slice(1, feature, feature + 1).fill(1.0);
+Batch without_feature(const Batch& inputs, int64_t feature) {
+  Batch hidden = inputs;
+  hidden.table.missing = inputs.table.missing.defined()
+                             ? inputs.table.missing.clone()
+                             : Tensor::zeros(inputs.table.values.shape(), core::DType::boolean);
+  hidden.table.values = inputs.table.values.clone();
+  hidden.table.values.slice(1, feature, feature + 1).fill(0.0);
+  hidden.table.missing.slice(1, feature, feature + 1).fill(1.0);
   return hidden;
 }
 
-Tensor logits_of(const Network& network, const ImageLevels& levels, const Inputs& inputs) {
+Tensor logits_of(Network& network, const ImageLevels& levels, const Batch& inputs) {
   const core::NoGradGuard no_gradients;
   Context context;
   const auto batch = network.prepare(inputs, context).to(network.device());
   return to_host(network.forward_from(levels, batch, context).value());
 }
 
-void find_contributions(const Network& network, const ImageLevels& levels, const Inputs& inputs,
+void find_contributions(Network& network, const ImageLevels& levels, const Batch& inputs,
                         Explanation& result) {
-  const std::array there{inputs.images.defined(), inputs.table.defined(), inputs.tokens.defined()};
+  const std::array there{inputs.images.defined(), inputs.table.values.defined(), inputs.text.defined()};
   for (const Modality modality : kModalities) {
     const auto m = static_cast<size_t>(modality);
     if (!there[m]) continue;
     result.modalities[m] = {logits_of(network, levels, without(inputs, modality)),
                             present_of(inputs, modality)};
   }
-  if (!inputs.table.defined()) return;
-  const int64_t width = inputs.table.size(1);
+  if (!inputs.table.values.defined()) return;
+  const int64_t width = inputs.table.values.size(1);
   for (int64_t f = 0; f < width; ++f) {
     Contribution contribution{logits_of(network, levels, without_feature(inputs, f)), {}};
     for (size_t b = 0; b < result.modalities[1].present.size(); ++b) {
-      const bool known = !inputs.table_missing.defined() ||
-                         inputs.table_missing.at(static_cast<int64_t>(b) * width + f) == 0.0;
+      const bool known = !inputs.table.missing.defined() ||
+                         inputs.table.missing.at(static_cast<int64_t>(b) * width + f) == 0.0;
       contribution.present.push_back(result.modalities[1].present[b] && known);
     }
     result.features.push_back(contribution);
@@ -108,7 +106,7 @@ void find_contributions(const Network& network, const ImageLevels& levels, const
 }
 
 // The leaves that replace the wanted levels, after backward of the round.
-std::vector<Variable> differentiated_levels(const Network& network, const ImageLevels& levels,
+std::vector<Variable> differentiated_levels(Network& network, const ImageLevels& levels,
                                             const Prepared& batch, const Levels& wanted,
                                             const LabelRounds& rounds, size_t round) {
   Context context;
@@ -135,7 +133,7 @@ std::vector<Variable> differentiated_levels(const Network& network, const ImageL
 }
 
 // The rollout's share of each pixel, over the levels that are tokens.
-void find_attention_maps(const Inputs& inputs, const ExplainOptions& options, Explanation& result) {
+void find_attention_maps(const Batch& inputs, const ExplainOptions& options, Explanation& result) {
   const std::vector<bool> present = present_of(inputs, Modality::image);
   const bool any = std::any_of(result.tokens.begin(), result.tokens.end(),
                                [](const auto& t) { return t.kind == Trace::Tokens::Kind::image; });
@@ -172,7 +170,7 @@ Tensor without_negative(const Tensor& map) {
 }
 
 // The maps by integrated gradients, times those in `result` where there are any.
-void find_pixel_maps(const Network& network, const Inputs& inputs, const ExplainOptions& options,
+void find_pixel_maps(Network& network, const Batch& inputs, const ExplainOptions& options,
                      const std::vector<bool>& present, Explanation& result) {
   const auto maps = integrated_gradients(network, inputs, options.map_labels, options.wanted);
   for (size_t b = 0; b < maps.size(); ++b) {
@@ -190,7 +188,7 @@ void find_pixel_maps(const Network& network, const Inputs& inputs, const Explain
   }
 }
 
-void find_maps(const Network& network, const ImageLevels& levels, const Inputs& inputs,
+void find_maps(Network& network, const ImageLevels& levels, const Batch& inputs,
                const ExplainOptions& options, Explanation& result) {
   const int64_t batch = result.logits.size(0);
   result.maps.assign(static_cast<size_t>(batch), std::vector<Tensor>(options.map_labels.size()));
@@ -314,7 +312,7 @@ Tensor attention_map(const Tensor& row, const Trace::Tokens& tokens) {
   return row.slice(0, tokens.first, tokens.first + tokens.count).reshape({tokens.height, tokens.width});
 }
 
-Explanation explain(const Network& network, const Inputs& inputs, const ExplainOptions& options) {
+Explanation explain(Network& network, const Batch& inputs, const ExplainOptions& options) {
   Explanation result;
   ImageLevels levels;
   {

@@ -73,7 +73,6 @@ core::Tensor attention_map(const core::Tensor& row, const layers::Trace::Tokens&
 // backward per map label (and level of the backbone: through the whole network; `integrated` and `guided` add
 // eight). Throws core::InputError where
 // the network has no such level. Parameters' gradients are overwritten with what is of no use.
-Explanation explain(const models::Network& network, const models::Inputs& inputs,
-                    const ExplainOptions& options);
+Explanation explain(models::Network& network, const core::Batch& inputs, const ExplainOptions& options);
 
 }  // namespace medfusion::tools

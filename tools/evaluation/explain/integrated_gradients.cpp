@@ -9,16 +9,16 @@
 namespace medfusion::tools {
 namespace {
 
+using core::Batch;
 using core::Tensor;
 using core::Variable;
-using models::Inputs;
 using models::Network;
 
 constexpr int kPathSteps = 8;
 constexpr double kBlur = 1.25 / 64;  // of the image's width
 
 // Of the round's logits with respect to the images: f32 [B, H, W, C] on the host.
-Tensor image_gradient(const Network& network, const Inputs& inputs, const LabelRounds& rounds, size_t round) {
+Tensor image_gradient(Network& network, const Batch& inputs, const LabelRounds& rounds, size_t round) {
   layers::Trace trace;
   trace.wanted = {"image"};
   layers::Context context;
@@ -30,7 +30,7 @@ Tensor image_gradient(const Network& network, const Inputs& inputs, const LabelR
 
 }  // namespace
 
-std::vector<std::vector<Tensor>> integrated_gradients(const Network& network, const Inputs& inputs,
+std::vector<std::vector<Tensor>> integrated_gradients(Network& network, const Batch& inputs,
                                                       const std::vector<int64_t>& labels,
                                                       const std::vector<std::vector<bool>>& wanted) {
   const Tensor images = inputs.images.to_contiguous();
@@ -48,7 +48,7 @@ std::vector<std::vector<Tensor>> integrated_gradients(const Network& network, co
   const float *image = images.data<float>(), *change = difference.data<float>();
   for (int step = 0; step < kPathSteps; ++step) {
     const float left = 1.0F - (static_cast<float>(step) + 0.5F) / kPathSteps;  // of the way to the image
-    Inputs between = inputs;
+    Batch between = inputs;
     between.images = Tensor::empty(images.shape());
     for (int64_t i = 0; i < images.numel(); ++i) {
       between.images.data<float>()[i] = image[i] - left * change[i];

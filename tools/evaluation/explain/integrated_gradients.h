@@ -19,7 +19,7 @@ namespace medfusion::tools {
 // where wanted[b][l] is false (empty: all are wanted). Eight passes with backward for each label that a
 // sample wants, samples side by side. Parameters' gradients are overwritten.
 std::vector<std::vector<core::Tensor>> integrated_gradients(
-    const models::Network& network, const models::Inputs& inputs, const std::vector<int64_t>& labels,
+    models::Network& network, const core::Batch& inputs, const std::vector<int64_t>& labels,
     const std::vector<std::vector<bool>>& wanted = {});
 
 }  // namespace medfusion::tools

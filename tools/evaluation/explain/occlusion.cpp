@@ -9,8 +9,8 @@
 namespace medfusion::tools {
 namespace {
 
+using core::Batch;
 using core::Tensor;
-using models::Inputs;
 using models::Network;
 
 constexpr int64_t kWindows = 16;
@@ -58,7 +58,7 @@ std::vector<float> window(int64_t height, int64_t width, double row, double colu
   return mask;
 }
 
-Tensor logits_of(const Network& network, const Inputs& inputs) {
+Tensor logits_of(Network& network, const Batch& inputs) {
   layers::Context context;
   return network.forward(inputs, context).value().to(core::Device{}).to_contiguous();
 }
@@ -91,7 +91,7 @@ Tensor gaussian_blur(const Tensor& image, double sigma) {
   return result;
 }
 
-std::vector<std::vector<Tensor>> occlusion_maps(const Network& network, const Inputs& inputs,
+std::vector<std::vector<Tensor>> occlusion_maps(Network& network, const Batch& inputs,
                                                 const std::vector<int64_t>& labels) {
   const core::NoGradGuard no_gradients;
   const Tensor images = inputs.images.to_contiguous();
@@ -113,7 +113,7 @@ std::vector<std::vector<Tensor>> occlusion_maps(const Network& network, const In
     };
     const auto mask = window(height, width, centre(place / kWindows, height), centre(place % kWindows, width),
                              3.0 / 64 * static_cast<double>(width));
-    Inputs hidden = inputs;
+    Batch hidden = inputs;
     hidden.images = covered(images, blurred, mask, channels);
     const Tensor logits = logits_of(network, hidden);
     for (int64_t p = 0; p < pixels; ++p) weights[static_cast<size_t>(p)] += mask[static_cast<size_t>(p)];

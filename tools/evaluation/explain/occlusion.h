@@ -15,8 +15,7 @@ namespace medfusion::tools {
 // blur (a Gaussian of 1/8 of the width) to the degree m, and the map of a label is the mean of the logits'
 // drops, weighted by m, negative values cut off. 256 forward passes of the batch. inputs.images: f32 [B, H,
 // W, C] on the host. Returns [B][labels.size()] maps [H, W] f32.
-std::vector<std::vector<core::Tensor>> occlusion_maps(const models::Network& network,
-                                                      const models::Inputs& inputs,
+std::vector<std::vector<core::Tensor>> occlusion_maps(models::Network& network, const core::Batch& inputs,
                                                       const std::vector<int64_t>& labels);
 
 // The image under a Gaussian of `sigma` pixels, edges repeated. image: f32 [H, W, C].

@@ -20,7 +20,7 @@ namespace {
 // Features, and a missing indicator for each that is missing in some row of `train`: [all rows, features].
 Eigen::MatrixXd design(const std::vector<data::Column>& columns, const std::vector<int64_t>& train) {
   const auto encoder = data::TableEncoder::fit(columns, train);
-  const data::EncodedTable encoded = encoder.encode(columns);
+  const core::Table encoded = encoder.encode(columns);
   const int64_t rows = encoded.values.size(0), features = encoded.values.size(1);
   Eigen::MatrixXd result = Eigen::MatrixXd::Zero(rows, 2 * features);
   for (int64_t row = 0; row < rows; ++row) {

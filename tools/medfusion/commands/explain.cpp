@@ -39,8 +39,6 @@ data::Dataset open_images(const ExplainCommand& options, const TrainedRun& train
   data::Dataset dataset =
       data::rows_to_predict(to_data_options(trained.config), options.images, options.table);
   dataset.labels = trained.labels;
-  dataset.targets = core::Tensor::full({dataset.size(), static_cast<int64_t>(trained.labels.size())},
-                                       std::numeric_limits<double>::quiet_NaN());
   job.rows.resize(static_cast<size_t>(dataset.size()));
   std::iota(job.rows.begin(), job.rows.end(), int64_t{0});
   return dataset;
@@ -83,9 +81,9 @@ void explain_command(const ExplainCommand& options) {
   job.levels = Levels::parse(options.level);
   const data::Dataset dataset =
       files ? open_images(options, trained, job) : open_split(options, trained, job);
-  const data::EncodedRows encoded = files && options.table.empty()
-                                        ? trained.preprocessing.encode_missing(dataset.size())
-                                        : trained.preprocessing.encode(dataset);
+  const core::Batch encoded = files && options.table.empty()
+                                  ? trained.preprocessing.encode_missing(dataset.size())
+                                  : trained.preprocessing.encode(dataset);
   const std::filesystem::path folder =
       options.out.empty() ? run.folder() / "explain" : std::filesystem::path(options.out);
   const auto json = explain_run(trained, dataset, encoded, job, folder);

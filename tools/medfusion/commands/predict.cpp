@@ -61,9 +61,7 @@ void predict(const PredictOptions& options) {
   data::Dataset dataset =
       data::rows_to_predict(to_data_options(trained.config), options.images, options.table);
   dataset.labels = trained.labels;
-  dataset.targets = core::Tensor::full({dataset.size(), static_cast<int64_t>(trained.labels.size())},
-                                       std::numeric_limits<double>::quiet_NaN());
-  data::EncodedRows encoded;
+  core::Batch encoded;
   if (!options.table.empty()) {
     encoded = trained.preprocessing.encode(dataset);
   } else {
@@ -73,7 +71,6 @@ void predict(const PredictOptions& options) {
   std::iota(rows.begin(), rows.end(), int64_t{0});
   const auto loader = make_loader(trained.config, dataset, encoded, rows, false);
   auto predictions = predict_run(trained, *loader);
-  predictions.targets = core::Tensor();
   const std::string csv = predictions_csv(predictions, dataset, trained);
   if (!options.out.empty()) core::write_file(options.out, csv);
   if (options.common.json) {

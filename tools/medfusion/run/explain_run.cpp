@@ -32,8 +32,8 @@ std::string plain(const std::string& text) {
 
 class Run {
  public:
-  Run(const TrainedRun& run, const data::Dataset& dataset, const data::EncodedRows& encoded,
-      const ExplainJob& job, const fs::path& folder)
+  Run(const TrainedRun& run, const data::Dataset& dataset, const core::Batch& encoded, const ExplainJob& job,
+      const fs::path& folder)
       : run_(run), dataset_(dataset), encoded_(encoded), job_(job), folder_(folder) {
     for (const std::string& name : job.labels) shown_.push_back(label_index(name));
     if (!job.boxes.empty()) place_boxes();
@@ -100,7 +100,8 @@ class Run {
     }
   }
 
-  double target(int64_t row, int64_t label) const {
+  double target(int64_t row, int64_t label) const {  // NaN where unknown
+    if (!dataset_.targets.defined()) return std::numeric_limits<double>::quiet_NaN();
     return dataset_.targets.at(row * dataset_.targets.size(1) + label);
   }
 
@@ -153,7 +154,7 @@ class Run {
       options.attention = entries;
       options.map_labels = map_labels(batch, entries);
       if (!entries) options.wanted = with_boxes(batch, options.map_labels);
-      const Explanation explanation = explain(*run_.network, optim::to_inputs(batch), options);
+      const Explanation explanation = explain(*run_.network, batch, options);
       if (entries) average_.add(explanation, batch.size());
       const Tensor probabilities = probabilities_of(explanation.logits, run_);
       for (int64_t b = 0; b < batch.size(); ++b) {
@@ -297,7 +298,7 @@ class Run {
 
   const TrainedRun& run_;
   const data::Dataset& dataset_;
-  const data::EncodedRows& encoded_;
+  const core::Batch& encoded_;
   const ExplainJob& job_;
   const fs::path folder_;
   std::vector<int64_t> shown_;
@@ -309,7 +310,7 @@ class Run {
 
 }  // namespace
 
-Json explain_run(const TrainedRun& run, const data::Dataset& dataset, const data::EncodedRows& encoded,
+Json explain_run(const TrainedRun& run, const data::Dataset& dataset, const core::Batch& encoded,
                  const ExplainJob& job, const fs::path& folder) {
   return Run(run, dataset, encoded, job, folder).explain_all();
 }

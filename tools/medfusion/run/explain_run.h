@@ -28,7 +28,7 @@ struct ExplainJob {
 // Writes into `folder` (made where missing) and returns what explain.json holds. Explains the first `limit`
 // rows; the localization score takes all rows that have boxes.
 nlohmann::ordered_json explain_run(const TrainedRun& run, const data::Dataset& dataset,
-                                   const data::EncodedRows& encoded, const ExplainJob& job,
+                                   const core::Batch& encoded, const ExplainJob& job,
                                    const std::filesystem::path& folder);
 
 }  // namespace medfusion::tools

@@ -31,20 +31,20 @@ Preprocessing Preprocessing::fit(const Config& config, const data::Dataset& data
   return result;
 }
 
-data::EncodedRows Preprocessing::encode(const data::Dataset& dataset) const {
-  data::EncodedRows encoded;
-  if (table) put_table(table->encode(dataset.columns), encoded);
+core::Batch Preprocessing::encode(const data::Dataset& dataset) const {
+  core::Batch encoded;
+  if (table) encoded.table = tokens_of(table->encode(dataset.columns));
   if (text) {
     const bool present = !dataset.texts.empty();
-    encoded.tokens = text->encode(present ? dataset.texts : std::vector<std::string>(dataset.ids.size()));
+    encoded.text = text->encode(present ? dataset.texts : std::vector<std::string>(dataset.ids.size()));
   }
   return encoded;
 }
 
-data::EncodedRows Preprocessing::encode_missing(int64_t rows) const {
-  data::EncodedRows encoded;
-  if (table) put_table(table->encode_missing(rows), encoded);
-  if (text) encoded.tokens = Tensor::zeros({rows, text->max_length()}, core::DType::i64);
+core::Batch Preprocessing::encode_missing(int64_t rows) const {
+  core::Batch encoded;
+  if (table) encoded.table = tokens_of(table->encode_missing(rows));
+  if (text) encoded.text = Tensor::zeros({rows, text->max_length()}, core::DType::i64);
   return encoded;
 }
 
@@ -52,18 +52,10 @@ int64_t Preprocessing::table_features() const {
   return selection ? selection->features() : table ? table->features() : 0;
 }
 
-// The part of the rows that becomes tokens.
-void Preprocessing::put_table(const data::EncodedTable& rows, data::EncodedRows& encoded) const {
-  if (table_features() == 0) return;
-  if (!selection) {
-    encoded.table = rows.values;
-    encoded.table_missing = rows.missing;
-    return;
-  }
-  const data::SelectedTable selected = selection->apply(rows);
-  encoded.table = selected.values;
-  encoded.table_missing = selected.missing;
-  encoded.table_bins = selected.bins;
+// The features that become tokens.
+core::Table Preprocessing::tokens_of(const core::Table& rows) const {
+  if (table_features() == 0) return {};
+  return selection ? selection->apply(rows) : rows;
 }
 
 nlohmann::ordered_json Preprocessing::to_json() const {
@@ -144,7 +136,7 @@ std::unique_ptr<models::Network> make_network(const Config& config, const std::v
 }
 
 std::unique_ptr<data::Loader> make_loader(const Config& config, const data::Dataset& dataset,
-                                          const data::EncodedRows& encoded, const std::vector<int64_t>& rows,
+                                          const core::Batch& encoded, const std::vector<int64_t>& rows,
                                           bool training) {
   data::LoaderOptions options = to_loader_options(config, training);
   options.use_images = options.use_images && dataset.images != nullptr;

@@ -37,9 +37,9 @@ struct Preprocessing {
 
   static Preprocessing fit(const Config& config, const data::Dataset& dataset,
                            const std::vector<int64_t>& rows);
-  data::EncodedRows encode(const data::Dataset& dataset) const;
+  core::Batch encode(const data::Dataset& dataset) const;
   // The same for rows of which only the image is known.
-  data::EncodedRows encode_missing(int64_t rows) const;
+  core::Batch encode_missing(int64_t rows) const;
   // Tokens that the table gives.
   int64_t table_features() const;
   // The form of preprocessing.json; `file` is the name that errors carry.
@@ -47,7 +47,7 @@ struct Preprocessing {
   static Preprocessing from_json(const nlohmann::ordered_json& json, const std::string& file);
 
  private:
-  void put_table(const data::EncodedTable& rows, data::EncodedRows& encoded) const;
+  core::Table tokens_of(const core::Table& rows) const;
 };
 
 std::unique_ptr<models::Network> make_network(const Config& config, const std::vector<std::string>& labels,
@@ -55,7 +55,7 @@ std::unique_ptr<models::Network> make_network(const Config& config, const std::v
 
 // A loader over `rows`: shuffled and augmented for training, in order and plain otherwise.
 std::unique_ptr<data::Loader> make_loader(const Config& config, const data::Dataset& dataset,
-                                          const data::EncodedRows& encoded, const std::vector<int64_t>& rows,
+                                          const core::Batch& encoded, const std::vector<int64_t>& rows,
                                           bool training);
 
 // The targets of some rows: [rows, labels].

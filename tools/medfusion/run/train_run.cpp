@@ -70,7 +70,7 @@ nlohmann::ordered_json describe_data(const data::Dataset& dataset, const data::S
 }
 
 // Random weights, biases by the prevalence in `targets` (of the training rows), then what `init` holds.
-void initialize(const models::Network& network, const TrainingJob& job, const core::Tensor& targets,
+void initialize(models::Network& network, const TrainingJob& job, const core::Tensor& targets,
                 const RunDirectory& run) {
   network.initialize(static_cast<uint64_t>(job.config.seed));
   if (job.config.train.prior_bias) network.set_prior(optim::prior_logits(targets));
@@ -177,7 +177,7 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
   Preprocessing preprocessing = Preprocessing::fit(config, dataset, splits.train);
   fit_to_validation(config, nullptr, dataset.labels.size(), preprocessing);  // a run cut off has no more
   const TrainingRows training_rows = resample_training(config, dataset, preprocessing, splits.train);
-  const data::EncodedRows& encoded = training_rows.encoded;
+  const core::Batch& encoded = training_rows.encoded;
   const auto network = make_network(config, dataset.labels, preprocessing);
   run.write_config(config);
   run.write_labels(dataset.labels);

@@ -11,16 +11,16 @@ namespace {
 
 using data::ResampleMethod;
 
-void check_table_alone(const Config& config, const data::Dataset& dataset, const data::EncodedRows& encoded) {
+void check_table_alone(const Config& config, const data::Dataset& dataset, const core::Batch& encoded) {
   const char* method = core::text_of(config.resample.method);
   const bool images = config.model.modalities.image && dataset.images != nullptr;
-  if (images || encoded.tokens.defined()) {
+  if (images || encoded.text.defined()) {
     core::throw_input_error(
         {}, fmt::format("resample.method: expected \"random\" for data with {}, which cannot be mixed; got "
                         "\"{}\"",
                         images ? "images" : "text", method));
   }
-  if (!encoded.table.defined()) {
+  if (!encoded.table.values.defined()) {
     core::throw_input_error({}, fmt::format("resample.method: \"{}\" needs a table, there is none", method));
   }
 }
@@ -40,7 +40,7 @@ data::Dataset open_data(const Config& config, const data::DataOptions& options) 
   const auto encoded = Preprocessing::fit(config, dataset, all).encode(dataset);
   check_table_alone(config, dataset, encoded);
   dataset.images = nullptr;
-  data::append_rows(dataset, data::plan_resampling(encoded.table, dataset.targets, all,
+  data::append_rows(dataset, data::plan_resampling(encoded.table.values, dataset.targets, all,
                                                    to_resample_options(config, dataset.labels)));
   dataset.groups = dataset.ids;
   dataset.notes.emplace_back("resampled before the split: what is measured on the test part is wrong");
@@ -68,7 +68,7 @@ TrainingRows resample_training(const Config& config, const data::Dataset& datase
   if (options.method == ResampleMethod::none || config.resample.before_split || rows.empty()) return result;
   const bool repeat = options.method == ResampleMethod::random;
   if (!repeat) check_table_alone(config, dataset, result.encoded);
-  const auto added = data::plan_resampling(result.encoded.table, dataset.targets, rows, options);
+  const auto added = data::plan_resampling(result.encoded.table.values, dataset.targets, rows, options);
   if (repeat) {
     for (const data::SyntheticRow& row : added) result.rows.push_back(row.base);
     return result;

@@ -16,7 +16,7 @@ data::Dataset open_data(const Config& config);
 
 struct TrainingRows {
   data::Dataset dataset;      // with new rows at its end where the method makes any
-  data::EncodedRows encoded;  // of that dataset
+  core::Batch encoded;        // of that dataset
   std::vector<int64_t> rows;  // of it; repeated where the method repeats
 
   // Rows and positives per label, for data.json.

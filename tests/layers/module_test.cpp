@@ -1,8 +1,14 @@
-#include "layers/modules.h"
+#include "layers/module.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "kernels/convolution/convolution.h"
+#include "kernels/matmul/matmul.h"
+#include "kernels/registry.h"
+#include "layers/attention.h"
+#include "layers/convolution.h"
+#include "layers/functional/elementwise.h"
 #include "tests/layers/fixture.h"
 
 namespace medfusion::layers {
@@ -65,7 +71,7 @@ TEST(Module, NamesFollowTheTree) {
 }
 
 TEST(Module, InitialValuesDependOnSeedAndNameOnly) {
-  const Pair first(false), second(true), other(false);
+  Pair first(false), second(true), other(false);
   first.initialize(1);
   second.initialize(1);
   other.initialize(2);
@@ -78,7 +84,7 @@ TEST(Module, InitialValuesDependOnSeedAndNameOnly) {
 }
 
 TEST(Module, InitialValuesHaveTheSpreadThatWasAsked) {
-  const Pair pair(false);
+  Pair pair(false);
   pair.initialize(3);
   const Tensor xavier = parameter(pair, "a.weight");
   const double bound = std::sqrt(6.0 / 70.0);
@@ -88,27 +94,27 @@ TEST(Module, InitialValuesHaveTheSpreadThatWasAsked) {
   EXPECT_EQ(mean_square(parameter(pair, "a.bias")), 0.0);
   EXPECT_EQ(mean_square(parameter(pair, "queries")), 0.25);
   EXPECT_EQ(mean_square(parameter(pair, "norm.weight")), 1.0);
-  const Convolution convolution(8, 32, {.kernel = 3}, DType::f32);
+  Convolution convolution(8, 32, {.kernel = 3}, DType::f32);
   convolution.initialize(3);
   EXPECT_NEAR(mean_square(parameter(convolution, "weight")), 2.0 / 72.0, 0.15 * 2.0 / 72.0);
 }
 
 TEST(BatchNormModule, UpdatesItsStatisticsInTrainingOnly) {
-  const BatchNorm norm(2, DType::f64);
+  BatchNorm norm(2, DType::f64);
   norm.initialize(1);
   const Variable x(random_tensor({2, 3, 3, 2}, 1));
-  norm.forward(x, false, false);
+  norm.forward(x, {});
   EXPECT_EQ(norm.buffers()[0].second.at(0), 0.0);
-  norm.forward(x, true, false);
+  norm.forward(x, {.training = true});
   double mean = 0.0;
   for (int64_t i = 0; i < 18; ++i) mean += x.value().at(2 * i) / 18.0;
   EXPECT_NEAR(norm.buffers()[0].second.at(0), 0.1 * mean, 1e-12);
 }
 
-class Encoder : public ::testing::Test {
+class EncoderLayerTest : public ::testing::Test {
  protected:
-  Encoder() : layer_(8, 2, 12, 0.5, DType::f64) { layer_.initialize(4); }
-  Tensor run(int64_t queries, Context context = {}) const {
+  EncoderLayerTest() : layer_(8, 2, 12, 0.5, DType::f64) { layer_.initialize(4); }
+  Tensor run(int64_t queries, Context context = {}) {
     return layer_.forward(Variable(x_), queries, masks_, context).value();
   }
   EncoderLayer layer_;
@@ -116,14 +122,14 @@ class Encoder : public ::testing::Test {
   AttentionMasks masks_;
 };
 
-TEST_F(Encoder, ParametersHaveTheDocumentedNames) {
+TEST_F(EncoderLayerTest, ParametersHaveTheDocumentedNames) {
   EXPECT_THAT(names_of(layer_.parameters()),
               ElementsAre("norm1.weight", "norm1.bias", "attention.qkv.weight", "attention.qkv.bias",
                           "attention.out.weight", "attention.out.bias", "norm2.weight", "norm2.bias",
                           "mlp.fc1.weight", "mlp.fc1.bias", "mlp.fc2.weight", "mlp.fc2.bias"));
 }
 
-TEST_F(Encoder, GradientsAgreeWithDifferences) {
+TEST_F(EncoderLayerTest, GradientsAgreeWithDifferences) {
   masks_.keys = Tensor::from<uint8_t>({2, 5}, {1, 1, 0, 1, 1, 1, 0, 1, 1, 1}).to(DType::boolean);
   for (const int64_t queries : {5, 3}) {
     EXPECT_TRUE(gradients_agree(
@@ -135,11 +141,11 @@ TEST_F(Encoder, GradientsAgreeWithDifferences) {
   }
 }
 
-TEST_F(Encoder, FewerQueriesGiveTheFirstTokens) {
+TEST_F(EncoderLayerTest, FewerQueriesGiveTheFirstTokens) {
   expect_close(run(2), run(5).slice(1, 0, 2), 1e-12, "two queries");
 }
 
-TEST_F(Encoder, AMaskedTokenHasNoInfluence) {
+TEST_F(EncoderLayerTest, AMaskedTokenHasNoInfluence) {
   masks_.keys = Tensor::full({2, 5}, 1.0, DType::boolean);
   masks_.keys.slice(1, 4, 5).fill(0.0);
   const Tensor before = run(4);
@@ -149,7 +155,7 @@ TEST_F(Encoder, AMaskedTokenHasNoInfluence) {
   EXPECT_NE(run(4).at(0), before.at(0));
 }
 
-TEST_F(Encoder, DropoutTakesItsStreamsFromTheContext) {
+TEST_F(EncoderLayerTest, DropoutTakesItsStreamsFromTheContext) {
   const Tensor evaluated = run(5);
   expect_close(run(5, {.training = false, .seed = 9, .stream = 9}), evaluated, 0.0, "evaluation");
   const Context training{.training = true, .seed = 1, .stream = 0};
@@ -163,6 +169,41 @@ TEST_F(Encoder, DropoutTakesItsStreamsFromTheContext) {
   Context context = training;
   layer_.forward(Variable(x_), 5, masks_, context);
   EXPECT_EQ(context.stream, 2U);
+}
+
+// Kernels of `sim` that only note what they may round, and only while somebody listens.
+std::vector<bool>* heard = nullptr;
+template <class Arguments>
+const kernels::Register<Arguments> ear({"ear", core::DeviceType::sim, 99,
+                                        [](const Arguments&) { return heard != nullptr; },
+                                        [](const Arguments& a) { heard->push_back(a.tf32); }},
+                                       "anything");
+template const kernels::Register<kernels::MatmulForward> ear<kernels::MatmulForward>;
+template const kernels::Register<kernels::MatmulBackward> ear<kernels::MatmulBackward>;
+template const kernels::Register<kernels::ConvolutionForward> ear<kernels::ConvolutionForward>;
+template const kernels::Register<kernels::ConvolutionBackward> ear<kernels::ConvolutionBackward>;
+
+TEST(Tf32, OfTheContextReachesProductsAndConvolutionsInBothPasses) {
+  const core::Device sim{core::DeviceType::sim, 0};
+  Linear linear(8, 4, Init::normal(1.0), {DType::f32, sim});
+  Convolution convolution(8, 8, {}, {DType::f32, sim});
+  const Variable x(Tensor::zeros({1, 2, 2, 8}, DType::f32, sim), true);
+  for (const Precision precision : {Precision::f32, Precision::tf32}) {
+    const Context context{.precision = precision};
+    std::vector<bool> rounds;
+    heard = &rounds;
+    const Variable y = linear.forward(convolution.forward(x, context), context);
+    y.backward(Tensor::zeros(y.shape(), DType::f32, sim));
+    heard = nullptr;
+    EXPECT_THAT(rounds, ElementsAre(context.tf32(), context.tf32(), context.tf32(), context.tf32()));
+  }
+}
+
+TEST(Operators, AreTheFunctionsOfTheirNames) {
+  const Variable a(random_tensor({2, 3}, 1)), b(random_tensor({3}, 2));
+  expect_close((a + b).value(), add(a, b).value(), 0.0, "+");
+  expect_close((a - b).value(), sub(a, b).value(), 0.0, "-");
+  expect_close((a * b).value(), mul(a, b).value(), 0.0, "*");
 }
 
 }  // namespace

@@ -1,0 +1,26 @@
+#include "layers/norm.h"
+
+#include "layers/functional/batch_norm.h"
+#include "layers/functional/layer_norm.h"
+
+namespace medfusion::layers {
+
+using core::Variable;
+
+BatchNorm::BatchNorm(int64_t channels, const TensorOptions& options)
+    : weight(add_parameter("weight", {channels}, Init::constant(1.0), options)),
+      bias(add_parameter("bias", {channels}, Init::constant(0.0), options)),
+      running_mean(add_buffer("running_mean", {channels}, 0.0, options)),
+      running_var(add_buffer("running_var", {channels}, 1.0, options)) {}
+
+Variable BatchNorm::forward(const Variable& x, const Context& context, bool relu) {
+  return batch_norm(x, weight, bias, running_mean, running_var, context.training, 0.1, 1e-5, relu);
+}
+
+LayerNorm::LayerNorm(int64_t width, const TensorOptions& options)
+    : weight(add_parameter("weight", {width}, Init::constant(1.0), options)),
+      bias(add_parameter("bias", {width}, Init::constant(0.0), options)) {}
+
+Variable LayerNorm::forward(const Variable& x) { return layer_norm(x, weight, bias, 1e-5); }
+
+}  // namespace medfusion::layers
