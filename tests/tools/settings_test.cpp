@@ -103,9 +103,10 @@ std::map<std::string, int> initialized_members(const Headers& headers) {
     std::istringstream lines(text);
     for (std::string line; std::getline(lines, line);) {
       line = line.substr(0, line.find("//"));
-      const bool is_text =
-          line.find("visit(") != std::string::npos || line.find_first_not_of(' ') == line.find('"');
-      if (is_text || !line.starts_with(" ") || line.find('=') == std::string::npos) continue;
+      const size_t first = std::min(line.find_first_not_of(' '), line.size());
+      const bool is_text = line.find("visit(") != std::string::npos || line[first] == '"';
+      const bool is_local = line.compare(first, 6, "const ") == 0;  // or a parameter
+      if (is_text || is_local || !line.starts_with(" ") || line.find('=') == std::string::npos) continue;
       for (std::sregex_iterator at(line.begin(), line.end(), member), end; at != end; ++at) ++given[(*at)[1]];
     }
   }
