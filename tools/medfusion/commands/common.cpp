@@ -20,7 +20,6 @@
 #include "core/threads.h"
 #include "kernels/registry.h"
 #include "kernels/workshop/check.h"
-#include "tools/medfusion/commands/explain.h"
 #include "tools/medfusion/config/ready_configs.h"
 #include "tools/medfusion/run/text_file.h"
 
@@ -32,10 +31,8 @@ constexpr int kFailure = 1;
 constexpr int kBadInput = 2;
 
 int report(int code, const std::string& message) {
-  std::string line = message;
-  while (!line.empty() && line.back() == '\n') line.pop_back();
-  std::replace(line.begin(), line.end(), '\n', ' ');
-  fmt::print(stderr, "medfusion: {}\n", line);
+  const std::string text = message.substr(0, message.find_last_not_of('\n') + 1);
+  fmt::print(stderr, "medfusion: {}\n", replace_all(text, "\n", " "));
   return code;
 }
 
@@ -44,18 +41,11 @@ void add_commands(CLI::App& program, Action& action) {
   program.set_version_flag("--version", std::string("medfusion ") + MEDFUSION_VERSION,
                            "Print the version and exit");
   program.footer("medfusion COMMAND --help explains a command and shows an example.");
-  add_synth_command(program, action);
-  add_train_command(program, action);
-  add_eval_command(program, action);
-  add_compare_command(program, action);
-  add_predict_command(program, action);
-  add_explain_command(program, action);
-  add_cv_command(program, action);
-  add_report_command(program, action);
-  add_features_command(program, action);
-  add_info_command(program, action);
-  add_kernels_command(program, action);
-  add_shell_commands(program, action);
+  for (const auto add : {add_synth_command, add_train_command, add_eval_command, add_compare_command,
+                         add_predict_command, add_explain_command, add_cv_command, add_report_command,
+                         add_features_command, add_info_command, add_kernels_command, add_shell_commands}) {
+    add(program, action);
+  }
 }
 
 // Which command's --help explains what went wrong.
@@ -152,24 +142,19 @@ namespace {
 core::Device process_device;
 
 void choose_device(const std::string& name) {
+  if (name == "auto") {
+    process_device = {is_present(core::DeviceType::cuda) ? core::DeviceType::cuda : core::DeviceType::cpu, 0};
+    return;
+  }
   const size_t colon = name.find(':');
   const std::string type = name.substr(0, colon);
   int index = 0;
   const char* const end = name.data() + name.size();
   const bool numbered =
       colon == std::string::npos || std::from_chars(name.data() + colon + 1, end, index).ptr == end;
-  const bool known = type == "cpu" || type == "cuda" || type == "sim" || name == "auto";
+  const bool known = type == "cpu" || type == "cuda" || type == "sim";
   if (!known || !numbered || index < 0) {
     core::throw_input_error({}, fmt::format("--device: expected cpu, cuda, sim or auto, got '{}'", name));
-  }
-  if (name == "auto") {
-    process_device = {};
-    try {
-      core::runtime({core::DeviceType::cuda, 0});
-      process_device = {core::DeviceType::cuda, 0};
-    } catch (const core::Error&) {  // this build or machine has none
-    }
-    return;
   }
   const core::Device device{type == "cpu"    ? core::DeviceType::cpu
                             : type == "cuda" ? core::DeviceType::cuda
@@ -215,6 +200,15 @@ void use_device(const CommonOptions& options) {
 
 core::Device chosen_device() { return process_device; }
 
+bool is_present(core::DeviceType type) {
+  try {
+    core::runtime({type, 0});
+    return true;
+  } catch (const core::Error&) {
+    return false;
+  }
+}
+
 void use_threads(int64_t threads) {
   const int64_t cores = std::max(1U, std::thread::hardware_concurrency());
   core::set_num_threads(static_cast<int>(threads > 0 ? threads : cores));
@@ -223,6 +217,14 @@ void use_threads(int64_t threads) {
 void print_json(const nlohmann::ordered_json& value) { fmt::print("{}\n", to_text(value, 2)); }
 
 void print_text(const std::string& text) { fmt::print("{}", text); }
+
+void print_result(const CommonOptions& options, const nlohmann::ordered_json& json, const std::string& text) {
+  if (options.json) {
+    print_json(json);
+  } else if (!options.quiet) {
+    print_text(text);
+  }
+}
 
 int run_program(const std::vector<std::string>& arguments) {
   CLI::App program(

@@ -24,6 +24,8 @@ struct CommonOptions {
   std::optional<int64_t> seed;
   bool quiet = false;
   bool json = false;
+
+  bool shows_progress() const { return !quiet && !json; }
 };
 
 // A configuration and what changes it.
@@ -52,10 +54,14 @@ void use_threads(int64_t threads);
 // machine has no such device, or the device no such variant.
 void use_device(const CommonOptions& options);
 core::Device chosen_device();
+// Whether this build and machine have a device of the type.
+bool is_present(core::DeviceType type);
 
 // Prints one JSON object (--json), or lines of text, to standard output.
 void print_json(const nlohmann::ordered_json& value);
 void print_text(const std::string& text);
+// What a command found: as JSON with --json, as `text` without --quiet.
+void print_result(const CommonOptions& options, const nlohmann::ordered_json& json, const std::string& text);
 
 // What to run after the command line was parsed. A command's options live as long as its action.
 using Action = std::function<void()>;
@@ -67,6 +73,7 @@ void add_eval_command(CLI::App& program, Action& action);
 void add_compare_command(CLI::App& program, Action& action);
 void add_predict_command(CLI::App& program, Action& action);
 void add_cv_command(CLI::App& program, Action& action);
+void add_explain_command(CLI::App& program, Action& action);
 void add_report_command(CLI::App& program, Action& action);
 void add_features_command(CLI::App& program, Action& action);
 void add_info_command(CLI::App& program, Action& action);

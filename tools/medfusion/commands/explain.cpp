@@ -8,7 +8,7 @@
 
 #include "data/readers/prediction.h"
 #include "tools/evaluation/explain/localization.h"
-#include "tools/medfusion/commands/explain.h"
+#include "tools/medfusion/commands/common.h"
 #include "tools/medfusion/run/explain_run.h"
 #include "tools/medfusion/run/pipeline.h"
 #include "tools/medfusion/run/run_directory.h"

@@ -1,9 +1,10 @@
 // medfusion kernels list: what is registered.
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <map>
 #include <set>
 
-#include "core/runtime.h"
 #include "kernels/registry.h"
 #include "kernels/workshop/op_case.h"
 #include "tools/medfusion/commands/kernels.h"
@@ -18,70 +19,55 @@ struct ListOptions {
   std::string operation;
 };
 
-// One variant with all its directions.
-struct VariantRow {
-  std::string operation, variant, device, directions;
-  int priority = 0;
-  std::string takes;
-};
-
-std::vector<VariantRow> rows_of(const std::string& operation) {
-  std::vector<VariantRow> rows;
+// Each variant once, with all its directions.
+std::vector<VariantInfo> rows_of(const std::string& operation) {
+  std::vector<VariantInfo> rows;
   for (const VariantInfo& info : kernels::all_variants()) {
     if (!operation.empty() && info.operation != operation) continue;
-    const auto found = std::find_if(rows.begin(), rows.end(), [&](const VariantRow& row) {
-      return row.operation == info.operation && row.variant == info.name &&
-             row.device == core::name_of(info.device);
+    const auto found = std::find_if(rows.begin(), rows.end(), [&](const VariantInfo& row) {
+      return row.operation == info.operation && row.name == info.name && row.device == info.device;
     });
     if (found == rows.end()) {
-      rows.push_back(
-          {info.operation, info.name, core::name_of(info.device), info.direction, info.priority, info.takes});
+      rows.push_back(info);
       continue;
     }
-    found->directions += ", " + info.direction;
+    found->direction += ", " + info.direction;
     // What directions say alike is said once.
     if (info.takes != found->takes) found->takes += fmt::format("; {}: {}", info.direction, info.takes);
   }
   return rows;
 }
 
-bool present(const std::string& device) {
-  const auto type = device == "cpu"    ? core::DeviceType::cpu
-                    : device == "cuda" ? core::DeviceType::cuda
-                                       : core::DeviceType::sim;
-  try {
-    core::runtime({type, 0});
-    return true;
-  } catch (const core::Error&) {
-    return false;
-  }
-}
-
 void list(const ListOptions& options) {
-  const std::vector<VariantRow> rows = rows_of(options.operation);
+  const std::vector<VariantInfo> rows = rows_of(options.operation);
   if (rows.empty()) throw_unknown_operation(options.operation);
+  size_t width = 9, directions = 10;
+  for (const VariantInfo& row : rows) {
+    width = std::max(width, row.operation.size());
+    directions = std::max(directions, row.direction.size());
+  }
+  const auto line = [&](const auto&... cells) {
+    return fmt::format("{:<{}}  {:<12} {:<6} {:>8}  {:<{}}  {}\n", cells...);
+  };
   nlohmann::ordered_json json = nlohmann::ordered_json::array();
-  size_t width = 9;
-  for (const VariantRow& row : rows) width = std::max(width, row.operation.size());
-  size_t directions = 10;
-  for (const VariantRow& row : rows) directions = std::max(directions, row.directions.size());
-  std::string text = fmt::format("{:<{}}  {:<12} {:<6} {:>8}  {:<{}}  {}\n", "operation", width, "variant",
-                                 "device", "priority", "directions", directions, "takes");
-  std::map<std::string, bool> devices;
-  for (const VariantRow& row : rows) {
-    devices[row.device] = present(row.device);
+  std::string text =
+      line("operation", width, "variant", "device", "priority", "directions", directions, "takes");
+  std::map<core::DeviceType, bool> devices;
+  for (const VariantInfo& row : rows) {
+    devices[row.device] = is_present(row.device);
+    const char* device = core::name_of(row.device);
     json.push_back({{"operation", row.operation},
-                    {"variant", row.variant},
-                    {"device", row.device},
+                    {"variant", row.name},
+                    {"device", device},
                     {"present", devices[row.device]},
                     {"priority", row.priority},
-                    {"directions", row.directions},
+                    {"directions", row.direction},
                     {"takes", row.takes}});
-    text += fmt::format("{:<{}}  {:<12} {:<6} {:>8}  {:<{}}  {}\n", row.operation, width, row.variant,
-                        row.device, row.priority, row.directions, directions, row.takes);
+    text += line(row.operation, width, row.name, device, row.priority, row.direction, directions, row.takes);
   }
   for (const auto& [device, there] : devices) {
-    if (!there) text += fmt::format("{}: compiled, but this machine has no such device\n", device);
+    if (!there)
+      text += fmt::format("{}: compiled, but this machine has no such device\n", core::name_of(device));
   }
   text +=
       "Dispatch takes the variant of the highest priority that supports and suits the arguments, or the "
@@ -96,26 +82,21 @@ void list(const ListOptions& options) {
 }  // namespace
 
 void throw_unknown_operation(const std::string& operation) {
-  std::set<std::string> names;
-  for (const VariantInfo& info : kernels::all_variants()) names.insert(info.operation);
-  std::string known;
-  for (const std::string& name : names) known += (known.empty() ? "" : ", ") + name;
-  core::throw_input_error({}, fmt::format("kernels: expected one of {}, got '{}'", known, operation));
+  std::set<std::string> known;
+  for (const VariantInfo& info : kernels::all_variants()) known.insert(info.operation);
+  core::throw_input_error(
+      {}, fmt::format("kernels: expected one of {}, got '{}'", fmt::join(known, ", "), operation));
 }
 
 OperationAndVariant parse_operation(const std::string& text) {
   const size_t slash = text.find('/');
   OperationAndVariant result{text.substr(0, slash), slash == std::string::npos ? "" : text.substr(slash + 1)};
-  const auto known = kernels::all_variants();
-  const bool operation = std::any_of(known.begin(), known.end(), [&](const VariantInfo& info) {
-    return info.operation == result.operation;
-  });
-  if (!text.empty() && !operation) throw_unknown_operation(result.operation);
-  const bool variant =
-      slash == std::string::npos || std::any_of(known.begin(), known.end(), [&](const auto& info) {
-        return info.operation == result.operation && info.name == result.variant;
-      });
-  if (!variant) {
+  std::set<std::string> known;
+  for (const VariantInfo& info : kernels::all_variants()) {
+    if (info.operation == result.operation) known.insert(info.name);
+  }
+  if (!text.empty() && known.empty()) throw_unknown_operation(result.operation);
+  if (slash != std::string::npos && !known.contains(result.variant)) {
     core::throw_input_error({}, fmt::format("kernels: {} has no variant '{}' (see medfusion kernels list {})",
                                             result.operation, result.variant, result.operation));
   }

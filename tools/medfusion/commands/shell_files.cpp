@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <algorithm>
 #include <functional>
 #include <sstream>
 #include <vector>
 
 #include "tools/medfusion/config/ready_configs.h"
+#include "tools/medfusion/run/text_file.h"
 
 namespace medfusion::tools {
 namespace {
@@ -45,27 +45,15 @@ std::string choices_of(const CLI::Option& option) {
   const std::string type = option.get_type_name();
   const size_t open = type.find('{'), close = type.find('}');
   if (open == std::string::npos || close == std::string::npos) return {};
-  std::string choices = type.substr(open + 1, close - open - 1);
-  std::replace(choices.begin(), choices.end(), ',', ' ');
-  return choices;
+  return replace_all(type.substr(open + 1, close - open - 1), ",", " ");
 }
 
 bool takes_config(const CLI::App& command) { return command.get_option_no_throw("config") != nullptr; }
 
-std::string replace_each(const std::string& text, char wanted, const std::string& replacement) {
-  std::string result;
-  for (const char c : text) result += c == wanted ? replacement : std::string(1, c);
-  return result;
-}
-
-std::string in_single_quotes(const std::string& text) {
-  return "'" + replace_each(text, '\'', "'\\''") + "'";
-}
-
 // Text of a man page: no character of it is a request of the formatter.
 std::string in_roff(const std::string& text) {
   std::string result;
-  std::istringstream lines(replace_each(replace_each(text, '\\', "\\e"), '-', "\\-"));
+  std::istringstream lines(replace_all(replace_all(text, "\\", "\\e"), "-", "\\-"));
   for (std::string line; std::getline(lines, line);) {
     if (line.starts_with(".") || line.starts_with("'")) result += "\\&";
     result += line + "\n";
@@ -139,7 +127,7 @@ std::string bash_completions(const CLI::App& program) {
 std::string zsh_completions(const CLI::App& program) {
   std::string cases;
   const auto entry = [](const std::string& name, const std::string& text) {
-    return " " + in_single_quotes(replace_each(name, ':', "\\:") + ":" + text);
+    return " " + in_single_quotes(replace_all(name, ":", "\\:") + ":" + text);
   };
   visit_commands("", program, [&](const std::string& path, const CLI::App& command) {
     std::string entries;

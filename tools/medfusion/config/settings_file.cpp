@@ -1,6 +1,7 @@
 #include "tools/medfusion/config/settings_file.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <stdexcept>
 
 // The parser asserts what malformed text can break ("[[["): an error, not the end of the program.
@@ -25,6 +26,11 @@ std::string one_line(std::string_view text) {
   std::string line(text);
   std::replace(line.begin(), line.end(), '\n', ' ');
   return line;
+}
+
+std::string without_blanks(std::string_view text) {
+  text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
+  return std::string(text.substr(0, text.find_last_not_of(' ') + 1));
 }
 
 // A TOML value as an error shows it.
@@ -57,70 +63,44 @@ struct Assignment {
   bool with_places;  // false for --set, where `file` already shows the text
 
   [[noreturn]] void reject(const toml::node& node, const std::string& what) const {
-    core::Place place{file, 0, 0};
-    if (with_places) place = place_of(node.source(), file);
-    core::throw_input_error(place, fmt::format("{}: expected {}, got {}", key.name, expected(key), what));
+    core::throw_input_error(with_places ? place_of(node.source(), file) : core::Place{file},
+                            fmt::format("{}: expected {}, got {}", key.name, expected(key), what));
   }
 
-  void check_number(double number, const toml::node& node) const {
-    if (!key.range.holds(number)) reject(node, shown(node));
-  }
-
-  void read(const toml::node& node, bool& value) const {
-    const auto* boolean = node.as_boolean();
-    if (boolean == nullptr) reject(node, shown(node));
-    value = boolean->get();
-  }
-
-  void read(const toml::node& node, int64_t& value) const {
-    const auto* integer = node.as_integer();
-    if (integer == nullptr) reject(node, shown(node));
-    check_number(static_cast<double>(integer->get()), node);
-    value = integer->get();
-  }
-
-  void read(const toml::node& node, double& value) const {
-    if (!node.is_number()) reject(node, shown(node));
-    value = *node.value<double>();
-    check_number(value, node);
-  }
-
-  void read(const toml::node& node, std::string& value) const {
-    const auto* text = node.as_string();
-    if (text == nullptr) reject(node, shown(node));
-    value = text->get();
-    if (!key.range.holds(value)) reject(node, "text '" + one_line(value) + "'");
+  template <class T>
+  void read(const toml::node& node, T* value) const {
+    std::optional<T> given;
+    if constexpr (std::is_same_v<T, double>) {
+      if (node.is_number()) given = node.value<double>();  // an integer is one
+    } else {
+      given = node.value_exact<T>();
+    }
+    if (!given) reject(node, shown(node));
+    *value = *given;
+    if constexpr (std::is_same_v<T, std::string>) {
+      if (!key.range.holds(*value)) reject(node, "text '" + one_line(*value) + "'");
+    } else if (!key.range.holds(static_cast<double>(*value))) {
+      reject(node, shown(node));
+    }
   }
 
   void read(const toml::node& node, const core::Choice& choice) const {
     std::string text;
-    read(node, text);
+    read(node, &text);
     const auto found = std::find(choice.names.begin(), choice.names.end(), text);
     *choice.value = static_cast<uint8_t>(found - choice.names.begin());
   }
 
   template <class T>
-  void read(const toml::node& node, std::vector<T>& values) const {
+  void read(const toml::node& node, std::vector<T>* values) const {
     const auto* list = node.as_array();
     if (list == nullptr) reject(node, shown(node));
-    values.clear();
-    for (const toml::node& item : *list) {
-      T value{};
-      read(item, value);
-      values.push_back(value);
-    }
+    values->clear();
+    for (const toml::node& item : *list) read(item, &values->emplace_back());
   }
 
   void read(const toml::node& node) const {
-    std::visit(
-        [&](auto field) {
-          if constexpr (std::is_pointer_v<decltype(field)>) {
-            read(node, *field);
-          } else {
-            read(node, field);
-          }
-        },
-        key.value);
+    std::visit([&](auto field) { read(node, field); }, key.value);
   }
 };
 
@@ -161,13 +141,11 @@ void read_table(const toml::table& table, const std::string& prefix, const std::
   }
 }
 
+// Without empty parts.
 std::vector<std::string> split_at_commas(const std::string& text) {
   std::vector<std::string> parts;
-  std::stringstream stream(text);
-  for (std::string part; std::getline(stream, part, ',');) {
-    const size_t first = part.find_first_not_of(' ');
-    if (first == std::string::npos) continue;
-    parts.push_back(part.substr(first, part.find_last_not_of(' ') - first + 1));
+  for (const std::string_view part : split(text, ',')) {
+    if (part.find_first_not_of(' ') != std::string::npos) parts.push_back(without_blanks(part));
   }
   return parts;
 }
@@ -186,9 +164,7 @@ std::string as_toml(const core::Field& key, const std::string& text) {
     if (std::holds_alternative<std::vector<std::string>*>(key.value)) {
       return quoted ? "[" + text + "]" : format_value(&parts);
     }
-    std::string list;
-    for (const std::string& part : parts) list += (list.empty() ? "" : ", ") + part;
-    return "[" + list + "]";
+    return fmt::format("[{}]", fmt::join(parts, ", "));
   }
   return text;
 }
@@ -196,13 +172,11 @@ std::string as_toml(const core::Field& key, const std::string& text) {
 // The parser descends a level of its stack for each part of a dotted key.
 void refuse_long_lines(const std::string& text, const std::string& file) {
   constexpr size_t kLongest = 8192;
-  int64_t line = 1;
-  for (size_t at = 0; at < text.size(); ++line) {
-    const size_t end = std::min(text.find('\n', at), text.size());
-    if (end - at > kLongest) {
-      core::throw_input_error({file, line}, fmt::format("expected lines of at most {} characters", kLongest));
-    }
-    at = end + 1;
+  int64_t number = 0;
+  for (const std::string_view line : split(text, '\n')) {
+    ++number;
+    if (line.size() <= kLongest) continue;
+    core::throw_input_error({file, number}, fmt::format("expected lines of at most {} characters", kLongest));
   }
 }
 
@@ -234,12 +208,7 @@ void SettingsReader::set(const std::string& assignment) {
   const std::string option = "--set " + one_line(assignment);
   const size_t equals = assignment.find('=');
   if (equals == std::string::npos || equals == 0) core::throw_input_error({option}, "expected KEY=VALUE");
-  const auto trimmed = [](std::string text) {
-    text.erase(0, text.find_first_not_of(' '));
-    text.erase(text.find_last_not_of(' ') + 1);
-    return text;
-  };
-  set(trimmed(assignment.substr(0, equals)), trimmed(assignment.substr(equals + 1)), option);
+  set(without_blanks(assignment.substr(0, equals)), without_blanks(assignment.substr(equals + 1)), option);
 }
 
 void SettingsReader::set(const std::string& name, const std::string& value, const std::string& option) {

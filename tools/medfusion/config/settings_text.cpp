@@ -6,6 +6,7 @@
 
 #include "core/nearest.h"
 #include "tools/medfusion/config/settings_file.h"
+#include "tools/medfusion/run/text_file.h"
 
 namespace medfusion::tools {
 namespace {
@@ -58,11 +59,6 @@ std::string scalar(const std::vector<T>& values) {
   std::string text;
   for (const T& value : values) text += (text.empty() ? "" : ", ") + scalar(value);
   return "[" + text + "]";
-}
-
-std::string cell(std::string text) {  // a | would end the cell of a Markdown table
-  for (size_t i = 0; (i = text.find('|', i)) != std::string::npos; i += 2) text.insert(i, 1, '\\');
-  return text;
 }
 
 }  // namespace
@@ -120,8 +116,9 @@ std::string describe_fields(const std::vector<core::Field>& fields) {
                           text.empty() ? "" : "\n", section.empty() ? "General" : "`[" + section + "]`");
     }
     const std::string range = key.range.text();
+    const std::string help = replace_all(key.help, "|", "\\|");  // which would end the cell
     text += fmt::format("| `{}` | {}{} | `{}` | {} |\n", key.name, key.type(),
-                        range.empty() ? "" : ", " + range, format_value(key.value), cell(key.help));
+                        range.empty() ? "" : ", " + range, format_value(key.value), help);
   }
   return text;
 }

@@ -10,7 +10,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <sstream>
 #include <tuple>
 
 #include "core/error.h"
@@ -26,8 +25,7 @@ std::vector<fs::path> tool_folders() {
   std::vector<fs::path> folders;
   if (const char* own = std::getenv("MEDFUSION_CUDA_TOOLS")) folders.emplace_back(own);
   if (const char* path = std::getenv("PATH")) {
-    std::istringstream parts(path);
-    for (std::string folder; std::getline(parts, folder, ':');) {
+    for (const std::string_view folder : split(path, ':')) {
       if (!folder.empty()) folders.emplace_back(folder);
     }
   }
@@ -44,20 +42,14 @@ std::optional<fs::path> folder_of(const std::string& tool) {
   return std::nullopt;
 }
 
-std::string quoted(const std::string& text) {
-  std::string result = "'";
-  for (const char c : text) result += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return result + "'";
-}
-
 // What cuobjdump prints of the library; empty without the tools.
 std::string sass_listing(const fs::path& library) {
   const auto cuobjdump = folder_of("cuobjdump"), nvdisasm = folder_of("nvdisasm");
   if (!cuobjdump || !nvdisasm) return {};
   // cuobjdump calls nvdisasm.
   const std::string command =
-      fmt::format("PATH={}:\"$PATH\" {} -sass {}", quoted(nvdisasm->string()),
-                  quoted((*cuobjdump / "cuobjdump").string()), quoted(library.string()));
+      fmt::format("PATH={}:\"$PATH\" {} -sass {}", in_single_quotes(nvdisasm->string()),
+                  in_single_quotes((*cuobjdump / "cuobjdump").string()), in_single_quotes(library.string()));
   std::FILE* const pipe = ::popen(command.c_str(), "r");
   if (pipe == nullptr) throw core::Error("cuobjdump cannot be run");
   std::string listing;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "tools/medfusion/run/text_file.h"
 #include "tools/medfusion/workshop/occupancy.h"
 
 namespace medfusion::tools {
@@ -27,18 +28,16 @@ constexpr uint8_t kMaxThreads = 0x05;
 constexpr uint8_t kFrameSize = 0x11;
 constexpr uint8_t kRegisterCount = 0x2f;
 
-template <class T>
-T read(std::string_view bytes, uint64_t at) {
-  if (at > bytes.size() || bytes.size() - at < sizeof(T))
-    throw core::Error("machine code: a cubin is cut off");
-  T value{};
-  std::memcpy(&value, bytes.data() + at, sizeof(T));
-  return value;
-}
-
 std::string_view part(std::string_view bytes, uint64_t at, uint64_t size) {
   if (at > bytes.size() || bytes.size() - at < size) throw core::Error("machine code: a cubin is cut off");
   return bytes.substr(at, size);
+}
+
+template <class T>
+T read(std::string_view bytes, uint64_t at) {
+  T value{};
+  std::memcpy(&value, part(bytes, at, sizeof(T)).data(), sizeof(T));
+  return value;
 }
 
 std::string_view text_at(std::string_view table, uint64_t at) {
@@ -198,12 +197,6 @@ class Cubin {
   std::string architecture_;
 };
 
-void replace_all(std::string& text, std::string_view from, std::string_view to) {
-  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) {
-    text.replace(at, from.size(), to);
-  }
-}
-
 // "layer_norm_forward<4>": without the return type, the namespaces and the parameters.
 std::string short_name(const std::string& mangled) {
   int status = 0;
@@ -213,10 +206,9 @@ std::string short_name(const std::string& mangled) {
   std::string name = demangled.get();
   for (const char* space : {"(anonymous namespace)::", "medfusion::kernels::", "medfusion::cuda::",
                             "medfusion::core::", "medfusion::", "gpu::"}) {
-    replace_all(name, space, "");
+    name = replace_all(name, space, "");
   }
-  replace_all(name, "(bool)1", "true");
-  replace_all(name, "(bool)0", "false");
+  name = replace_all(replace_all(name, "(bool)1", "true"), "(bool)0", "false");
   if (name.starts_with("void ")) name.erase(0, 5);
   int depth = 0;
   for (size_t i = 0; i < name.size(); ++i) {

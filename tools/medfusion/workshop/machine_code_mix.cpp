@@ -4,7 +4,8 @@
 #include <charconv>
 #include <functional>
 
-#include "core/error.h"
+#include "data/readers/csv.h"
+#include "tools/medfusion/run/text_file.h"
 #include "tools/medfusion/workshop/machine_code.h"
 
 namespace medfusion::tools {
@@ -12,37 +13,10 @@ namespace {
 
 constexpr int kWideBytes = 16;
 
-void for_each_line(std::string_view text, const std::function<void(std::string_view)>& use) {
-  while (!text.empty()) {
-    const size_t end = text.find('\n');
-    use(text.substr(0, end));
-    if (end == std::string_view::npos) return;
-    text.remove_prefix(end + 1);
-  }
-}
-
-std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view kSpace = " \t\r\n";
-  const size_t first = text.find_first_not_of(kSpace);
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
-}
-
-std::vector<std::string_view> split(std::string_view text, char separator) {
-  std::vector<std::string_view> parts;
-  for (size_t at = text.find(separator); at != std::string_view::npos; at = text.find(separator)) {
-    parts.push_back(text.substr(0, at));
-    text.remove_prefix(at + 1);
-  }
-  parts.push_back(text);
-  return parts;
-}
+using data::trim;
 
 bool has(const std::vector<std::string_view>& words, std::string_view word) {
-  for (const std::string_view each : words) {
-    if (each == word) return true;
-  }
-  return false;
+  return std::find(words.begin(), words.end(), word) != words.end();
 }
 
 int64_t number_before(std::string_view line, std::string_view unit) {
@@ -59,7 +33,7 @@ int64_t number_before(std::string_view line, std::string_view unit) {
 std::string_view without_predicate(std::string_view text) {
   if (!text.starts_with('@')) return text;
   const size_t space = text.find_first_of(" \t");
-  return space == std::string_view::npos ? std::string_view() : trimmed(text.substr(space));
+  return space == std::string_view::npos ? std::string_view() : trim(text.substr(space));
 }
 
 std::string_view between_quotes(std::string_view line) {
@@ -126,11 +100,11 @@ class Counter {
 void count_ptx(Counter& counter, std::string_view statement) {
   InstructionMix& mix = counter.mix;
   const int64_t at = ++counter.statements;
-  while (statement.starts_with('{') || statement.starts_with('}')) statement = trimmed(statement.substr(1));
+  while (statement.starts_with('{') || statement.starts_with('}')) statement = trim(statement.substr(1));
   if (const size_t colon = statement.find(':');
       statement.starts_with('$') && colon != std::string_view::npos) {
     counter.labels.emplace(statement.substr(0, colon), at);
-    statement = trimmed(statement.substr(colon + 1));
+    statement = trim(statement.substr(colon + 1));
   }
   const bool conditional = statement.starts_with('@');
   statement = without_predicate(statement);
@@ -139,7 +113,7 @@ void count_ptx(Counter& counter, std::string_view statement) {
   const std::vector<std::string_view> words = split(opcode, '.');
   ++mix.instructions;
   if (words[0] == "bra") {
-    const auto label = counter.labels.find(trimmed(statement.substr(opcode.size())));
+    const auto label = counter.labels.find(trim(statement.substr(opcode.size())));
     if (label != counter.labels.end()) counter.branch(at, label->second, conditional);
   }
   if (words[0] == "ld" && has(words, "global")) counter.load(at, ptx_width(words));
@@ -156,7 +130,7 @@ void count_ptx(Counter& counter, std::string_view statement) {
     const std::vector<std::string_view> operands = split(statement, ',');
     int bytes = 0;
     if (operands.size() > 2) {
-      const std::string_view size = trimmed(operands[2]);
+      const std::string_view size = trim(operands[2]);
       std::from_chars(size.data(), size.data() + size.size(), bytes);
     }
     counter.load(at, bytes);
@@ -180,13 +154,13 @@ int64_t hexadecimal(std::string_view text) {
 
 void count_sass(Counter& counter, std::string_view line) {
   InstructionMix& mix = counter.mix;
-  line = trimmed(line);
+  line = trim(line);
   // "/*0270*/  @P0 LDG.E R2, [R2.64] ;"; lines of mere encoding have a blank after "/*".
   const size_t end = line.find("*/");
   if (!line.starts_with("/*") || end == std::string_view::npos || line.starts_with("/* ")) return;
   const int64_t at = hexadecimal(line.substr(2, end - 2));
-  const bool conditional = trimmed(line.substr(end + 2)).starts_with('@');
-  const std::string_view instruction = without_predicate(trimmed(line.substr(end + 2)));
+  const bool conditional = trim(line.substr(end + 2)).starts_with('@');
+  const std::string_view instruction = without_predicate(trim(line.substr(end + 2)));
   if (instruction.empty() || !std::isupper(static_cast<unsigned char>(instruction[0]))) return;
   const std::vector<std::string_view> words =
       split(instruction.substr(0, instruction.find_first_of(" \t;")), '.');
@@ -229,17 +203,17 @@ InstructionMix mix_of_ptx(std::string_view text) {
   counter.mix.source = "PTX";
   const size_t body = text.find('{');
   if (body == std::string_view::npos) return counter.mix;
-  for_each_line(text.substr(body), [&](std::string_view line) {
-    line = line.substr(0, line.find("//"));
-    for (const std::string_view statement : split(line, ';')) count_ptx(counter, trimmed(statement));
-  });
+  for (const std::string_view line : split(text.substr(body), '\n')) {
+    for (const std::string_view statement : split(line.substr(0, line.find("//")), ';'))
+      count_ptx(counter, trim(statement));
+  }
   return counter.finish();
 }
 
 InstructionMix mix_of_sass(std::string_view text) {
   Counter counter;
   counter.mix.source = "SASS";
-  for_each_line(text, [&](std::string_view line) { count_sass(counter, line); });
+  for (const std::string_view line : split(text, '\n')) count_sass(counter, line);
   return counter.finish();
 }
 
@@ -250,7 +224,7 @@ void add_sass(std::vector<KernelCode>& kernels, std::string_view listing) {
   std::string architecture;
   for (size_t at = 0; at < listing.size();) {
     const size_t end = std::min(listing.find('\n', at), listing.size());
-    const std::string_view words = trimmed(listing.substr(at, end - at));
+    const std::string_view words = trim(listing.substr(at, end - at));
     at = end + 1;
     if (words.starts_with(kCode)) architecture = words.substr(kCode.size());
     if (!words.starts_with(kFunction)) continue;
@@ -269,25 +243,25 @@ void add_ptxas_report(std::vector<KernelCode>& kernels, std::string_view report)
   for (KernelCode& code : kernels) places[{code.architecture, code.mangled}].push_back(&code);
   std::pair<std::string, std::string> entry;
   bool of_entry = false;
-  for_each_line(report, [&](std::string_view line) {
+  for (const std::string_view line : split(report, '\n')) {
     constexpr std::string_view kProperties = "Function properties for ";
     // "(C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized due to ... 'NAME'"
     if (line.find("wgmma.mma_async instructions are serialized") != std::string_view::npos) {
       for (KernelCode& code : kernels) code.wgmma_serialized |= code.mangled == between_quotes(line);
-      return;
+      continue;
     }
     if (line.find("Compiling entry function") != std::string_view::npos) {
       entry.second = between_quotes(line);
       entry.first = between_quotes(line.substr(line.rfind('\'', line.size() - 2)));
     } else if (const size_t at = line.find(kProperties); at != std::string_view::npos) {
-      of_entry = trimmed(line.substr(at + kProperties.size())) == entry.second;
+      of_entry = trim(line.substr(at + kProperties.size())) == entry.second;
     } else if (of_entry && line.find("bytes spill stores") != std::string_view::npos) {
       for (KernelCode* code : places[entry]) {
         code->spill_stores = number_before(line, " bytes spill stores");
         code->spill_loads = number_before(line, " bytes spill loads");
       }
     }
-  });
+  }
 }
 
 }  // namespace medfusion::tools
