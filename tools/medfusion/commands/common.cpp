@@ -21,6 +21,7 @@
 #include "kernels/registry.h"
 #include "kernels/workshop/check.h"
 #include "tools/medfusion/config/ready_configs.h"
+#include "tools/medfusion/run/pipeline.h"
 #include "tools/medfusion/run/text_file.h"
 
 namespace medfusion::tools {
@@ -199,6 +200,22 @@ void use_device(const CommonOptions& options) {
 }
 
 core::Device chosen_device() { return process_device; }
+
+TrainedRun open_run(const std::string& run, const CommonOptions& options, const std::string& data) {
+  const RunDirectory directory = RunDirectory::open(run);
+  use_device(options);
+  TrainedRun trained = TrainedRun::open(directory);
+  use_threads(options.threads.value_or(trained.config.threads));
+  if (!data.empty()) trained.config.data.root = data;
+  return trained;
+}
+
+std::vector<int64_t> rows_of_part(const data::Splits& splits, const std::string& part,
+                                  const std::string& run) {
+  const auto& rows = part == "train" ? splits.train : part == "val" ? splits.val : splits.test;
+  if (rows.empty()) core::throw_input_error({run}, fmt::format("the {} part of the data has no rows", part));
+  return rows;
+}
 
 bool is_present(core::DeviceType type) {
   try {

@@ -11,9 +11,12 @@
 #include <vector>
 
 #include "core/device.h"
+#include "data/splits.h"
 #include "tools/medfusion/config/config.h"
 
 namespace medfusion::tools {
+
+struct TrainedRun;
 
 // On every command but `kernels inspect` and hidden ones; device and kernels matter to those that compute
 // (use_device).
@@ -54,6 +57,14 @@ void use_threads(int64_t threads);
 // machine has no such device, or the device no such variant.
 void use_device(const CommonOptions& options);
 core::Device chosen_device();
+
+// Opens a run on the chosen device, with the threads that the options or its configuration say; `data` is the
+// folder of the data, empty for the run's own.
+TrainedRun open_run(const std::string& run, const CommonOptions& options, const std::string& data = "");
+// The rows of the part "train", "val" or "test". Throws core::InputError, naming the run, where it has none.
+std::vector<int64_t> rows_of_part(const data::Splits& splits, const std::string& part,
+                                  const std::string& run);
+
 // Whether this build and machine have a device of the type.
 bool is_present(core::DeviceType type);
 

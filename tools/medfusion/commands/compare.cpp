@@ -40,11 +40,7 @@ void compare(const CompareOptions& options) {
   const auto first_cv = read_cross_validation(options.first);
   const auto second_cv = read_cross_validation(options.second);
   if (first_cv && second_cv) json["cross_validation"] = compare_folds(*first_cv, *second_cv, settings);
-  if (options.common.json) {
-    print_json(json);
-  } else if (!options.common.quiet) {
-    print_text(comparison_table(json));
-  }
+  print_result(options.common, json, comparison_table(json));
 }
 
 }  // namespace

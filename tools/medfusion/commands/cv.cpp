@@ -49,33 +49,24 @@ void cross_validate(const CvOptions& options) {
   job.out = output_folder(options.out, options.config.file, "-cv");
   RunDirectory::check_free(job.out, options.force);
   job.force = options.force;
-  job.quiet = options.common.quiet || options.common.json;
+  job.quiet = !options.common.shows_progress();
   if (options.protocol == "as-published") {
     const auto protocols = compare_protocols(job);
-    if (options.common.json) {
-      print_json(protocols);
-    } else if (!options.common.quiet) {
-      print_text(protocols_table(protocols) +
-                 fmt::format("\nwrote {}\n", (job.out / "protocols.json").string()));
-    }
-    return;
+    return print_result(
+        options.common, protocols,
+        protocols_table(protocols) + fmt::format("\nwrote {}\n", (job.out / "protocols.json").string()));
   }
   const auto json = medfusion::tools::cross_validate(job);
-  if (options.common.json) {
-    print_json(json);
-  } else if (!options.common.quiet) {
-    const auto& macro = json["macro_auroc"];
-    const auto spread = [](const nlohmann::ordered_json& value) {
-      return value.is_null() ? std::string("undefined") : fmt::format("{:.4f}", value.get<double>());
-    };
-    std::string text =
-        fmt::format("macro AUROC {:.4f}, deviation over {} folds {}", macro["mean"].get<double>(),
-                    macro["per_fold"].size(), spread(macro["std"]));
-    if (options.seeds > 1) {
-      text += fmt::format(", over {} seeds {}", options.seeds, spread(macro["seed_std"]));
-    }
-    print_text(text + fmt::format("\nwrote {}\n", (job.out / "cv.json").string()));
+  const auto& macro = json["macro_auroc"];
+  const auto spread = [](const nlohmann::ordered_json& value) {
+    return value.is_null() ? std::string("undefined") : fmt::format("{:.4f}", value.get<double>());
+  };
+  std::string text = fmt::format("macro AUROC {:.4f}, deviation over {} folds {}",
+                                 macro["mean"].get<double>(), macro["per_fold"].size(), spread(macro["std"]));
+  if (options.seeds > 1) {
+    text += fmt::format(", over {} seeds {}", options.seeds, spread(macro["seed_std"]));
   }
+  print_result(options.common, json, text + fmt::format("\nwrote {}\n", (job.out / "cv.json").string()));
 }
 
 }  // namespace

@@ -10,7 +10,6 @@
 #include "tools/medfusion/commands/common.h"
 #include "tools/medfusion/run/evaluate_run.h"
 #include "tools/medfusion/run/pipeline.h"
-#include "tools/medfusion/run/run_directory.h"
 #include "tools/medfusion/run/text_file.h"
 #include "tools/medfusion/run/training_rows.h"
 
@@ -27,24 +26,15 @@ struct EvalOptions {
 };
 
 void evaluate(const EvalOptions& options) {
-  const RunDirectory run = RunDirectory::open(options.run);
-  use_device(options.common);
-  TrainedRun trained = TrainedRun::open(run);
-  use_threads(options.common.threads.value_or(trained.config.threads));
-  if (!options.data.empty()) trained.config.data.root = options.data;
+  const TrainedRun trained = open_run(options.run, options.common, options.data);
   const data::DataOptions data_options = to_data_options(trained.config, trained.labels);
   const data::Dataset dataset = open_data(trained.config, data_options);
   const data::Splits splits = data::make_splits(data_options, dataset);
-  const auto& rows = options.split == "train" ? splits.train
-                     : options.split == "val" ? splits.val
-                                              : splits.test;
-  if (rows.empty()) {
-    core::throw_input_error({options.run}, fmt::format("the {} part of the data has no rows", options.split));
-  }
+  const std::vector<int64_t> rows = rows_of_part(splits, options.split, options.run);
   const auto loader =
       make_loader(trained.config, dataset, trained.preprocessing.encode(dataset), rows, false);
   optim::ProgressOptions progress_options;
-  progress_options.quiet = options.common.quiet || options.common.json;
+  progress_options.quiet = !options.common.shows_progress();
   optim::Progress progress(progress_options);
   progress.begin("evaluating", loader->batches());
   int64_t seen = 0;
@@ -58,17 +48,12 @@ void evaluate(const EvalOptions& options) {
   if (options.common.seed) evaluation_settings.seed = static_cast<uint64_t>(*options.common.seed);
   const auto json =
       evaluate_run(predictions, dataset, splits.train, trained, options.split, evaluation_settings);
-  const std::filesystem::path folder =
-      options.out.empty() ? run.folder() : std::filesystem::path(options.out);
+  const std::filesystem::path folder = options.out.empty() ? options.run : options.out;
   std::filesystem::create_directories(folder);
   core::write_file((folder / "predictions.csv").string(), predictions_csv(predictions, dataset, trained));
   core::write_file((folder / "metrics.json").string(), to_text(metrics, 2) + "\n");
   core::write_file((folder / "evaluation.json").string(), to_text(json) + "\n");
-  if (options.common.json) {
-    print_json(metrics);
-  } else if (!options.common.quiet) {
-    print_text(evaluation_table(json));
-  }
+  print_result(options.common, metrics, evaluation_table(json));
 }
 
 }  // namespace

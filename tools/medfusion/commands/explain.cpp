@@ -11,7 +11,6 @@
 #include "tools/medfusion/commands/common.h"
 #include "tools/medfusion/run/explain_run.h"
 #include "tools/medfusion/run/pipeline.h"
-#include "tools/medfusion/run/run_directory.h"
 
 namespace medfusion::tools {
 namespace {
@@ -27,11 +26,7 @@ struct ExplainCommand {
 data::Dataset open_split(const ExplainCommand& options, const TrainedRun& trained, ExplainJob& job) {
   const data::DataOptions data_options = to_data_options(trained.config, trained.labels);
   data::Dataset dataset = data::open_dataset(data_options);
-  data::Splits splits = data::make_splits(data_options, dataset);
-  job.rows = options.split == "train" ? splits.train : options.split == "val" ? splits.val : splits.test;
-  if (job.rows.empty()) {
-    core::throw_input_error({options.run}, fmt::format("the {} part of the data has no rows", options.split));
-  }
+  job.rows = rows_of_part(data::make_splits(data_options, dataset), options.split, options.run);
   return dataset;
 }
 
@@ -44,21 +39,22 @@ data::Dataset open_images(const ExplainCommand& options, const TrainedRun& train
   return dataset;
 }
 
-void print_summary(const nlohmann::ordered_json& json, const std::string& folder) {
-  print_text(fmt::format("explained {} samples by {} {} in {}\n", json["samples"].size(),
-                         json["method"].get<std::string>(), json["level"].get<std::string>(), folder));
-  if (json["localization"].is_null()) return;
-  print_text(fmt::format("{:<20}{:>7}{:>10}{:>18}{:>11}{:>9}{:>10}\n", "label", "cases", "pointing",
-                         "95% interval", "tolerance", "chance", "mean IoU"));
+std::string summary(const nlohmann::ordered_json& json, const std::string& folder) {
+  std::string text = fmt::format("explained {} samples by {} {} in {}\n", json["samples"].size(),
+                                 json["method"].get<std::string>(), json["level"].get<std::string>(), folder);
+  if (json["localization"].is_null()) return text;
+  text += fmt::format("{:<20}{:>7}{:>10}{:>18}{:>11}{:>9}{:>10}\n", "label", "cases", "pointing",
+                      "95% interval", "tolerance", "chance", "mean IoU");
   for (const auto& s : json["localization"]["scores"]) {
     const auto& game = s["pointing_game"];
     if (game["value"].is_null()) continue;
-    print_text(fmt::format(
+    text += fmt::format(
         "{:<20}{:>7}{:>10.3f}{:>18}{:>11.3f}{:>9.3f}{:>10.3f}\n", s["label"].get<std::string>(),
         s["cases"].get<int64_t>(), game["value"].get<double>(),
         fmt::format("{:.3f} to {:.3f}", game["low"].get<double>(), game["high"].get<double>()),
-        s["with_tolerance"]["value"].get<double>(), s["chance"].get<double>(), s["mean_iou"].get<double>()));
+        s["with_tolerance"]["value"].get<double>(), s["chance"].get<double>(), s["mean_iou"].get<double>());
   }
+  return text;
 }
 
 void explain_command(const ExplainCommand& options) {
@@ -70,11 +66,7 @@ void explain_command(const ExplainCommand& options) {
   if (std::isnan(options.job.threshold)) {
     core::throw_input_error({}, "--map-threshold: expected a number in [0, 1], got nan");
   }
-  const RunDirectory run = RunDirectory::open(options.run);
-  use_device(options.common);
-  TrainedRun trained = TrainedRun::open(run);
-  use_threads(options.common.threads.value_or(trained.config.threads));
-  if (!options.data.empty()) trained.config.data.root = options.data;
+  const TrainedRun trained = open_run(options.run, options.common, options.data);
   ExplainJob job = options.job;
   job.split = options.split;
   job.method = map_method(options.method);
@@ -84,14 +76,10 @@ void explain_command(const ExplainCommand& options) {
   const core::Batch encoded = files && options.table.empty()
                                   ? trained.preprocessing.encode_missing(dataset.size())
                                   : trained.preprocessing.encode(dataset);
-  const std::filesystem::path folder =
-      options.out.empty() ? run.folder() / "explain" : std::filesystem::path(options.out);
+  const std::filesystem::path folder = options.out.empty() ? std::filesystem::path(options.run) / "explain"
+                                                           : std::filesystem::path(options.out);
   const auto json = explain_run(trained, dataset, encoded, job, folder);
-  if (options.common.json) {
-    print_json(json);
-  } else if (!options.common.quiet) {
-    print_summary(json, folder.string());
-  }
+  print_result(options.common, json, summary(json, folder.string()));
 }
 
 void add_what_options(CLI::App& command, ExplainCommand& options) {

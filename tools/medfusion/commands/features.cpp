@@ -45,17 +45,14 @@ void select_features(const FeaturesOptions& options) {
   refuse_leaks(config, dataset, splits);
   const auto encoder = data::TableEncoder::fit(dataset.columns, splits.train, config.data.log_columns);
   const auto stage = data::StageOne::fit(encoder, dataset, splits.train, to_feature_options(config));
-  if (!options.common.quiet && !options.common.json)
+  if (options.common.shows_progress())
     print_remarks(dataset.notes, suspicious_columns(dataset, splits.train));
   const auto json = features_json(stage);
   std::filesystem::create_directories(folder);
   core::write_file((folder / "features.csv").string(), features_csv(stage));
   core::write_file((folder / "features.json").string(), to_text(json, 2) + "\n");
-  if (options.common.json) {
-    print_json(json);
-  } else if (!options.common.quiet) {
-    print_text(features_text(stage) + fmt::format("wrote {}\n", (folder / "features.csv").string()));
-  }
+  print_result(options.common, json,
+               features_text(stage) + fmt::format("wrote {}\n", (folder / "features.csv").string()));
 }
 
 }  // namespace

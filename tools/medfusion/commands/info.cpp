@@ -17,7 +17,7 @@
 #ifdef MEDFUSION_WITH_CUDA
 #include "kernels/gpu/libraries_cuda.h"
 #include "kernels/gpu/runtime_cuda.h"
-#include "kernels/registry.h"
+#include "kernels/workshop/check.h"
 #endif
 #include "core/threads.h"
 #include "kernels/simd_level.h"
@@ -43,11 +43,11 @@ std::string processor_name() {
   return "unknown processor";
 }
 
-#ifdef MEDFUSION_WITH_CUDA
 nlohmann::ordered_json text_or_null(const std::string& text) {
   return text.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(text);
 }
 
+#ifdef MEDFUSION_WITH_CUDA
 // Of the driver itself, such as "580.65.06"; empty without one.
 std::string driver_version() {
   std::string version;
@@ -113,19 +113,16 @@ nlohmann::ordered_json libraries() {
 #ifdef MEDFUSION_WITH_CUDA
 // Why this machine has no device that the build could use; empty where it has.
 std::string missing_device() {
-  for (int i = 0; i < core::cuda_device_count(); ++i) {
+  std::string why;
+  for (int i = std::max(core::cuda_device_count(), 1) - 1; i >= 0; --i) {
     try {
       core::cuda_device_info(i);
       return {};
-    } catch (const core::Error&) {  // too old
+    } catch (const core::Error& error) {  // the first is what counts
+      why = error.what();
     }
   }
-  try {
-    core::cuda_device_info(0);
-  } catch (const core::Error& error) {
-    return error.what();
-  }
-  return {};
+  return why;
 }
 
 // What becomes of the work of cuBLAS or cuDNN without it.
@@ -133,15 +130,10 @@ std::string without_library(const std::string& title) {
   const bool cublas = title == "cuBLAS";
   const std::string operation = cublas ? "matmul" : "convolution",
                     work = cublas ? "matrix products" : "convolutions";
-  std::string others;
-  for (const kernels::VariantInfo& variant : kernels::all_variants()) {
-    if (variant.operation != operation || variant.device != core::DeviceType::cuda) continue;
-    if (variant.name == (cublas ? "cublas" : "cudnn") || others.find(variant.name) != std::string::npos)
-      continue;
-    others += (others.empty() ? "" : ", ") + variant.name;
-  }
+  std::vector<std::string> others = kernels::variants_of(operation, core::DeviceType::cuda);
+  std::erase(others, cublas ? "cublas" : "cudnn");
   return others.empty() ? fmt::format("cuda has no {} without it", work)
-                        : fmt::format("{} run on {}", work, others);
+                        : fmt::format("{} run on {}", work, fmt::join(others, ", "));
 }
 
 // What the user can know and do where the library is not open.
@@ -210,8 +202,7 @@ nlohmann::ordered_json describe_cuda_tools() {
         "kernels inspect reads the PTX in place of the machine code; install NVIDIA's package cuda-{}",
         fmt::join(missing, " and cuda-"));
   }
-  return {{"missing", missing},
-          {"hint", hint.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(hint)}};
+  return {{"missing", missing}, {"hint", text_or_null(hint)}};
 }
 
 nlohmann::ordered_json describe_build() {
@@ -278,11 +269,9 @@ std::string as_text(const nlohmann::ordered_json& info) {
   result += fmt::format("ready       {} ({})\n",
                         ready.empty() ? "no configurations found" : fmt::format("{}", fmt::join(ready, ", ")),
                         text(configurations["folder"]));
-  std::string names;
-  for (const auto& [name, version] : info["libraries"].items()) {
-    names += fmt::format("{}{} {}", names.empty() ? "" : ", ", name, text(version));
-  }
-  return result + fmt::format("libraries   {}\n", names);
+  std::vector<std::string> names;
+  for (const auto& [name, version] : info["libraries"].items()) names.push_back(name + " " + text(version));
+  return result + fmt::format("libraries   {}\n", fmt::join(names, ", "));
 }
 
 void info(const InfoOptions& options) {

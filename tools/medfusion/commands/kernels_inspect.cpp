@@ -57,12 +57,14 @@ void inspect(const InspectOptions& options) {
   const bool own = options.file.empty();
   KernelReport report = read_kernel_report(own ? engine_library() : std::filesystem::path(options.file));
   if (options.check) return check(report, own);
+  const auto write = [&](nlohmann::ordered_json json) {
+    if (options.json.empty()) return;
+    if (!options.card.empty()) json["floors"] = floors_json(options.what, options.card);
+    core::write_file(options.json, to_text(json, 2) + "\n");
+  };
   if (report.kernels.empty() && own && !options.card.empty()) {  // that asks for no machine code
     parse_operation(options.what);
-    if (!options.json.empty()) {
-      const nlohmann::ordered_json json = {{"floors", floors_json(options.what, options.card)}};
-      core::write_file(options.json, to_text(json, 2) + "\n");
-    }
+    write({});
     return print_text(floors_table(options.what, options.card));
   }
   if (report.kernels.empty()) {
@@ -76,11 +78,7 @@ void inspect(const InspectOptions& options) {
                             fmt::format("kernels inspect: no kernel of '{}'{}", options.what,
                                         options.architecture.empty() ? "" : " for " + options.architecture));
   }
-  if (!options.json.empty()) {
-    nlohmann::ordered_json json = as_json(report);
-    if (!options.card.empty()) json["floors"] = floors_json(options.what, options.card);
-    core::write_file(options.json, to_text(json, 2) + "\n");
-  }
+  write(as_json(report));
   if (options.markdown) return print_text(as_markdown(report));
   print_text(as_table(report));
   if (!options.card.empty()) print_text("\n" + floors_table(options.what, options.card));

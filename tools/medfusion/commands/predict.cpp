@@ -10,7 +10,6 @@
 #include "data/readers/prediction.h"
 #include "tools/medfusion/commands/common.h"
 #include "tools/medfusion/run/pipeline.h"
-#include "tools/medfusion/run/run_directory.h"
 
 namespace medfusion::tools {
 namespace {
@@ -50,10 +49,7 @@ void predict(const PredictOptions& options) {
   if (options.images.empty() && options.table.empty()) {
     core::throw_input_error({}, "predict: expected --images, --table or both (see medfusion predict --help)");
   }
-  const RunDirectory run = RunDirectory::open(options.run);
-  use_device(options.common);
-  const TrainedRun trained = TrainedRun::open(run);
-  use_threads(options.common.threads.value_or(trained.config.threads));
+  const TrainedRun trained = open_run(options.run, options.common);
   if (options.table.empty() && !trained.config.model.modalities.image) {
     core::throw_input_error({options.run}, "the run reads no images; expected --table");
   }

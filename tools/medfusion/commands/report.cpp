@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <sstream>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -39,15 +40,13 @@ std::vector<nlohmann::ordered_json> history_of(const RunDirectory& run) {
   std::vector<nlohmann::ordered_json> history;
   const std::string path = run.file("metrics.jsonl").string();
   if (!std::filesystem::exists(path)) return history;
-  const std::string text = read_file(path);
-  int64_t line = 0;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    ++line;
-    auto json = nlohmann::ordered_json::parse(text.substr(begin, end - begin), nullptr, false);
-    if (json.is_discarded()) core::throw_input_error({path, line}, "expected one JSON object per line");
-    history.push_back(std::move(json));
-    begin = end + 1;
+  std::istringstream text(read_file(path));
+  for (std::string line; std::getline(text, line);) {
+    history.push_back(nlohmann::ordered_json::parse(line, nullptr, false));
+    if (history.back().is_discarded()) {
+      core::throw_input_error({path, static_cast<int64_t>(history.size())},
+                              "expected one JSON object per line");
+    }
   }
   return history;
 }
@@ -153,18 +152,11 @@ void report(const ReportOptions& options) {
   if (out.empty()) out = one ? std::filesystem::path(options.runs[0]) / "report.html" : "comparison.html";
   const std::string html = report_of(options.runs, records);
   core::write_file(out.string(), html);
-  nlohmann::ordered_json summary{
-      {"report", out.string()}, {"bytes", html.size()}, {"missing", nlohmann::ordered_json::array()}};
-  if (one) {
-    for (const std::string& part : missing_parts(records[0])) summary["missing"].push_back(part);
-  }
-  if (options.common.json) {
-    print_json(summary);
-  } else if (!options.common.quiet) {
-    std::string text = fmt::format("{} ({:.1f} MB)\n", out.string(), static_cast<double>(html.size()) * 1e-6);
-    for (const auto& part : summary["missing"]) text += "not in it: " + part.get<std::string>() + "\n";
-    print_text(text);
-  }
+  const auto missing = one ? missing_parts(records[0]) : std::vector<std::string>();
+  std::string text = fmt::format("{} ({:.1f} MB)\n", out.string(), static_cast<double>(html.size()) * 1e-6);
+  for (const std::string& part : missing) text += "not in it: " + part + "\n";
+  print_result(options.common, {{"report", out.string()}, {"bytes", html.size()}, {"missing", missing}},
+               text);
 }
 
 }  // namespace

@@ -20,15 +20,10 @@ void synth(const SynthOptions& options) {
   data::PhantomOptions phantom = options.phantom;
   if (options.common.seed) phantom.seed = static_cast<uint64_t>(*options.common.seed);
   data::write_phantom(options.out, phantom);
-  if (options.common.json) {
-    print_json({{"folder", options.out},
-                {"images", phantom.images},
-                {"size", phantom.size},
-                {"seed", phantom.seed}});
-  } else if (!options.common.quiet) {
-    print_text(fmt::format("wrote {} images of {}x{} to {}\n", phantom.images, phantom.size, phantom.size,
-                           options.out));
-  }
+  print_result(
+      options.common,
+      {{"folder", options.out}, {"images", phantom.images}, {"size", phantom.size}, {"seed", phantom.seed}},
+      fmt::format("wrote {0} images of {1}x{1} to {2}\n", phantom.images, phantom.size, options.out));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "tools/medfusion/run/guard.h"
 #include "tools/medfusion/run/pipeline.h"
 #include "tools/medfusion/run/run_replacement.h"
+#include "tools/medfusion/run/text_file.h"
 #include "tools/medfusion/run/training_rows.h"
 
 namespace medfusion::tools {
@@ -36,13 +37,13 @@ void train(const TrainOptions& options) {
     dataset = open_data(config, data_options);
     splits = data::make_splits(data_options, dataset);
     refuse_leaks(config, dataset, splits);
-    if (!options.common.quiet && !options.common.json)
+    if (options.common.shows_progress())
       print_remarks(dataset.notes, suspicious_columns(dataset, splits.train));
   }
   RunReplacement replacement(folder, options.force);
-  const auto result = train_run(
-      {config, options.init, options.common.quiet || options.common.json, "", [&] { replacement.keep(); }},
-      dataset, splits, replacement.run());
+  const auto result =
+      train_run({config, options.init, !options.common.shows_progress(), "", [&] { replacement.keep(); }},
+                dataset, splits, replacement.run());
   nlohmann::ordered_json report;
   report["run"] = folder.string();
   report["epochs"] = result.epochs_run;
@@ -50,20 +51,14 @@ void train(const TrainOptions& options) {
       result.epochs_run > 0 ? nlohmann::ordered_json(result.last_train_loss) : nlohmann::ordered_json();
   if (result.best_epoch > 0) {
     report["best_epoch"] = result.best_epoch;
-    report["best_val_macro_auroc"] = result.best_auroc.defined()
-                                         ? nlohmann::ordered_json(*result.best_auroc.value)
-                                         : nlohmann::ordered_json();
+    report["best_val_macro_auroc"] = or_null(result.best_auroc.value);
   }
-  if (options.common.json) {
-    print_json(report);
-  } else if (!options.common.quiet) {
-    std::string text = fmt::format("wrote {}", folder.string());
-    if (result.best_epoch > 0 && result.best_auroc.defined()) {
-      text += fmt::format(": validation macro AUROC {:.4f} in epoch {}", *result.best_auroc.value,
-                          result.best_epoch);
-    }
-    print_text(text + "\n");
+  std::string text = fmt::format("wrote {}", folder.string());
+  if (result.best_epoch > 0 && result.best_auroc.defined()) {
+    text += fmt::format(": validation macro AUROC {:.4f} in epoch {}", *result.best_auroc.value,
+                        result.best_epoch);
   }
+  print_result(options.common, report, text + "\n");
 }
 
 }  // namespace

@@ -43,12 +43,10 @@ Json change(const Contribution& contribution, const Explanation& explanation, in
     return probabilities_of(logits.slice(0, sample, sample + 1), run).at(label);
   };
   const int64_t at = sample * explanation.logits.size(1) + label;
-  Json json;
-  json["present"] = present;
-  json["probability"] =
-      present ? number(probability(explanation.logits) - probability(contribution.logits)) : Json(0.0);
-  json["logit"] = present ? number(explanation.logits.at(at) - contribution.logits.at(at)) : Json(0.0);
-  return json;
+  if (!present) return {{"present", false}, {"probability", 0.0}, {"logit", 0.0}};
+  return {{"present", true},
+          {"probability", number(probability(explanation.logits) - probability(contribution.logits))},
+          {"logit", number(explanation.logits.at(at) - contribution.logits.at(at))}};
 }
 
 Json features_json(const Explanation& explanation, int64_t sample, int64_t label, const TrainedRun& run) {
@@ -109,12 +107,10 @@ Json attention_json(const Explanation& explanation, int64_t sample, int64_t labe
 
 Json share_json(int64_t hits, int64_t count) {
   const data::Estimate share = data::wilson(hits, count);
-  Json json;
-  json["hits"] = hits;
-  json["value"] = number(share.value);
-  json["low"] = number(share.low);
-  json["high"] = number(share.high);
-  return json;
+  return {{"hits", hits},
+          {"value", number(share.value)},
+          {"low", number(share.low)},
+          {"high", number(share.high)}};
 }
 
 }  // namespace
@@ -214,14 +210,13 @@ Json localization_json(const std::vector<LocalizationScore>& scores,
                        const std::vector<LocalizationCase>& cases) {
   Json json;
   for (const LocalizationScore& s : scores) {
-    Json entry;
-    entry["label"] = s.label;
-    entry["cases"] = s.count;
-    entry["pointing_game"] = share_json(s.hits, s.count);
-    entry["with_tolerance"] = share_json(s.near, s.count);
-    entry["chance"] = number(s.chance);
-    entry["peak_of_another"] = share_json(s.elsewhere, s.count);
-    entry["mean_iou"] = number(s.mean_iou);
+    Json entry = {{"label", s.label},
+                  {"cases", s.count},
+                  {"pointing_game", share_json(s.hits, s.count)},
+                  {"with_tolerance", share_json(s.near, s.count)},
+                  {"chance", number(s.chance)},
+                  {"peak_of_another", share_json(s.elsewhere, s.count)},
+                  {"mean_iou", number(s.mean_iou)}};
     for (size_t k = 0; k < kOverlaps.size(); ++k) {
       entry["iou"][fmt::format("{:.1f}", kOverlaps[k])] = share_json(s.overlapping[k], s.count);
     }

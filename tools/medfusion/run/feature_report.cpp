@@ -1,6 +1,7 @@
 #include "tools/medfusion/run/feature_report.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -17,12 +18,6 @@ using data::FeatureResult;
 using data::Univariate;
 
 const char* score_name(const data::StageOne& stage) { return core::text_of(stage.options.score); }
-
-std::string cuts_text(const std::vector<double>& cuts) {
-  std::string text;
-  for (const double cut : cuts) text += fmt::format("{}{:.6g}", text.empty() ? "" : " ", cut);
-  return text;
-}
 
 // The statistics of a tested candidate, by name.
 std::vector<std::pair<const char*, double>> numbers_of(const FeatureResult& result) {
@@ -47,21 +42,20 @@ std::vector<std::pair<const char*, double>> numbers_of(const FeatureResult& resu
 
 nlohmann::ordered_json candidate_json(const FeatureCandidate& candidate, const FeatureResult& result) {
   const Univariate& s = result.statistics;
-  nlohmann::ordered_json json;
-  json["feature"] = candidate.name;
-  json["missingness"] = candidate.missingness;
-  json["selected"] = result.selected;
-  json["rank"] = result.rank > 0 ? nlohmann::ordered_json(result.rank) : nlohmann::ordered_json();
-  json["positives"] = s.positives;
-  json["negatives"] = s.negatives;
-  json["missing"] = s.missing;
+  nlohmann::ordered_json json = {{"feature", candidate.name},
+                                 {"missingness", candidate.missingness},
+                                 {"selected", result.selected},
+                                 {"rank", result.rank > 0 ? nlohmann::ordered_json(result.rank) : nullptr},
+                                 {"positives", s.positives},
+                                 {"negatives", s.negatives},
+                                 {"missing", s.missing}};
   if (!s.tested()) {
     json["untested"] = s.untested;
     return json;
   }
   json["direction"] = s.best.higher ? "higher" : "lower";
   for (const auto& [name, value] : numbers_of(result)) json[name] = value;
-  json["stability"] = result.stability ? nlohmann::ordered_json(*result.stability) : nlohmann::ordered_json();
+  json["stability"] = or_null(result.stability);
   json["cuts"] = result.cuts;
   return json;
 }
@@ -96,14 +90,13 @@ std::string text_row(const FeatureCandidate& candidate, const FeatureResult& res
 }  // namespace
 
 nlohmann::ordered_json features_json(const data::StageOne& stage) {
-  nlohmann::ordered_json json;
-  json["score"] = score_name(stage);
-  json["top_n"] = stage.options.top_n;
-  json["alpha"] = stage.options.alpha;
-  json["bootstrap"] = stage.options.bootstrap;
-  json["discretize"] = core::text_of(stage.options.discretize);
-  json["rows"] = stage.rows;
-  json["patients"] = stage.patients;
+  nlohmann::ordered_json json = {{"score", score_name(stage)},
+                                 {"top_n", stage.options.top_n},
+                                 {"alpha", stage.options.alpha},
+                                 {"bootstrap", stage.options.bootstrap},
+                                 {"discretize", core::text_of(stage.options.discretize)},
+                                 {"rows", stage.rows},
+                                 {"patients", stage.patients}};
   for (size_t l = 0; l < stage.labels.size(); ++l) {
     nlohmann::ordered_json& label = json["labels"][stage.labels[l]];
     label["selected"] = nlohmann::ordered_json::array();
@@ -131,9 +124,9 @@ std::string features_csv(const data::StageOne& stage) {
                                          : "lower");
       for (const auto& [name, value] : numbers_of(result))
         csv += s.tested() ? fmt::format(",{:.6g}", value) : std::string(",");
-      csv += fmt::format(",{},{},{},{},{},{}\n",
+      csv += fmt::format(",{},{},{},{},{:.6g},{}\n",
                          result.stability ? fmt::format("{:.6g}", *result.stability) : "", s.positives,
-                         s.negatives, s.missing, cuts_text(result.cuts), s.untested);
+                         s.negatives, s.missing, fmt::join(result.cuts, " "), s.untested);
     }
   }
   return csv;

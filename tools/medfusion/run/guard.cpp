@@ -97,11 +97,7 @@ void print_remarks(const std::vector<std::string>& notes, const std::vector<std:
 
 nlohmann::ordered_json describe_guard(const Config& config, const data::Dataset& dataset,
                                       const std::vector<std::string>& warnings) {
-  nlohmann::ordered_json json;
-  json["allowed"] = config.data.guard.allow;
-  json["notes"] = dataset.notes;
-  json["warnings"] = warnings;
-  return json;
+  return {{"allowed", config.data.guard.allow}, {"notes", dataset.notes}, {"warnings", warnings}};
 }
 
 }  // namespace medfusion::tools

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <array>
 #include <cmath>
 #include <map>
 
@@ -16,34 +15,35 @@
 namespace medfusion::tools {
 namespace {
 
-constexpr std::array kShownMeasures{"accuracy", "f1", "f1_weighted", "gmean", "auroc"};
+struct ShownMeasure {
+  const char *key, *title;
+};
+constexpr ShownMeasure kShownMeasures[] = {{"accuracy", "accuracy"},
+                                           {"f1", "F1, positive class"},
+                                           {"f1_weighted", "F1, weighted over classes"},
+                                           {"gmean", "G-mean"},
+                                           {"auroc", "AUROC"}};
 
 // Means over the folds added.
 class Means {
  public:
   void add(const FoldOutcome& outcome) {
     const optim::Predictions& predictions = outcome.predictions;
-    const int64_t width = predictions.probabilities.size(1);
-    for (int64_t l = 0; l < width; ++l) {
+    for (int64_t l = 0; l < predictions.probabilities.size(1); ++l) {
       const optim::LabelMetrics& label = outcome.metrics.labels[static_cast<size_t>(l)];
-      add(label.name, "accuracy", label[optim::Metric::accuracy]);
-      add(label.name, "f1", label[optim::Metric::f1]);
-      add(label.name, "gmean", label[optim::Metric::gmean]);
-      add(label.name, "auroc", label[optim::Metric::auroc]);
-      if (!label.threshold.defined()) continue;
-      std::vector<double> scores, targets;
-      for (int64_t row = 0; row < predictions.probabilities.size(0); ++row) {
-        scores.push_back(predictions.probabilities.at(row * width + l));
-        targets.push_back(predictions.targets.at(row * width + l));
+      for (const optim::Metric metric : optim::kMetrics) {
+        if (label[metric].defined()) means_[{label.name, name_of(metric)}].add(*label[metric].value);
       }
-      const auto counts = data::confusion_at(scores, targets, *label.threshold.value);
-      add(label.name, "f1_weighted", data::weighted_f1(counts));
+      if (!label.threshold.defined()) continue;
+      const auto counts = data::confusion_at(column(predictions.probabilities, l),
+                                             column(predictions.targets, l), *label.threshold.value);
+      means_[{label.name, "f1_weighted"}].add(data::weighted_f1(counts));
     }
   }
 
   nlohmann::ordered_json to_json(const std::vector<std::string>& labels) const {
     nlohmann::ordered_json json;
-    for (const char* measure : kShownMeasures) {
+    for (const auto& [measure, title] : kShownMeasures) {
       data::Mean macro;
       for (const std::string& label : labels) {
         const auto found = means_.find({label, measure});
@@ -57,12 +57,6 @@ class Means {
   }
 
  private:
-  void add(const std::string& label, const char* measure, const optim::MetricValue& value) {
-    if (value.defined()) add(label, measure, *value.value);
-  }
-  void add(const std::string& label, const char* measure, double value) {
-    means_[{label, measure}].add(value);
-  }
   std::map<std::pair<std::string, std::string>, data::Mean> means_;
 };
 
@@ -153,15 +147,10 @@ std::string protocols_table(const nlohmann::ordered_json& protocols) {
   };
   text += fmt::format("{:<14} {:<26} {:>12} {:>14} {:>12}\n", "label", "measure", "as published",
                       "same network", "honest");
-  const std::map<std::string, std::string> names{{"accuracy", "accuracy"},
-                                                 {"f1", "F1, positive class"},
-                                                 {"f1_weighted", "F1, weighted over classes"},
-                                                 {"gmean", "G-mean"},
-                                                 {"auroc", "AUROC"}};
-  const auto rows = [&](const std::string& title, const std::string& pointer) {
-    for (const char* measure : kShownMeasures) {
+  const auto rows = [&](const std::string& label, const std::string& pointer) {
+    for (const auto& [measure, title] : kShownMeasures) {
       const nlohmann::ordered_json::json_pointer place(pointer + "/" + measure);
-      text += fmt::format("{:<14} {:<26} {:>12} {:>14} {:>12}\n", title, names.at(measure),
+      text += fmt::format("{:<14} {:<26} {:>12} {:>14} {:>12}\n", label, title,
                           cell(protocols["as_published"][place]), cell(protocols["same_network"][place]),
                           cell(protocols["honest"][place]));
     }

@@ -161,6 +161,29 @@ void fit_validation(const RunDirectory& run, const TrainedRun& trained, data::Lo
   run.log("validation macro AUROC of the chosen weights: " + text_of(metrics[optim::Metric::auroc].mean));
 }
 
+// What a run holds before it trains: its configuration, its labels, what it saw and fitted, and how its log
+// begins.
+void write_start(const RunDirectory& run, const Config& config, const data::Dataset& dataset,
+                 const data::Splits& splits, const Preprocessing& preprocessing,
+                 const TrainingRows& training_rows, const models::Network& network) {
+  run.write_config(config);
+  run.write_labels(dataset.labels);
+  nlohmann::ordered_json data = describe_data(dataset, splits);
+  const auto warnings = suspicious_columns(dataset, splits.train);
+  data["guard"] = describe_guard(config, dataset, warnings);
+  if (config.resample.method != data::ResampleMethod::none) data["resampled"] = training_rows.describe();
+  run.write_json("data.json", data);
+  run.write_json("preprocessing.json", preprocessing.to_json());
+  if (preprocessing.stage_one) run.write_json("features.json", features_json(*preprocessing.stage_one));
+  run.log(fmt::format("medfusion {}  {} parameters, {} training rows, {} validation rows, {} threads, {}",
+                      MEDFUSION_VERSION, network.parameter_count(), splits.train.size(), splits.val.size(),
+                      core::num_threads(), core::name_of(network.device().type)));
+  for (const auto& [operation, variant] : kernels::kernel_overrides())
+    run.log(fmt::format("kernel: {}={}", operation, variant));
+  for (const auto& note : dataset.notes) run.log("note: " + note);
+  for (const auto& warning : warnings) run.log("warning: " + warning);
+}
+
 bool has_known(const Tensor& targets) {
   for (int64_t i = 0; i < targets.numel(); ++i) {
     if (!std::isnan(targets.at(i))) return true;
@@ -179,22 +202,7 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
   const TrainingRows training_rows = resample_training(config, dataset, preprocessing, splits.train);
   const core::Batch& encoded = training_rows.encoded;
   const auto network = make_network(config, dataset.labels, preprocessing);
-  run.write_config(config);
-  run.write_labels(dataset.labels);
-  nlohmann::ordered_json data = describe_data(dataset, splits);
-  const auto warnings = suspicious_columns(dataset, splits.train);
-  data["guard"] = describe_guard(config, dataset, warnings);
-  if (config.resample.method != data::ResampleMethod::none) data["resampled"] = training_rows.describe();
-  run.write_json("data.json", data);
-  run.write_json("preprocessing.json", preprocessing.to_json());
-  if (preprocessing.stage_one) run.write_json("features.json", features_json(*preprocessing.stage_one));
-  run.log(fmt::format("medfusion {}  {} parameters, {} training rows, {} validation rows, {} threads, {}",
-                      MEDFUSION_VERSION, network->parameter_count(), splits.train.size(), splits.val.size(),
-                      core::num_threads(), core::name_of(network->device().type)));
-  for (const auto& [operation, variant] : kernels::kernel_overrides())
-    run.log(fmt::format("kernel: {}={}", operation, variant));
-  for (const auto& note : dataset.notes) run.log("note: " + note);
-  for (const auto& warning : warnings) run.log("warning: " + warning);
+  write_start(run, config, dataset, splits, preprocessing, training_rows, *network);
   const Tensor targets = targets_of(training_rows.dataset, training_rows.rows);
   initialize(*network, job, targets, run);
   if (config.train.epochs > 0 && !has_known(targets)) {
@@ -212,10 +220,10 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
   const auto validation =
       splits.val.empty() ? nullptr : make_loader(config, training_rows.dataset, encoded, splits.val, false);
   if (options.epochs == 0) {
-    core::save_safetensors(run.checkpoint("best").string(), optim::weights_of(*network),
-                           checkpoint_metadata(job, 0));
-    core::save_safetensors(run.checkpoint("last").string(), optim::weights_of(*network),
-                           checkpoint_metadata(job, 0));
+    for (const char* which : {"best", "last"}) {
+      core::save_safetensors(run.checkpoint(which).string(), optim::weights_of(*network),
+                             checkpoint_metadata(job, 0));
+    }
     if (job.on_checkpoint) job.on_checkpoint();
   } else {
     const auto training = make_loader(config, training_rows.dataset, encoded, training_rows.rows, true);

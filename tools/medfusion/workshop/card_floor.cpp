@@ -1,6 +1,7 @@
 #include "tools/medfusion/workshop/card_floor.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -28,30 +29,28 @@ const Card& card_of(const std::string& name) {
   for (const Card& card : kCards) {
     if (name == card.name) return card;
   }
-  std::string names;
-  for (const Card& card : kCards) names += (names.empty() ? "" : ", ") + std::string(card.name);
-  throw core::InputError("card: expected one of " + names + ", got '" + name + "'");
+  throw core::InputError(
+      fmt::format("card: expected one of {}, got '{}'", fmt::join(card_names(), ", "), name));
 }
 
-struct Floor {
-  std::string operation, name;
-  double bytes, flops;         // bytes: in f32; in bf16 half of them
-  double memory, memory_bf16;  // microseconds, likewise
-  double f32, bf16;
-};
-
-std::vector<Floor> floors(const std::string& what, const Card& card) {
+// One entry per case: bytes and operations, and the microseconds they take at least.
+nlohmann::ordered_json floors(const std::string& what, const Card& card) {
   constexpr double kMicro = 1e6;
   const std::string wanted = what.substr(0, what.find('/'));
-  std::vector<Floor> result;
+  nlohmann::ordered_json result = nlohmann::ordered_json::array();
   for (const std::string& operation : kernels::operations_with_cases()) {
     if (!wanted.empty() && operation != wanted) continue;
     for (const kernels::OpCase& each : kernels::cases_of(operation)) {
       if (!each.bench) continue;
       const double memory = kMicro * each.bytes / card.bytes_per_second;
-      result.push_back({operation, each.name, each.bytes, each.flops, memory, memory / 2,
-                        kMicro * each.flops / card.f32_per_second,
-                        kMicro * each.flops / card.bf16_per_second});
+      result.push_back({{"operation", operation},
+                        {"case", each.name},
+                        {"bytes", each.bytes},
+                        {"flops", each.flops},
+                        {"memory_us", memory},
+                        {"memory_bf16_us", memory / 2},
+                        {"f32_us", kMicro * each.flops / card.f32_per_second},
+                        {"bf16_us", kMicro * each.flops / card.bf16_per_second}});
     }
   }
   return result;
@@ -72,37 +71,27 @@ std::string floors_table(const std::string& what, const std::string& card_name) 
       "not a "
       "measurement\n",
       card.title, card.bytes_per_second * 1e-12, card.f32_per_second * 1e-12, card.bf16_per_second * 1e-12);
-  size_t width = 4;
-  const std::vector<Floor> list = floors(what, card);
-  for (const Floor& each : list) width = std::max(width, each.operation.size() + 1 + each.name.size());
-  const auto padded = [width](std::string name) {
-    name.resize(width, ' ');
-    return name;
+  const nlohmann::ordered_json list = floors(what, card);
+  const auto name_of = [](const nlohmann::ordered_json& each) {
+    return each["operation"].get<std::string>() + " " + each["case"].get<std::string>();
   };
-  text += fmt::format("  {}          MB       GFLOP   memory us      f32 us  memory us, bf16     bf16 us\n",
-                      padded("case"));
-  for (const Floor& each : list) {
-    text += fmt::format("  {}  {:10.3f}  {:10.3f}  {:10.2f}  {:10.2f}  {:15.2f}  {:10.2f}\n",
-                        padded(each.operation + " " + each.name), each.bytes * 1e-6, each.flops * 1e-9,
-                        each.memory, each.f32, each.memory_bf16, each.bf16);
+  size_t width = 4;
+  for (const auto& each : list) width = std::max(width, name_of(each).size());
+  text +=
+      fmt::format("  {:<{}}          MB       GFLOP   memory us      f32 us  memory us, bf16     bf16 us\n",
+                  "case", width);
+  for (const auto& each : list) {
+    const auto number = [&](const char* key) { return each[key].get<double>(); };
+    text += fmt::format("  {:<{}}  {:10.3f}  {:10.3f}  {:10.2f}  {:10.2f}  {:15.2f}  {:10.2f}\n",
+                        name_of(each), width, number("bytes") * 1e-6, number("flops") * 1e-9,
+                        number("memory_us"), number("f32_us"), number("memory_bf16_us"), number("bf16_us"));
   }
   return text;
 }
 
 nlohmann::ordered_json floors_json(const std::string& what, const std::string& card_name) {
   const Card& card = card_of(card_name);
-  nlohmann::ordered_json cases = nlohmann::ordered_json::array();
-  for (const Floor& each : floors(what, card)) {
-    cases.push_back({{"operation", each.operation},
-                     {"case", each.name},
-                     {"bytes", each.bytes},
-                     {"flops", each.flops},
-                     {"memory_us", each.memory},
-                     {"memory_bf16_us", each.memory_bf16},
-                     {"f32_us", each.f32},
-                     {"bf16_us", each.bf16}});
-  }
-  return {{"card", card.title}, {"direction", "forward"}, {"cases", cases}};
+  return {{"card", card.title}, {"direction", "forward"}, {"cases", floors(what, card)}};
 }
 
 }  // namespace medfusion::tools

@@ -5,6 +5,7 @@
 #include <array>
 #include <functional>
 
+#include "tools/medfusion/run/text_file.h"
 #include "tools/medfusion/workshop/kernel_report.h"
 #include "tools/medfusion/workshop/occupancy.h"
 
@@ -87,35 +88,24 @@ std::string group_of(const KernelCode& code) {
   return code.operation.empty() ? "(shared headers)" : code.operation + "/" + code.variant;
 }
 
-// Calls use(group, its kernels) in order.
-void for_each_group(
-    const KernelReport& report,
-    const std::function<void(const std::string&, const std::vector<const KernelCode*>&)>& use) {
-  std::vector<const KernelCode*> members;
-  for (size_t i = 0; i < report.kernels.size(); ++i) {
-    members.push_back(&report.kernels[i]);
-    const bool last =
-        i + 1 == report.kernels.size() || group_of(report.kernels[i + 1]) != group_of(report.kernels[i]);
-    if (!last) continue;
-    use(group_of(report.kernels[i]), members);
-    members.clear();
+// The kernels of each group, in order.
+std::vector<std::vector<const KernelCode*>> groups_of(const KernelReport& report) {
+  std::vector<std::vector<const KernelCode*>> groups;
+  for (const KernelCode& code : report.kernels) {
+    if (groups.empty() || group_of(*groups.back().front()) != group_of(code)) groups.emplace_back();
+    groups.back().push_back(&code);
   }
+  return groups;
 }
 
 std::string wrapped(const std::string& text, size_t width) {
   std::string result;
   size_t line = 0;
-  for (size_t at = 0; at < text.size();) {
-    const size_t end = std::min(text.find(' ', at), text.size());
-    const size_t word = end - at;
-    if (line > 0 && line + 1 + word > width) {
-      result += '\n';
-      line = 0;
-    }
-    if (line > 0) result += ' ';
-    result += text.substr(at, word);
-    line += word + (line > 0 ? 1 : 0);
-    at = end + 1;
+  for (const std::string_view word : split(text, ' ')) {
+    const bool fits = line + 1 + word.size() <= width;
+    if (line > 0) result += fits ? ' ' : '\n';
+    result += word;
+    line = word.size() + (line > 0 && fits ? line + 1 : 0);
   }
   return result;
 }
@@ -148,9 +138,6 @@ nlohmann::ordered_json kernel_json(const KernelCode& code) {
       {"kernel", code.kernel},          {"architecture", code.architecture},
       {"registers", code.registers},    {"static_shared_bytes", code.shared_bytes},
       {"stack_bytes", code.stack_bytes}};
-  const auto or_null = [](const auto& value) {
-    return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json();
-  };
   result["spill_store_bytes"] = or_null(code.spill_stores);
   result["spill_load_bytes"] = or_null(code.spill_loads);
   result["max_threads"] = code.max_threads > 0 ? nlohmann::ordered_json(code.max_threads) : nullptr;
@@ -170,7 +157,7 @@ nlohmann::ordered_json kernel_json(const KernelCode& code) {
 
 std::string as_table(const KernelReport& report) {
   std::string text = std::string(kTitle) + "\n" + wrapped(legend(report), 110) + "\n";
-  for_each_group(report, [&](const std::string& group, const std::vector<const KernelCode*>& kernels) {
+  for (const std::vector<const KernelCode*>& kernels : groups_of(report)) {
     std::vector<size_t> widths;
     for (const Column& column : columns()) {
       size_t width = std::string_view(column.title).size();
@@ -187,12 +174,12 @@ std::string as_table(const KernelReport& report) {
       line.resize(line.find_last_not_of(' ') + 1);
       text += line + "\n";
     };
-    text += "\n" + group + "\n";
+    text += "\n" + group_of(*kernels.front()) + "\n";
     add_line([](const Column& column) { return std::string(column.title); });
     for (const KernelCode* code : kernels) {
       add_line([&](const Column& column) { return column.text(*code); });
     }
-  });
+  }
   return text;
 }
 
@@ -202,8 +189,8 @@ std::string as_markdown(const KernelReport& report) {
       wrapped(legend(report), 110) +
       "\n\nMade by `medfusion kernels inspect --markdown > docs/results/static.md`; "
       "`medfusion kernels inspect --check` holds\nthe kernels to what is required of them.\n";
-  for_each_group(report, [&](const std::string& group, const std::vector<const KernelCode*>& kernels) {
-    text += "\n## " + group + "\n\n";
+  for (const std::vector<const KernelCode*>& kernels : groups_of(report)) {
+    text += "\n## " + group_of(*kernels.front()) + "\n\n";
     std::string rule;
     for (const Column& column : columns()) {
       text += fmt::format("| {} ", column.title);
@@ -217,7 +204,7 @@ std::string as_markdown(const KernelReport& report) {
       }
       text += "|\n";
     }
-  });
+  }
   return text;
 }
 

@@ -5,24 +5,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tools/evaluation/report/html.h"
+
 namespace medfusion::tools {
 namespace {
 
 constexpr double kWidth = 900, kHeight = 560, kLeft = 80, kRight = 260, kTop = 50, kBottom = 60;
-
-std::string escaped(const std::string& text) {
-  std::string result;
-  for (const char c : text) {
-    if (c == '<') {
-      result += "&lt;";
-    } else if (c == '&') {
-      result += "&amp;";
-    } else {
-      result += c;
-    }
-  }
-  return result;
-}
 
 // A logarithmic axis over whole decades.
 struct Axis {
@@ -41,7 +29,7 @@ std::string line(double x1, double y1, double x2, double y2, const char* style) 
 }
 
 std::string label(double x, double y, const std::string& text, const char* style) {
-  return fmt::format("<text x='{:.1f}' y='{:.1f}' {}>{}</text>\n", x, y, style, escaped(text));
+  return fmt::format("<text x='{:.1f}' y='{:.1f}' {}>{}</text>\n", x, y, style, html_escape(text));
 }
 
 constexpr const char* kLine = "stroke='#333' stroke-width='2'";
@@ -63,13 +51,34 @@ std::vector<Roof> roofs_of(const kernels::Ceilings& ceilings, const std::vector<
   return roofs;
 }
 
+// A line and a number at each decade, and what the axes are.
+std::string grid_of(const Axis& x, const Axis& y) {
+  std::string svg;
+  for (int decade = x.first; decade <= x.last; ++decade) {
+    const double at = x.at(std::pow(10.0, decade));
+    svg += line(at, kTop, at, kHeight - kBottom, "stroke='#ddd'");
+    svg += label(at, kHeight - kBottom + 18, fmt::format("{:g}", std::pow(10.0, decade)),
+                 "text-anchor='middle'");
+  }
+  for (int decade = y.first; decade <= y.last; ++decade) {
+    const double at = y.at(std::pow(10.0, decade));
+    svg += line(kLeft, at, kWidth - kRight, at, "stroke='#ddd'");
+    svg += label(kLeft - 8, at + 4, fmt::format("{:g}", std::pow(10.0, decade - 9)), "text-anchor='end'");
+  }
+  svg += label((kLeft + kWidth - kRight) / 2, kHeight - 18, "FLOP per byte", "text-anchor='middle'");
+  svg +=
+      fmt::format("<text transform='translate(22 {:.1f}) rotate(-90)' text-anchor='middle'>GFLOP/s</text>\n",
+                  (kTop + kHeight - kBottom) / 2);
+  return svg;
+}
+
 }  // namespace
 
 std::string roofline_svg(const std::string& title, const kernels::Ceilings& ceilings,
                          const std::vector<RooflinePoint>& points) {
-  std::vector<RooflinePoint> shown;
-  std::copy_if(points.begin(), points.end(), std::back_inserter(shown),
-               [](const RooflinePoint& p) { return p.flops_per_byte > 0.0 && p.flops_per_second > 0.0; });
+  std::vector<RooflinePoint> shown = points;
+  std::erase_if(shown,
+                [](const RooflinePoint& p) { return p.flops_per_byte <= 0.0 || p.flops_per_second <= 0.0; });
   const std::vector<Roof> roofs = roofs_of(ceilings, shown);
   const auto [lowest, highest] = std::minmax_element(
       roofs.begin(), roofs.end(), [](const Roof& a, const Roof& b) { return a.at < b.at; });
@@ -87,21 +96,7 @@ std::string roofline_svg(const std::string& title, const kernels::Ceilings& ceil
       "font-family='sans-serif' font-size='12'>\n<rect width='100%' height='100%' fill='white'/>\n",
       kWidth, kHeight);
   svg += label(kLeft, 26, title, "font-size='16' font-weight='bold'");
-  for (int decade = x.first; decade <= x.last; ++decade) {
-    const double at = x.at(std::pow(10.0, decade));
-    svg += line(at, kTop, at, kHeight - kBottom, "stroke='#ddd'");
-    svg += label(at, kHeight - kBottom + 18, fmt::format("{:g}", std::pow(10.0, decade)),
-                 "text-anchor='middle'");
-  }
-  for (int decade = y.first; decade <= y.last; ++decade) {
-    const double at = y.at(std::pow(10.0, decade));
-    svg += line(kLeft, at, kWidth - kRight, at, "stroke='#ddd'");
-    svg += label(kLeft - 8, at + 4, fmt::format("{:g}", std::pow(10.0, decade - 9)), "text-anchor='end'");
-  }
-  svg += label((kLeft + kWidth - kRight) / 2, kHeight - 18, "FLOP per byte", "text-anchor='middle'");
-  svg +=
-      fmt::format("<text transform='translate(22 {:.1f}) rotate(-90)' text-anchor='middle'>GFLOP/s</text>\n",
-                  (kTop + kHeight - kBottom) / 2);
+  svg += grid_of(x, y);
   const double left = std::pow(10.0, x.first), right = std::pow(10.0, x.last);
   const double corner = std::max(left, std::pow(10.0, y.first) / ceilings.bytes_per_second);
   svg += line(x.at(corner), y.at(corner * ceilings.bytes_per_second), x.at(ridge), y.at(highest->at), kLine);
@@ -121,7 +116,7 @@ std::string roofline_svg(const std::string& title, const kernels::Ceilings& ceil
     const double row = text + 28 + 17 * static_cast<double>(i);
     svg += fmt::format("<circle cx='{:.1f}' cy='{:.1f}' r='5' fill='{}'><title>{}</title></circle>\n",
                        x.at(shown[i].flops_per_byte), y.at(shown[i].flops_per_second), color,
-                       escaped(shown[i].name));
+                       html_escape(shown[i].name));
     svg +=
         fmt::format("<circle cx='{}' cy='{:.1f}' r='4' fill='{}'/>\n", kWidth - kRight + 14, row - 4, color);
     svg += label(kWidth - kRight + 24, row, shown[i].name, "font-size='10'");
