@@ -87,24 +87,28 @@ std::optional<int> parse(CLI::App& program, std::vector<std::string> arguments) 
 
 }  // namespace
 
+void add_number(CLI::App& command, const std::string& name, int64_t& value, const std::string& kind,
+                int64_t low, int64_t high, const std::string& help) {
+  add_value(command, name, value, kind, help)->check(CLI::Range(low, high))->capture_default_str();
+}
+
+void add_choice(CLI::App& command, const std::string& name, std::string& value, const std::string& kind,
+                const std::vector<std::string>& choices, const std::string& help) {
+  add_value(command, name, value, kind, help)->check(CLI::IsMember(choices))->capture_default_str();
+}
+
 void add_common_options(CLI::App& command, CommonOptions& options) {
-  command.add_option("--threads", options.threads, "Threads to compute with (default: all cores)")
-      ->type_name("N")
+  add_value(command, "--threads", options.threads, "N", "Threads to compute with (default: all cores)")
       ->check(CLI::Range(1, 4096));
-  command
-      .add_option("--device", options.device,
-                  "Device to compute on: cpu, cuda (cuda:1 is the second), sim (simulates the CUDA kernels; "
-                  "slow), or auto (cuda if there is one, else cpu)")
-      ->type_name("NAME")
+  add_value(command, "--device", options.device, "NAME",
+            "Device to compute on: cpu, cuda (cuda:1 is the second), sim (simulates the CUDA kernels; "
+            "slow), or auto (cuda if there is one, else cpu)")
       ->capture_default_str();
-  command
-      .add_option("--kernel", options.kernels,
-                  "Run this variant of the operation where it supports the arguments, such as attention=mma "
-                  "(medfusion kernels list names them); may be repeated")
-      ->type_name("OPERATION=VARIANT")
+  add_value(command, "--kernel", options.kernels, "OPERATION=VARIANT",
+            "Run this variant of the operation where it supports the arguments, such as attention=mma "
+            "(medfusion kernels list names them); may be repeated")
       ->allow_extra_args(false);
-  command.add_option("--seed", options.seed, "Seed of all random numbers")
-      ->type_name("N")
+  add_value(command, "--seed", options.seed, "N", "Seed of all random numbers")
       ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max() / 2));
   command.add_flag("--quiet", options.quiet,
                    "Print no progress and no summary; still print errors and --json");
@@ -112,14 +116,11 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
 }
 
 void add_config_options(CLI::App& command, ConfigOptions& options) {
-  command
-      .add_option(
-          "config", options.file,
-          "Configuration: a file (docs/configuration.md), or the name of a ready one (medfusion info)")
-      ->type_name("CONFIG")
+  add_value(command, "config", options.file, "CONFIG",
+            "Configuration: a file (docs/configuration.md), or the name of a ready one (medfusion info)")
       ->required();
-  command.add_option("--set", options.assignments, "Change a key of the configuration; may be repeated")
-      ->type_name("KEY=VALUE")
+  add_value(command, "--set", options.assignments, "KEY=VALUE",
+            "Change a key of the configuration; may be repeated")
       ->allow_extra_args(false);
 }
 

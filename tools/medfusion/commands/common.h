@@ -37,6 +37,19 @@ struct ConfigOptions {
   std::vector<std::string> assignments;
 };
 
+// An option, or an argument, with a value; help shows `kind` for it, such as "DIR".
+template <class T>
+CLI::Option* add_value(CLI::App& command, const std::string& name, T& value, const std::string& kind,
+                       const std::string& help) {
+  return command.add_option(name, value, help)->type_name(kind);
+}
+// A whole number from `low` to `high`; help shows its default.
+void add_number(CLI::App& command, const std::string& name, int64_t& value, const std::string& kind,
+                int64_t low, int64_t high, const std::string& help);
+// One of some words; help shows the default.
+void add_choice(CLI::App& command, const std::string& name, std::string& value, const std::string& kind,
+                const std::vector<std::string>& choices, const std::string& help);
+
 void add_common_options(CLI::App& command, CommonOptions& options);
 void add_config_options(CLI::App& command, ConfigOptions& options);
 

@@ -1,5 +1,4 @@
 // medfusion compare: two runs on the same rows.
-#include <fmt/format.h>
 
 #include <filesystem>
 #include <memory>
@@ -51,12 +50,10 @@ void add_compare_command(CLI::App& program, Action& action) {
                                              "paired DeLong tests and patient bootstrap");
   const auto options = std::make_shared<CompareOptions>();
   const char* const help = "Run directory that eval, or folder that cv wrote predictions.csv into";
-  command->add_option("first", options->first, help)->type_name("RUN_A")->required();
-  command->add_option("second", options->second, help)->type_name("RUN_B")->required();
-  command->add_option("--bootstrap", options->resamples, "Resamples of the patients for the intervals")
-      ->type_name("N")
-      ->check(CLI::Range(0, 1000000))
-      ->capture_default_str();
+  add_value(*command, "first", options->first, "RUN_A", help)->required();
+  add_value(*command, "second", options->second, "RUN_B", help)->required();
+  add_number(*command, "--bootstrap", options->resamples, "N", 0, 1000000,
+             "Resamples of the patients for the intervals");
   add_common_options(*command, options->common);
   command->footer(
       "Example (after medfusion train and eval of runs/phantom, and of runs/image with --set\n"

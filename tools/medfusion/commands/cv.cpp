@@ -76,30 +76,18 @@ void add_cv_command(CLI::App& program, Action& action) {
       program.add_subcommand("cv", "Cross-validate: train on all folds but one, test on that one");
   const auto options = std::make_shared<CvOptions>();
   add_config_options(*command, options->config);
-  command
-      ->add_option("--folds", options->folds,
-                   "CSV file with the fold of each image, or a number of folds to draw by patient (default: "
-                   "data.folds)")
-      ->type_name("FILE.csv|N");
-  command
-      ->add_option("--out", options->out,
-                   "Folder to write: cv.json and one run per fold (default: runs/ and the "
-                   "configuration's name with -cv)")
-      ->type_name("DIR");
-  command
-      ->add_option("--seeds", options->seeds,
-                   "Repeat with this many seeds: the configured seed and the ones after it")
-      ->type_name("N")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
+  add_value(*command, "--folds", options->folds, "FILE.csv|N",
+            "CSV file with the fold of each image, or a number of folds to draw by patient (default: "
+            "data.folds)");
+  add_value(*command, "--out", options->out, "DIR",
+            "Folder to write: cv.json and one run per fold (default: runs/ and the "
+            "configuration's name with -cv)");
+  add_number(*command, "--seeds", options->seeds, "N", 1, 1000,
+             "Repeat with this many seeds: the configured seed and the ones after it");
   command->add_flag("--redraw", options->redraw, "Draw new folds for each seed: repeated cross-validation");
-  command
-      ->add_option(
-          "--protocol", options->protocol,
-          "honest: fit everything inside the training part of each fold. as-published: show beside it the "
-          "common mistake of resampling before the split (published.*); its figures are wrong")
-      ->check(CLI::IsMember({"honest", "as-published"}))
-      ->capture_default_str();
+  add_choice(*command, "--protocol", options->protocol, "TEXT", {"honest", "as-published"},
+             "honest: fit everything inside the training part of each fold. as-published: show beside it the "
+             "common mistake of resampling before the split (published.*); its figures are wrong");
   command->add_flag("--force", options->force, "Overwrite existing files");
   add_common_options(*command, options->common);
   command->footer(

@@ -1,7 +1,5 @@
 // medfusion eval: metrics of a run on a part of the data.
-#include <fmt/format.h>
 
-#include <algorithm>
 #include <filesystem>
 #include <memory>
 
@@ -62,21 +60,14 @@ void add_eval_command(CLI::App& program, Action& action) {
   CLI::App* command =
       program.add_subcommand("eval", "Evaluate a run: metrics.json, evaluation.json and predictions.csv");
   const auto options = std::make_shared<EvalOptions>();
-  command->add_option("run", options->run, "Run directory made by train")->type_name("RUN")->required();
-  command->add_option("--split", options->split, "Part of the data: train, val or test")
-      ->type_name("NAME")
-      ->check(CLI::IsMember({"train", "val", "test"}))
-      ->capture_default_str();
-  command->add_option("--data", options->data, "Folder of the data, instead of the run's own")
-      ->type_name("DIR");
-  command->add_option("--out", options->out, "Folder for the three files (default: the run directory)")
-      ->type_name("DIR");
-  command
-      ->add_option("--bootstrap", options->resamples,
-                   "Resamples of the patients for the intervals; 0: no intervals")
-      ->type_name("N")
-      ->check(CLI::Range(0, 1000000))
-      ->capture_default_str();
+  add_value(*command, "run", options->run, "RUN", "Run directory made by train")->required();
+  add_choice(*command, "--split", options->split, "NAME", {"train", "val", "test"},
+             "Part of the data: train, val or test");
+  add_value(*command, "--data", options->data, "DIR", "Folder of the data, instead of the run's own");
+  add_value(*command, "--out", options->out, "DIR",
+            "Folder for the three files (default: the run directory)");
+  add_number(*command, "--bootstrap", options->resamples, "N", 0, 1000000,
+             "Resamples of the patients for the intervals; 0: no intervals");
   add_common_options(*command, options->common);
   command->footer(
       "Example (after medfusion train phantom --out runs/phantom):\n"

@@ -7,7 +7,6 @@
 #include <numeric>
 
 #include "data/readers/prediction.h"
-#include "tools/evaluation/explain/localization.h"
 #include "tools/medfusion/commands/common.h"
 #include "tools/medfusion/run/explain_run.h"
 #include "tools/medfusion/run/pipeline.h"
@@ -83,26 +82,19 @@ void explain_command(const ExplainCommand& options) {
 }
 
 void add_what_options(CLI::App& command, ExplainCommand& options) {
-  command.add_option("run", options.run, "Run directory made by train")->type_name("RUN")->required();
-  command.add_option("--images", options.images, "Image files, or folders of them")->type_name("PATH");
-  command
-      .add_option("--table", options.table,
-                  "Table of the images' metadata, with the columns of the training data")
-      ->type_name("FILE.csv");
-  command
-      .add_option("--split", options.split, "Part of the run's data, instead of images: train, val or test")
-      ->type_name("NAME")
+  add_value(command, "run", options.run, "RUN", "Run directory made by train")->required();
+  add_value(command, "--images", options.images, "PATH", "Image files, or folders of them");
+  add_value(command, "--table", options.table, "FILE.csv",
+            "Table of the images' metadata, with the columns of the training data");
+  add_value(command, "--split", options.split, "NAME",
+            "Part of the run's data, instead of images: train, val or test")
       ->check(CLI::IsMember({"train", "val", "test"}));
-  command.add_option("--data", options.data, "Folder of the data, instead of the run's own")
-      ->type_name("DIR");
-  command.add_option("--limit", options.job.limit, "Samples to explain, spread evenly over the data")
-      ->type_name("N")
+  add_value(command, "--data", options.data, "DIR", "Folder of the data, instead of the run's own");
+  add_value(command, "--limit", options.job.limit, "N", "Samples to explain, spread evenly over the data")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  command
-      .add_option("--labels", options.job.labels,
-                  "Labels to explain (default: a sample's positive and predicted labels)")
-      ->type_name("NAME")
+  add_value(command, "--labels", options.job.labels, "NAME",
+            "Labels to explain (default: a sample's positive and predicted labels)")
       ->delimiter(',');
 }
 
@@ -113,41 +105,25 @@ void add_explain_command(CLI::App& program, Action& action) {
       "explain", "Explain predictions: maps, attention, contributions; score maps against boxes");
   const auto options = std::make_shared<ExplainCommand>();
   add_what_options(*command, *options);
-  command
-      ->add_option("--level", options->level,
-                   "Levels of the network to make maps from: C2 to C5 of the backbone or P2 to P5 of the "
-                   "pyramid; join several as P2+P3")
-      ->type_name("LEVEL")
+  add_value(*command, "--level", options->level, "LEVEL",
+            "Levels of the network to make maps from: C2 to C5 of the backbone or P2 to P5 of the "
+            "pyramid; join several as P2+P3")
       ->capture_default_str();
-  command
-      ->add_option(
-          "--method", options->method,
-          "Method of the maps: guided, integrated, hirescam, gradcam, gradcam++, attention or occlusion")
-      ->type_name("NAME")
-      ->check(CLI::IsMember(
-          {"guided", "integrated", "hirescam", "gradcam", "gradcam++", "attention", "occlusion"}))
-      ->capture_default_str();
-  command
-      ->add_option("--boxes", options->job.boxes,
-                   "Boxes of findings, to score the maps by; the format of BBox_List_2017.csv (or .gz)")
-      ->type_name("FILE.csv");
-  command
-      ->add_option(
-          "--box-size", options->job.box_size,
-          "Width and height in pixels of the images that the boxes were drawn on (default: 1024 for nih, "
-          "else each image's own)")
-      ->type_name("N")
+  add_choice(*command, "--method", options->method, "NAME",
+             {"guided", "integrated", "hirescam", "gradcam", "gradcam++", "attention", "occlusion"},
+             "Method of the maps: guided, integrated, hirescam, gradcam, gradcam++, attention or occlusion");
+  add_value(*command, "--boxes", options->job.boxes, "FILE.csv",
+            "Boxes of findings, to score the maps by; the format of BBox_List_2017.csv (or .gz)");
+  add_value(*command, "--box-size", options->job.box_size, "N",
+            "Width and height in pixels of the images that the boxes were drawn on (default: 1024 for nih, "
+            "else each image's own)")
       ->check(CLI::Range(1, 65536));
-  command
-      ->add_option("--map-threshold", options->job.threshold,
-                   "A pixel belongs to the map's box from this share of the map's largest value")
-      ->type_name("X")
+  add_value(*command, "--map-threshold", options->job.threshold, "X",
+            "A pixel belongs to the map's box from this share of the map's largest value")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  command
-      ->add_option("--out", options->out,
-                   "Folder for explain.json, localization.csv and overlays/ (default: RUN/explain)")
-      ->type_name("DIR");
+  add_value(*command, "--out", options->out, "DIR",
+            "Folder for explain.json, localization.csv and overlays/ (default: RUN/explain)");
   add_common_options(*command, options->common);
   command->footer(
       "Example (after medfusion train phantom --out runs/phantom):\n"

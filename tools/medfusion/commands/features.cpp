@@ -61,11 +61,9 @@ void add_features_command(CLI::App& program, Action& action) {
   CLI::App* command = program.add_subcommand("features", "Select the table's features per label (stage one)");
   const auto options = std::make_shared<FeaturesOptions>();
   add_config_options(*command, options->config);
-  command
-      ->add_option("--out", options->out,
-                   "Folder for features.csv and features.json (default: runs/NAME-features, NAME being the "
-                   "configuration's name)")
-      ->type_name("DIR");
+  add_value(*command, "--out", options->out, "DIR",
+            "Folder for features.csv and features.json (default: runs/NAME-features, NAME being the "
+            "configuration's name)");
   add_common_options(*command, options->common);
   command->footer(
       "Fits on the training part only; docs/features.md explains the columns.\n"

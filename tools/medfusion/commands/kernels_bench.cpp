@@ -305,41 +305,31 @@ void bench(const BenchOptions& options) {
 void add_kernels_bench_command(CLI::App& kernels, Action& action) {
   CLI::App* command = kernels.add_subcommand("bench", "Time the benchmark cases");
   auto options = std::make_shared<BenchOptions>();
-  command->add_option("operation", options->operation, "Only this operation, or one variant of it")
-      ->type_name("OPERATION[/VARIANT]");
-  command
-      ->add_option("--direction", options->direction,
-                   "What a call does; each: forward and backward separately")
-      ->check(CLI::IsMember({"forward", "backward", "both", "each"}))
-      ->capture_default_str();
-  command->add_option("--precision", options->precision, "Only cases in f32 or in bf16; each: both")
-      ->check(CLI::IsMember({"f32", "bf16", "each"}))
-      ->capture_default_str();
-  command->add_option("--case", options->cases, "Only cases whose name contains this; may be repeated")
-      ->type_name("TEXT");
+  add_value(*command, "operation", options->operation, "OPERATION[/VARIANT]",
+            "Only this operation, or one variant of it");
+  add_choice(*command, "--direction", options->direction, "TEXT", {"forward", "backward", "both", "each"},
+             "What a call does; each: forward and backward separately");
+  add_choice(*command, "--precision", options->precision, "TEXT", {"f32", "bf16", "each"},
+             "Only cases in f32 or in bf16; each: both");
+  add_value(*command, "--case", options->cases, "TEXT",
+            "Only cases whose name contains this; may be repeated");
   command->add_flag(
       "--graph", options->time.graph,
       "Replay the calls as one captured graph, ours and the peer's; this leaves out the cost of launches");
-  command->add_option("--seconds", options->time.seconds, "Time spent on each case and variant")
-      ->type_name("S")
+  add_value(*command, "--seconds", options->time.seconds, "S", "Time spent on each case and variant")
       ->check(CLI::Range(0.01, 600.0))
       ->capture_default_str();
   command->add_flag("--peer", options->peer, "Time PyTorch on the same shapes afterwards, in the same run");
-  command->add_option("--python", options->python, "The Python that has PyTorch")
-      ->type_name("PROGRAM")
+  add_value(*command, "--python", options->python, "PROGRAM", "The Python that has PyTorch")
       ->capture_default_str();
-  command->add_option("--peer-script", options->peer_script, "What --peer runs")
-      ->type_name("FILE")
+  add_value(*command, "--peer-script", options->peer_script, "FILE", "What --peer runs")
       ->capture_default_str();
-  command
-      ->add_option("--plot", options->plot_folder, "Write a roofline per operation into this folder, as SVG")
-      ->type_name("DIR");
+  add_value(*command, "--plot", options->plot_folder, "DIR",
+            "Write a roofline per operation into this folder, as SVG");
   add_common_options(*command, options->common);
   command->remove_option(command->get_option("--json"));
-  CLI::Option* json = command
-                          ->add_option("--json", options->json_file,
-                                       "Write the results to this file as JSON; without FILE print them")
-                          ->type_name("FILE")
+  CLI::Option* json = add_value(*command, "--json", options->json_file, "FILE",
+                                "Write the results to this file as JSON; without FILE print them")
                           ->expected(0, 1);
   command
       ->add_flag(

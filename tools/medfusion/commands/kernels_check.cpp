@@ -208,23 +208,17 @@ void add_kernels_check_command(CLI::App& kernels, Action& action) {
   CLI::App* command =
       kernels.add_subcommand("check", "Compare variants with the float64 reference on every case");
   auto options = std::make_shared<KernelCheckOptions>();
-  command->add_option("operation", options->operation, "Only this operation, or one variant of it")
-      ->type_name("OPERATION[/VARIANT]");
-  command
-      ->add_option("--schedules", options->schedules,
-                   "With --device sim: repeat each case under this many orders and compare bit for bit")
-      ->type_name("N")
-      ->check(CLI::Range(1, 100000))
-      ->capture_default_str();
-  command
-      ->add_option("--smallest", options->smallest,
-                   "Only the N smallest cases that a variant supports, in each precision")
-      ->type_name("N")
+  add_value(*command, "operation", options->operation, "OPERATION[/VARIANT]",
+            "Only this operation, or one variant of it");
+  add_number(*command, "--schedules", options->schedules, "N", 1, 100000,
+             "With --device sim: repeat each case under this many orders and compare bit for bit");
+  add_value(*command, "--smallest", options->smallest, "N",
+            "Only the N smallest cases that a variant supports, in each precision")
       ->check(CLI::Range(1, 100000));
   CLI::Option* lines = command->add_flag("--lines", options->lines,
                                          "Print a JSON line when a case begins and one when it ends");
-  command->add_option("--from", options->from, "Start at the case with this index, as --lines shows it")
-      ->type_name("INDEX")
+  add_value(*command, "--from", options->from, "INDEX",
+            "Start at the case with this index, as --lines shows it")
       ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max()));
   add_common_options(*command, options->common);
   lines->excludes("--json");

@@ -89,15 +89,13 @@ void inspect(const InspectOptions& options) {
 void add_kernels_inspect_command(CLI::App& kernels, Action& action) {
   CLI::App* command = kernels.add_subcommand("inspect", "Show what the compiler knows of the GPU kernels");
   const auto options = std::make_shared<InspectOptions>();
-  command->add_option("kernel", options->what, "Only the kernels of an operation, or of one variant of it")
-      ->type_name("OPERATION[/VARIANT]");
-  command->add_option("--arch", options->architecture, "Only the code for one architecture, such as sm_90a")
-      ->type_name("NAME");
-  command->add_option("--json", options->json, "Also write the report to a file as JSON")->type_name("FILE");
-  command
-      ->add_option("--card", options->card,
-                   "Also show the least time of the benchmark cases on a card, by its data sheet")
-      ->type_name("NAME")
+  add_value(*command, "kernel", options->what, "OPERATION[/VARIANT]",
+            "Only the kernels of an operation, or of one variant of it");
+  add_value(*command, "--arch", options->architecture, "NAME",
+            "Only the code for one architecture, such as sm_90a");
+  add_value(*command, "--json", options->json, "FILE", "Also write the report to a file as JSON");
+  add_value(*command, "--card", options->card, "NAME",
+            "Also show the least time of the benchmark cases on a card, by its data sheet")
       ->check(CLI::IsMember(card_names()));
   command->add_flag("--check", options->check,
                     "Check all kernels against their requirements; fail if one is not met");

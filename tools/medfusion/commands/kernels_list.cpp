@@ -106,7 +106,7 @@ OperationAndVariant parse_operation(const std::string& text) {
 void add_kernels_list_command(CLI::App& kernels, Action& action) {
   CLI::App* command = kernels.add_subcommand("list", "Show operations, variants and devices");
   auto options = std::make_shared<ListOptions>();
-  command->add_option("operation", options->operation, "Only this operation")->type_name("OPERATION");
+  add_value(*command, "operation", options->operation, "OPERATION", "Only this operation");
   add_common_options(*command, options->common);
   command->footer("Example:\n  medfusion kernels list attention");
   command->callback([=, &action] { action = [=] { list(*options); }; });

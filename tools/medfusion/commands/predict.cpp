@@ -94,14 +94,11 @@ void predict(const PredictOptions& options) {
 void add_predict_command(CLI::App& program, Action& action) {
   CLI::App* command = program.add_subcommand("predict", "Predict the labels of images");
   const auto options = std::make_shared<PredictOptions>();
-  command->add_option("run", options->run, "Run directory made by train")->type_name("RUN")->required();
-  command->add_option("--images", options->images, "Image files, or folders of them")->type_name("PATH");
-  command
-      ->add_option("--table", options->table,
-                   "Table of the images' metadata, with the columns of the training data")
-      ->type_name("FILE.csv");
-  command->add_option("--out", options->out, "File to write (default: standard output)")
-      ->type_name("FILE.csv");
+  add_value(*command, "run", options->run, "RUN", "Run directory made by train")->required();
+  add_value(*command, "--images", options->images, "PATH", "Image files, or folders of them");
+  add_value(*command, "--table", options->table, "FILE.csv",
+            "Table of the images' metadata, with the columns of the training data");
+  add_value(*command, "--out", options->out, "FILE.csv", "File to write (default: standard output)");
   add_common_options(*command, options->common);
   command->footer(
       "Example (after medfusion train phantom --out runs/phantom):\n"

@@ -167,14 +167,11 @@ void add_report_command(CLI::App& program, Action& action) {
       "Write one HTML file about a run or a cross-validation, or a comparison of several, to read offline or "
       "print");
   const auto options = std::make_shared<ReportOptions>();
-  command
-      ->add_option("runs", options->runs,
-                   "Run directories, or folders that cv wrote; several give a comparison")
-      ->type_name("RUN")
+  add_value(*command, "runs", options->runs, "RUN",
+            "Run directories, or folders that cv wrote; several give a comparison")
       ->required();
-  command
-      ->add_option("--out", options->out, "The file (default: RUN/report.html, comparison.html for several)")
-      ->type_name("FILE");
+  add_value(*command, "--out", options->out, "FILE",
+            "The file (default: RUN/report.html, comparison.html for several)");
   add_common_options(*command, options->common);
   command->footer(
       "The report shows what the run directory holds. For a full report run eval and explain first:\n"

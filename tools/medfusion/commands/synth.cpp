@@ -32,17 +32,9 @@ void add_synth_command(CLI::App& program, Action& action) {
   CLI::App* command =
       program.add_subcommand("synth", "Make phantom data: chest-like images with planted findings");
   const auto options = std::make_shared<SynthOptions>();
-  command->add_option("--out", options->out, "Folder to write, in the NIH layout")
-      ->type_name("DIR")
-      ->required();
-  command->add_option("--images", options->phantom.images, "Number of images")
-      ->type_name("N")
-      ->check(CLI::Range(8, 1000000))
-      ->capture_default_str();
-  command->add_option("--size", options->phantom.size, "Height and width in pixels")
-      ->type_name("PIXELS")
-      ->check(CLI::Range(32, 2048))
-      ->capture_default_str();
+  add_value(*command, "--out", options->out, "DIR", "Folder to write, in the NIH layout")->required();
+  add_number(*command, "--images", options->phantom.images, "N", 8, 1000000, "Number of images");
+  add_number(*command, "--size", options->phantom.size, "PIXELS", 32, 2048, "Height and width in pixels");
   add_common_options(*command, options->common);
   command->footer("Example:\n  medfusion synth --out phantom --images 2000 --size 64 --seed 1");
   command->callback([options, &action] { action = [options] { synth(*options); }; });

@@ -67,15 +67,10 @@ void add_train_command(CLI::App& program, Action& action) {
   CLI::App* command = program.add_subcommand("train", "Train a network");
   const auto options = std::make_shared<TrainOptions>();
   add_config_options(*command, options->config);
-  command
-      ->add_option("--out", options->out,
-                   "Run directory to write (default: runs/ and the configuration's name)")
-      ->type_name("RUN");
-  command
-      ->add_option(
-          "--init", options->init,
-          "Initial weights, by name; with --set train.epochs=0 this turns foreign weights into a run")
-      ->type_name("FILE.safetensors");
+  add_value(*command, "--out", options->out, "RUN",
+            "Run directory to write (default: runs/ and the configuration's name)");
+  add_value(*command, "--init", options->init, "FILE.safetensors",
+            "Initial weights, by name; with --set train.epochs=0 this turns foreign weights into a run");
   command->add_flag("--force", options->force, "Replace an existing run, as soon as the new one has weights");
   add_common_options(*command, options->common);
   command->footer(

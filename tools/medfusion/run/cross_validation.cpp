@@ -84,17 +84,14 @@ class Results {
   }
 
   nlohmann::ordered_json to_json(const std::vector<int64_t>& seeds) const {
+    std::map<int64_t, std::vector<double>> of_fold, of_seed;
+    for (const auto& [seed_and_fold, value] : macro_) {
+      of_seed[seed_and_fold.first].push_back(value);
+      of_fold[seed_and_fold.second].push_back(value);
+    }
     std::vector<double> per_fold, per_seed;
-    for (int64_t fold = 0; fold < folds_; ++fold) {
-      std::vector<double> values;
-      for (const int64_t seed : seeds) values.push_back(macro_.at({seed, fold}));
-      per_fold.push_back(mean(values));
-    }
-    for (const int64_t seed : seeds) {
-      std::vector<double> values;
-      for (int64_t fold = 0; fold < folds_; ++fold) values.push_back(macro_.at({seed, fold}));
-      per_seed.push_back(mean(values));
-    }
+    for (const auto& [fold, values] : of_fold) per_fold.push_back(mean(values));
+    for (const auto& [seed, values] : of_seed) per_seed.push_back(mean(values));
     nlohmann::ordered_json json;
     json["folds"] = folds_;
     json["seeds"] = seeds;

@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "optim/predict.h"
 #include "tools/evaluation/explain/explain.h"
 #include "tools/evaluation/explain/localization.h"
 #include "tools/medfusion/run/pipeline.h"

@@ -37,12 +37,8 @@ std::optional<Occupancy> occupancy_of(const std::string& architecture, int regis
   };
   const auto* least = std::min_element(std::begin(limits), std::end(limits),
                                        [](const auto& a, const auto& b) { return a.first < b.first; });
-  Occupancy result;
-  result.blocks = static_cast<int>(least->first);
-  result.warps = static_cast<int>(least->first * block_warps);
-  result.share = static_cast<double>(result.warps) / kWarps;
-  result.limit = least->second;
-  return result;
+  const auto warps = static_cast<int>(least->first * block_warps);
+  return Occupancy{static_cast<int>(least->first), warps, static_cast<double>(warps) / kWarps, least->second};
 }
 
 }  // namespace medfusion::tools

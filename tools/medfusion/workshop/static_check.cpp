@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <charconv>
 #include <map>
 #include <optional>
@@ -53,13 +52,12 @@ bool has_wide_access(const InstructionMix& mix) {
 std::string without_arguments(const std::string& kernel) { return kernel.substr(0, kernel.find('<')); }
 
 double wanted_share(const std::string& kernel) {
-  const auto share_of = [](const std::string& name) -> std::optional<double> {
+  for (const std::string& name : {kernel, without_arguments(kernel)}) {
     for (const Exception& each : kExceptions) {
       if (name == each.kernel) return each.wide_share;
     }
-    return std::nullopt;
-  };
-  return share_of(kernel).value_or(share_of(without_arguments(kernel)).value_or(kWideShare));
+  }
+  return kWideShare;
 }
 
 bool calls_library(const std::string& variant) { return variant == "cublas" || variant == "cudnn"; }
