@@ -91,22 +91,21 @@ nlohmann::ordered_json devices() {
 
 nlohmann::ordered_json libraries() {
   const auto triple = [](int a, int b, int c) { return fmt::format("{}.{}.{}", a, b, c); };
-  const unsigned xxhash = XXH_versionNumber();
+  const auto packed = [&](int number) { return triple(number / 10000, number / 100 % 100, number % 100); };
   return {
       {"CLI11", CLI11_VERSION},
 #ifdef MEDFUSION_WITH_CUDA
       {"CUDA", core::cuda_runtime_version()},
 #endif
       {"Eigen", triple(EIGEN_WORLD_VERSION, EIGEN_MAJOR_VERSION, EIGEN_MINOR_VERSION)},
-      {"fmt", triple(FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100)},
+      {"fmt", packed(FMT_VERSION)},
       {"Highway", triple(HWY_MAJOR, HWY_MINOR, HWY_PATCH)},
       {"libzip", zip_libzip_version()},
       {"nlohmann-json",
        triple(NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH)},
       {"stb_image", MEDFUSION_STB_IMAGE_VERSION},
       {"toml++", triple(TOML_LIB_MAJOR, TOML_LIB_MINOR, TOML_LIB_PATCH)},
-      {"xxHash", triple(static_cast<int>(xxhash / 10000), static_cast<int>(xxhash / 100 % 100),
-                        static_cast<int>(xxhash % 100))},
+      {"xxHash", packed(static_cast<int>(XXH_versionNumber()))},
   };
 }
 

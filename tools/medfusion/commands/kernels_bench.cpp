@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "core/file.h"
@@ -14,6 +15,7 @@
 #include "kernels/workshop/check.h"
 #include "kernels/workshop/time_case.h"
 #include "tools/medfusion/commands/kernels.h"
+#include "tools/medfusion/run/text_file.h"
 #include "tools/medfusion/workshop/roofline.h"
 
 namespace medfusion::tools {
@@ -32,6 +34,9 @@ struct BenchOptions {
   std::string json_file, plot_folder;
 };
 
+// A ceiling; 0 stands for none.
+std::optional<double> known(double ceiling) { return ceiling > 0.0 ? std::optional(ceiling) : std::nullopt; }
+
 struct TimedRow {
   std::string operation, variant;
   kernels::Pass pass = kernels::Pass::forward;
@@ -47,13 +52,13 @@ struct TimedRow {
   std::string key() const {
     return fmt::format("{} {} {} {}", operation, direction(), core::name_of(precision), case_name);
   }
-  // Of the ceilings: of the copy, and of the product in the row's precision; 0 where there is none.
+  // Of the ceilings: of the copy, and of the product in the row's precision where there is one.
   double share_of_copy(const kernels::Ceilings& c) const {
     return bytes / timing.median / c.bytes_per_second;
   }
-  double share_of_product(const kernels::Ceilings& c) const {
-    const double ceiling = c.flops_of(precision);
-    return ceiling > 0.0 ? flops / timing.median / ceiling : 0.0;
+  std::optional<double> share_of_product(const kernels::Ceilings& c) const {
+    const auto ceiling = known(c.flops_of(precision));
+    return ceiling ? std::optional(flops / timing.median / *ceiling) : std::nullopt;
   }
   std::string name() const { return fmt::format("{}/{} {} {}", operation, variant, direction(), case_name); }
 };
@@ -179,9 +184,7 @@ nlohmann::ordered_json row_json(const TimedRow& row, const kernels::Ceilings& ce
           {"flops", row.flops},
           {"bytes", row.bytes},
           {"share_of_copy", row.share_of_copy(ceilings)},
-          {"share_of_product", ceilings.flops_of(row.precision) > 0.0
-                                   ? nlohmann::ordered_json(row.share_of_product(ceilings))
-                                   : nullptr},
+          {"share_of_product", or_null(row.share_of_product(ceilings))},
           {"peak_bytes", row.timing.peak_bytes},
           {"reserved_bytes", row.timing.reserved_bytes},
           {"peers_s", row.peers},
@@ -197,9 +200,7 @@ nlohmann::ordered_json head_json(const kernels::Ceilings& ceilings, core::Device
           {"ceilings",
            {{"copy_bytes_per_second", ceilings.bytes_per_second},
             {"matrix_product_flops_per_second", ceilings.flops_per_second},
-            {"bf16_matrix_product_flops_per_second",
-             ceilings.bf16_flops_per_second > 0.0 ? nlohmann::ordered_json(ceilings.bf16_flops_per_second)
-                                                  : nullptr}}}};  // null: there is none
+            {"bf16_matrix_product_flops_per_second", or_null(known(ceilings.bf16_flops_per_second))}}}};
 }
 
 std::string table_of(const std::vector<TimedRow>& rows, const kernels::Ceilings& ceilings) {
@@ -216,6 +217,7 @@ std::string table_of(const std::vector<TimedRow>& rows, const kernels::Ceilings&
                       "reserved MB", "best peer / ours");
   for (const TimedRow& row : rows) {
     const double bytes = row.bytes / row.timing.median, flops = row.flops / row.timing.median;
+    const auto product = row.share_of_product(ceilings);
     std::string peer = "-";
     if (!row.peers.empty()) {
       const auto best = std::min_element(row.peers.begin(), row.peers.end(),
@@ -236,8 +238,7 @@ std::string table_of(const std::vector<TimedRow>& rows, const kernels::Ceilings&
         row.name(), width, core::name_of(row.precision), row.timing.median * 1e3,
         fmt::format("{:.4f}-{:.4f}", row.timing.low * 1e3, row.timing.high * 1e3), bytes * 1e-9,
         100 * row.share_of_copy(ceilings), flops * 1e-9,
-        ceilings.flops_of(row.precision) > 0.0 ? fmt::format("{:.0f}%", 100 * row.share_of_product(ceilings))
-                                               : "-",
+        product ? fmt::format("{:.0f}%", 100 * *product) : "-",
         static_cast<double>(row.timing.peak_bytes) * 1e-6,
         static_cast<double>(row.timing.reserved_bytes) * 1e-6, peer);
   }

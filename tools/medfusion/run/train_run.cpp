@@ -58,14 +58,7 @@ nlohmann::ordered_json describe_data(const data::Dataset& dataset, const data::S
       json["shared_patients"][fmt::format("{} and {}", parts[a].first, parts[b].first)] = shared;
     }
   }
-  for (size_t label = 0; label < dataset.labels.size(); ++label) {
-    int64_t positives = 0;
-    for (const int64_t row : splits.train) {
-      const auto index = row * static_cast<int64_t>(dataset.labels.size()) + static_cast<int64_t>(label);
-      positives += dataset.targets.at(index) == 1.0 ? 1 : 0;
-    }
-    json["train_positives"][dataset.labels[label]] = positives;
-  }
+  json["train_positives"] = positives_of(dataset, splits.train);
   return json;
 }
 

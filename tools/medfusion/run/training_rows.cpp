@@ -1,5 +1,6 @@
 #include "tools/medfusion/run/training_rows.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "data/labels.h"
@@ -49,16 +50,19 @@ data::Dataset open_data(const Config& config, const data::DataOptions& options) 
 
 data::Dataset open_data(const Config& config) { return open_data(config, to_data_options(config)); }
 
-nlohmann::ordered_json TrainingRows::describe() const {
+nlohmann::ordered_json positives_of(const data::Dataset& dataset, const std::vector<int64_t>& rows) {
   nlohmann::ordered_json json;
-  json["rows"] = rows.size();
   const auto labels = static_cast<int64_t>(dataset.labels.size());
   for (int64_t label = 0; label < labels; ++label) {
-    int64_t positives = 0;
-    for (const int64_t row : rows) positives += dataset.targets.at(row * labels + label) == 1.0 ? 1 : 0;
-    json["positives"][dataset.labels[static_cast<size_t>(label)]] = positives;
+    json[dataset.labels[static_cast<size_t>(label)]] =
+        std::count_if(rows.begin(), rows.end(),
+                      [&](int64_t row) { return dataset.targets.at(row * labels + label) == 1.0; });
   }
   return json;
+}
+
+nlohmann::ordered_json TrainingRows::describe() const {
+  return {{"rows", rows.size()}, {"positives", positives_of(dataset, rows)}};
 }
 
 TrainingRows resample_training(const Config& config, const data::Dataset& dataset,

@@ -14,6 +14,9 @@ namespace medfusion::tools {
 data::Dataset open_data(const Config& config, const data::DataOptions& options);
 data::Dataset open_data(const Config& config);
 
+// {label: rows that are positive}
+nlohmann::ordered_json positives_of(const data::Dataset& dataset, const std::vector<int64_t>& rows);
+
 struct TrainingRows {
   data::Dataset dataset;      // with new rows at its end where the method makes any
   core::Batch encoded;        // of that dataset
