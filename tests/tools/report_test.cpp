@@ -216,12 +216,12 @@ TEST(Report, SaysThatNothingWasFittedWithoutAValidationPart) {
 TEST(Report, SaysWhichLabelsWereNotCalibrated) {
   RunRecord run = record("r1");
   run.preprocessing["calibration"] = {{{"method", "none"}, {"reason", "4 positives"}}};
-  EXPECT_TRUE(has(calibration_section(run).body, "Mass: 4 positives"));
+  EXPECT_TRUE(has(calibration_section(run), "Mass: 4 positives"));
 }
 
 TEST(Report, SaysWhichLeaksWereAccepted) {
   RunRecord run = record("r1");
-  EXPECT_TRUE(has(data_section(run).body, "refuses to start where a patient"));
+  EXPECT_TRUE(has(data_section(run), "refuses to start where a patient"));
   run.data["guard"]["allowed"] = {"patient"};
   run.data["shared_patients"]["train and test"] = 39;
   run.data["guard"]["warnings"] = {"column 'age' alone tells 'Mass'"};
@@ -257,16 +257,16 @@ RunRecord table_run(const std::string& mode) {
 }
 
 TEST(Report, SaysWhatTheModeMadeOfTheFeatures) {
-  EXPECT_TRUE(has(features_section(table_run("top_n")).body, "are what the label sees of the table"));
-  EXPECT_TRUE(has(features_section(table_run("all")).body, "every label sees every feature"));
+  EXPECT_TRUE(has(features_section(table_run("top_n")), "are what the label sees of the table"));
+  EXPECT_TRUE(has(features_section(table_run("all")), "every label sees every feature"));
 }
 
 TEST(Report, SaysWhyALabelWithoutInputHasChance) {
   RunRecord run = table_run("top_n");
-  EXPECT_FALSE(has(performance_section(run).body, "AUROC 0.5 because"));
-  EXPECT_TRUE(has(performance_section(run).body, "stage one selected no feature"));
+  EXPECT_FALSE(has(performance_section(run), "AUROC 0.5 because"));
+  EXPECT_TRUE(has(performance_section(run), "stage one selected no feature"));
   run.evaluation["labels"]["Mass"]["measures"]["auroc"]["value"] = 0.5;
-  EXPECT_TRUE(has(performance_section(run).body, "Mass: AUROC 0.5 because the network has no input for it"));
+  EXPECT_TRUE(has(performance_section(run), "Mass: AUROC 0.5 because the network has no input for it"));
   EXPECT_EQ(empty_selection_note(table_run("all")), "");
 }
 
@@ -279,7 +279,7 @@ TEST(Report, ShowsExamplesWithoutAnImage) {
   label["attention"]["share"] = {{"labels", 0.6}, {"table", 0.4}};
   const auto labels = nlohmann::ordered_json::array({label});
   run.explanation["samples"] = nlohmann::ordered_json::array({{{"id", "row-1"}, {"labels", labels}}});
-  const std::string html = samples_section(run).body;
+  const std::string html = samples_section(run);
   for (const char* part : {"row-1", "table +1.25", "age -0.50", "table 40%", "None among the explained rows"})
     EXPECT_TRUE(has(html, part)) << part;
   EXPECT_FALSE(has(html, "<img") || has(html, "images") || has(html, "gone"));
@@ -288,7 +288,7 @@ TEST(Report, ShowsExamplesWithoutAnImage) {
 TEST(Report, SaysWhatErrorRightProbabilitiesWouldShow) {
   RunRecord run = record("r1");
   const auto& fit = run.evaluation["labels"]["Mass"]["calibration"];
-  const std::string html = calibration_section(run).body;
+  const std::string html = calibration_section(run);
   EXPECT_TRUE(has(html, "<td>" + number_text(fit["ece_when_calibrated"]) + "</td>"));
   EXPECT_EQ(count_of(html, "stroke-opacity"), fit["equal_mass"].size());  // a bar at every point
 }
@@ -305,7 +305,7 @@ TEST(Report, ShowsAttentionWithoutTheResidual) {
   run.explanation["attention"]["maps"] = {map("layer 1", 0.02, 0.03), map("layer 2", 0.04, 0.05),
                                           map("rollout", 0.77, 0.01)};
   run.explanation["localization"] = nullptr;
-  const std::string html = attention_section(run).body;
+  const std::string html = attention_section(run);
   EXPECT_TRUE(has(html, ">3.00<"));
   EXPECT_TRUE(has(html, "background:rgb(0,90,160);color:#fff\">4.00<"));  // the largest off the diagonal
   EXPECT_FALSE(has(html, ">77.00<"));                                     // the rollout has no matrix
@@ -313,7 +313,7 @@ TEST(Report, ShowsAttentionWithoutTheResidual) {
 
 TEST(Report, TheChecklistHasEveryItem) {
   RunRecord run = table_run("all");
-  const std::string html = checklist_section(run).body;
+  const std::string html = checklist_section(run);
   const auto numbered = [&](size_t column, int number) {
     for (size_t at = html.find("<tr><th scope=\"row\">"); at != std::string::npos;
          at = html.find("<tr><th scope=\"row\">", at + 1)) {
@@ -334,11 +334,11 @@ TEST(Report, TheChecklistHasEveryItem) {
 
 TEST(Report, ExplainsAnEmptyIntermediateLevel) {
   RunRecord run = record("r1");
-  EXPECT_TRUE(has(risk_section(run).body, "at least 0.95 of the positives"));
-  EXPECT_FALSE(has(risk_section(run).body, "the intermediate level is empty"));
+  EXPECT_TRUE(has(risk_section(run), "at least 0.95 of the positives"));
+  EXPECT_FALSE(has(risk_section(run), "the intermediate level is empty"));
   run.evaluation["labels"]["Mass"]["risk"]["cutoffs"] = {{"low", 0.123456}, {"high", 0.123456}};
-  EXPECT_TRUE(has(risk_section(run).body, "Mass: the intermediate level is empty"));
-  EXPECT_TRUE(has(risk_section(run).body, "<td>0.1235</td>"));
+  EXPECT_TRUE(has(risk_section(run), "Mass: the intermediate level is empty"));
+  EXPECT_TRUE(has(risk_section(run), "<td>0.1235</td>"));
 }
 
 TEST(Report, MarksIntervalsOverPartOfTheResamples) {
@@ -349,7 +349,7 @@ TEST(Report, MarksIntervalsOverPartOfTheResamples) {
   RunRecord run = record("r1");
   run.evaluation["labels"]["Mass"]["measures"]["auprc"] = few;
   run.evaluation["resamples"] = 1000;
-  EXPECT_TRUE(has(performance_section(run).body, "tenth of the resamples"));
+  EXPECT_TRUE(has(performance_section(run), "tenth of the resamples"));
 }
 
 TEST(Report, OpensWhatIsFoldedForPrint) { EXPECT_TRUE(has(run_report(record("r1")), "onbeforeprint=")); }
@@ -402,7 +402,7 @@ TEST(Report, ShowsSuccessesAndFailures) {
   run.explanation["attention"] = nullptr;
   run.explanation["localization"] = nullptr;
   run.picture = [](const std::string&) { return std::string(kPicture); };
-  const std::string html = samples_section(run).body;
+  const std::string html = samples_section(run);
   EXPECT_EQ(count_of(html, "<img"), 3U);  // the true negative is neither
   EXPECT_EQ(html.find("None among"), std::string::npos);
 }

@@ -71,13 +71,6 @@ std::string line(double x1, double y1, double x2, double y2, const char* style) 
                      style);
 }
 
-std::string open_svg(double width, double height, const std::string& title) {
-  return fmt::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {:.0f} {:.0f}\" role=\"img\" "
-      "font-family=\"system-ui, 'DejaVu Sans', sans-serif\" font-size=\"12\"><title>{}</title>\n",
-      width, height, html_escape(title));
-}
-
 std::string tick_text(double tick) { return fmt::format("{:g}", std::abs(tick) < 1e-12 ? 0.0 : tick); }
 
 std::string grid(const Axis& x, const Axis& y, const Chart& chart) {
@@ -131,6 +124,8 @@ std::string path_of(const ChartSeries& series, const Axis& x, const Axis& y) {
   return path;
 }
 
+const char* dashes(const ChartSeries& series) { return series.dashed ? " stroke-dasharray=\"5 4\"" : ""; }
+
 std::string draw(const ChartSeries& series, const std::string& color, const Axis& x, const Axis& y) {
   std::string svg;
   for (size_t i = 0; i < series.points.size(); ++i) {
@@ -148,7 +143,7 @@ std::string draw(const ChartSeries& series, const std::string& color, const Axis
   const std::string path = path_of(series, x, y);
   if (path.empty()) return svg;
   return svg + fmt::format("<path d=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.8\"{}/>\n", path,
-                           color, series.dashed ? " stroke-dasharray=\"5 4\"" : "");
+                           color, dashes(series));
 }
 
 }  // namespace
@@ -161,7 +156,10 @@ std::string chart_svg(const Chart& chart) {
   const auto [x_low, x_high] = range_of(chart.x_range, chart.series, false);
   const auto [y_low, y_high] = range_of(chart.y_range, chart.series, true);
   const Axis x{x_low, x_high, kLeft, kWidth - kRight}, y{y_low, y_high, kTop + plot, kTop};
-  std::string svg = open_svg(kWidth, height, chart.title);
+  std::string svg = fmt::format(
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {:.0f} {:.0f}\" role=\"img\" "
+      "font-family=\"system-ui, 'DejaVu Sans', sans-serif\" font-size=\"12\"><title>{}</title>\n",
+      kWidth, height, html_escape(chart.title));
   svg += text(kLeft, 18, chart.title, "font-weight=\"600\" font-size=\"13\"") + grid(x, y, chart);
   size_t next = 0;
   double legend = kTop + plot + kBottom + 8;
@@ -172,11 +170,22 @@ std::string chart_svg(const Chart& chart) {
     svg += fmt::format(
         "<line x1=\"{0:.1f}\" y1=\"{1:.1f}\" x2=\"{2:.1f}\" y2=\"{1:.1f}\" stroke=\"{3}\" "
         "stroke-width=\"2\"{4}/>\n",
-        kLeft, legend - 4, kLeft + 22, color, series.dashed ? " stroke-dasharray=\"5 4\"" : "");
+        kLeft, legend - 4, kLeft + 22, color, dashes(series));
     svg += text(kLeft + 30, legend, series.name, "");
     legend += kLegendLine;
   }
   return svg + "</svg>\n";
+}
+
+std::string chart_figure(const Chart& chart) { return "<figure>" + chart_svg(chart) + "</figure>\n"; }
+
+ChartSeries reference_line(std::vector<std::pair<double, double>> points, const std::string& name) {
+  return {.name = name, .points = std::move(points), .color = "#9aa4b2", .dashed = true};
+}
+
+Chart unit_chart(const std::string& title, const std::string& x_label, const std::string& y_label,
+                 std::vector<ChartSeries> series) {
+  return {title, x_label, y_label, std::move(series), {0, 1}, {0, 1}, true};
 }
 
 std::string interval_figure(const std::string& title, const std::string& x_label,

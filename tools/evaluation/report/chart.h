@@ -8,12 +8,12 @@
 namespace medfusion::tools {
 
 struct ChartSeries {
-  std::string name;                               // in the legend; empty: not there
-  std::vector<std::pair<double, double>> points;  // those that are not finite break the line
-  std::string color;                              // CSS; empty: the next of the palette
+  std::string name = {};                               // in the legend; empty: not there
+  std::vector<std::pair<double, double>> points = {};  // those that are not finite break the line
+  std::string color = {};                              // CSS; empty: the next of the palette
   bool dashed = false;
-  bool marks = false;                           // a dot at every point
-  std::vector<std::pair<double, double>> bars;  // low and high of every point, or none: error bars
+  bool marks = false;                                // a dot at every point
+  std::vector<std::pair<double, double>> bars = {};  // low and high of every point, or none: error bars
 };
 
 struct Chart {
@@ -27,6 +27,14 @@ struct Chart {
 // The chart, 420 units wide, with a description for readers that do not see it. What lies outside the range
 // of y is cut off.
 std::string chart_svg(const Chart& chart);
+
+// The chart as a figure of a page.
+std::string chart_figure(const Chart& chart);
+// A gray, dashed line to compare with.
+ChartSeries reference_line(std::vector<std::pair<double, double>> points, const std::string& name = "");
+// A square chart of [0, 1] x [0, 1].
+Chart unit_chart(const std::string& title, const std::string& x_label, const std::string& y_label,
+                 std::vector<ChartSeries> series);
 
 // A value with its interval, one line per entry, all on one scale: a forest plot.
 struct IntervalEntry {

@@ -1,5 +1,9 @@
 #include "tools/evaluation/report/html.h"
 
+#include <algorithm>
+#include <array>
+#include <utility>
+
 #include "core/error.h"
 
 namespace medfusion::tools {
@@ -80,6 +84,9 @@ pre { background: var(--band); padding: .8rem; overflow-x: auto; font-size: .8re
 
 constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
+constexpr std::array<std::pair<char, const char*>, 5> kEntities{
+    {{'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'"', "&quot;"}, {'\'', "&#39;"}}};
+
 std::string cells(const std::vector<std::string>& values) {
   std::string html = "<tr>";
   for (size_t i = 0; i < values.size(); ++i) {
@@ -93,28 +100,14 @@ std::string cells(const std::vector<std::string>& values) {
 std::string html_escape(std::string_view text) {
   std::string result;
   for (const char c : text) {
-    switch (c) {
-      case '&':
-        result += "&amp;";
-        break;
-      case '<':
-        result += "&lt;";
-        break;
-      case '>':
-        result += "&gt;";
-        break;
-      case '"':
-        result += "&quot;";
-        break;
-      case '\'':
-        result += "&#39;";
-        break;
-      default:
-        result += c;
-    }
+    const auto entity =
+        std::find_if(kEntities.begin(), kEntities.end(), [&](auto& e) { return e.first == c; });
+    result += entity == kEntities.end() ? std::string(1, c) : entity->second;
   }
   return result;
 }
+
+std::string wide_cell(const std::string& html) { return "<span class=\"wide\">" + html + "</span>"; }
 
 HtmlTable::HtmlTable(std::vector<std::string> head, std::string caption)
     : head_(std::move(head)), caption_(std::move(caption)) {}

@@ -11,6 +11,9 @@ namespace medfusion::tools {
 // Text for HTML and SVG: & < > " ' are replaced.
 std::string html_escape(std::string_view text);
 
+// A cell of a table whose text is broken into lines. HTML.
+std::string wide_cell(const std::string& html);
+
 // A table; cells are HTML already. The first column is the row's heading; the rest is aligned as numbers.
 // Wide tables scroll within the page, the first column stays in sight. Throws core::Error where a row has
 // another number of cells than the head.
@@ -32,7 +35,7 @@ std::string data_uri(std::string_view type, std::string_view bytes);
 
 // One section of a page, listed in its contents.
 struct HtmlSection {
-  std::string id, title, body;
+  std::string id, title, body;  // body: HTML
 };
 
 // The whole document. `title` is text, `lead` HTML under the title.

@@ -8,7 +8,59 @@
 #include "tools/evaluation/report/report_text.h"
 
 namespace medfusion::tools {
+namespace {
+
 using Json = nlohmann::ordered_json;
+
+// What a section shows; without it, the section says how it is made.
+enum class Shows : uint8_t { run, evaluation, explanation };
+
+struct Section {
+  const char *id, *title;
+  std::string (*body)(const RunRecord&);
+  Shows shows = Shows::run;
+  bool of_folds = true;  // whether the report of a cross-validation has it
+};
+
+constexpr Section kSections[] = {
+    {"summary", "Summary", summary_section, Shows::evaluation},
+    {"folds", "Folds and seeds", folds_section},
+    {"protocols", "Honest protocol beside the published one", protocols_section},
+    {"data", "Data flow and proof of the split", data_section},
+    {"settings", "Settings", settings_section},
+    {"training", "Training", training_section, Shows::run, false},
+    {"performance", "Performance with intervals", performance_section, Shows::evaluation},
+    {"curves", "ROC, precision-recall and decision curves", curves_section, Shows::evaluation},
+    {"calibration", "Calibration", calibration_section, Shows::evaluation},
+    {"risk", "Risk levels", risk_section, Shows::evaluation},
+    {"subgroups", "Subgroups", subgroup_section, Shows::evaluation},
+    {"controls", "Controls", control_section, Shows::evaluation, false},
+    {"features", "Stage one: thresholds of single features", features_section, Shows::run, false},
+    {"attention", "What the labels attend to", attention_section, Shows::explanation, false},
+    {"examples", "Examples: successes and failures", samples_section, Shows::explanation, false},
+    {"checklist", "Checklist after TRIPOD+AI and CLAIM", checklist_section}};
+
+std::string body_of(const Section& section, const RunRecord& run) {
+  if (section.shows == Shows::evaluation && run.evaluation.is_null())
+    return missing_note("the evaluation", "medfusion eval RUN");
+  if (section.shows == Shows::explanation && run.explanation.is_null())
+    return missing_note("explanations", "medfusion explain RUN --split test");
+  return section.body(run);
+}
+
+std::string report_of(const RunRecord& run, const std::string& title) {
+  return checked_page(run.name, [&] {
+    std::vector<HtmlSection> sections;
+    for (const Section& section : kSections) {
+      if (!section.of_folds && !run.folds.empty()) continue;
+      const std::string body = body_of(section, run);
+      if (!body.empty()) sections.push_back({section.id, section.title, body});
+    }
+    return html_page(title + run.name, report_lead(run), sections);
+  });
+}
+
+}  // namespace
 
 std::string report_lead(const RunRecord& run) {
   std::string lead = "MedFusion " + html_escape(run.data.value("version", "?")) + ", data " +
@@ -35,18 +87,13 @@ std::vector<std::string> missing_parts(const RunRecord& run) {
   return missing;
 }
 
-HtmlSection summary_section(const RunRecord& run) {
-  HtmlSection section{"summary", "Summary", ""};
-  if (run.evaluation.is_null()) {
-    section.body = missing_note("the evaluation", "medfusion eval RUN");
-    return section;
-  }
+std::string summary_section(const RunRecord& run) {
   const Json& evaluation = run.evaluation;
   const Json& macro = evaluation.at("macro");
   const auto tile = [](const std::string& value, const std::string& what) {
     return "<div class=\"tile\"><b>" + value + "</b><span>" + what + "</span></div>\n";
   };
-  section.body = "<div class=\"tiles\">\n";
+  std::string html = "<div class=\"tiles\">\n";
   for (const auto& [key, what] :
        {std::pair{"auroc", "macro AUROC"}, std::pair{"auprc", "macro AUPRC"},
         std::pair{"sensitivity", "macro sensitivity"}, std::pair{"specificity", "macro specificity"},
@@ -57,22 +104,20 @@ HtmlSection summary_section(const RunRecord& run) {
       note +=
           fmt::format("<br>95% interval {} to {}", number_text(measure["low"]), number_text(measure["high"]));
     }
-    section.body += tile(number_text(measure.value("value", Json())), note);
+    html += tile(number_text(measure.value("value", Json())), note);
   }
-  section.body += tile(fmt::format("{}", evaluation.at("samples").get<int64_t>()),
-                       fmt::format("{} of {} patients, {}", samples_word(run),
-                                   evaluation.at("patients").get<int64_t>(), part_name(evaluation)));
-  section.body += "</div>\n";
+  html += tile(fmt::format("{}", evaluation.at("samples").get<int64_t>()),
+               fmt::format("{} of {} patients, {}", samples_word(run),
+                           evaluation.at("patients").get<int64_t>(), part_name(evaluation)));
+  html += "</div>\n";
   std::vector<IntervalEntry> entries;
   for (const auto& [name, label] : evaluation.at("labels").items())
     entries.push_back(interval_entry(name, label.at("measures").at("auroc")));
-  section.body += interval_figure("AUROC per label, 95% intervals over patients", "AUROC", entries, 0.5) +
-                  empty_selection_note(run);
-  return section;
+  return html + interval_figure("AUROC per label, 95% intervals over patients", "AUROC", entries, 0.5) +
+         empty_selection_note(run);
 }
 
-HtmlSection settings_section(const RunRecord& run) {
-  HtmlSection section{"settings", "Settings", ""};
+std::string settings_section(const RunRecord& run) {
   HtmlTable table({"what", "value"});
   constexpr std::array<std::array<const char*, 2>, 12> kShown{{{"model.name", "network"},
                                                                {"model.size", "size"},
@@ -90,23 +135,14 @@ HtmlSection settings_section(const RunRecord& run) {
     const std::string value = setting_text(run, key);
     if (!value.empty()) table.row({what, value});
   }
-  section.body = table.html();
-  section.body += "<details><summary>The whole resolved configuration (config.toml)</summary><pre>" +
-                  html_escape(run.config) + "</pre></details>\n";
-  return section;
+  return table.html() + "<details><summary>The whole resolved configuration (config.toml)</summary><pre>" +
+         html_escape(run.config) + "</pre></details>\n";
 }
 
-std::string run_report(const RunRecord& run) {
-  try {
-    return html_page("MedFusion report: " + run.name, report_lead(run),
-                     {summary_section(run), data_section(run), settings_section(run), training_section(run),
-                      performance_section(run), curves_section(run), calibration_section(run),
-                      risk_section(run), subgroup_section(run), control_section(run), features_section(run),
-                      attention_section(run), samples_section(run), checklist_section(run)});
-  } catch (const Json::exception& error) {
-    core::throw_input_error({run.name},
-                            fmt::format("expected the files of this version of medfusion: {}", error.what()));
-  }
+std::string run_report(const RunRecord& run) { return report_of(run, "MedFusion report: "); }
+
+std::string cross_validation_report(const RunRecord& run) {
+  return report_of(run, "MedFusion report: cross-validation ");
 }
 
 }  // namespace medfusion::tools

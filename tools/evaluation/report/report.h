@@ -57,21 +57,22 @@ std::string comparison_report(const std::vector<RunRecord>& runs);
 // Under the title: data, its hash, and what must be known before the figures are used. HTML.
 std::string report_lead(const RunRecord& run);
 
-// The sections, in files by subject. Each returns a section whose body says what is missing where the run
-// lacks its file.
-HtmlSection summary_section(const RunRecord& run);
-HtmlSection data_section(const RunRecord& run);
-HtmlSection training_section(const RunRecord& run);
-HtmlSection performance_section(const RunRecord& run);
-HtmlSection curves_section(const RunRecord& run);
-HtmlSection calibration_section(const RunRecord& run);
-HtmlSection risk_section(const RunRecord& run);
-HtmlSection subgroup_section(const RunRecord& run);
-HtmlSection control_section(const RunRecord& run);
-HtmlSection features_section(const RunRecord& run);
-HtmlSection attention_section(const RunRecord& run);
-HtmlSection samples_section(const RunRecord& run);
-HtmlSection checklist_section(const RunRecord& run);
-HtmlSection settings_section(const RunRecord& run);
+// The bodies of the sections, in files by subject: HTML. Empty where the run has no such section.
+std::string summary_section(const RunRecord& run);
+std::string folds_section(const RunRecord& run);
+std::string protocols_section(const RunRecord& run);
+std::string data_section(const RunRecord& run);
+std::string training_section(const RunRecord& run);
+std::string performance_section(const RunRecord& run);
+std::string curves_section(const RunRecord& run);
+std::string calibration_section(const RunRecord& run);
+std::string risk_section(const RunRecord& run);
+std::string subgroup_section(const RunRecord& run);
+std::string control_section(const RunRecord& run);
+std::string features_section(const RunRecord& run);
+std::string attention_section(const RunRecord& run);
+std::string samples_section(const RunRecord& run);
+std::string checklist_section(const RunRecord& run);
+std::string settings_section(const RunRecord& run);
 
 }  // namespace medfusion::tools

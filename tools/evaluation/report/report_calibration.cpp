@@ -12,16 +12,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string interval_of(const Json& level) {
-  return interval_text({{"value", level.value("observed", Json())},
-                        {"low", level.value("low", Json())},
-                        {"high", level.value("high", Json())}});
-}
-
 ChartSeries reliability(const Json& calibration, const std::string& name, bool with_bars) {
-  ChartSeries series;
-  series.name = name;
-  series.marks = true;
+  ChartSeries series{.name = name, .marks = true};
   for (const Json& bin : calibration.at("equal_mass")) {
     series.points.emplace_back(bin.at("mean_probability").get<double>(), bin.at("observed").get<double>());
     if (with_bars && bin.value("low", Json()).is_number())
@@ -73,15 +65,10 @@ std::string missing_levels(const Json& labels) {
 
 }  // namespace
 
-HtmlSection calibration_section(const RunRecord& run) {
-  HtmlSection section{"calibration", "Calibration", ""};
-  if (run.evaluation.is_null()) {
-    section.body = missing_note("the evaluation", "medfusion eval RUN");
-    return section;
-  }
+std::string calibration_section(const RunRecord& run) {
   const Json& evaluation = run.evaluation;
   const auto resamples = evaluation.at("resamples").get<int64_t>();
-  section.body =
+  std::string html =
       "<p>" + fitted_sentence("Method", fitted_parts(run).calibration) +
       " A perfect model has intercept 0 and slope 1. The expected calibration error (ECE) of a finite sample "
       "is never 0: <b>ECE if calibrated</b> is what exactly right probabilities would show on average on as "
@@ -104,49 +91,33 @@ HtmlSection calibration_section(const RunRecord& run) {
   table.row({"<b>macro</b>", "", "", interval_text(macro.at("brier"), resamples),
              interval_text(macro.at("brier_scaled"), resamples), interval_text(macro.at("ece"), resamples),
              mean_of(labels, "ece_when_calibrated"), ""});
-  section.body += table.html();
-  section.body += partial_note(section.body) + "<div class=\"figures\">\n";
+  html += table.html();
+  html += partial_note(html) + "<div class=\"figures\">\n";
   for (const auto& [name, label] : labels.items()) {
     if (!label.at("calibration").contains("equal_mass")) continue;
-    Chart chart{name,
-                "predicted probability",
-                "observed share",
-                {reliability(label["calibration"], "as reported", true)},
-                {0, 1},
-                {0, 1},
-                true};
+    std::vector<ChartSeries> series{reliability(label["calibration"], "as reported", true)};
     if (label.contains("calibration_raw"))
-      chart.series.push_back(reliability(label["calibration_raw"], "before calibration", false));
-    ChartSeries diagonal;
-    diagonal.points = {{0, 0}, {1, 1}};
-    diagonal.color = "#9aa4b2";
-    diagonal.dashed = true;
-    chart.series.push_back(diagonal);
-    section.body += "<figure>" + chart_svg(chart) + "</figure>\n";
+      series.push_back(reliability(label["calibration_raw"], "before calibration", false));
+    series.push_back(reference_line({{0, 0}, {1, 1}}));
+    html += chart_figure(unit_chart(name, "predicted probability", "observed share", std::move(series)));
   }
-  section.body +=
-      "</div>\n<p>Points are bins of equal size; bars are Wilson's 95% intervals of the observed "
-      "share.</p>\n";
-  return section;
+  return html +
+         "</div>\n<p>Points are bins of equal size; bars are Wilson's 95% intervals of the observed "
+         "share.</p>\n";
 }
 
-HtmlSection risk_section(const RunRecord& run) {
-  HtmlSection section{"risk", "Risk levels", ""};
-  if (run.evaluation.is_null()) {
-    section.body = missing_note("the evaluation", "medfusion eval RUN");
-    return section;
-  }
+std::string risk_section(const RunRecord& run) {
   const Json& labels = run.evaluation.at("labels");
   const std::string method = run.evaluation.value("risk_method", "none");
-  section.body = "<p>" + fitted_sentence("Cut-offs", fitted_parts(run).risk);
+  std::string html = "<p>" + fitted_sentence("Cut-offs", fitted_parts(run).risk);
   if (method == "targets") {
-    section.body += fmt::format(
+    html += fmt::format(
         " Low lies below the highest cut-off that leaves at least {} of the positives above it "
         "(risk.sensitivity); high begins at the lowest cut-off from which on at least {} are positive "
         "(risk.ppv), but not below the first.",
         setting_text(run, "risk.sensitivity"), setting_text(run, "risk.ppv"));
   }
-  section.body +=
+  html +=
       " The observed shares are of the evaluated rows, with Wilson's 95% intervals: whether the targets hold "
       "there is for them to show.</p>\n";
   HtmlTable table({"label", "level", "probability from", samples_word(run), "share", "positive",
@@ -164,19 +135,17 @@ HtmlSection risk_section(const RunRecord& run) {
       table.row({html_escape(name), which, from, count_text(level.at("count")),
                  total > 0 ? fmt::format("{:.1f}%", 100 * level["count"].get<double>() / total) : "-",
                  count_text(level.at("positives")), number_text(level.at("mean_probability")),
-                 interval_of(level)});
+                 interval_text(level, "observed")});
     }
   }
-  section.body += table.empty() ? "<p>The run has no risk levels.</p>\n" : table.html();
+  html += table.empty() ? "<p>The run has no risk levels.</p>\n" : table.html();
   const auto merged = without_intermediate(labels);
   if (!merged.empty()) {
-    section.body +=
-        "<p>" + list_text(merged) +
-        ": the intermediate level is empty, because both cut-offs are one: the share of positives that "
-        "<code>high</code> asks for is reached from the cut-off of <code>low</code> on already.</p>\n";
+    html += "<p>" + list_text(merged) +
+            ": the intermediate level is empty, because both cut-offs are one: the share of positives that "
+            "<code>high</code> asks for is reached from the cut-off of <code>low</code> on already.</p>\n";
   }
-  section.body += missing_levels(labels);
-  return section;
+  return html + missing_levels(labels);
 }
 
 }  // namespace medfusion::tools

@@ -160,11 +160,8 @@ std::string fairness_item(const RunRecord& run) {
 std::string controls_item(const RunRecord& run) {
   if (run.evaluation.is_null()) return "not evaluated";
   std::vector<std::string> names;
-  for (const Json& control : run.evaluation.value("controls", Json::array())) {
-    std::string name = control.at("name").get<std::string>();
-    std::replace(name.begin(), name.end(), '_', ' ');
-    names.push_back(html_escape(name));
-  }
+  for (const Json& control : run.evaluation.value("controls", Json::array()))
+    names.push_back(control_name(control));
   return (names.empty() ? "no controls" : "controls: " + list_text(names)) +
          "; subgroups above. Other scanners, noise and shifts were not tried";
 }
@@ -203,95 +200,124 @@ std::string demographics_item(const RunRecord& run) {
          open_item("the same of the other parts");
 }
 
+// The items in the order of TRIPOD+AI's and CLAIM's sections.
+class Checklist {
+ public:
+  explicit Checklist(const RunRecord& run) : run_(run) {
+    add_study_and_data();
+    add_model();
+    add_context();
+    add_results();
+  }
+  std::string html() const { return table_.html("text"); }
+
+ private:
+  void add(const std::string& item, const char* tripod, const char* claim, const std::string& answer) {
+    table_.row({wide_cell(item), tripod, claim, wide_cell(answer)});
+  }
+
+  void add_study_and_data() {
+    add("Title: prediction model, method, target", "1", "1", open_item("the title of the publication"));
+    add("Abstract", "2", "2",
+        open_item("a structured one; its figures are in <a href=\"#summary\">Summary</a>"));
+    add("Background, intended use and users", "3", "3",
+        open_item("the decision it is to help, by whom, for whom"));
+    add("Objectives and hypotheses", "4", "4", open_item("state them; development, evaluation or both"));
+    add("Prospective or retrospective", "", "5", open_item("state it"));
+    add("Study goal", "", "6", open_item("feasibility, development, comparison or other"));
+    add("Data and their sources", "5", "7", data_item(run_));
+    add("Participants, eligibility, places, dates", "6", "8", open_item("who was included and who was not"));
+    add("Data preparation", "7", "9", preparation_item(run_));
+    add("Selection of subsets of the data", "", "10",
+        "labels: " +
+            (setting_of(run_, "data.labels").size() > 2 ? setting_text(run_, "data.labels")
+                                                        : "all there are") +
+            "; least positives (data.min_positives) " + setting_text(run_, "data.min_positives") +
+            "; columns left out (data.exclude) " + setting_text(run_, "data.exclude"));
+    add("Definitions of data elements", "", "11",
+        "names of labels and columns are those of the data, below. " + open_item("what each of them means"));
+    add("De-identification", "", "12", open_item("how, and by whom"));
+    add("Outcome, ground truth", "8", "14", outcome_item(run_));
+    add("Rationale of the reference standard", "", "15", open_item("why this one, and its flaws"));
+    add("Annotations: source, tools, variability of raters", "", "16, 17, 18",
+        open_item("who annotated with what, and how far they agree"));
+    add("Predictors", "9", "", predictors_item(run_));
+    add("Sample size", "10", "19", size_item(run_));
+    add("Missing data", "11", "13", missing_item(run_));
+    add("Analytical methods, partitions", "12", "20", split_item(run_));
+    add("Level at which the parts are disjoint", "", "21", disjoint_item(run_));
+  }
+
+  void add_model() {
+    add("Model", "", "22", model_item(run_));
+    add("Software", "", "23", "MedFusion " + html_escape(run_.data.value("version", "?")) + ", C++20");
+    add("Initialization of the weights", "", "24",
+        "random, by seed " + setting_text(run_, "seed") +
+            ", or the file of --init, which train.log then names");
+    add("Training", "12", "25", training_item(run_));
+    add("Selection of the final model", "12", "26",
+        fitted_sentence("Checkpoint", fitted_parts(run_).checkpoint));
+    add("Ensembling", "12", "27",
+        run_.folds.empty() ? "none: one network" : "none: each row is predicted by the network of its fold");
+    add("Class imbalance", "13", "", imbalance_item(run_));
+    add("Fairness", "14", "", fairness_item(run_));
+    add("Model output", "15", "", output_item(run_));
+  }
+
+  void add_context() {
+    add("Training versus evaluation", "16", "",
+        "both are parts of the same data. " +
+            open_item("how they differ in setting, eligibility and outcome"));
+    add("Ethical approval", "17", "", open_item("which committee, and consent"));
+    add("Open science: funding, conflicts of interest, protocol, registration, data, code", "18",
+        "40, 41, 42",
+        "code: Apache-2.0; the run directory holds configuration, seed, data hash and weights. " +
+            open_item(
+                "registration, protocol, funding, conflicts of interest, and where data and weights are"));
+    add("Patients and public involved", "19", "", open_item("how, or that they were not"));
+  }
+
+  void add_results() {
+    add("Metrics of performance", "12", "28", performance_item(run_));
+    add("Statistical measures of uncertainty", "12", "29", uncertainty_item(run_));
+    add("Robustness", "12", "30", controls_item(run_));
+    add("Explainability", "", "31", explanation_item(run_));
+    add("External validation", "", "32",
+        open_item("data of another place; <code>medfusion eval RUN --data DIR</code> evaluates there"));
+    add("Flow of participants", "20", "33",
+        "from the rows that were read on in <a href=\"#data\">Data flow</a>. " +
+            open_item("what came before"));
+    add("Demographics and clinical characteristics", "20", "34", demographics_item(run_));
+    add("Model development: participants and events in each analysis", "21", "",
+        "rows and positives of each part in <a href=\"#data\">Data flow</a>");
+    add("Model specification", "22", "",
+        "config.toml, preprocessing.json and the weights of the run; <code>medfusion predict</code> applies "
+        "them");
+    add("Model performance, with estimates and their precision", "23", "35, 36", performance_item(run_));
+    add("Failure analysis", "", "37",
+        run_.explanation.is_null() ? "not made: <code>medfusion explain RUN --split test</code>. " +
+                                         open_item("what the errors have in common")
+                                   : "misses and false alarms in <a href=\"#examples\">Examples</a>. " +
+                                         open_item("what they have in common"));
+    add("Model updating", "24", "", "none: thresholds and calibration stay as they were fitted");
+    add("Interpretation", "25", "", open_item("in the light of fairness and of other studies"));
+    add("Limitations", "26", "38",
+        open_item("bias, sample, generality, and what would make the results wrong"));
+    add("Usability, implications for practice", "27", "39",
+        "a research tool, no medical device. " +
+            open_item("how poor input is handled, what users must know"));
+  }
+
+  const RunRecord& run_;
+  HtmlTable table_{{"item", "TRIPOD+AI", "CLAIM", "answer"}};
+};
+
 }  // namespace
 
-HtmlSection checklist_section(const RunRecord& run) {
-  HtmlSection section{"checklist", "Checklist after TRIPOD+AI and CLAIM", ""};
-  HtmlTable table({"item", "TRIPOD+AI", "CLAIM", "answer"});
-  const auto add = [&](const std::string& item, const char* tripod, const char* claim,
-                       const std::string& answer) {
-    table.row({"<span class=\"wide\">" + item + "</span>", tripod, claim,
-               "<span class=\"wide\">" + answer + "</span>"});
-  };
-  const FittedParts fitted = fitted_parts(run);
-  add("Title: prediction model, method, target", "1", "1", open_item("the title of the publication"));
-  add("Abstract", "2", "2",
-      open_item("a structured one; its figures are in <a href=\"#summary\">Summary</a>"));
-  add("Background, intended use and users", "3", "3",
-      open_item("the decision it is to help, by whom, for whom"));
-  add("Objectives and hypotheses", "4", "4", open_item("state them; development, evaluation or both"));
-  add("Prospective or retrospective", "", "5", open_item("state it"));
-  add("Study goal", "", "6", open_item("feasibility, development, comparison or other"));
-  add("Data and their sources", "5", "7", data_item(run));
-  add("Participants, eligibility, places, dates", "6", "8", open_item("who was included and who was not"));
-  add("Data preparation", "7", "9", preparation_item(run));
-  add("Selection of subsets of the data", "", "10",
-      "labels: " +
-          (setting_of(run, "data.labels").size() > 2 ? setting_text(run, "data.labels") : "all there are") +
-          "; least positives (data.min_positives) " + setting_text(run, "data.min_positives") +
-          "; columns left out (data.exclude) " + setting_text(run, "data.exclude"));
-  add("Definitions of data elements", "", "11",
-      "names of labels and columns are those of the data, below. " + open_item("what each of them means"));
-  add("De-identification", "", "12", open_item("how, and by whom"));
-  add("Outcome, ground truth", "8", "14", outcome_item(run));
-  add("Rationale of the reference standard", "", "15", open_item("why this one, and its flaws"));
-  add("Annotations: source, tools, variability of raters", "", "16, 17, 18",
-      open_item("who annotated with what, and how far they agree"));
-  add("Predictors", "9", "", predictors_item(run));
-  add("Sample size", "10", "19", size_item(run));
-  add("Missing data", "11", "13", missing_item(run));
-  add("Analytical methods, partitions", "12", "20", split_item(run));
-  add("Level at which the parts are disjoint", "", "21", disjoint_item(run));
-  add("Model", "", "22", model_item(run));
-  add("Software", "", "23", "MedFusion " + html_escape(run.data.value("version", "?")) + ", C++20");
-  add("Initialization of the weights", "", "24",
-      "random, by seed " + setting_text(run, "seed") + ", or the file of --init, which train.log then names");
-  add("Training", "12", "25", training_item(run));
-  add("Selection of the final model", "12", "26", fitted_sentence("Checkpoint", fitted.checkpoint));
-  add("Ensembling", "12", "27",
-      run.folds.empty() ? "none: one network" : "none: each row is predicted by the network of its fold");
-  add("Class imbalance", "13", "", imbalance_item(run));
-  add("Fairness", "14", "", fairness_item(run));
-  add("Model output", "15", "", output_item(run));
-  add("Training versus evaluation", "16", "",
-      "both are parts of the same data. " + open_item("how they differ in setting, eligibility and outcome"));
-  add("Ethical approval", "17", "", open_item("which committee, and consent"));
-  add("Open science: funding, conflicts of interest, protocol, registration, data, code", "18", "40, 41, 42",
-      "code: Apache-2.0; the run directory holds configuration, seed, data hash and weights. " +
-          open_item(
-              "registration, protocol, funding, conflicts of interest, and where data and weights are"));
-  add("Patients and public involved", "19", "", open_item("how, or that they were not"));
-  add("Metrics of performance", "12", "28", performance_item(run));
-  add("Statistical measures of uncertainty", "12", "29", uncertainty_item(run));
-  add("Robustness", "12", "30", controls_item(run));
-  add("Explainability", "", "31", explanation_item(run));
-  add("External validation", "", "32",
-      open_item("data of another place; <code>medfusion eval RUN --data DIR</code> evaluates there"));
-  add("Flow of participants", "20", "33",
-      "from the rows that were read on in <a href=\"#data\">Data flow</a>. " + open_item("what came before"));
-  add("Demographics and clinical characteristics", "20", "34", demographics_item(run));
-  add("Model development: participants and events in each analysis", "21", "",
-      "rows and positives of each part in <a href=\"#data\">Data flow</a>");
-  add("Model specification", "22", "",
-      "config.toml, preprocessing.json and the weights of the run; <code>medfusion predict</code> applies "
-      "them");
-  add("Model performance, with estimates and their precision", "23", "35, 36", performance_item(run));
-  add("Failure analysis", "", "37",
-      run.explanation.is_null() ? "not made: <code>medfusion explain RUN --split test</code>. " +
-                                      open_item("what the errors have in common")
-                                : "misses and false alarms in <a href=\"#examples\">Examples</a>. " +
-                                      open_item("what they have in common"));
-  add("Model updating", "24", "", "none: thresholds and calibration stay as they were fitted");
-  add("Interpretation", "25", "", open_item("in the light of fairness and of other studies"));
-  add("Limitations", "26", "38",
-      open_item("bias, sample, generality, and what would make the results wrong"));
-  add("Usability, implications for practice", "27", "39",
-      "a research tool, no medical device. " + open_item("how poor input is handled, what users must know"));
-  section.body =
-      "<p>Filled from the run where the run knows; the rest is marked. Numbers are those of the items "
-      "of TRIPOD+AI 2024 and of CLAIM 2020.</p>\n" +
-      table.html("text");
-  return section;
+std::string checklist_section(const RunRecord& run) {
+  return "<p>Filled from the run where the run knows; the rest is marked. Numbers are those of the items "
+         "of TRIPOD+AI 2024 and of CLAIM 2020.</p>\n" +
+         Checklist(run).html();
 }
 
 }  // namespace medfusion::tools

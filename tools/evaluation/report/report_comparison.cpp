@@ -22,12 +22,6 @@ constexpr std::array<std::pair<const char*, const char*>, 6> kShown{{{"auroc", "
                                                                      {"brier", "Brier"},
                                                                      {"ece", "ECE"}}};
 
-std::vector<std::string> names_of(const std::vector<RunRecord>& runs) {
-  std::vector<std::string> names;
-  for (const RunRecord& run : runs) names.push_back(run.name);
-  return names;
-}
-
 // What tells apart which rows a run was evaluated on: their names where its predictions are there, else the
 // hashes of the data and of the evaluated part.
 std::string evaluated_rows(const RunRecord& run, bool by_name) {
@@ -55,8 +49,7 @@ bool same_rows(const std::vector<RunRecord>& runs) {
   });
 }
 
-HtmlSection macro_section(const std::vector<RunRecord>& runs) {
-  HtmlSection section{"macro", "Macro averages", ""};
+std::string macro_html(const std::vector<RunRecord>& runs) {
   std::vector<std::string> head{"run", "part", "rows"};
   for (const auto& [key, title] : kShown) head.emplace_back(title);
   HtmlTable table(head);
@@ -70,23 +63,23 @@ HtmlSection macro_section(const std::vector<RunRecord>& runs) {
     table.row(std::move(row));
     entries.push_back(interval_entry(run.name, macro.at("auroc")));
   }
-  section.body = table.html() + partial_note(table.html()) +
-                 interval_figure("Macro AUROC, 95% intervals over patients", "AUROC", entries, 0.5) +
-                 "<p>Intervals of single runs say little about differences on the same rows.</p>\n";
+  std::string html = table.html() + partial_note(table.html()) +
+                     interval_figure("Macro AUROC, 95% intervals over patients", "AUROC", entries, 0.5) +
+                     "<p>Intervals of single runs say little about differences on the same rows.</p>\n";
   if (!same_rows(runs)) {
-    section.body +=
+    html +=
         "<p class=\"note\">The runs were evaluated on different rows: the numbers are not comparable.</p>\n";
   }
   for (const RunRecord& run : runs) {
     const auto leaks = accepted_leaks(run);
     if (!leaks.empty())
-      section.body += "<p class=\"note\">" + html_escape(run.name) + ": " + list_text(leaks) + ".</p>\n";
+      html += "<p class=\"note\">" + html_escape(run.name) + ": " + list_text(leaks) + ".</p>\n";
   }
-  return section;
+  return html;
 }
 
-std::string p_text(const Json& value) {
-  return value.is_number() ? fmt::format("{:.2g}", value.get<double>()) : "-";
+std::string p_text(const Json& test) {
+  return test.is_object() ? significant_text(test.value("p_value", Json()), 2) : "-";
 }
 
 std::string pair_html(const RunRecord& first, const RunRecord& second, const EvaluationOptions& options) {
@@ -98,14 +91,9 @@ std::string pair_html(const RunRecord& first, const RunRecord& second, const Eva
   std::vector<IntervalEntry> entries;
   const auto add = [&](const std::string& name, const Json& pair, const Json& delong) {
     const Json& difference = pair.at("difference");
-    const Json tested = delong.is_object() ? delong : Json::object();
     table.row({html_escape(name), number_text(pair.at("first").at("value")),
                number_text(pair.at("second").at("value")), interval_text(difference, options.resamples),
-               p_text(difference.at("p_value")),
-               interval_text({{"value", tested.value("difference", Json())},
-                              {"low", tested.value("low", Json())},
-                              {"high", tested.value("high", Json())}}),
-               p_text(tested.value("p_value", Json()))});
+               p_text(difference), interval_text(delong, "difference"), p_text(delong)});
     entries.push_back(interval_entry(name, difference));
   };
   for (const auto& [name, label] : json.at("labels").items())
@@ -115,18 +103,16 @@ std::string pair_html(const RunRecord& first, const RunRecord& second, const Eva
   for (const auto& [name, pair] : json["macro"].items()) {
     macro.row({html_escape(name), number_text(pair.at("first").at("value")),
                number_text(pair.at("second").at("value")),
-               interval_text(pair.at("difference"), options.resamples),
-               p_text(pair["difference"].at("p_value"))});
+               interval_text(pair.at("difference"), options.resamples), p_text(pair["difference"])});
   }
   return "<h3>" + html_escape(first.name + " and " + second.name) + "</h3>\n" + table.html() +
          interval_figure("AUROC, " + first.name + " minus " + second.name, "difference", entries, 0.0) +
          "<details><summary>Other measures, macro</summary>" + macro.html() + "</details>\n";
 }
 
-HtmlSection pairs_section(const std::vector<RunRecord>& runs) {
-  HtmlSection section{"pairs", "Differences in pairs", ""};
+std::string pairs_html(const std::vector<RunRecord>& runs) {
   const EvaluationOptions options;
-  section.body = fmt::format(
+  std::string html = fmt::format(
       "<p>The first run and each other on the same rows, as <code>medfusion compare</code>: both are "
       "resampled "
       "together, {} times over patients; p is two-sided, and not corrected for the number of labels. "
@@ -135,32 +121,29 @@ HtmlSection pairs_section(const std::vector<RunRecord>& runs) {
       options.resamples, samples_word(runs.front()));
   for (size_t i = 1; i < runs.size(); ++i) {
     if (!runs.front().predictions || !runs[i].predictions) {
-      section.body += missing_note(
+      html += missing_note(
           "the pair " + runs.front().name + " and " + runs[i].name + ", for which predictions.csv is needed",
           "medfusion eval RUN");
       continue;
     }
     try {
-      section.body += pair_html(runs.front(), runs[i], options);
+      html += pair_html(runs.front(), runs[i], options);
     } catch (const core::InputError& error) {
-      section.body += "<p class=\"note\">Not a pair: " + html_escape(error.what()) + ".</p>\n";
+      html += "<p class=\"note\">Not a pair: " + html_escape(error.what()) + ".</p>\n";
     }
   }
-  section.body += partial_note(section.body);
-  return section;
+  return html + partial_note(html);
 }
 
-HtmlSection labels_section(const std::vector<RunRecord>& runs) {
-  HtmlSection section{"labels", "AUROC per label", ""};
-  std::vector<std::string> head{"label"};
-  for (const std::string& name : names_of(runs)) head.push_back(html_escape(name));
-  HtmlTable table(head);
-  std::vector<std::string> labels;
+std::string labels_html(const std::vector<RunRecord>& runs) {
+  std::vector<std::string> head{"label"}, labels;
   for (const RunRecord& run : runs) {
+    head.push_back(html_escape(run.name));
     for (const auto& [name, label] : run.evaluation.at("labels").items()) {
       if (std::find(labels.begin(), labels.end(), name) == labels.end()) labels.push_back(name);
     }
   }
+  HtmlTable table(head);
   for (const std::string& label : labels) {
     std::vector<std::string> row{html_escape(label)};
     for (const RunRecord& run : runs) {
@@ -169,12 +152,10 @@ HtmlSection labels_section(const std::vector<RunRecord>& runs) {
     }
     table.row(std::move(row));
   }
-  section.body = table.html();
-  return section;
+  return table.html();
 }
 
-HtmlSection differences_section(const std::vector<RunRecord>& runs) {
-  HtmlSection section{"differences", "Settings that differ", ""};
+std::string differences_html(const std::vector<RunRecord>& runs) {
   std::vector<std::string> head{"setting"};
   std::set<std::string> keys;
   for (const RunRecord& run : runs) {
@@ -192,8 +173,7 @@ HtmlSection differences_section(const std::vector<RunRecord>& runs) {
     }
     if (values.size() > 1) table.row(std::move(row));
   }
-  section.body = table.empty() ? "<p>None.</p>\n" : table.html();
-  return section;
+  return table.empty() ? "<p>None.</p>\n" : table.html();
 }
 
 }  // namespace
@@ -207,15 +187,14 @@ std::string comparison_report(const std::vector<RunRecord>& runs) {
     }
   }
   std::string lead;
-  for (const std::string& name : names_of(runs)) lead += (lead.empty() ? "" : ", ") + html_escape(name);
-  try {
-    return html_page(
-        "MedFusion: comparison of runs", lead,
-        {macro_section(runs), pairs_section(runs), labels_section(runs), differences_section(runs)});
-  } catch (const Json::exception& error) {
-    core::throw_input_error({lead},
-                            fmt::format("expected the files of this version of medfusion: {}", error.what()));
-  }
+  for (const RunRecord& run : runs) lead += (lead.empty() ? "" : ", ") + html_escape(run.name);
+  return checked_page(lead, [&] {
+    return html_page("MedFusion: comparison of runs", lead,
+                     {{"macro", "Macro averages", macro_html(runs)},
+                      {"pairs", "Differences in pairs", pairs_html(runs)},
+                      {"labels", "AUROC per label", labels_html(runs)},
+                      {"differences", "Settings that differ", differences_html(runs)}});
+  });
 }
 
 }  // namespace medfusion::tools

@@ -16,8 +16,10 @@ std::string spread_text(const Json& mean, const Json& deviation) {
   return number_text(mean) + (deviation.is_number() ? " &plusmn; " + number_text(deviation) : "");
 }
 
-HtmlSection folds_section(const RunRecord& run) {
-  HtmlSection section{"folds", "Folds and seeds", ""};
+}  // namespace
+
+std::string folds_section(const RunRecord& run) {
+  if (run.folds.empty()) return "";
   const Json& macro = run.cross_validation.at("macro_auroc");
   HtmlTable table({"macro AUROC", "value"});
   table.row({"mean over folds", spread_text(macro.at("mean"), macro.at("std"))});
@@ -37,19 +39,17 @@ HtmlSection folds_section(const RunRecord& run) {
     labels.row({html_escape(name), number_text(label.at("auroc")),
                 fmt::format("{} of {}", label.at("defined_in").get<int64_t>(), all)});
   }
-  section.body =
-      fmt::format(
-          "<p>{} folds, {} seed{}{}; &plusmn; is the standard deviation of the folds, each the mean "
-          "over its seeds. A mean over folds differs a little from the AUROC out of fold below, which "
-          "ranks the rows of all folds together.</p>\n",
-          run.cross_validation.at("folds").get<int64_t>(), seeds.size(), seeds.size() == 1 ? "" : "s",
-          run.cross_validation.value("redrawn", false) ? ", folds drawn anew for each" : "") +
-      table.html() + labels.html();
-  return section;
+  return fmt::format(
+             "<p>{} folds, {} seed{}{}; &plusmn; is the standard deviation of the folds, each the mean "
+             "over its seeds. A mean over folds differs a little from the AUROC out of fold below, which "
+             "ranks the rows of all folds together.</p>\n",
+             run.cross_validation.at("folds").get<int64_t>(), seeds.size(), seeds.size() == 1 ? "" : "s",
+             run.cross_validation.value("redrawn", false) ? ", folds drawn anew for each" : "") +
+         table.html() + labels.html();
 }
 
-HtmlSection protocols_section(const RunRecord& run) {
-  HtmlSection section{"protocols", "Honest protocol beside the published one", ""};
+std::string protocols_section(const RunRecord& run) {
+  if (run.protocols.is_null()) return "";
   const Json& protocols = run.protocols;
   constexpr std::array<std::pair<const char*, const char*>, 5> kMeasureNames{
       {{"accuracy", "accuracy"},
@@ -58,9 +58,7 @@ HtmlSection protocols_section(const RunRecord& run) {
        {"gmean", "G-mean"},
        {"auroc", "AUROC"}}};
   HtmlTable table({"label", "measure", "as published (wrong)", "same network, honest", "honest"});
-  const auto percent = [](const Json& value) {
-    return value.is_number() ? fmt::format("{:.2f}%", 100 * value.get<double>()) : std::string("-");
-  };
+  const auto percent = [](const Json& value) { return percent_text(value, 2); };
   const auto rows = [&](const std::string& name, const Json& published, const Json& same,
                         const Json& honest) {
     for (const auto& [key, title] : kMeasureNames)
@@ -72,31 +70,13 @@ HtmlSection protocols_section(const RunRecord& run) {
   rows("<b>macro</b>", published.at("macro"), same.at("macro"), honest.at("macro"));
   for (const auto& [name, label] : honest.at("labels").items())
     rows(html_escape(name), published.at("labels").at(name), same.at("labels").at(name), label);
-  section.body =
-      "<div class=\"warning\"><b>The figures under &quot;as published&quot; are wrong.</b> " +
-      html_escape(protocols.value("warning", "")) +
-      ". They stand beside the honest ones because many published figures are made like this. &quot;Same "
-      "network&quot; has their settings and differs in nothing but that it resamples inside the training "
-      "part "
-      "of the honest folds.</div>\n" +
-      table.html();
-  return section;
-}
-
-}  // namespace
-
-std::string cross_validation_report(const RunRecord& run) {
-  try {
-    std::vector<HtmlSection> sections{summary_section(run), folds_section(run)};
-    if (!run.protocols.is_null()) sections.push_back(protocols_section(run));
-    for (auto* section : {data_section, settings_section, performance_section, curves_section,
-                          calibration_section, risk_section, subgroup_section, checklist_section})
-      sections.push_back(section(run));
-    return html_page("MedFusion report: cross-validation " + run.name, report_lead(run), sections);
-  } catch (const Json::exception& error) {
-    core::throw_input_error({run.name},
-                            fmt::format("expected the files of this version of medfusion: {}", error.what()));
-  }
+  return "<div class=\"warning\"><b>The figures under &quot;as published&quot; are wrong.</b> " +
+         html_escape(protocols.value("warning", "")) +
+         ". They stand beside the honest ones because many published figures are made like this. &quot;Same "
+         "network&quot; has their settings and differs in nothing but that it resamples inside the training "
+         "part "
+         "of the honest folds.</div>\n" +
+         table.html();
 }
 
 }  // namespace medfusion::tools

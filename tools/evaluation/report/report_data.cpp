@@ -13,7 +13,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 // A number of the run's history by epoch; key: a name, or a JSON pointer.
-ChartSeries history_series(const RunRecord& run, const std::string& key, const std::string& name) {
+ChartSeries history_series(const RunRecord& run, const std::string& key, const std::string& name = "") {
   ChartSeries series;
   series.name = name;
   const Json::json_pointer at(key.starts_with('/') ? key : "/" + key);
@@ -78,54 +78,39 @@ std::string folds_html(const RunRecord& run) {
 
 }  // namespace
 
-HtmlSection data_section(const RunRecord& run) {
-  HtmlSection section{"data", "Data flow and proof of the split", ""};
-  section.body = run.folds.empty() ? parts_html(run) : folds_html(run);
-  section.body += guard_html(run) +
-                  "<p>The hash of the data covers tables, lists, and the names and sizes of the images; the "
-                  "hash of a part covers its row names in order. Two runs with equal hashes saw the same "
-                  "rows.</p>\n" +
-                  fitted_table(run);
+std::string data_section(const RunRecord& run) {
+  std::string html =
+      (run.folds.empty() ? parts_html(run) : folds_html(run)) + guard_html(run) +
+      "<p>The hash of the data covers tables, lists, and the names and sizes of the images; the "
+      "hash of a part covers its row names in order. Two runs with equal hashes saw the same "
+      "rows.</p>\n" +
+      fitted_table(run);
   if (run.folds.empty() && run.data.contains("train_positives")) {
     HtmlTable positives({"label", "positive in training", "positive in the evaluated part"});
     for (const auto& [name, count] : run.data["train_positives"].items()) {
       std::string evaluated = "-";
-      if (run.evaluation.is_object() && run.evaluation.at("labels").contains(name)) {
+      if (run.evaluation.is_object() && run.evaluation.at("labels").contains(name))
         evaluated = count_text(run.evaluation["labels"][name].at("positives"));
-      }
       positives.row({html_escape(name), count_text(count), evaluated});
     }
-    section.body += positives.html();
+    html += positives.html();
   }
-  return section;
+  return html;
 }
 
-HtmlSection training_section(const RunRecord& run) {
-  HtmlSection section{"training", "Training", ""};
-  if (run.history.empty()) {
-    section.body = "<p>The run has no epochs: its weights are those it began with.</p>\n";
-    return section;
-  }
-  section.body = "<div class=\"figures\">\n";
-  const auto add = [&](Chart chart) {
-    std::erase_if(chart.series, [](const ChartSeries& series) { return series.points.empty(); });
-    if (!chart.series.empty()) section.body += "<figure>" + chart_svg(chart) + "</figure>\n";
+std::string training_section(const RunRecord& run) {
+  if (run.history.empty()) return "<p>The run has no epochs: its weights are those it began with.</p>\n";
+  std::string html = "<div class=\"figures\">\n";
+  const auto add = [&](const char* title, const char* y_label, std::vector<ChartSeries> series) {
+    std::erase_if(series, [](const ChartSeries& each) { return each.points.empty(); });
+    if (!series.empty()) html += chart_figure({title, "epoch", y_label, std::move(series)});
   };
-  Chart loss{"Loss", "epoch", "loss", {}};
-  loss.series = {history_series(run, "train_loss", "training"),
-                 history_series(run, "val_loss", "validation")};
-  add(loss);
-  Chart auroc{"Macro AUROC on the validation part", "epoch", "AUROC", {}};
-  auroc.series = {history_series(run, "/val/macro/auroc", "")};
-  add(auroc);
-  Chart rate{"Learning rate", "epoch", "learning rate", {}};
-  rate.series = {history_series(run, "learning_rate", "")};
-  add(rate);
-  Chart norm{"Norm of the gradient, before clipping", "epoch", "norm", {}};
-  norm.series = {history_series(run, "gradient_norm", "")};
-  add(norm);
-  section.body += "</div>\n";
-  return section;
+  add("Loss", "loss",
+      {history_series(run, "train_loss", "training"), history_series(run, "val_loss", "validation")});
+  add("Macro AUROC on the validation part", "AUROC", {history_series(run, "/val/macro/auroc")});
+  add("Learning rate", "learning rate", {history_series(run, "learning_rate")});
+  add("Norm of the gradient, before clipping", "norm", {history_series(run, "gradient_norm")});
+  return html + "</div>\n";
 }
 
 }  // namespace medfusion::tools

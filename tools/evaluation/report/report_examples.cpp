@@ -92,12 +92,7 @@ std::string example_html(const RunRecord& run, const Example& example) {
 
 }  // namespace
 
-HtmlSection samples_section(const RunRecord& run) {
-  HtmlSection section{"examples", "Examples: successes and failures", ""};
-  if (run.explanation.is_null()) {
-    section.body = missing_note("explanations", "medfusion explain RUN --split test");
-    return section;
-  }
+std::string samples_section(const RunRecord& run) {
   std::map<std::string, std::vector<Example>> kinds;
   bool pictures = false;
   for (const Json& sample : run.explanation.at("samples")) {
@@ -108,15 +103,14 @@ HtmlSection samples_section(const RunRecord& run) {
       kinds[kind].push_back({&sample, &label, label.at("probability").get<double>()});
     }
   }
-  section.body = "<p>Of the explained " + samples_word(run) +
-                 ", the surest successes and the worst failures, so that both are seen.";
+  std::string html = "<p>Of the explained " + samples_word(run) +
+                     ", the surest successes and the worst failures, so that both are seen.";
   if (pictures) {
-    section.body +=
+    html +=
         " Left the image, right what the output rests on (bright: more); a cross marks the strongest place, "
         "cyan boxes the annotated one where there is one.";
   }
-  section.body +=
-      " A change of the logit is the output with a modality or feature minus that without it.</p>\n";
+  html += " A change of the logit is the output with a modality or feature minus that without it.</p>\n";
   const std::pair<const char*, const char*> titles[] = {
       {"found", "Found: positive and predicted so"},
       {"missed", "Missed: positive, predicted negative"},
@@ -127,17 +121,17 @@ HtmlSection samples_section(const RunRecord& run) {
     std::stable_sort(examples.begin(), examples.end(), [&](const Example& a, const Example& b) {
       return rising ? a.probability < b.probability : a.probability > b.probability;
     });
-    section.body += "<h3>" + std::string(title) + "</h3>\n";
+    html += "<h3>" + std::string(title) + "</h3>\n";
     if (examples.empty()) {
-      section.body += "<p>None among the explained " + samples_word(run) + ".</p>\n";
+      html += "<p>None among the explained " + samples_word(run) + ".</p>\n";
       continue;
     }
-    section.body += "<div class=\"figures\">\n";
+    html += "<div class=\"figures\">\n";
     for (size_t i = 0; i < std::min(examples.size(), kSamplesPerKind); ++i)
-      section.body += example_html(run, examples[i]);
-    section.body += "</div>\n";
+      html += example_html(run, examples[i]);
+    html += "</div>\n";
   }
-  return section;
+  return html;
 }
 
 }  // namespace medfusion::tools

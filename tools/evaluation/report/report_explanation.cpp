@@ -15,14 +15,10 @@ using Json = nlohmann::ordered_json;
 
 constexpr size_t kFeaturesPerLabel = 5;
 
-std::string share(const Json& value) {
-  return value.is_number() ? fmt::format("{:.1f}%", 100 * value.get<double>()) : "-";
-}
-
 std::string of_share(const Json& proportion) {
   if (!proportion.is_object() || !proportion.value("value", Json()).is_number()) return "-";
-  return fmt::format("{} [{}, {}]", share(proportion["value"]), share(proportion["low"]),
-                     share(proportion["high"]));
+  return fmt::format("{} [{}, {}]", percent_text(proportion["value"]), percent_text(proportion["low"]),
+                     percent_text(proportion["high"]));
 }
 
 std::string localization_html(const Json& localization) {
@@ -32,7 +28,7 @@ std::string localization_html(const Json& localization) {
   for (const Json& score : localization.at("scores")) {
     table.row({html_escape(score.at("label").get<std::string>()),
                fmt::format("{}", score.at("cases").get<int64_t>()), of_share(score.at("pointing_game")),
-               of_share(score.at("with_tolerance")), share(score.at("chance")),
+               of_share(score.at("with_tolerance")), percent_text(score.at("chance")),
                of_share(score.at("peak_of_another")), number_text(score.at("mean_iou")),
                of_share(score.at("iou").at("0.3"))});
   }
@@ -82,7 +78,7 @@ std::string shares_html(const std::vector<std::string>& names,
   for (size_t i = 0; i < names.size(); ++i) {
     std::vector<std::string> row{html_escape(names[i])};
     for (const char* kind : {"labels", "image", "table", "text"})
-      row.push_back(shares[i].contains(kind) ? share(shares[i].at(kind)) : "-");
+      row.push_back(shares[i].contains(kind) ? percent_text(shares[i].at(kind)) : "-");
     table.row(std::move(row));
   }
   return table.html();
@@ -130,15 +126,11 @@ std::string attention_html(const RunRecord& run, const Json& attention) {
 
 }  // namespace
 
-HtmlSection features_section(const RunRecord& run) {
-  HtmlSection section{"features", "Stage one: thresholds of single features", ""};
-  if (run.features.is_null() || !run.features.contains("labels")) {
-    section.body =
-        "<p>The run's table did not go through stage one (<code>features.mode</code>), or it has no "
-        "table.</p>\n";
-    return section;
-  }
-  section.body = fmt::format(
+std::string features_section(const RunRecord& run) {
+  if (!run.features.contains("labels"))
+    return "<p>The run's table did not go through stage one (<code>features.mode</code>), or it has no "
+           "table.</p>\n";
+  const std::string lead = fmt::format(
       "<p>Fitted to {} training rows. The score is {}; q is the p-value after Benjamini and Hochberg's "
       "correction within the label. {} The first {} of each label:</p>\n",
       run.features.value("rows", int64_t{0}), html_escape(run.features.value("score", "?")), mode_text(run),
@@ -148,37 +140,26 @@ HtmlSection features_section(const RunRecord& run) {
     size_t shown = 0;
     for (const Json& feature : label.at("features")) {
       if (feature.contains("untested") || shown++ >= kFeaturesPerLabel) continue;
-      const auto small = [](const Json& value) {
-        return value.is_number() ? fmt::format("{:.2g}", value.get<double>()) : std::string("-");
-      };
       const std::string sign = feature.value("direction", "higher") == "higher" ? "&ge; " : "&lt; ";
       table.row({html_escape(name),
                  (feature.value("selected", false) ? "<b>*</b> " : "") +
                      html_escape(feature.at("feature").get<std::string>()),
                  sign + significant_text(feature.at("threshold")),
-                 interval_text({{"value", feature.at("auroc")},
-                                {"low", feature.at("auroc_low")},
-                                {"high", feature.at("auroc_high")}}),
-                 number_text(feature.at("odds_ratio"), 2), small(feature.at("p_value")),
-                 small(feature.at("q_value")), number_text(feature.value("stability", Json()), 2)});
+                 interval_text(feature, "auroc", "auroc_low", "auroc_high"),
+                 number_text(feature.at("odds_ratio"), 2), significant_text(feature.at("p_value"), 2),
+                 significant_text(feature.at("q_value"), 2),
+                 number_text(feature.value("stability", Json()), 2)});
     }
   }
-  section.body += table.html() + empty_selection_note(run);
-  return section;
+  return lead + table.html() + empty_selection_note(run);
 }
 
-HtmlSection attention_section(const RunRecord& run) {
-  HtmlSection section{"attention", "What the labels attend to", ""};
-  if (run.explanation.is_null()) {
-    section.body = missing_note("explanations", "medfusion explain RUN --split test");
-    return section;
-  }
+std::string attention_section(const RunRecord& run) {
   const Json& attention = run.explanation.at("attention");
-  section.body =
-      attention.is_null() ? "<p>The network has no attention branch.</p>\n" : attention_html(run, attention);
   const Json& localization = run.explanation.at("localization");
-  if (!localization.is_null()) section.body += localization_html(localization);
-  return section;
+  return (attention.is_null() ? "<p>The network has no attention branch.</p>\n"
+                              : attention_html(run, attention)) +
+         (localization.is_null() ? "" : localization_html(localization));
 }
 
 }  // namespace medfusion::tools

@@ -12,13 +12,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr const char* kDiagonal = "#9aa4b2";
-
-HtmlSection without_evaluation(HtmlSection section) {
-  section.body = missing_note("the evaluation", "medfusion eval RUN");
-  return section;
-}
-
 // Points [x, y, ...] of a curve of evaluation.json.
 ChartSeries curve(const Json& points, const std::string& name, size_t y = 1) {
   ChartSeries series;
@@ -30,17 +23,6 @@ ChartSeries curve(const Json& points, const std::string& name, size_t y = 1) {
   }
   return series;
 }
-
-ChartSeries reference(std::vector<std::pair<double, double>> points, const std::string& name = "") {
-  ChartSeries series;
-  series.name = name;
-  series.points = std::move(points);
-  series.color = kDiagonal;
-  series.dashed = true;
-  return series;
-}
-
-std::string figure(const Chart& chart) { return "<figure>" + chart_svg(chart) + "</figure>\n"; }
 
 // One line per label and one for the macro average.
 std::string measures_table(const Json& evaluation,
@@ -66,12 +48,10 @@ std::string measures_table(const Json& evaluation,
 
 }  // namespace
 
-HtmlSection performance_section(const RunRecord& run) {
-  HtmlSection section{"performance", "Performance with intervals", ""};
-  if (run.evaluation.is_null()) return without_evaluation(section);
+std::string performance_section(const RunRecord& run) {
   const Json& evaluation = run.evaluation;
   const FittedParts fitted = fitted_parts(run);
-  section.body = fmt::format(
+  std::string html = fmt::format(
       "<p>Evaluated: {}, {} {} of {} patients. Brackets hold {}% intervals from {} resamples of the patients "
       "(all {} of a patient together). {}</p>\n",
       part_name(evaluation), evaluation.at("samples").get<int64_t>(), samples_word(run),
@@ -79,18 +59,18 @@ HtmlSection performance_section(const RunRecord& run) {
       evaluation.at("resamples").get<int64_t>(), samples_word(run),
       fitted_sentence("Checkpoint", fitted.checkpoint) + " " +
           fitted_sentence("Thresholds", fitted.thresholds));
-  section.body += measures_table(evaluation, {{"auroc", "AUROC"}, {"auprc", "AUPRC"}}, "Ranking");
-  section.body += empty_selection_note(run);
-  section.body += measures_table(
+  html += measures_table(evaluation, {{"auroc", "AUROC"}, {"auprc", "AUPRC"}}, "Ranking");
+  html += empty_selection_note(run);
+  html += measures_table(
       evaluation,
       {{"sensitivity", "sensitivity"}, {"specificity", "specificity"}, {"ppv", "PPV"}, {"npv", "NPV"}},
       "At the thresholds");
-  section.body += measures_table(evaluation,
-                                 {{"f1", "F1"},
-                                  {"gmean", "G-mean"},
-                                  {"accuracy", "accuracy"},
-                                  {"balanced_accuracy", "balanced accuracy"}},
-                                 "At the thresholds, in one number");
+  html += measures_table(evaluation,
+                         {{"f1", "F1"},
+                          {"gmean", "G-mean"},
+                          {"accuracy", "accuracy"},
+                          {"balanced_accuracy", "balanced accuracy"}},
+                         "At the thresholds, in one number");
   HtmlTable confusion(
       {"label", "threshold", "true positive", "false positive", "true negative", "false negative"}, "Counts");
   for (const auto& [name, label] : evaluation.at("labels").items()) {
@@ -101,22 +81,19 @@ HtmlSection performance_section(const RunRecord& run) {
     confusion.row({html_escape(name), significant_text(label.at("threshold")), count("true_positives"),
                    count("false_positives"), count("true_negatives"), count("false_negatives")});
   }
-  section.body += confusion.html();
+  html += confusion.html();
   for (const auto& [name, label] : evaluation.at("labels").items()) {
     const Json& auroc = label.at("measures").at("auroc");
     if (auroc.contains("undefined")) {
-      section.body += "<p>" + html_escape(name) +
-                      " has no AUROC: " + html_escape(auroc["undefined"].get<std::string>()) + ".</p>\n";
+      html += "<p>" + html_escape(name) +
+              " has no AUROC: " + html_escape(auroc["undefined"].get<std::string>()) + ".</p>\n";
     }
   }
-  section.body += partial_note(section.body);
-  return section;
+  return html + partial_note(html);
 }
 
-HtmlSection curves_section(const RunRecord& run) {
-  HtmlSection section{"curves", "ROC, precision-recall and decision curves", ""};
-  if (run.evaluation.is_null()) return without_evaluation(section);
-  section.body =
+std::string curves_section(const RunRecord& run) {
+  std::string html =
       "<p>Net benefit is true positives minus false positives weighed by the odds of the threshold, per "
       "image or row: the model helps where its line is "
       "above both treating all and treating none (Vickers and Elkin 2006).</p>\n";
@@ -125,34 +102,26 @@ HtmlSection curves_section(const RunRecord& run) {
     const double positives = label.at("positives").get<double>(),
                  negatives = label.at("negatives").get<double>();
     const double prevalence = positives + negatives > 0 ? positives / (positives + negatives) : 0.0;
-    Chart roc{"ROC",         "1 - specificity",
-              "sensitivity", {curve(label["roc"], ""), reference({{0, 0}, {1, 1}})},
-              {0, 1},        {0, 1},
-              true};
-    Chart pr{"Precision-recall",
-             "recall",
-             "precision",
-             {curve(label.at("precision_recall"), ""), reference({{0, prevalence}, {1, prevalence}})},
-             {0, 1},
-             {0, 1},
-             true};
+    const Chart roc = unit_chart("ROC", "1 - specificity", "sensitivity",
+                                 {curve(label["roc"], ""), reference_line({{0, 0}, {1, 1}})});
+    const Chart pr = unit_chart(
+        "Precision-recall", "recall", "precision",
+        {curve(label.at("precision_recall"), ""), reference_line({{0, prevalence}, {1, prevalence}})});
     Chart decision{"Net benefit", "threshold probability", "net benefit per image", {}, {0, 1}};
-    ChartSeries all = curve(label.at("decision"), "all positive", 2);
-    decision.series = {curve(label.at("decision"), "the model"), all,
-                       reference({{0, 0}, {1, 0}}, "none positive")};
+    decision.series = {curve(label.at("decision"), "the model"),
+                       curve(label.at("decision"), "all positive", 2),
+                       reference_line({{0, 0}, {1, 0}}, "none positive")};
     double top = prevalence;
     for (const auto& point : decision.series[0].points) top = std::max(top, point.second);
     decision.y_range = {-0.25 * std::max(top, 0.02), 1.1 * std::max(top, 0.02)};
-    section.body += "<h3>" + html_escape(name) + ": AUROC " +
-                    interval_text(label.at("measures").at("auroc")) + "</h3>\n<div class=\"figures\">\n" +
-                    figure(roc) + figure(pr) + figure(decision) + "</div>\n";
+    html += "<h3>" + html_escape(name) + ": AUROC " + interval_text(label.at("measures").at("auroc")) +
+            "</h3>\n<div class=\"figures\">\n" + chart_figure(roc) + chart_figure(pr) +
+            chart_figure(decision) + "</div>\n";
   }
-  return section;
+  return html;
 }
 
-HtmlSection subgroup_section(const RunRecord& run) {
-  HtmlSection section{"subgroups", "Subgroups", ""};
-  if (run.evaluation.is_null()) return without_evaluation(section);
+std::string subgroup_section(const RunRecord& run) {
   const auto resamples = run.evaluation.at("resamples").get<int64_t>();
   HtmlTable table({"group", samples_word(run), "patients", "macro AUROC", "labels averaged",
                    "macro sensitivity", "macro specificity", "macro ECE"});
@@ -177,33 +146,26 @@ HtmlSection subgroup_section(const RunRecord& run) {
     }
     details += "<details><summary>Each label by " + column + "</summary>" + labels.html() + "</details>\n";
   }
-  section.body = table.empty() ? "<p>The data has no column to group by.</p>\n"
-                               : table.html() +
-                                     "<p>Groups with few positives have wide intervals or none; a difference "
-                                     "within them is no finding.</p>\n" +
-                                     partial_note(table.html() + details) + details;
-  return section;
+  if (table.empty()) return "<p>The data has no column to group by.</p>\n";
+  return table.html() +
+         "<p>Groups with few positives have wide intervals or none; a difference within them is no "
+         "finding.</p>\n" +
+         partial_note(table.html() + details) + details;
 }
 
-HtmlSection control_section(const RunRecord& run) {
-  HtmlSection section{"controls", "Controls", ""};
-  if (run.evaluation.is_null()) return without_evaluation(section);
+std::string control_section(const RunRecord& run) {
   HtmlTable table({"predictions", "macro AUROC", "what it is"});
-  table.row({"the run", interval_text(run.evaluation.at("macro").at("auroc")),
-             "<span class=\"wide\">this report</span>"});
+  table.row({"the run", interval_text(run.evaluation.at("macro").at("auroc")), wide_cell("this report")});
   for (const Json& control : run.evaluation.at("controls")) {
     const std::string value =
         control.contains("macro") ? interval_text(control["macro"].at("auroc")) : "undefined";
     std::string what = html_escape(control.value("description", ""));
     if (control.contains("undefined")) what += " " + html_escape(control["undefined"].get<std::string>());
-    std::string name = control.at("name").get<std::string>();
-    std::replace(name.begin(), name.end(), '_', ' ');
-    table.row({html_escape(name), value, "<span class=\"wide\">" + what + "</span>"});
+    table.row({control_name(control), value, wide_cell(what)});
   }
-  section.body = table.html() +
-                 "<p>A network that is not ahead of the table or the view position alone has not shown that "
-                 "it reads the image.</p>\n";
-  return section;
+  return table.html() +
+         "<p>A network that is not ahead of the table or the view position alone has not shown that it reads "
+         "the image.</p>\n";
 }
 
 }  // namespace medfusion::tools

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+
+#include "core/error.h"
 
 namespace medfusion::tools {
 namespace {
@@ -18,8 +21,12 @@ std::string number_text(const Json& value, int digits) {
   return value.is_number() ? fmt::format("{:.{}f}", value.get<double>(), digits) : "-";
 }
 
-std::string significant_text(const Json& value) {
-  return value.is_number() ? fmt::format("{:.4g}", value.get<double>()) : "-";
+std::string significant_text(const Json& value, int digits) {
+  return value.is_number() ? fmt::format("{:.{}g}", value.get<double>(), digits) : "-";
+}
+
+std::string percent_text(const Json& value, int digits) {
+  return value.is_number() ? fmt::format("{:.{}f}%", 100 * value.get<double>(), digits) : "-";
 }
 
 std::string count_text(const Json& value) {
@@ -33,6 +40,12 @@ std::string interval_text(const Json& measure, int64_t resamples) {
   const Json low = measure.value("low", Json()), high = measure.value("high", Json());
   if (!low.is_number() || !high.is_number()) return number_text(measure["value"]) + mark;
   return number_text(measure["value"]) + " [" + number_text(low) + ", " + number_text(high) + "]" + mark;
+}
+
+std::string interval_text(const Json& json, const char* value, const char* low, const char* high) {
+  if (!json.is_object()) return "-";
+  const auto number = [&](const char* key) { return json.value(key, Json()); };
+  return interval_text({{"value", number(value)}, {"low", number(low)}, {"high", number(high)}});
 }
 
 IntervalEntry interval_entry(const std::string& name, const Json& measure) {
@@ -57,8 +70,17 @@ std::string missing_note(const std::string& what, const std::string& command) {
          html_escape(command) + "</code>, then this report again.</p>\n";
 }
 
+std::string checked_page(const std::string& name, const std::function<std::string()>& make) {
+  try {
+    return make();
+  } catch (const Json::exception& error) {
+    core::throw_input_error({name},
+                            fmt::format("expected the files of this version of medfusion: {}", error.what()));
+  }
+}
+
 std::string setting_of(const RunRecord& run, const std::string& key) {
-  if (!run.settings.is_object() || !run.settings.contains(key)) return "";
+  if (!run.settings.contains(key)) return "";
   const Json& value = run.settings[key];
   return value.is_string() ? value.get<std::string>() : value.dump();
 }
@@ -70,10 +92,8 @@ std::string setting_text(const RunRecord& run, const std::string& key) {
 bool setting_is_on(const RunRecord& run, const std::string& key) { return setting_of(run, key) == "true"; }
 
 bool reads_images(const RunRecord& run) {
-  const bool without =
-      setting_of(run, "model.modalities.image") == "false" ||
-      (setting_of(run, "data.format") == "csv" && setting_of(run, "data.image_column").empty());
-  return !without;
+  return setting_of(run, "model.modalities.image") != "false" &&
+         (setting_of(run, "data.format") != "csv" || !setting_of(run, "data.image_column").empty());
 }
 
 bool reads_table(const RunRecord& run) {
@@ -91,6 +111,12 @@ std::string samples_word(const RunRecord& run) { return reads_images(run) ? "ima
 std::string part_name(const Json& evaluation) {
   const std::string split = evaluation.value("split", "?");
   return html_escape(split) + (split == "out of fold" ? "" : " part");
+}
+
+std::string control_name(const Json& control) {
+  std::string name = control.at("name").get<std::string>();
+  std::replace(name.begin(), name.end(), '_', ' ');
+  return html_escape(name);
 }
 
 std::string list_text(const std::vector<std::string>& words) {

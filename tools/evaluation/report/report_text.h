@@ -1,6 +1,7 @@
 // Small pieces of text that the report's sections share.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "tools/evaluation/report/chart.h"
@@ -11,18 +12,26 @@ namespace medfusion::tools {
 // "0.912 [0.880, 0.941]" of {"value", "low", "high"}; "-" where there is no value. Marked with a dagger where
 // more than a tenth of `resamples` had no value (docs/evaluation.md: undefined_resamples).
 std::string interval_text(const nlohmann::ordered_json& measure, int64_t resamples = 0);
+// The same of numbers that have other names; "-" where `json` is no object.
+std::string interval_text(const nlohmann::ordered_json& json, const char* value, const char* low = "low",
+                          const char* high = "high");
 // The same as an entry of a figure.
 IntervalEntry interval_entry(const std::string& name, const nlohmann::ordered_json& measure);
 // What the dagger means, where `html` holds one; else empty.
 std::string partial_note(const std::string& html);
 // A number with `digits` decimals, "-" for null.
 std::string number_text(const nlohmann::ordered_json& value, int digits = 3);
-// A number with four significant digits, "-" for null.
-std::string significant_text(const nlohmann::ordered_json& value);
+// A number with `digits` significant digits, "-" for null.
+std::string significant_text(const nlohmann::ordered_json& value, int digits = 4);
+// A share in percent with `digits` decimals, "-" for null.
+std::string percent_text(const nlohmann::ordered_json& value, int digits = 1);
 // A count, "-" for null.
 std::string count_text(const nlohmann::ordered_json& value);
 // A paragraph that says what is not there and which command makes it.
 std::string missing_note(const std::string& what, const std::string& command);
+
+// What `make` returns; where a file of the run `name` lacks what it looks for, throws core::InputError.
+std::string checked_page(const std::string& name, const std::function<std::string()>& make);
 
 // A setting as text for people, HTML; empty where the run has none of that name.
 std::string setting_text(const RunRecord& run, const std::string& key);
@@ -39,6 +48,9 @@ std::string samples_word(const RunRecord& run);
 
 // "test part", "out of fold", of an evaluation; HTML.
 std::string part_name(const nlohmann::ordered_json& evaluation);
+
+// "table only", of an entry of an evaluation's controls; HTML.
+std::string control_name(const nlohmann::ordered_json& control);
 
 // "a, b and c".
 std::string list_text(const std::vector<std::string>& words);
