@@ -170,7 +170,7 @@ TEST(RiskLevels, CutoffsReachTheirTargets) {
   EXPECT_EQ(groups[2].count, 3);
   EXPECT_EQ(groups[2].positives, 2);
   EXPECT_NEAR(groups[2].mean_probability, 0.8, 1e-12);
-  EXPECT_NEAR(groups[2].observed->value, 2.0 / 3, 1e-12);
+  EXPECT_NEAR(groups[2].observed.value, 2.0 / 3, 1e-12);
 }
 
 TEST(RiskLevels, HighNeverReachesBelowLow) {

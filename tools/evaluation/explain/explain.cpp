@@ -32,26 +32,27 @@ void add_to(Tensor& sum, const Tensor& map) {
 
 size_t place(int64_t level) { return static_cast<size_t>(level - 2); }
 
+// Whether row b of [B, width] holds `value` somewhere.
+bool row_has(const Tensor& tensor, int64_t b, bool value) {
+  const int64_t width = tensor.numel() / tensor.size(0);
+  for (int64_t i = b * width; i < (b + 1) * width; ++i) {
+    if ((tensor.at(i) != 0.0) == value) return true;
+  }
+  return false;
+}
+
 // Which samples have anything of a modality.
 std::vector<bool> present_of(const Batch& inputs, Modality modality) {
   const int64_t batch = inputs.size();
-  std::vector<bool> present(static_cast<size_t>(batch), true);
+  const auto has = [](const Tensor& mask, int64_t b, bool value) {
+    return !mask.defined() || row_has(mask, b, value);
+  };
+  std::vector<bool> present;
   for (int64_t b = 0; b < batch; ++b) {
-    bool any = true;
-    if (modality == Modality::image) {
-      any = !inputs.image_present.defined() || inputs.image_present.at(b) != 0.0;
-    } else if (modality == Modality::table) {
-      any = !inputs.table_present.defined() || inputs.table_present.at(b) != 0.0;
-      const int64_t width = inputs.table.values.size(1);
-      bool known = !inputs.table.missing.defined();
-      for (int64_t f = 0; !known && f < width; ++f) known = inputs.table.missing.at(b * width + f) == 0.0;
-      any = any && known;
-    } else {
-      const int64_t width = inputs.text.size(1);
-      any = false;
-      for (int64_t w = 0; !any && w < width; ++w) any = inputs.text.at(b * width + w) != 0.0;
-    }
-    present[static_cast<size_t>(b)] = any;
+    present.push_back(modality == Modality::image ? has(inputs.image_present, b, true)
+                      : modality == Modality::table
+                          ? has(inputs.table_present, b, true) && has(inputs.table.missing, b, false)
+                          : row_has(inputs.text, b, true));
   }
   return present;
 }
@@ -134,12 +135,10 @@ std::vector<Variable> differentiated_levels(Network& network, const ImageLevels&
 
 // The rollout's share of each pixel, over the levels that are tokens.
 void find_attention_maps(const Batch& inputs, const ExplainOptions& options, Explanation& result) {
-  const std::vector<bool> present = present_of(inputs, Modality::image);
   const bool any = std::any_of(result.tokens.begin(), result.tokens.end(),
                                [](const auto& t) { return t.kind == Trace::Tokens::Kind::image; });
   if (!any) core::throw_input_error({}, "method attention: the network has no tokens of the image");
   for (size_t b = 0; b < result.maps.size(); ++b) {
-    if (!present[b]) continue;
     const auto sample = static_cast<int64_t>(b);
     const Tensor rows = result.rollout.slice(0, sample, sample + 1).squeeze(0);
     for (size_t l = 0; l < options.map_labels.size(); ++l) {
@@ -171,10 +170,10 @@ Tensor without_negative(const Tensor& map) {
 
 // The maps by integrated gradients, times those in `result` where there are any.
 void find_pixel_maps(Network& network, const Batch& inputs, const ExplainOptions& options,
-                     const std::vector<bool>& present, Explanation& result) {
+                     Explanation& result) {
   const auto maps = integrated_gradients(network, inputs, options.map_labels, options.wanted);
   for (size_t b = 0; b < maps.size(); ++b) {
-    for (size_t l = 0; present[b] && l < maps[b].size(); ++l) {
+    for (size_t l = 0; l < maps[b].size(); ++l) {
       Tensor& target = result.maps[b][l];
       if (!maps[b][l].defined()) continue;
       const Tensor map = smoothed(without_negative(maps[b][l]), 2.0);
@@ -188,30 +187,16 @@ void find_pixel_maps(Network& network, const Batch& inputs, const ExplainOptions
   }
 }
 
-void find_maps(Network& network, const ImageLevels& levels, const Batch& inputs,
-               const ExplainOptions& options, Explanation& result) {
-  const int64_t batch = result.logits.size(0);
-  result.maps.assign(static_cast<size_t>(batch), std::vector<Tensor>(options.map_labels.size()));
-  if (!inputs.images.defined()) return;
-  if (options.method == MapMethod::attention) return find_attention_maps(inputs, options, result);
-  const std::vector<bool> present = present_of(inputs, Modality::image);
-  if (options.method == MapMethod::integrated) {
-    return find_pixel_maps(network, inputs, options, present, result);
-  }
-  if (options.method == MapMethod::occlusion) {
-    auto maps = occlusion_maps(network, inputs, options.map_labels);
-    for (size_t b = 0; b < maps.size(); ++b) {
-      if (present[b]) result.maps[b] = std::move(maps[b]);
-    }
-    return;
-  }
+// The maps from activations and gradients of the levels.
+void find_level_maps(Network& network, const ImageLevels& levels, const Batch& inputs,
+                     const ExplainOptions& options, Explanation& result) {
   if (!options.levels.backbone() && !levels.pyramid.front().defined()) {
     core::throw_input_error(
         {}, fmt::format("level {}: the network has no pyramid; expected C2 to C5", options.levels.text()));
   }
   Context context;
   const Prepared prepared = network.prepare(inputs, context).to(network.device());
-  const int64_t height = inputs.images.size(1), width = inputs.images.size(2);
+  const int64_t batch = inputs.images.size(0), height = inputs.images.size(1), width = inputs.images.size(2);
   const LabelRounds rounds(batch, options.map_labels, options.wanted);
   for (size_t round = 0; round < rounds.count(); ++round) {
     for (const Variable& level :
@@ -219,7 +204,7 @@ void find_maps(Network& network, const ImageLevels& levels, const Batch& inputs,
       const Tensor activations = to_host(level.value()), gradient = to_host(level.gradient());
       for (int64_t b = 0; b < batch; ++b) {
         const int64_t place = rounds.place(round, b);
-        if (!present[static_cast<size_t>(b)] || place < 0) continue;
+        if (place < 0) continue;
         const auto of_sample = [b](const Tensor& t) { return t.slice(0, b, b + 1).squeeze(0); };
         const Tensor map = upsample_map(
             saliency_map(options.method, of_sample(activations), of_sample(gradient)), height, width, true);
@@ -227,7 +212,26 @@ void find_maps(Network& network, const ImageLevels& levels, const Batch& inputs,
       }
     }
   }
-  if (options.method == MapMethod::guided) find_pixel_maps(network, inputs, options, present, result);
+}
+
+void find_maps(Network& network, const ImageLevels& levels, const Batch& inputs,
+               const ExplainOptions& options, Explanation& result) {
+  const std::vector<Tensor> none(options.map_labels.size());
+  result.maps.assign(static_cast<size_t>(result.logits.size(0)), none);
+  if (!inputs.images.defined()) return;
+  if (options.method == MapMethod::attention) {
+    find_attention_maps(inputs, options, result);
+  } else if (options.method == MapMethod::occlusion) {
+    result.maps = occlusion_maps(network, inputs, options.map_labels);
+  } else {
+    if (options.method != MapMethod::integrated) find_level_maps(network, levels, inputs, options, result);
+    if (options.method == MapMethod::integrated || options.method == MapMethod::guided)
+      find_pixel_maps(network, inputs, options, result);
+  }
+  const std::vector<bool> present = present_of(inputs, Modality::image);
+  for (size_t b = 0; b < present.size(); ++b) {
+    if (!present[b]) result.maps[b] = none;
+  }
 }
 
 // [rows, inner] x [inner, columns], all f32.

@@ -36,13 +36,9 @@ std::vector<std::vector<Tensor>> integrated_gradients(Network& network, const Ba
   const Tensor images = inputs.images.to_contiguous();
   const int64_t batch = images.size(0), height = images.size(1), width = images.size(2),
                 channels = images.size(3), pixels = height * width;
-  Tensor difference = images.clone();
-  for (int64_t b = 0; b < batch; ++b) {
-    const Tensor blurred =
-        gaussian_blur(images.slice(0, b, b + 1).squeeze(0), kBlur * static_cast<double>(width));
-    float* at = difference.data<float>() + b * blurred.numel();
-    for (int64_t i = 0; i < blurred.numel(); ++i) at[i] -= blurred.data<float>()[i];
-  }
+  const Tensor difference = images.clone(),
+               blurred = gaussian_blur(images, kBlur * static_cast<double>(width));
+  for (int64_t i = 0; i < images.numel(); ++i) difference.data<float>()[i] -= blurred.data<float>()[i];
   const LabelRounds rounds(batch, labels, wanted);
   std::vector<std::vector<Tensor>> maps(static_cast<size_t>(batch), std::vector<Tensor>(labels.size()));
   const float *image = images.data<float>(), *change = difference.data<float>();

@@ -24,25 +24,6 @@ double area(const FindingBox& box) {
   return std::max(0.0, box.right - box.left) * std::max(0.0, box.bottom - box.top);
 }
 
-// Area of the union of boxes: of the grid that all their edges make, the cells that lie in one of them.
-double union_area(const std::vector<FindingBox>& boxes) {
-  std::vector<double> xs, ys;
-  for (const FindingBox& box : boxes) {
-    xs.insert(xs.end(), {box.left, box.right});
-    ys.insert(ys.end(), {box.top, box.bottom});
-  }
-  std::sort(xs.begin(), xs.end());
-  std::sort(ys.begin(), ys.end());
-  double sum = 0.0;
-  for (size_t i = 0; i + 1 < xs.size(); ++i) {
-    for (size_t j = 0; j + 1 < ys.size(); ++j) {
-      const double x = 0.5 * (xs[i] + xs[i + 1]), y = 0.5 * (ys[j] + ys[j + 1]);
-      if (points_at(x, y, boxes)) sum += (xs[i + 1] - xs[i]) * (ys[j + 1] - ys[j]);
-    }
-  }
-  return sum;
-}
-
 LocalizationScore score_of(const std::string& label, const std::vector<const LocalizationCase*>& cases) {
   LocalizationScore result;
   result.label = label;
@@ -163,7 +144,24 @@ double overlap(const FindingBox& a, const FindingBox& b) {
   return all > 0.0 ? shared / all : 0.0;
 }
 
-double area_share(const std::vector<FindingBox>& boxes) { return union_area(boxes); }
+double area_share(const std::vector<FindingBox>& boxes) {
+  // Of the grid that all edges make, the cells that lie in a box.
+  std::vector<double> xs, ys;
+  for (const FindingBox& box : boxes) {
+    xs.insert(xs.end(), {box.left, box.right});
+    ys.insert(ys.end(), {box.top, box.bottom});
+  }
+  std::sort(xs.begin(), xs.end());
+  std::sort(ys.begin(), ys.end());
+  double sum = 0.0;
+  for (size_t i = 0; i + 1 < xs.size(); ++i) {
+    for (size_t j = 0; j + 1 < ys.size(); ++j) {
+      const double x = 0.5 * (xs[i] + xs[i + 1]), y = 0.5 * (ys[j] + ys[j + 1]);
+      if (points_at(x, y, boxes)) sum += (xs[i + 1] - xs[i]) * (ys[j + 1] - ys[j]);
+    }
+  }
+  return sum;
+}
 
 LocalizationCase localize(const Tensor& map, const std::vector<FindingBox>& boxes, double tolerance,
                           double threshold) {
@@ -185,9 +183,8 @@ LocalizationCase localize(const Tensor& map, const std::vector<FindingBox>& boxe
 std::vector<LocalizationScore> score(const std::vector<LocalizationCase>& cases,
                                      const std::vector<std::string>& labels) {
   std::vector<LocalizationScore> scores;
-  LocalizationScore all;
-  all.label = "all";
   std::vector<const LocalizationCase*> everything;
+  int64_t elsewhere = 0;
   for (const std::string& label : labels) {
     std::vector<const LocalizationCase*> of_label;
     for (const LocalizationCase& each : cases) {
@@ -196,12 +193,10 @@ std::vector<LocalizationScore> score(const std::vector<LocalizationCase>& cases,
     if (of_label.empty()) continue;
     everything.insert(everything.end(), of_label.begin(), of_label.end());
     scores.push_back(score_of(label, of_label));
-    all.elsewhere += scores.back().elsewhere;
+    elsewhere += scores.back().elsewhere;
   }
-  const int64_t elsewhere = all.elsewhere;
-  all = score_of("all", everything);
-  all.elsewhere = elsewhere;  // of the same label's next case, not of any
-  scores.push_back(all);
+  scores.push_back(score_of("all", everything));
+  scores.back().elsewhere = elsewhere;  // of the same label's next case, not of any
   return scores;
 }
 

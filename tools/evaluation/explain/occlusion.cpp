@@ -27,22 +27,22 @@ std::vector<double> gaussian(double sigma) {
   return weights;
 }
 
-// Along one axis: `count` entries `stride` apart, for each of `rest` lines that begin at start(line).
-template <class Start>
-void blur_lines(const float* from, float* to, const std::vector<double>& weights, int64_t count,
-                int64_t stride, int64_t lines, const Start& start) {
+// Along one axis: lines of `count` entries, `stride` apart.
+Tensor blur_lines(const Tensor& image, const std::vector<double>& weights, int64_t count, int64_t stride) {
   const auto radius = static_cast<int64_t>(weights.size() / 2);
-  for (int64_t line = 0; line < lines; ++line) {
-    const int64_t begin = start(line);
+  Tensor result = Tensor::empty(image.shape());
+  for (int64_t line = 0; line < image.numel() / count; ++line) {
+    const int64_t begin = line / stride * count * stride + line % stride;
     for (int64_t i = 0; i < count; ++i) {
       double sum = 0.0;
       for (int64_t k = -radius; k <= radius; ++k) {
         const int64_t at = std::clamp<int64_t>(i + k, 0, count - 1);
-        sum += weights[static_cast<size_t>(k + radius)] * from[begin + at * stride];
+        sum += weights[static_cast<size_t>(k + radius)] * image.data<float>()[begin + at * stride];
       }
-      to[begin + i * stride] = static_cast<float>(sum);
+      result.data<float>()[begin + i * stride] = static_cast<float>(sum);
     }
   }
+  return result;
 }
 
 // One value per pixel, largest 1 at (row, column).
@@ -79,16 +79,13 @@ Tensor covered(const Tensor& images, const Tensor& blurred, const std::vector<fl
 
 }  // namespace
 
-Tensor gaussian_blur(const Tensor& image, double sigma) {
-  const Tensor from = image.to_contiguous();
-  const int64_t height = from.size(0), width = from.size(1), channels = from.size(2);
+Tensor gaussian_blur(const Tensor& images, double sigma) {
+  const int64_t rank = images.rank();
+  const int64_t height = images.size(rank - 3), width = images.size(rank - 2),
+                channels = images.size(rank - 1);
   const std::vector<double> weights = gaussian(sigma);
-  Tensor across = Tensor::empty(from.shape()), result = Tensor::empty(from.shape());
-  blur_lines(from.data<float>(), across.data<float>(), weights, width, channels, height * channels,
-             [&](int64_t line) { return line / channels * width * channels + line % channels; });
-  blur_lines(across.data<float>(), result.data<float>(), weights, height, width * channels, width * channels,
-             [](int64_t line) { return line; });
-  return result;
+  const Tensor across = blur_lines(images.to_contiguous(), weights, width, channels);
+  return blur_lines(across, weights, height, width * channels);
 }
 
 std::vector<std::vector<Tensor>> occlusion_maps(Network& network, const Batch& inputs,
@@ -97,11 +94,7 @@ std::vector<std::vector<Tensor>> occlusion_maps(Network& network, const Batch& i
   const Tensor images = inputs.images.to_contiguous();
   const int64_t batch = images.size(0), height = images.size(1), width = images.size(2),
                 channels = images.size(3);
-  Tensor blurred = Tensor::empty(images.shape());
-  for (int64_t b = 0; b < batch; ++b) {
-    const Tensor one = gaussian_blur(images.slice(0, b, b + 1).squeeze(0), static_cast<double>(width) / 8);
-    std::copy_n(one.data<float>(), one.numel(), blurred.data<float>() + b * one.numel());
-  }
+  const Tensor blurred = gaussian_blur(images, static_cast<double>(width) / 8);
   const Tensor whole = logits_of(network, inputs);
   const int64_t outputs = whole.size(1), pixels = height * width;
   const auto count = static_cast<int64_t>(labels.size());

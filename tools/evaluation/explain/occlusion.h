@@ -18,7 +18,7 @@ namespace medfusion::tools {
 std::vector<std::vector<core::Tensor>> occlusion_maps(models::Network& network, const core::Batch& inputs,
                                                       const std::vector<int64_t>& labels);
 
-// The image under a Gaussian of `sigma` pixels, edges repeated. image: f32 [H, W, C].
-core::Tensor gaussian_blur(const core::Tensor& image, double sigma);
+// Images under a Gaussian of `sigma` pixels, edges repeated: f32 [..., H, W, C].
+core::Tensor gaussian_blur(const core::Tensor& images, double sigma);
 
 }  // namespace medfusion::tools

@@ -51,10 +51,8 @@ class Canvas {
     fill(top, left, bottom - top, thick, color);
     fill(top, right - thick, bottom - top, thick, color);
   }
+  // Of printable ASCII.
   void text(int64_t row, int64_t column, std::string line, const Color& color) {
-    for (char& c : line) {
-      if (c < 32 || c > 126) c = '?';
-    }
     // Each letter is made of at most about 20 strokes of four corners of 16 bytes.
     std::vector<std::array<float, 4>> corners(line.size() * 128 + 4);
     const int strokes = stb_easy_font_print(0.0F, 0.0F, line.data(), nullptr, corners.data(),
@@ -71,13 +69,12 @@ class Canvas {
   Tensor pixels_;
 };
 
-std::string fitting(const std::string& line, int64_t width) {
-  std::string text = line;
-  for (char& c : text) {
-    if (c < 32 || c > 126) c = '?';
-  }
-  while (text.size() > 1 && stb_easy_font_width(text.data()) * kTextScale > width) text.pop_back();
-  return text;
+// In printable ASCII, cut to the width.
+std::string fitting(std::string line, int64_t width) {
+  std::replace_if(
+      line.begin(), line.end(), [](char c) { return c < 32 || c > 126; }, '?');
+  while (line.size() > 1 && stb_easy_font_width(line.data()) * kTextScale > width) line.pop_back();
+  return line;
 }
 
 // Gray or color in [0, 1] at the pixels of the picture.

@@ -34,36 +34,12 @@ std::vector<double> channel_weights(MapMethod method, const float* a, const floa
 }  // namespace
 
 MapMethod map_method(const std::string& name) {
-  if (name == "gradcam") return MapMethod::gradcam;
-  if (name == "gradcam++") return MapMethod::gradcam_pp;
-  if (name == "hirescam") return MapMethod::hirescam;
-  if (name == "attention") return MapMethod::attention;
-  if (name == "integrated") return MapMethod::integrated;
-  if (name == "guided") return MapMethod::guided;
-  if (name == "occlusion") return MapMethod::occlusion;
+  const auto found = std::find(kMapMethods.begin(), kMapMethods.end(), name);
+  if (found != kMapMethods.end()) return static_cast<MapMethod>(found - kMapMethods.begin());
   core::throw_input_error(
       {}, fmt::format("expected gradcam, gradcam++, hirescam, integrated, guided, attention or occlusion, "
                       "got '{}'",
                       name));
-}
-
-std::string name_of(MapMethod method) {
-  switch (method) {
-    case MapMethod::gradcam:
-      return "gradcam";
-    case MapMethod::gradcam_pp:
-      return "gradcam++";
-    case MapMethod::hirescam:
-      return "hirescam";
-    case MapMethod::integrated:
-      return "integrated";
-    case MapMethod::guided:
-      return "guided";
-    case MapMethod::occlusion:
-      return "occlusion";
-    default:
-      return "attention";
-  }
 }
 
 Tensor saliency_map(MapMethod method, const Tensor& activations, const Tensor& gradient) {

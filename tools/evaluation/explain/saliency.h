@@ -2,6 +2,7 @@
 // label's logit with respect to them, and from attention.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 
@@ -9,6 +10,8 @@
 
 namespace medfusion::tools {
 
+inline constexpr std::array kMapMethods{"gradcam", "gradcam++", "hirescam", "integrated",
+                                        "guided",  "attention", "occlusion"};
 // For activations A and gradients G of one layer, sums over its channels c and pixels:
 enum class MapMethod : uint8_t {
   // sum_c w_c A_c with w_c = mean of G_c over the pixels (Selvaraju et al., "Grad-CAM", ICCV 2017).
@@ -19,8 +22,6 @@ enum class MapMethod : uint8_t {
   // sum_c G_c A_c, pixel by pixel: for what depends on a layer linearly exactly what each pixel adds to the
   // logit (Draelos and Carin, "HiResCAM", 2020).
   hirescam,
-  // What the label's token attends to among the image's, by rollout; no gradient.
-  attention,
   // What the pixels' difference to the image's blur adds to the logit (integrated_gradients.h), without
   // negative values, smoothed by a Gaussian of 2/64 of the width; no level.
   integrated,
@@ -28,14 +29,15 @@ enum class MapMethod : uint8_t {
   // count, where a level sees the evidence (after Guided Grad-CAM of the same paper as gradcam, there with
   // guided backpropagation).
   guided,
+  // What the label's token attends to among the image's, by rollout; no gradient.
+  attention,
   // What covering a place of the image takes from the logit (occlusion.h); no gradient, no level.
   occlusion,
 };
 
-// "gradcam", "gradcam++", "hirescam", "integrated", "guided", "attention", "occlusion"; throws
-// core::InputError on another.
+// The method of that name; throws core::InputError where there is none.
 MapMethod map_method(const std::string& name);
-std::string name_of(MapMethod method);
+inline const char* name_of(MapMethod method) { return kMapMethods.at(static_cast<size_t>(method)); }
 
 // By one of the first three, or for `guided` by hirescam. activations, gradient [h, w, C] f32 on the host ->
 // [h, w] f32, negative values cut off.

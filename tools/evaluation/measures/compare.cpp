@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <unordered_map>
 
 #include "core/error.h"
@@ -86,42 +85,19 @@ class Matcher {
   const std::string& second_name_;
 };
 
-std::vector<RankedLabel> rank(const EvaluationInput& input, const PatientBootstrap& bootstrap, int64_t bins) {
-  std::vector<RankedLabel> ranked;
-  for (const LabelPredictions& label : input.labels) {
-    ranked.emplace_back(label.probabilities, label.targets, bootstrap.patient_of_row(), label.predicted,
-                        bins);
-  }
-  return ranked;
-}
-
-std::vector<double> minus(std::vector<double> a, const std::vector<double>& b) {
-  for (size_t i = 0; i < a.size(); ++i) a[i] -= b[i];
-  return a;
-}
-
-Json with_interval(double value, const std::vector<double>& draws, double confidence) {
-  const Interval interval = percentile_interval(draws, confidence);
-  Json json{{"value", number_or_null(value)},
-            {"low", number_or_null(interval.low)},
-            {"high", number_or_null(interval.high)}};
-  if (interval.undefined > 0) json["undefined_resamples"] = interval.undefined;
-  return json;
-}
-
 class Comparison {
  public:
   Comparison(const EvaluationInput& first, const EvaluationInput& second, const EvaluationOptions& options)
       : options_(options),
         bootstrap_(first.patients, options.resamples, options.seed),
-        first_(rank(first, bootstrap_, options.bins), bootstrap_),
-        second_(rank(second, bootstrap_, options.bins), bootstrap_) {}
+        first_(ranked_labels(first, bootstrap_, options.bins), bootstrap_),
+        second_(ranked_labels(second, bootstrap_, options.bins), bootstrap_) {}
 
   int64_t patients() const { return bootstrap_.patients(); }
 
   Json of_label(int64_t label, Measure measure) const {
-    return pair_json(first_.full(label)[measure], second_.full(label)[measure], first_.draws(label, measure),
-                     second_.draws(label, measure));
+    return paired_json(first_.full(label)[measure], second_.full(label)[measure],
+                       first_.draws(label, measure), second_.draws(label, measure), options_.confidence);
   }
 
   // Over the labels for which both have it: NaN spreads through the sum otherwise.
@@ -138,12 +114,11 @@ class Comparison {
       add(a_draws, first_.draws(label, measure));
       add(b_draws, second_.draws(label, measure));
     }
-    const double count =
-        members == 0 ? std::numeric_limits<double>::quiet_NaN() : static_cast<double>(members);
+    const double count = members == 0 ? kUndefined : static_cast<double>(members);
     for (auto* draws : {&a_draws, &b_draws}) {
       for (double& draw : *draws) draw /= count;
     }
-    Json json = pair_json(a / count, b / count, a_draws, b_draws);
+    Json json = paired_json(a / count, b / count, a_draws, b_draws, options_.confidence);
     json["labels"] = members;
     return json;
   }
@@ -151,17 +126,6 @@ class Comparison {
  private:
   static void add(std::vector<double>& sums, const std::vector<double>& values) {
     for (size_t i = 0; i < sums.size(); ++i) sums[i] += values[i];
-  }
-
-  Json pair_json(double a, double b, const std::vector<double>& a_draws,
-                 const std::vector<double>& b_draws) const {
-    const std::vector<double> differences = minus(a_draws, b_draws);
-    Json json{{"first", with_interval(a, a_draws, options_.confidence)},
-              {"second", with_interval(b, b_draws, options_.confidence)},
-              {"difference", with_interval(a - b, differences, options_.confidence)}};
-    json["difference"]["p_value"] =
-        std::isnan(a - b) ? Json() : number_or_null(bootstrap_p_value(differences));
-    return json;
   }
 
   const EvaluationOptions& options_;

@@ -88,15 +88,17 @@ ResampledMeasures measure_fold(const FoldedPredictions& cv, size_t seed, int64_t
   return {ranked, bootstrap};
 }
 
-// Of one side: on all rows, then on each resample.
-using Figures = std::vector<double>;
+void add_each(const std::vector<Mean>& from, std::vector<Mean>& to) {
+  for (size_t i = 0; i < from.size(); ++i) to[i].add(from[i].value());
+}
 
-// Adds the fold's macro AUROC of both sides, over the labels that both have.
+// Adds the fold's macro AUROC of both sides, on all rows and then on each resample, over the labels that both
+// have.
 void add_fold(const ResampledMeasures& first, const ResampledMeasures& second, std::vector<Mean>& a,
               std::vector<Mean>& b) {
   std::vector<Mean> macro_a(a.size()), macro_b(b.size());
   for (int64_t label = 0; label < first.labels(); ++label) {
-    Figures x = first.draws(label, Measure::auroc), y = second.draws(label, Measure::auroc);
+    std::vector<double> x = first.draws(label, Measure::auroc), y = second.draws(label, Measure::auroc);
     x.insert(x.begin(), first.full(label)[Measure::auroc]);
     y.insert(y.begin(), second.full(label)[Measure::auroc]);
     for (size_t i = 0; i < x.size(); ++i) {
@@ -104,17 +106,8 @@ void add_fold(const ResampledMeasures& first, const ResampledMeasures& second, s
       macro_b[i].add(std::isnan(x[i]) ? x[i] : y[i]);
     }
   }
-  for (size_t i = 0; i < a.size(); ++i) {
-    a[i].add(macro_a[i].value());
-    b[i].add(macro_b[i].value());
-  }
-}
-
-Json with_interval(const Figures& figures, double confidence) {
-  const Interval interval = percentile_interval({figures.begin() + 1, figures.end()}, confidence);
-  return {{"value", number_or_null(figures.front())},
-          {"low", number_or_null(interval.low)},
-          {"high", number_or_null(interval.high)}};
+  add_each(macro_a, a);
+  add_each(macro_b, b);
 }
 
 }  // namespace
@@ -159,26 +152,19 @@ Json compare_folds(const FoldedPredictions& first, const FoldedPredictions& seco
       add_fold(measure_fold(first, s, fold, labels, number_of_patient, bootstrap),
                measure_fold(second, s, fold, labels, number_of_patient, bootstrap), seed_a, seed_b);
     }
-    for (size_t i = 0; i < figures; ++i) {
-      a[i].add(seed_a[i].value());
-      b[i].add(seed_b[i].value());
-    }
+    add_each(seed_a, a);
+    add_each(seed_b, b);
   }
-  Figures first_values, second_values, differences;
-  for (size_t i = 0; i < figures; ++i) {
-    first_values.push_back(a[i].value());
-    second_values.push_back(b[i].value());
-    differences.push_back(first_values.back() - second_values.back());
+  std::vector<double> first_draws, second_draws;
+  for (size_t i = 1; i < figures; ++i) {
+    first_draws.push_back(a[i].value());
+    second_draws.push_back(b[i].value());
   }
-  Json json{{"seeds", first.seeds}, {"folds", count}};
-  Json& macro = json["macro_auroc"];
-  macro["first"] = with_interval(first_values, options.confidence);
-  macro["second"] = with_interval(second_values, options.confidence);
-  macro["difference"] = with_interval(differences, options.confidence);
-  macro["difference"]["p_value"] = std::isnan(differences.front())
-                                       ? Json()
-                                       : number_or_null(bootstrap_p_value(std::span(differences).subspan(1)));
-  return json;
+  Json macro =
+      paired_json(a.front().value(), b.front().value(), first_draws, second_draws, options.confidence);
+  // An average over folds leaves out what is undefined: no resample counts as undefined.
+  for (Json& side : macro) side.erase("undefined_resamples");
+  return {{"seeds", first.seeds}, {"folds", count}, {"macro_auroc", macro}};
 }
 
 }  // namespace medfusion::tools

@@ -1,9 +1,7 @@
 #include "tools/evaluation/measures/controls.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "core/error.h"
@@ -13,6 +11,8 @@
 #include "data/statistics/ranking.h"
 #include "data/statistics/samples.h"
 #include "data/table/table_encoder.h"
+#include "tools/evaluation/measures/measures.h"
+#include "tools/evaluation/measures/subgroups.h"
 
 namespace medfusion::tools {
 namespace {
@@ -58,12 +58,6 @@ std::vector<double> scores_of(const Eigen::MatrixXd& features, const data::Datas
   return scores;
 }
 
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
-}
-
 }  // namespace
 
 Control table_control(const data::Dataset& dataset, const std::vector<std::string>& columns,
@@ -93,7 +87,7 @@ std::vector<Control> standard_controls(const data::Dataset& dataset, const std::
   std::vector<std::string> all, view;
   for (const data::Column& column : dataset.columns) {
     all.push_back(column.name);
-    if (lower(column.name) == "view") view.push_back(column.name);
+    if (same_name(column.name, "view")) view.push_back(column.name);
   }
   return {table_control(dataset, all, train, rows, "table_only",
                         "Logistic regression on the table's columns, fitted to the training part."),
@@ -106,10 +100,9 @@ ShuffledAuroc shuffled_auroc(const std::vector<std::vector<double>>& scores,
                              uint64_t seed) {
   MEDFUSION_CHECK(scores.size() == targets.size(), "shuffle: {} labels of scores, {} of targets",
                   scores.size(), targets.size());
-  const double undefined = std::numeric_limits<double>::quiet_NaN();
   const auto slots = static_cast<size_t>(repeats);
-  ShuffledAuroc result{std::vector(scores.size(), std::vector<double>(slots, undefined)),
-                       std::vector<double>(slots, undefined)};
+  ShuffledAuroc result{std::vector(scores.size(), std::vector<double>(slots, kUndefined)),
+                       std::vector<double>(slots, kUndefined)};
   constexpr uint64_t kStream = uint64_t{1} << 32;  // beside those of the bootstrap
   core::parallel_for(0, repeats, 1, [&](int64_t first, int64_t last) {
     for (int64_t repeat = first; repeat < last; ++repeat) {

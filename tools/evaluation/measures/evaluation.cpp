@@ -16,61 +16,51 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// The samples of a part of the rows.
-struct Part {
-  std::vector<std::string> patients;
-  std::vector<std::vector<double>> scores, targets;  // [labels][rows]
-  std::vector<std::vector<uint8_t>> predicted;
-};
-
-Part part_of(const EvaluationInput& input, const std::vector<int64_t>* rows = nullptr) {
+// Some of the rows.
+EvaluationInput rows_of(const EvaluationInput& input, const std::vector<int64_t>& rows) {
   const auto pick = [&](const auto& values) {
-    if (rows == nullptr) return values;
     std::decay_t<decltype(values)> result;
     if (values.empty()) return result;
-    for (const int64_t row : *rows) result.push_back(values.at(static_cast<size_t>(row)));
+    for (const int64_t row : rows) result.push_back(values.at(static_cast<size_t>(row)));
     return result;
   };
-  Part part{pick(input.patients), {}, {}, {}};
+  EvaluationInput part{pick(input.patients), {}, {}, {}};
   for (const LabelPredictions& label : input.labels) {
-    part.scores.push_back(pick(label.probabilities));
-    part.targets.push_back(pick(label.targets));
-    part.predicted.push_back(pick(label.predicted));
+    part.labels.push_back({.name = label.name,
+                           .probabilities = pick(label.probabilities),
+                           .targets = pick(label.targets),
+                           .predicted = pick(label.predicted),
+                           .threshold = label.threshold});
   }
   return part;
 }
 
-// Measures with their intervals, for all labels of a part.
+// Measures with their intervals, for all labels.
 class Summary {
  public:
-  Summary(const Part& part, const EvaluationInput& input, const EvaluationOptions& options)
+  Summary(const EvaluationInput& input, const EvaluationOptions& options)
       : input_(input),
         options_(options),
-        bootstrap_(part.patients, options.resamples, options.seed),
-        ranked_(rank(part, options, bootstrap_)),
+        bootstrap_(input.patients, options.resamples, options.seed),
+        ranked_(ranked_labels(input, bootstrap_, options.bins)),
         resampled_(ranked_, bootstrap_) {}
 
   int64_t patients() const { return bootstrap_.patients(); }
   const std::vector<uint32_t>& patient_of_row() const { return bootstrap_.patient_of_row(); }
   const RankedLabel& ranked(size_t label) const { return ranked_[label]; }
 
-  Json of_label(size_t label) const {
-    Json json;
-    for (const Measure measure : kMeasures) json[name_of(measure)] = of_label(label, measure);
-    return json;
-  }
-
   Json of_label(size_t label, Measure measure) const {
     const auto at = static_cast<int64_t>(label);
-    Json json = value_json(resampled_.full(at)[measure], resampled_.draws(at, measure));
-    if (json["value"].is_null()) {
+    Json json =
+        resampled_json(resampled_.full(at)[measure], resampled_.draws(at, measure), options_.confidence);
+    if (json["value"].is_null())
       json["undefined"] = ranked_[label].why_undefined(measure, input_.labels[label].threshold.reason);
-    }
     return json;
   }
 
   Json of_macro(Measure measure) const {
-    Json json = value_json(resampled_.macro(measure), resampled_.macro_draws(measure));
+    Json json =
+        resampled_json(resampled_.macro(measure), resampled_.macro_draws(measure), options_.confidence);
     const auto members = resampled_.averaged(measure);
     json["labels"] = members.size();
     if (members.empty())
@@ -78,32 +68,7 @@ class Summary {
     return json;
   }
 
-  Json of_macro() const {
-    Json json;
-    for (const Measure measure : kMeasures) json[name_of(measure)] = of_macro(measure);
-    return json;
-  }
-
  private:
-  static std::vector<RankedLabel> rank(const Part& part, const EvaluationOptions& options,
-                                       const PatientBootstrap& bootstrap) {
-    std::vector<RankedLabel> ranked;
-    for (size_t label = 0; label < part.scores.size(); ++label) {
-      ranked.emplace_back(part.scores[label], part.targets[label], bootstrap.patient_of_row(),
-                          part.predicted[label], options.bins);
-    }
-    return ranked;
-  }
-
-  Json value_json(double value, std::vector<double> draws) const {
-    const Interval interval = percentile_interval(std::move(draws), options_.confidence);
-    Json json{{"value", number_or_null(value)},
-              {"low", number_or_null(interval.low)},
-              {"high", number_or_null(interval.high)}};
-    if (interval.undefined > 0) json["undefined_resamples"] = interval.undefined;
-    return json;
-  }
-
   const EvaluationInput& input_;
   const EvaluationOptions& options_;
   PatientBootstrap bootstrap_;
@@ -144,12 +109,6 @@ Json to_json(const std::vector<data::CalibrationBin>& bins) {
   return list;
 }
 
-Json estimate_json(const data::Estimate& estimate) {
-  return {{"value", number_or_null(estimate.value)},
-          {"low", number_or_null(estimate.low)},
-          {"high", number_or_null(estimate.high)}};
-}
-
 Json calibration_json(const std::vector<double>& probabilities, const std::vector<double>& targets,
                       const std::vector<uint32_t>& patients, const EvaluationOptions& options) {
   const auto equal_width = data::calibration_bins(probabilities, targets, options.bins, true);
@@ -158,8 +117,8 @@ Json calibration_json(const std::vector<double>& probabilities, const std::vecto
   const MeasureValues values =
       RankedLabel(probabilities, targets, patients, {}, options.bins)
           .measures(std::vector<uint32_t>(probabilities.empty() ? 1 : probabilities.size(), 1));
-  Json json{{"intercept", estimate_json(recalibration.intercept)},
-            {"slope", estimate_json(recalibration.slope)},
+  Json json{{"intercept", interval_json(recalibration.intercept)},
+            {"slope", interval_json(recalibration.slope)},
             {"brier", number_or_null(values[Measure::brier])},
             {"brier_scaled", number_or_null(values[Measure::brier_scaled])},
             {"log_loss", number_or_null(values[Measure::log_loss])},
@@ -180,11 +139,10 @@ Json risk_json(const LabelPredictions& label) {
   if (label.levels.empty()) return json;
   for (const RiskGroup& group : risk_groups(label.levels, label.probabilities, label.targets)) {
     Json entry{{"level", name_of(group.level)}, {"count", group.count}, {"positives", group.positives}};
-    const bool some = group.observed.has_value();
-    entry["mean_probability"] = some ? Json(group.mean_probability) : Json();
-    entry["observed"] = some ? Json(group.observed->value) : Json();
-    entry["low"] = some ? Json(group.observed->low) : Json();
-    entry["high"] = some ? Json(group.observed->high) : Json();
+    entry["mean_probability"] = number_or_null(group.mean_probability);
+    entry["observed"] = number_or_null(group.observed.value);
+    entry["low"] = number_or_null(group.observed.low);
+    entry["high"] = number_or_null(group.observed.high);
     json["levels"].push_back(entry);
   }
   return json;
@@ -231,7 +189,7 @@ Json label_json(const EvaluationInput& input, size_t at, const Summary& summary,
   Json json{{"positives", ranked.positives()}, {"negatives", ranked.negatives()}, {"unknown", unknown}};
   json["threshold"] = label.threshold.defined() ? Json(*label.threshold.value) : Json();
   if (!label.threshold.defined()) json["no_threshold"] = label.threshold.reason;
-  json["measures"] = summary.of_label(at);
+  for (const Measure measure : kMeasures) json["measures"][name_of(measure)] = summary.of_label(at, measure);
   json["confusion"] = confusion_json(label);
   json["delong"] = delong_json(label, options.confidence);
   json["calibrator"] = label.calibrator ? label.calibrator->to_json() : Json();
@@ -250,8 +208,8 @@ constexpr std::array kSubgroupMeasures{Measure::auroc,       Measure::auprc, Mea
                                        Measure::specificity, Measure::brier, Measure::ece};
 
 Json subgroup_json(const Subgroup& group, const EvaluationInput& input, const EvaluationOptions& options) {
-  const Part part = part_of(input, &group.rows);
-  const Summary summary(part, input, options);
+  const EvaluationInput part = rows_of(input, group.rows);
+  const Summary summary(part, options);
   Json json{{"name", group.name}, {"samples", group.rows.size()}, {"patients", summary.patients()}};
   for (const Measure measure : kSubgroupMeasures) json["macro"][name_of(measure)] = summary.of_macro(measure);
   json["labels"] = Json::object();
@@ -271,13 +229,11 @@ Json control_json(const Control& control, const EvaluationInput& input, const Ev
   }
   EvaluationInput replaced{input.patients, {}, {}, {}};
   for (size_t i = 0; i < input.labels.size(); ++i) {
-    LabelPredictions label;
-    label.name = input.labels[i].name;
-    label.probabilities = control.scores.at(i);
-    label.targets = input.labels[i].targets;
-    replaced.labels.push_back(std::move(label));
+    replaced.labels.push_back({.name = input.labels[i].name,
+                               .probabilities = control.scores.at(i),
+                               .targets = input.labels[i].targets});
   }
-  const Summary summary(part_of(replaced), replaced, options);
+  const Summary summary(replaced, options);
   json["macro"]["auroc"] = summary.of_macro(Measure::auroc);
   for (size_t i = 0; i < input.labels.size(); ++i) {
     json["labels"][input.labels[i].name]["auroc"] = summary.of_label(i, Measure::auroc);
@@ -288,13 +244,16 @@ Json control_json(const Control& control, const EvaluationInput& input, const Ev
 // The mean over the shuffles, and the interval that holds 95% of them.
 Json spread_json(const std::vector<double>& draws, double confidence) {
   const Interval interval = percentile_interval(draws, confidence);
-  return {{"value", number_or_null(data::mean(draws))},
-          {"low", number_or_null(interval.low)},
-          {"high", number_or_null(interval.high)}};
+  return interval_json({data::mean(draws), interval.low, interval.high});
 }
 
-Json shuffled_json(const Part& part, const EvaluationInput& input, const EvaluationOptions& options) {
-  const ShuffledAuroc shuffled = shuffled_auroc(part.scores, part.targets, options.shuffles, options.seed);
+Json shuffled_json(const EvaluationInput& input, const EvaluationOptions& options) {
+  std::vector<std::vector<double>> scores, targets;
+  for (const LabelPredictions& label : input.labels) {
+    scores.push_back(label.probabilities);
+    targets.push_back(label.targets);
+  }
+  const ShuffledAuroc shuffled = shuffled_auroc(scores, targets, options.shuffles, options.seed);
   Json json{{"name", "labels_shuffled"},
             {"description",
              fmt::format("The network's predictions against labels shuffled among the rows: mean and spread "
@@ -331,23 +290,57 @@ void EvaluationOptions::check_rules(const core::Require& require) const {
 
 Json number_or_null(double value) { return std::isnan(value) ? Json() : Json(value); }
 
+Json interval_json(const data::Estimate& estimate) {
+  return {{"value", number_or_null(estimate.value)},
+          {"low", number_or_null(estimate.low)},
+          {"high", number_or_null(estimate.high)}};
+}
+
+Json resampled_json(double value, const std::vector<double>& draws, double confidence) {
+  const Interval interval = percentile_interval(draws, confidence);
+  Json json = interval_json({value, interval.low, interval.high});
+  if (interval.undefined > 0) json["undefined_resamples"] = interval.undefined;
+  return json;
+}
+
+Json paired_json(double first, double second, const std::vector<double>& first_draws,
+                 const std::vector<double>& second_draws, double confidence) {
+  std::vector<double> differences;
+  for (size_t i = 0; i < first_draws.size(); ++i) differences.push_back(first_draws[i] - second_draws[i]);
+  Json json{{"first", resampled_json(first, first_draws, confidence)},
+            {"second", resampled_json(second, second_draws, confidence)},
+            {"difference", resampled_json(first - second, differences, confidence)}};
+  json["difference"]["p_value"] =
+      std::isnan(first - second) ? Json() : number_or_null(bootstrap_p_value(differences));
+  return json;
+}
+
+std::vector<RankedLabel> ranked_labels(const EvaluationInput& input, const PatientBootstrap& bootstrap,
+                                       int64_t bins) {
+  std::vector<RankedLabel> ranked;
+  for (const LabelPredictions& label : input.labels) {
+    ranked.emplace_back(label.probabilities, label.targets, bootstrap.patient_of_row(), label.predicted,
+                        bins);
+  }
+  return ranked;
+}
+
 Json evaluation_json(const EvaluationInput& input, const EvaluationOptions& options) {
   check(input);
-  const Part part = part_of(input);
-  const Summary summary(part, input, options);
+  const Summary summary(input, options);
   Json json{
       {"samples", input.patients.size()}, {"patients", summary.patients()}, {"resamples", options.resamples},
-      {"confidence", options.confidence}, {"seed", options.seed},           {"macro", summary.of_macro()},
+      {"confidence", options.confidence}, {"seed", options.seed},           {"macro", Json::object()},
       {"labels", Json::object()},         {"subgroups", Json::array()},     {"controls", Json::array()}};
-  for (size_t i = 0; i < input.labels.size(); ++i) {
+  for (const Measure measure : kMeasures) json["macro"][name_of(measure)] = summary.of_macro(measure);
+  for (size_t i = 0; i < input.labels.size(); ++i)
     json["labels"][input.labels[i].name] = label_json(input, i, summary, options);
-  }
   for (const Grouping& grouping : input.groupings) {
     Json groups = Json::array();
     for (const Subgroup& group : grouping.groups) groups.push_back(subgroup_json(group, input, options));
     json["subgroups"].push_back({{"column", grouping.column}, {"groups", groups}});
   }
-  json["controls"].push_back(shuffled_json(part, input, options));
+  json["controls"].push_back(shuffled_json(input, options));
   for (const Control& control : input.controls)
     json["controls"].push_back(control_json(control, input, options));
   return json;

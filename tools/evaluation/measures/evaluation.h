@@ -20,15 +20,15 @@ namespace medfusion::tools {
 // One label; each vector has one entry per row.
 struct LabelPredictions {
   std::string name;
-  std::vector<double> probabilities;  // calibrated where there is a calibration
-  std::vector<double> raw;            // before calibration; empty: the same
-  std::vector<double> targets;        // 1, 0, or NaN for unknown
-  std::vector<uint8_t> predicted;     // 1 or 0, by the threshold; empty: there is none
-  std::vector<RiskLevel> levels;      // empty: there are none
+  std::vector<double> probabilities = {};  // calibrated where there is a calibration
+  std::vector<double> raw = {};            // before calibration; empty: the same
+  std::vector<double> targets = {};        // 1, 0, or NaN for unknown
+  std::vector<uint8_t> predicted = {};     // 1 or 0, by the threshold; empty: there is none
+  std::vector<RiskLevel> levels = {};      // empty: there are none
   // For the record, of one run: not applied here.
   optim::MetricValue threshold = optim::MetricValue::undefined("each fold has its own");
-  std::optional<RiskCutoffs> cutoffs;
-  std::optional<Calibrator> calibrator;
+  std::optional<RiskCutoffs> cutoffs = {};
+  std::optional<Calibrator> calibrator = {};
 };
 
 struct EvaluationInput {
@@ -71,5 +71,16 @@ std::string evaluation_table(const nlohmann::ordered_json& evaluation);
 
 // null for a value that is not a number.
 nlohmann::ordered_json number_or_null(double value);
+// {"value", "low", "high"}.
+nlohmann::ordered_json interval_json(const data::Estimate& estimate);
+// A value with the percentile interval of its draws; "undefined_resamples" where some are not numbers.
+nlohmann::ordered_json resampled_json(double value, const std::vector<double>& draws, double confidence);
+// The same of two values, and of their difference with its p-value: {"first", "second", "difference"}.
+nlohmann::ordered_json paired_json(double first, double second, const std::vector<double>& first_draws,
+                                   const std::vector<double>& second_draws, double confidence);
+
+// The labels of `input` ranked by their probabilities, their samples grouped by the bootstrap's patients.
+std::vector<RankedLabel> ranked_labels(const EvaluationInput& input, const PatientBootstrap& bootstrap,
+                                       int64_t bins);
 
 }  // namespace medfusion::tools

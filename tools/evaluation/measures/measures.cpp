@@ -26,19 +26,6 @@ double log_loss_of(double score, bool positive) {
 
 }  // namespace
 
-const char* name_of(Measure measure) {
-  static constexpr std::array kNames{
-      "auroc",       "auprc",        "f1",       "gmean",    "sensitivity",
-      "specificity", "ppv",          "npv",      "accuracy", "balanced_accuracy",
-      "brier",       "brier_scaled", "log_loss", "ece"};
-  static_assert(kNames.size() == kMeasures.size());
-  return kNames.at(static_cast<size_t>(measure));
-}
-
-bool smaller_is_better(Measure measure) {
-  return measure == Measure::brier || measure == Measure::log_loss || measure == Measure::ece;
-}
-
 MeasureValues::MeasureValues() { values_.fill(kUndefined); }
 
 RankedLabel::RankedLabel(std::span<const double> scores, std::span<const double> targets,

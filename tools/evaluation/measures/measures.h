@@ -38,16 +38,16 @@ enum class Measure : uint8_t {
   log_loss,
   ece
 };
-inline constexpr std::array kMeasures{Measure::auroc,       Measure::auprc,
-                                      Measure::f1,          Measure::gmean,
-                                      Measure::sensitivity, Measure::specificity,
-                                      Measure::ppv,         Measure::npv,
-                                      Measure::accuracy,    Measure::balanced_accuracy,
-                                      Measure::brier,       Measure::brier_scaled,
-                                      Measure::log_loss,    Measure::ece};
-const char* name_of(Measure measure);
-// Whether a smaller value is the better one.
-bool smaller_is_better(Measure measure);
+inline constexpr std::array kMeasureNames{
+    "auroc",       "auprc",        "f1",       "gmean",    "sensitivity",
+    "specificity", "ppv",          "npv",      "accuracy", "balanced_accuracy",
+    "brier",       "brier_scaled", "log_loss", "ece"};
+inline constexpr auto kMeasures = [] {
+  std::array<Measure, kMeasureNames.size()> all{};
+  for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<Measure>(i);
+  return all;
+}();
+inline const char* name_of(Measure measure) { return kMeasureNames.at(static_cast<size_t>(measure)); }
 
 // One value per measure; NaN where it does not exist.
 class MeasureValues {

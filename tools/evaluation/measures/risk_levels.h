@@ -13,6 +13,7 @@
 #include "core/settings.h"
 #include "data/statistics/intervals.h"
 #include "optim/metrics.h"
+#include "tools/evaluation/measures/measures.h"
 
 namespace medfusion::tools {
 
@@ -76,8 +77,8 @@ struct RiskGroup {
   RiskLevel level = RiskLevel::low;
   int64_t count = 0;  // with a known target
   int64_t positives = 0;
-  double mean_probability = 0.0;
-  std::optional<data::Estimate> observed = {};  // with Wilson's interval; none where count is 0
+  double mean_probability = kUndefined;
+  data::Estimate observed{kUndefined, kUndefined, kUndefined};  // with Wilson's interval; NaN without samples
 };
 std::vector<RiskGroup> risk_groups(std::span<const RiskLevel> levels, std::span<const double> probabilities,
                                    std::span<const double> targets);

@@ -51,7 +51,7 @@ std::string folds_section(const RunRecord& run) {
 std::string protocols_section(const RunRecord& run) {
   if (run.protocols.is_null()) return "";
   const Json& protocols = run.protocols;
-  constexpr std::array<std::pair<const char*, const char*>, 5> kMeasureNames{
+  constexpr std::array<std::pair<const char*, const char*>, 5> kShownMeasures{
       {{"accuracy", "accuracy"},
        {"f1", "F1, positive class"},
        {"f1_weighted", "F1, weighted over classes"},
@@ -61,7 +61,7 @@ std::string protocols_section(const RunRecord& run) {
   const auto percent = [](const Json& value) { return percent_text(value, 2); };
   const auto rows = [&](const std::string& name, const Json& published, const Json& same,
                         const Json& honest) {
-    for (const auto& [key, title] : kMeasureNames)
+    for (const auto& [key, title] : kShownMeasures)
       table.row({name, title, percent(published.at(key)), percent(same.at(key)), percent(honest.at(key))});
   };
   const Json& published = protocols.at("as_published");
