@@ -1,6 +1,7 @@
 // A dataset without its pixels: one row per image (or per patient where there is no image).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -52,6 +53,8 @@ struct Dataset {
 
   int64_t size() const { return static_cast<int64_t>(ids.size()); }
 };
+
+inline constexpr std::array kPartNames{"train", "val", "test"};
 
 // Row numbers of each part, ascending, disjoint.
 struct Splits {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <set>
 
 #include "core/nearest.h"
 #include "core/random.h"
@@ -29,12 +30,10 @@ std::vector<size_t> indices_of(const char* option, const std::vector<std::string
 }  // namespace
 
 void check_distinct(const char* option, const std::vector<std::string>& names) {
-  for (size_t i = 0; i < names.size(); ++i) {
-    if (std::find(names.begin(), names.begin() + static_cast<int64_t>(i), names[i]) !=
-        names.begin() + static_cast<int64_t>(i)) {
-      core::throw_input_error({},
-                              fmt::format("{}: expected each name once, got '{}' again", option, names[i]));
-    }
+  std::set<std::string> seen;
+  for (const std::string& name : names) {
+    if (!seen.insert(name).second)
+      core::throw_input_error({}, fmt::format("{}: expected each name once, got '{}' again", option, name));
   }
 }
 

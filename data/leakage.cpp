@@ -75,6 +75,19 @@ std::vector<int> part_of_rows(const Dataset& dataset, const Splits& splits) {
   return parts;
 }
 
+// Two rows of one key that lie in different parts; nothing where there are none.
+template <class Key>
+std::optional<std::pair<size_t, size_t>> in_two_parts(const std::vector<int>& parts,
+                                                      const std::vector<Key>& keys) {
+  std::unordered_map<Key, size_t> first;  // of each key, the first row that lies in a part
+  for (size_t row = 0; row < parts.size(); ++row) {
+    if (parts[row] < 0) continue;
+    const size_t earlier = first.emplace(keys[row], row).first->second;
+    if (parts[earlier] != parts[row]) return std::pair(earlier, row);
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 bool LeakRules::allows(const std::string& leak) const { return contains(allow, leak); }
@@ -105,27 +118,19 @@ void check_inputs(const Dataset& dataset, const LeakRules& rules) {
 }
 
 void check_parts(const Dataset& dataset, const Splits& splits, const LeakRules& rules) {
-  constexpr std::array kParts{"train", "val", "test"};
   const std::vector<int> parts = part_of_rows(dataset, splits);
-  const auto name = [&](size_t row) { return kParts[static_cast<size_t>(parts[row])]; };
+  const auto name = [&](size_t row) { return kPartNames[static_cast<size_t>(parts[row])]; };
   if (!rules.allows("patient")) {
-    std::unordered_map<std::string_view, size_t> first;
-    for (size_t row = 0; row < parts.size(); ++row) {
-      if (parts[row] < 0) continue;
-      const size_t earlier = first.emplace(dataset.patients[row], row).first->second;
-      if (parts[earlier] == parts[row]) continue;
+    if (const auto rows = in_two_parts(parts, dataset.patients)) {
+      const auto [earlier, row] = *rows;
       refuse(rules, "patient",
              fmt::format("patient '{}' lies in two parts, {} ('{}') and {} ('{}')", dataset.patients[row],
                          name(earlier), dataset.ids[earlier], name(row), dataset.ids[row]));
     }
   }
   if (dataset.repeats.empty() || rules.allows("duplicate")) return;
-  // Of each set of equal rows, the first that lies in a part.
-  std::unordered_map<int64_t, size_t> seen;
-  for (size_t row = 0; row < parts.size(); ++row) {
-    if (parts[row] < 0) continue;
-    const size_t earlier = seen.emplace(dataset.repeats[row], row).first->second;
-    if (parts[earlier] == parts[row]) continue;
+  if (const auto rows = in_two_parts(parts, dataset.repeats)) {
+    const auto [earlier, row] = *rows;
     refuse(rules, "duplicate",
            fmt::format("rows '{}' and '{}' are equal and lie in two parts, {} and {}", dataset.ids[earlier],
                        dataset.ids[row], name(earlier), name(row)));

@@ -5,7 +5,6 @@
 #include <set>
 
 #include "data/labels.h"
-#include "data/readers/csv_folder.h"
 #include "data/readers/medmnist.h"
 #include "data/readers/nih.h"
 #include "data/readers/text_file.h"
@@ -14,20 +13,8 @@ namespace medfusion::data {
 namespace {
 
 Dataset open_csv(const DataOptions& options) {
-  CsvOptions csv;
-  csv.file = options.path(options.file);
-  csv.images = options.path(options.images);
-  csv.id_column = options.id_column;
-  csv.patient_column = options.patient_column;
-  csv.image_column = options.image_column;
-  csv.text_column = options.text_column;
-  csv.part_column = options.part_column;
-  csv.labels = options.label_names();
-  csv.table = options.table;
-  csv.categorical = options.categorical_columns;
-  csv.exclude = options.exclude;
-  csv.keep_constant = options.keep_constant;
-  csv.read_images = options.read_images;
+  const CsvOptions csv{options, options.path(options.file), options.path(options.images),
+                       options.label_names(), options.categorical_columns};
   Dataset dataset = read_csv_folder(csv);
   select_labels(dataset, {}, options.min_positives, csv.file);
   return dataset;

@@ -11,6 +11,7 @@
 #include "data/dataset.h"
 #include "data/images/transform.h"
 #include "data/leakage.h"
+#include "data/readers/csv_folder.h"
 #include "data/splits.h"
 #include "data/text/tokenizer.h"
 
@@ -26,7 +27,7 @@ enum class DataFormat : uint8_t {
 };
 constexpr core::Names names_of(DataFormat) { return kDataFormats; }
 
-struct DataOptions {
+struct DataOptions : CsvColumns {  // whose table, keep_constant and read_images other formats use as well
   DataFormat format = DataFormat::nih;
   std::string root;
   std::string images;
@@ -38,21 +39,15 @@ struct DataOptions {
   SplitOptions split;
   ImageFormat image;
   int64_t cache_megabytes = 1024;
-  std::vector<std::string> table;
   std::vector<std::string> log_columns;
   std::string extra_table;
   TextOptions text;
   std::string file;
-  std::string id_column, patient_column, image_column, text_column, part_column;
   std::vector<std::string> categorical_columns;
-  std::vector<std::string> exclude;
 
   LeakRules guard;  // settings of a section of their own
 
-  // No settings: what the caller decides.
-  bool read_images = true;     // nih, csv: false leaves the images out; the files need not exist
-  bool keep_constant = false;  // csv: for rows that a run is applied to
-  uint64_t seed = 1;           // of what is drawn
+  uint64_t seed = 1;  // of what is drawn; no setting, as keep_constant and read_images
 
   void visit_fields(core::FieldVisitor& visit) {
     using core::Range;

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <functional>
 #include <map>
+#include <numeric>
 #include <unordered_map>
 
 #include "core/random.h"
@@ -15,44 +15,39 @@
 namespace medfusion::data {
 namespace {
 
-using RowOfId = std::unordered_map<std::string_view, int64_t>;
-
 // Streams of the generator: the draws of one purpose do not change with those of another.
 enum SplitStream : uint64_t { kValStream = 101, kTestStream = 102, kFoldStream = 103 };
-enum Part { kTrain, kVal, kTest };
-constexpr std::array<const char*, 3> kPartNames = {"train", "val", "test"};
-
-RowOfId index_ids(const Dataset& dataset) {
-  RowOfId rows;
-  for (int64_t i = 0; i < dataset.size(); ++i) rows.emplace(dataset.ids[static_cast<size_t>(i)], i);
-  return rows;
-}
+enum Part { kTrain, kVal, kTest };  // as kPartNames
 
 // The group of each row (a part or a fold) as a file states it.
-struct Groups {
+class StatedGroups {
+ public:
+  explicit StatedGroups(const Dataset& dataset) : group(dataset.ids.size(), -1), places(dataset.ids.size()) {
+    for (size_t row = 0; row < dataset.ids.size(); ++row) row_of_.emplace(dataset.ids[row], row);
+  }
+
+  void set(const std::string& id, int64_t value, const core::Place& place) {
+    const auto found = row_of_.find(id);
+    if (found == row_of_.end())
+      core::throw_input_error(place, fmt::format("expected an id of the data, got '{}'", id));
+    const size_t row = found->second;
+    if (group[row] >= 0) {
+      core::throw_input_error(place, fmt::format("expected each id once, got '{}' again; first in {}:{}", id,
+                                                 places[row].file, places[row].line));
+    }
+    group[row] = value;
+    places[row] = place;
+  }
+
   std::vector<int64_t> group;  // -1 where nothing has been said
   std::vector<core::Place> places;
-  explicit Groups(const Dataset& dataset)
-      : group(static_cast<size_t>(dataset.size()), -1), places(static_cast<size_t>(dataset.size())) {}
+
+ private:
+  std::unordered_map<std::string_view, size_t> row_of_;
 };
 
-void set_group(Groups& groups, const RowOfId& rows, const std::string& id, int64_t group,
-               const core::Place& place) {
-  const auto found = rows.find(id);
-  if (found == rows.end())
-    core::throw_input_error(place, fmt::format("expected an id of the data, got '{}'", id));
-  const auto row = static_cast<size_t>(found->second);
-  if (groups.group[row] >= 0) {
-    const core::Place& first = groups.places[row];
-    core::throw_input_error(place, fmt::format("expected each id once, got '{}' again; first in {}:{}", id,
-                                               first.file, first.line));
-  }
-  groups.group[row] = group;
-  groups.places[row] = place;
-}
-
 // Every row has a group, and the rows of a patient the same one.
-void check_groups(const Dataset& dataset, const Groups& groups, const std::string& file,
+void check_groups(const Dataset& dataset, const StatedGroups& groups, const std::string& file,
                   const std::function<std::string(int64_t)>& name, bool allow_patients) {
   std::unordered_map<std::string_view, int64_t> group_of;
   for (size_t i = 0; i < groups.group.size(); ++i) {
@@ -123,7 +118,7 @@ std::string part_name(int64_t part) { return kPartNames[static_cast<size_t>(part
 std::string fold_name(int64_t fold) { return fmt::format("fold {}", fold); }
 
 // Parts as stated, val drawn where there is none.
-Splits stated_splits(const Dataset& dataset, const Groups& groups, const std::string& file,
+Splits stated_splits(const Dataset& dataset, const StatedGroups& groups, const std::string& file,
                      double val_fraction, uint64_t seed, bool allow_patients) {
   check_groups(dataset, groups, file, part_name, allow_patients);
   Splits splits;
@@ -138,16 +133,25 @@ Splits stated_splits(const Dataset& dataset, const Groups& groups, const std::st
 }
 
 std::vector<int64_t> all_rows(const Dataset& dataset) {
-  std::vector<int64_t> rows(static_cast<size_t>(dataset.size()));
-  for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int64_t>(i);
+  std::vector<int64_t> rows(dataset.ids.size());
+  std::iota(rows.begin(), rows.end(), int64_t{0});
   return rows;
 }
 
-void check_two_columns(const CsvTable& table, const char* second) {
+// A CSV file with two columns: the id, and `what`, which group_of reads as a number.
+StatedGroups read_groups(const Dataset& dataset, const std::string& file, const char* what,
+                         int64_t (*group_of)(const CsvTable& table, int64_t row)) {
+  const CsvTable table = CsvTable::read(file);
   if (table.columns() != 2) {
-    core::throw_input_error({table.file(), 1}, fmt::format("expected two columns, the id and the {}, got {}",
-                                                           second, table.columns()));
+    core::throw_input_error(
+        {file, 1}, fmt::format("expected two columns, the id and the {}, got {}", what, table.columns()));
   }
+  StatedGroups groups(dataset);
+  for (int64_t row = 0; row < table.rows(); ++row) {
+    const int64_t group = group_of(table, row);
+    groups.set(table.required(row, 0), group, table.place(row, 0));
+  }
+  return groups;
 }
 
 int64_t part_of(std::string_view name) {
@@ -157,12 +161,7 @@ int64_t part_of(std::string_view name) {
 
 }  // namespace
 
-std::optional<int64_t> SplitOptions::fold_count() const {
-  int64_t count = 0;
-  const auto [end, error] = std::from_chars(folds.data(), folds.data() + folds.size(), count);
-  if (error != std::errc() || end != folds.data() + folds.size()) return std::nullopt;
-  return count;
-}
+std::optional<int64_t> SplitOptions::fold_count() const { return parse_integer(folds); }
 
 void SplitOptions::check_rules(const core::Require& require) const {
   require(kind != SplitKind::file || !file.empty(), {"data.split_file", "data.split"},
@@ -183,8 +182,7 @@ void SplitOptions::check_rules(const core::Require& require) const {
 
 Splits official_splits(const Dataset& dataset, const std::string& root, double val_fraction, uint64_t seed,
                        bool allow_patients) {
-  const RowOfId rows = index_ids(dataset);
-  Groups groups(dataset);
+  StatedGroups groups(dataset);
   for (const auto& [name, part] :
        {std::pair{"train_val_list.txt", kTrain}, std::pair{"test_list.txt", kTest}}) {
     const std::string file = find_text_file(root, name);
@@ -194,7 +192,7 @@ Splits official_splits(const Dataset& dataset, const std::string& root, double v
     }
     const std::vector<Line> lines = read_lines(file);
     if (lines.empty()) core::throw_input_error({file}, "expected the name of an image per line, got none");
-    for (const Line& line : lines) set_group(groups, rows, line.text, part, {file, line.number});
+    for (const Line& line : lines) groups.set(line.text, part, {file, line.number});
   }
   return stated_splits(dataset, groups, root, val_fraction, seed, allow_patients);
 }
@@ -204,22 +202,18 @@ Splits own_splits(const Dataset& dataset, double val_fraction, uint64_t seed, bo
     core::throw_input_error(
         {}, fmt::format("split: the {} data does not say which rows train and test", dataset.name));
   }
-  Groups groups(dataset);
+  StatedGroups groups(dataset);
   for (size_t i = 0; i < groups.group.size(); ++i) groups.group[i] = part_of(dataset.parts[i]);
   return stated_splits(dataset, groups, dataset.name, val_fraction, seed, allow_patients);
 }
 
 Splits file_splits(const Dataset& dataset, const std::string& file, double val_fraction, uint64_t seed,
                    bool allow_patients) {
-  const CsvTable table = CsvTable::read(file);
-  check_two_columns(table, "part");
-  const RowOfId rows = index_ids(dataset);
-  Groups groups(dataset);
-  for (int64_t row = 0; row < table.rows(); ++row) {
+  const auto groups = read_groups(dataset, file, "part", [](const CsvTable& table, int64_t row) {
     const int64_t part = part_of(trim(table.cell(row, 1)));
     if (part < 0) table.reject(row, 1, "train, val or test");
-    set_group(groups, rows, table.required(row, 0), part, table.place(row, 0));
-  }
+    return part;
+  });
   return stated_splits(dataset, groups, file, val_fraction, seed, allow_patients);
 }
 
@@ -246,13 +240,9 @@ Splits random_splits(const Dataset& dataset, double val_fraction, double test_fr
 }
 
 std::vector<int64_t> read_folds(const Dataset& dataset, const std::string& file, bool allow_patients) {
-  const CsvTable table = CsvTable::read(file);
-  check_two_columns(table, "fold");
-  const RowOfId rows = index_ids(dataset);
-  Groups groups(dataset);
-  for (int64_t row = 0; row < table.rows(); ++row) {
-    set_group(groups, rows, table.required(row, 0), table.integer(row, 1, 0, 9999), table.place(row, 0));
-  }
+  const auto groups = read_groups(dataset, file, "fold", [](const CsvTable& table, int64_t row) {
+    return table.integer(row, 1, 0, 9999);
+  });
   check_groups(dataset, groups, file, fold_name, allow_patients);
   return groups.group;
 }

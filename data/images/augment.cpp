@@ -15,18 +15,18 @@ using core::Tensor;
 constexpr uint64_t kAugmentKey = 0x6175676D656E7421U;  // keeps these draws apart from others of the same seed
 
 // Where along an axis two neighbours are read, and the weight of the second.
-struct Sample {
+struct Neighbours {
   int64_t first = 0, second = 0;
   float weight = 0.0F;
 };
 
-Sample clamped_sample(double position, int64_t size) {
+Neighbours neighbours_of(double position, int64_t size) {
   const double clamped = std::clamp(position, 0.0, static_cast<double>(size - 1));
   const auto first = static_cast<int64_t>(clamped);
   return {first, std::min(first + 1, size - 1), static_cast<float>(clamped - static_cast<double>(first))};
 }
 
-Tensor resample(const Tensor& image, const Augmentation& a) {
+Tensor warp(const Tensor& image, const Augmentation& a) {
   const int64_t height = image.size(0), width = image.size(1), channels = image.size(2);
   const double angle = a.rotation * std::numbers::pi / 180.0;
   const double cosine = std::cos(angle) / a.scale, sine = std::sin(angle) / a.scale;
@@ -41,8 +41,8 @@ Tensor resample(const Tensor& image, const Augmentation& a) {
       const double dy = static_cast<double>(y) + 0.5 - center_y - a.shift_y * static_cast<double>(height);
       const double from_x = (a.flip ? -1.0 : 1.0) * (cosine * dx + sine * dy);
       const double from_y = cosine * dy - sine * dx;
-      const Sample sx = clamped_sample(from_x + center_x - 0.5, width);
-      const Sample sy = clamped_sample(from_y + center_y - 0.5, height);
+      const Neighbours sx = neighbours_of(from_x + center_x - 0.5, width);
+      const Neighbours sy = neighbours_of(from_y + center_y - 0.5, height);
       for (int64_t c = 0; c < channels; ++c) {
         const auto at = [&](int64_t row, int64_t column) {
           return in[(row * width + column) * channels + c];
@@ -98,7 +98,7 @@ Augmentation draw_augmentation(const AugmentOptions& options, uint64_t seed, int
 Tensor augment(const Tensor& image, const Augmentation& augmentation) {
   MEDFUSION_CHECK(image.rank() == 3 && image.numel() > 0,
                   "augment: expected [height, width, channels], got {}", image.shape().str());
-  const Tensor result = resample(image.to_contiguous(), augmentation);
+  const Tensor result = warp(image.to_contiguous(), augmentation);
   change_intensity(result, augmentation);
   return result;
 }

@@ -1,7 +1,8 @@
 #include "data/images/image.h"
 
+#include <zlib.h>
+
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -69,34 +70,6 @@ uint32_t big_endian(Bytes bytes, size_t at) {
          uint32_t{bytes[at + 3]};
 }
 
-// CRC-32 of a PNG chunk (PNG specification, annex D), eight bytes per step.
-uint32_t crc32(Bytes bytes) {
-  static const auto tables = [] {
-    std::array<std::array<uint32_t, 256>, 8> result{};
-    for (uint32_t n = 0; n < 256; ++n) {
-      uint32_t c = n;
-      for (int bit = 0; bit < 8; ++bit) c = (c & 1U) != 0 ? 0xEDB88320U ^ (c >> 1) : c >> 1;
-      result[0][n] = c;
-    }
-    for (uint32_t n = 0; n < 256; ++n) {
-      for (size_t k = 1; k < 8; ++k) {
-        result[k][n] = result[0][result[k - 1][n] & 0xFFU] ^ (result[k - 1][n] >> 8);
-      }
-    }
-    return result;
-  }();
-  uint32_t c = 0xFFFFFFFFU;
-  size_t i = 0;
-  for (; i + 8 <= bytes.size(); i += 8) {
-    const uint8_t* b = &bytes[i];
-    c = tables[7][(c ^ b[0]) & 0xFFU] ^ tables[6][(c >> 8 ^ b[1]) & 0xFFU] ^
-        tables[5][(c >> 16 ^ b[2]) & 0xFFU] ^ tables[4][(c >> 24 ^ b[3]) & 0xFFU] ^ tables[3][b[4]] ^
-        tables[2][b[5]] ^ tables[1][b[6]] ^ tables[0][b[7]];
-  }
-  for (; i < bytes.size(); ++i) c = tables[0][(c ^ bytes[i]) & 0xFFU] ^ (c >> 8);
-  return c ^ 0xFFFFFFFFU;
-}
-
 // The decoder neither verifies checksums nor misses what lies after the last pixel, so the chunks are walked
 // first.
 void check_png(const std::string& path, Bytes bytes) {
@@ -118,7 +91,7 @@ void check_png(const std::string& path, Bytes bytes) {
                                           "{} needs {}",
                                           bytes.size(), type, at, at + 12 + length));
     }
-    if (crc32(bytes.subspan(at + 4, length + 4)) != big_endian(bytes, at + 8 + length)) {
+    if (::crc32(0, &bytes[at + 4], static_cast<uInt>(length + 4)) != big_endian(bytes, at + 8 + length)) {
       core::throw_input_error(
           {path}, fmt::format("damaged PNG: wrong checksum of its {} chunk at byte {}", type, at));
     }

@@ -10,20 +10,24 @@
 
 namespace medfusion::data {
 
-struct CsvOptions {
-  std::string file;            // .csv or .csv.gz
-  std::string images;          // folder that the cells of image_column start from; empty: that of the table
-  std::string id_column;       // unique ids; empty: the image's name, or else row-1, row-2, ...
-  std::string patient_column;  // empty: each row is a patient
-  std::string image_column;    // empty: no images. A missing cell means that the row has none
-  std::string text_column;     // empty: no text
-  std::string part_column;     // train, val or test, for own_splits; empty: none
-  std::vector<std::string> labels;       // columns with 0, 1, or -1 or nothing for unknown; empty: none
-  std::vector<std::string> table;        // columns that are inputs; empty: all that have no other role
-  std::vector<std::string> categorical;  // those of them that are categories although they hold numbers
-  std::vector<std::string> exclude;      // columns that are not inputs; they may have another role
-  bool keep_constant = false;            // keeps columns of one value: of rows to apply a run to
-  bool read_images = true;               // false leaves the images out; the files need not exist
+// What the columns of a table are.
+struct CsvColumns {
+  std::string id_column;             // unique ids; empty: the image's name, or else row-1, row-2, ...
+  std::string patient_column;        // empty: each row is a patient
+  std::string image_column;          // empty: no images. A missing cell means that the row has none
+  std::string text_column;           // empty: no text
+  std::string part_column;           // train, val or test, for own_splits; empty: none
+  std::vector<std::string> table;    // columns that are inputs; empty: all that have no other role
+  std::vector<std::string> exclude;  // columns that are not inputs; they may have another role
+  bool keep_constant = false;        // keeps columns of one value: of rows to apply a run to
+  bool read_images = true;           // false leaves the images out; the files need not exist
+};
+
+struct CsvOptions : CsvColumns {
+  std::string file = {};    // .csv or .csv.gz
+  std::string images = {};  // folder that the cells of image_column start from; empty: that of the table
+  std::vector<std::string> labels = {};       // columns with 0, 1, or -1 or nothing for unknown; empty: none
+  std::vector<std::string> categorical = {};  // inputs that are categories although they hold numbers
 };
 
 // Missing cells: empty, ?, NA, N/A, NaN. An input column is numeric where most of its cells are numbers, and

@@ -11,8 +11,6 @@
 namespace medfusion::data {
 namespace {
 
-constexpr std::array<const char*, 3> kParts = {"train", "val", "test"};
-
 // Images of several arrays [N, H, W, C] u8, one after another.
 class ArrayImages : public ImageSource {
  public:
@@ -109,7 +107,7 @@ Dataset read_medmnist(const std::string& file) {
   std::vector<int64_t> values;
   int64_t width = 0;
   Hasher hasher;
-  for (const std::string part : kParts) {
+  for (const std::string part : kPartNames) {
     const core::Tensor images = read_images(npz, part + "_images");
     const core::Tensor labels = read_labels(npz, part + "_labels", images.size(0));
     if (width == 0) width = labels.size(1);

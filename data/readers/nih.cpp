@@ -140,9 +140,6 @@ CsvTable read_table(const fs::path& root) {
                           "expected this table, or Data_Entry_2017_v2020.csv, got no such file");
 }
 
-Column numeric_column(const char* name) { return {name, true, {}, {}}; }
-Column categorical_column(const char* name) { return {name, false, {}, {}}; }
-
 }  // namespace
 
 std::string nih_text(double age, std::string_view sex, std::string_view view, double follow_up,
@@ -190,11 +187,11 @@ void describe(Dataset& dataset, const std::vector<std::string>& wanted, const st
 // The columns of another table about the images of `dataset`, found by their names.
 void join(Dataset& dataset, const CsvTable& extra, const std::vector<std::string>& categorical) {
   const int key = extra.column(std::string(kHeader[kImage]));
-  std::unordered_map<std::string, int64_t> row_of;
+  std::unordered_map<std::string, size_t> row_of;
   for (int64_t row = 0; row < extra.rows(); ++row) {
     if (!row_of.emplace(extra.required(row, key), row).second) extra.reject(row, key, "each image once");
   }
-  std::vector<int64_t> rows;
+  std::vector<size_t> rows;
   for (const std::string& id : dataset.ids) {
     const auto found = row_of.find(id);
     if (found == row_of.end())
@@ -211,12 +208,9 @@ void join(Dataset& dataset, const CsvTable& extra, const std::vector<std::string
     dataset.known_columns.push_back(name);
     const Column read = read_input_column(extra, column, categorical);
     Column& joined = dataset.columns.emplace_back(Column{name, read.numeric, {}, {}});
-    for (const int64_t row : rows) {
-      if (read.numeric) {
-        joined.numbers.push_back(read.numbers[static_cast<size_t>(row)]);
-      } else {
-        joined.categories.push_back(read.categories[static_cast<size_t>(row)]);
-      }
+    for (const size_t row : rows) {
+      if (read.numeric) joined.numbers.push_back(read.numbers[row]);
+      if (!read.numeric) joined.categories.push_back(read.categories[row]);
     }
   }
 }
@@ -225,7 +219,7 @@ void join(Dataset& dataset, const CsvTable& extra, const std::vector<std::string
 void append_geometry(Dataset& dataset, const CsvTable& table, const std::vector<std::string>& wanted) {
   const auto append = [&](const char* name, const auto& value) {
     if (std::find(wanted.begin(), wanted.end(), name) == wanted.end()) return;
-    Column& column = dataset.columns.emplace_back(numeric_column(name));
+    Column& column = dataset.columns.emplace_back(Column{name, true, {}, {}});
     for (int64_t row = 0; row < table.rows(); ++row) column.numbers.push_back(value(row));
   };
   append("aspect_ratio", [&](int64_t row) {
@@ -239,10 +233,8 @@ Dataset read_rows(const CsvTable& table, const NihOptions& options) {
   check_header(table);
   Dataset dataset;
   dataset.name = "nih";
-  Column age = numeric_column("age");
-  Column sex = categorical_column("sex");
-  Column view = categorical_column("view");
-  Column follow_up = numeric_column("follow_up");
+  Column age{"age", true, {}, {}}, follow_up{"follow_up", true, {}, {}};
+  Column sex{"sex", false, {}, {}}, view{"view", false, {}, {}};
   dataset.labels.assign(kNihLabels.begin(), kNihLabels.end());
   dataset.targets = core::Tensor::zeros({table.rows(), static_cast<int64_t>(kNihLabels.size())});
   std::unordered_set<std::string> seen;

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "data/readers/csv.h"
 
 namespace medfusion::data {
 
@@ -36,18 +37,14 @@ std::string read_text_file(const std::string& path) {
 }
 
 std::vector<Line> read_lines(const std::string& path) {
-  constexpr std::string_view kBlank = " \t\r";
   const std::string text = read_text_file(path);
   std::string_view rest = text;
   if (rest.substr(0, 3) == "\xEF\xBB\xBF") rest.remove_prefix(3);
   std::vector<Line> lines;
   for (int64_t number = 1; !rest.empty(); ++number) {
     const size_t end = std::min(rest.find('\n'), rest.size());
-    const std::string_view line = rest.substr(0, end);
-    const size_t first = line.find_first_not_of(kBlank);
-    if (first != std::string_view::npos) {
-      lines.push_back({std::string(line.substr(first, line.find_last_not_of(kBlank) + 1 - first)), number});
-    }
+    const std::string_view line = trim(rest.substr(0, end));
+    if (!line.empty()) lines.push_back({std::string(line), number});
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
   return lines;

@@ -18,7 +18,7 @@ namespace {
 constexpr uint64_t kResampleKey = 0x626F6F7473747261U;
 
 // The training rows as the statistics want them.
-struct TrainingRows {
+struct TrainingTable {
   std::vector<std::vector<double>> values;  // [candidate][row]
   std::vector<std::vector<double>> labels;  // [label][row]
   std::vector<int64_t> patients;            // [row], counting from 0
@@ -38,7 +38,7 @@ std::vector<int64_t> number_patients(const Dataset& dataset, const std::vector<i
 }
 
 // Adds the candidate that the column of `features` is missing, where that varies.
-void add_missingness(const TableEncoder& encoder, const std::vector<int64_t>& features, TrainingRows& rows,
+void add_missingness(const TableEncoder& encoder, const std::vector<int64_t>& features, TrainingTable& rows,
                      std::vector<FeatureCandidate>& candidates) {
   const std::vector<double>& values = rows.values.back();
   std::vector<double> missing;
@@ -50,7 +50,7 @@ void add_missingness(const TableEncoder& encoder, const std::vector<int64_t>& fe
 }
 
 std::vector<FeatureCandidate> make_candidates(const TableEncoder& encoder, const Dataset& dataset,
-                                              const std::vector<int64_t>& rows, TrainingRows& training) {
+                                              const std::vector<int64_t>& rows, TrainingTable& training) {
   const auto raw = encoder.raw_features(dataset.columns);
   std::vector<FeatureCandidate> candidates;
   std::vector<int64_t> of_column;
@@ -144,7 +144,7 @@ struct SortedCandidate {
 };
 
 // How often each row comes in a resample: as often as its patient is drawn.
-std::vector<int64_t> resample(const TrainingRows& training, uint64_t seed, int64_t number) {
+std::vector<int64_t> draw_weights(const TrainingTable& training, uint64_t seed, int64_t number) {
   core::Generator random(seed ^ kResampleKey, static_cast<uint64_t>(number));
   std::vector<int64_t> drawn(static_cast<size_t>(training.patient_count), 0);
   for (int64_t i = 0; i < training.patient_count; ++i)
@@ -154,7 +154,7 @@ std::vector<int64_t> resample(const TrainingRows& training, uint64_t seed, int64
   return weights;
 }
 
-void put_stability(const TrainingRows& training, const FeatureOptions& options,
+void put_stability(const TrainingTable& training, const FeatureOptions& options,
                    std::vector<std::vector<FeatureResult>>& results) {
   if (options.bootstrap == 0) return;
   const std::vector<SortedCandidate> sorted(training.values.begin(), training.values.end());
@@ -169,7 +169,7 @@ void put_stability(const TrainingRows& training, const FeatureOptions& options,
   }
   core::parallel_for(0, options.bootstrap, 1, [&](int64_t first, int64_t last) {
     for (int64_t r = first; r < last; ++r) {
-      const std::vector<int64_t> weights = resample(training, options.seed, r);
+      const std::vector<int64_t> weights = draw_weights(training, options.seed, r);
       for (size_t l = 0; l < labels; ++l) {
         std::vector<double> scores(count, -1.0);
         for (size_t c = 0; c < count; ++c) {
@@ -274,7 +274,7 @@ StageOne StageOne::fit(const TableEncoder& encoder, const Dataset& dataset, cons
   StageOne stage;
   stage.options = options;
   stage.labels = dataset.labels;
-  TrainingRows training;
+  TrainingTable training;
   training.patients = number_patients(dataset, rows);
   for (const int64_t patient : training.patients)
     training.patient_count = std::max(training.patient_count, patient + 1);

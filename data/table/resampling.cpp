@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 #include <unordered_set>
 
@@ -161,21 +162,16 @@ std::vector<SyntheticRow> plan_resampling(const core::Tensor& features, const co
   if (total <= 0) return {};
   std::vector<SyntheticRow> result;
   core::Generator generator(options.seed, kSegmentStream);
-  std::vector<int64_t> near;
-  std::vector<std::pair<int64_t, std::vector<int64_t>>> known;  // neighbours by base, sorted by base
-  if (segments) {
-    for (const int64_t row : classes.rare) {
-      known.emplace_back(row, nearest(features, row, classes.rare, options.neighbours));
-    }
-    std::sort(known.begin(), known.end());
+  std::map<int64_t, std::vector<int64_t>> neighbours;  // of each base
+  for (const int64_t row : classes.rare) {
+    if (segments) neighbours[row] = nearest(features, row, classes.rare, options.neighbours);
   }
   for (const int64_t base : bases(features, classes, total, options)) {
     if (!segments) {
       result.push_back({base, base, 0.0});
       continue;
     }
-    const auto& own =
-        std::lower_bound(known.begin(), known.end(), std::pair(base, std::vector<int64_t>()))->second;
+    const std::vector<int64_t>& own = neighbours.at(base);
     const int64_t neighbour = own[static_cast<size_t>(generator.below(static_cast<int64_t>(own.size())))];
     result.push_back({base, neighbour, static_cast<double>(generator.uniform())});
   }
