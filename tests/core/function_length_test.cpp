@@ -2,17 +2,15 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
 #include <regex>
 #include <set>
 #include <sstream>
 #include <string>
 #include <vector>
 
-namespace {
+#include "tests/core/sources.h"
 
-namespace fs = std::filesystem;
+namespace {
 
 constexpr size_t kMostLines = 60;
 
@@ -81,7 +79,7 @@ std::vector<Function> functions_of(const std::string& text) {
   return functions;
 }
 
-std::vector<std::string> complaints(const std::string& path, const std::string& text) {
+std::vector<std::string> length_complaints(const std::string& path, const std::string& text) {
   std::vector<std::string> found;
   for (const Function& function : functions_of(text)) {
     if (function.lines <= kMostLines) continue;
@@ -92,18 +90,11 @@ std::vector<std::string> complaints(const std::string& path, const std::string& 
 }
 
 TEST(FunctionLength, NoFunctionOfToolsAndDataIsLongerThanAScreen) {
-  const fs::path root = MEDFUSION_SOURCE_DIR;
   size_t functions = 0;
-  for (const char* folder : {"tools", "data"}) {
-    for (const auto& entry : fs::recursive_directory_iterator(root / folder)) {
-      const std::string extension = entry.path().extension().string();
-      if (extension != ".h" && extension != ".cpp") continue;
-      std::ifstream in(entry.path());
-      const std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
-      functions += functions_of(text).size();
-      for (const auto& complaint : complaints(fs::relative(entry.path(), root).string(), text))
-        ADD_FAILURE() << complaint;
-    }
+  for (const auto& [path, text] : medfusion::sources()) {
+    if (!path.starts_with("tools/") && !path.starts_with("data/")) continue;
+    functions += functions_of(text).size();
+    for (const auto& complaint : length_complaints(path, text)) ADD_FAILURE() << complaint;
   }
   EXPECT_GT(functions, 1000U);
 }
@@ -118,8 +109,8 @@ TEST(FunctionLength, ALongFunctionIsFound) {
   const auto function = [](size_t statements) {
     return "int f(int a,\n      int b) {\n" + repeated(statements, "  ++a;\n") + "}\n";
   };
-  EXPECT_EQ(complaints("tools/a.cpp", function(57)).size(), 0U);
-  EXPECT_EQ(complaints("tools/a.cpp", "namespace a {\n\n" + function(58) + "\n}  // namespace a\n"),
+  EXPECT_EQ(length_complaints("tools/a.cpp", function(57)).size(), 0U);
+  EXPECT_EQ(length_complaints("tools/a.cpp", "namespace a {\n\n" + function(58) + "\n}  // namespace a\n"),
             std::vector<std::string>{"tools/a.cpp:3: 61 lines, expected at most 60: int f(int a,"});
 }
 
@@ -127,15 +118,15 @@ TEST(FunctionLength, MembersAreFoundAndOtherBlocksAreNot) {
   const std::string statements = repeated(70, "    ++a;\n");
   const std::string member =
       "struct A {\n  A(int b)\n      : a{b} {\n" + statements + "  }\n\n  int a = 0;\n};\n";
-  EXPECT_EQ(complaints("data/a.h", member).size(), 1U);
+  EXPECT_EQ(length_complaints("data/a.h", member).size(), 1U);
   const std::string lambda = "void f() {\n  const auto g = [] {\n" + repeated(25, "    ++a;\n") + "  };\n" +
                              repeated(25, "  g();\n") + "  if (a > 0) {\n" + statements + "  }\n}\n";
-  EXPECT_EQ(complaints("data/a.cpp", lambda).size(), 1U);
+  EXPECT_EQ(length_complaints("data/a.cpp", lambda).size(), 1U);
   const std::string list = "constexpr int kList[] = {\n" + repeated(70, "    1,\n") + "};\n";
-  EXPECT_EQ(complaints("data/a.cpp", list).size(), 0U);
+  EXPECT_EQ(length_complaints("data/a.cpp", list).size(), 0U);
   // Text of a raw string and preprocessor lines say nothing of where a function ends.
   const std::string text = "void f() {\n  g(R\"x(\n}\n" + repeated(70, "text\n") + ")x\");\n#endif\n}\n";
-  EXPECT_EQ(complaints("data/a.cpp", text).size(), 1U);
+  EXPECT_EQ(length_complaints("data/a.cpp", text).size(), 1U);
 }
 
 }  // namespace

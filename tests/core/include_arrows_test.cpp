@@ -2,8 +2,6 @@
 // docs/architecture.md.
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <fstream>
 #include <map>
 #include <regex>
 #include <set>
@@ -11,9 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "tests/core/sources.h"
+
 namespace {
 
-namespace fs = std::filesystem;
 using Arrows = std::map<std::string, std::set<std::string>>;
 
 // What each folder may include besides itself: core <- kernels <- layers <- models <- optim <- tools and
@@ -35,7 +34,7 @@ const Arrows& allowed() {
 }
 
 // The complaints about one file, given as its path from the root and its text.
-std::vector<std::string> complaints(const std::string& path, const std::string& text) {
+std::vector<std::string> arrow_complaints(const std::string& path, const std::string& text) {
   std::vector<std::string> found;
   const std::string folder = path.substr(0, path.find('/'));
   if (!allowed().contains(folder))
@@ -56,34 +55,20 @@ std::vector<std::string> complaints(const std::string& path, const std::string& 
 }
 
 TEST(IncludeArrows, EveryIncludeFollowsTheDesign) {
-  const fs::path root = MEDFUSION_SOURCE_DIR;
-  int files = 0;
-  for (const auto& top : fs::directory_iterator(root)) {  // results may lie there, too, but no other code
-    const std::string name = top.path().filename().string();
-    if (!top.is_directory() || name.front() == '.' || name.rfind("build", 0) == 0 ||
-        name == "gpu-dependencies")
-      continue;
-    for (const auto& entry : fs::recursive_directory_iterator(top)) {
-      const std::string extension = entry.path().extension().string();
-      if (extension != ".h" && extension != ".cpp" && extension != ".cu" && extension != ".cuh") continue;
-      std::ifstream in(entry.path());
-      const std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
-      for (const auto& complaint : complaints(fs::relative(entry.path(), root).string(), text))
-        ADD_FAILURE() << complaint;
-      ++files;
-    }
+  for (const auto& [path, text] : medfusion::sources()) {
+    for (const auto& complaint : arrow_complaints(path, text)) ADD_FAILURE() << complaint;
   }
-  EXPECT_GT(files, 20);
+  EXPECT_GT(medfusion::sources().size(), 300U);
 }
 
 TEST(IncludeArrows, AForbiddenArrowIsFound) {
-  EXPECT_EQ(complaints("core/a.h", "#include \"core/b.h\"\n#include <vector>\n").size(), 0U);
-  EXPECT_EQ(complaints("core/a.h", "#include \"kernels/b.h\"\n").size(), 1U);
-  EXPECT_EQ(complaints("kernels/relu/a.cpp", "\n  #  include \"layers/b.h\"\n").size(), 1U);
-  EXPECT_EQ(complaints("data/a.h", "#include \"kernels/b.h\"\n").size(), 1U);
-  EXPECT_EQ(complaints("optim/a.h", "#include \"data/b.h\"\n#include \"models/c.h\"\n").size(), 0U);
-  EXPECT_EQ(complaints("models/a.h", "#include \"data/b.h\"\n").size(), 1U);
-  EXPECT_EQ(complaints("utils/a.h", "").size(), 1U);
+  EXPECT_EQ(arrow_complaints("core/a.h", "#include \"core/b.h\"\n#include <vector>\n").size(), 0U);
+  EXPECT_EQ(arrow_complaints("core/a.h", "#include \"kernels/b.h\"\n").size(), 1U);
+  EXPECT_EQ(arrow_complaints("kernels/relu/a.cpp", "\n  #  include \"layers/b.h\"\n").size(), 1U);
+  EXPECT_EQ(arrow_complaints("data/a.h", "#include \"kernels/b.h\"\n").size(), 1U);
+  EXPECT_EQ(arrow_complaints("optim/a.h", "#include \"data/b.h\"\n#include \"models/c.h\"\n").size(), 0U);
+  EXPECT_EQ(arrow_complaints("models/a.h", "#include \"data/b.h\"\n").size(), 1U);
+  EXPECT_EQ(arrow_complaints("utils/a.h", "").size(), 1U);
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 
 #include "core/file.h"
 #include "tests/tools/program.h"
-#include "tools/medfusion/run/text_file.h"
+#include "tools/medfusion/config/text_file.h"
 
 namespace medfusion::tools {
 namespace {

@@ -97,7 +97,7 @@ std::map<std::string, int> setting_members(const Headers& headers) {
 
 // How many declarations give a member a value other than "off".
 std::map<std::string, int> initialized_members(const Headers& headers) {
-  static const std::regex member("(\\w+)(?: = |\\{)(?!0[;,]|0\\.0[;,]|false[;,]|\\{|-1)[^,;]");
+  static const std::regex member("[^.>\\w](\\w+)(?: = |\\{)(?!0[;,]|0\\.0[;,]|false[;,]|\\{|-1)[^,;]");
   std::map<std::string, int> given;
   for (const auto& [path, text] : headers) {
     std::istringstream lines(text);

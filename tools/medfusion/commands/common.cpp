@@ -21,8 +21,8 @@
 #include "kernels/registry.h"
 #include "kernels/workshop/check.h"
 #include "tools/medfusion/config/ready_configs.h"
+#include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/run/pipeline.h"
-#include "tools/medfusion/run/text_file.h"
 
 namespace medfusion::tools {
 namespace {
@@ -141,12 +141,9 @@ std::filesystem::path output_folder(const std::string& out, const std::string& c
 
 namespace {
 
-core::Device process_device;
-
-void choose_device(const std::string& name) {
+core::Device device_of(const std::string& name) {
   if (name == "auto") {
-    process_device = {is_present(core::DeviceType::cuda) ? core::DeviceType::cuda : core::DeviceType::cpu, 0};
-    return;
+    return {is_present(core::DeviceType::cuda) ? core::DeviceType::cuda : core::DeviceType::cpu, 0};
   }
   const size_t colon = name.find(':');
   const std::string type = name.substr(0, colon);
@@ -167,11 +164,11 @@ void choose_device(const std::string& name) {
   } catch (const core::Error& error) {
     core::throw_input_error({}, fmt::format("--device {}: {}", name, error.what()));
   }
-  process_device = device;
+  return device;
 }
 
 // "attention=mma"
-void choose_kernel(const std::string& assignment) {
+void choose_kernel(const std::string& assignment, core::DeviceType device) {
   const auto refuse = [&](const std::string& why) {
     core::throw_input_error({}, fmt::format("--kernel {}: {}", assignment, why));
   };
@@ -184,10 +181,10 @@ void choose_kernel(const std::string& assignment) {
   if (std::find(operations.begin(), operations.end(), operation) == operations.end()) {
     refuse(fmt::format("there is no operation '{}'{}", operation, core::did_you_mean(operation, operations)));
   }
-  const std::vector<std::string> variants = kernels::variants_of(operation, process_device.type);
+  const std::vector<std::string> variants = kernels::variants_of(operation, device);
   if (std::find(variants.begin(), variants.end(), variant) == variants.end()) {
     refuse(fmt::format("{} has no variant '{}' on {}; expected one of {}{}", operation, variant,
-                       core::name_of(process_device.type), fmt::join(variants, ", "),
+                       core::name_of(device), fmt::join(variants, ", "),
                        core::did_you_mean(variant, variants)));
   }
   kernels::set_kernel_override(operation, variant);
@@ -195,17 +192,15 @@ void choose_kernel(const std::string& assignment) {
 
 }  // namespace
 
-void use_device(const CommonOptions& options) {
-  choose_device(options.device);
-  for (const std::string& assignment : options.kernels) choose_kernel(assignment);
+core::Device use_device(const CommonOptions& options) {
+  const core::Device device = device_of(options.device);
+  for (const std::string& assignment : options.kernels) choose_kernel(assignment, device.type);
+  return device;
 }
-
-core::Device chosen_device() { return process_device; }
 
 TrainedRun open_run(const std::string& run, const CommonOptions& options, const std::string& data) {
   const RunDirectory directory = RunDirectory::open(run);
-  use_device(options);
-  TrainedRun trained = TrainedRun::open(directory);
+  TrainedRun trained = TrainedRun::open(directory, use_device(options));
   use_threads(options.threads.value_or(trained.config.threads));
   if (!data.empty()) trained.config.data.root = data;
   return trained;

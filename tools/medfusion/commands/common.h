@@ -64,14 +64,13 @@ std::filesystem::path output_folder(const std::string& out, const std::string& c
 // Sets the number of threads of the process: `threads`, or all cores where it is 0.
 void use_threads(int64_t threads);
 
-// Sets the device of the process's networks: "cpu", "cuda", "sim" (the CUDA kernels, simulated on the cpu;
-// slow), or "auto" for cuda where there is one and the cpu otherwise; "cuda:1" is the second one. Then the
-// variants that operations take on it where they support the arguments. Throws InputError where this build or
-// machine has no such device, or the device no such variant.
-void use_device(const CommonOptions& options);
-core::Device chosen_device();
+// The device for networks: "cpu", "cuda", "sim" (the CUDA kernels, simulated on the cpu; slow), or "auto" for
+// cuda where there is one and the cpu otherwise; "cuda:1" is the second one. Sets the variants that
+// operations take on it where they support the arguments. Throws InputError where this build or machine has
+// no such device, or the device no such variant.
+core::Device use_device(const CommonOptions& options);
 
-// Opens a run on the chosen device, with the threads that the options or its configuration say; `data` is the
+// Opens a run on the device, with the threads that the options or its configuration say; `data` is the
 // folder of the data, empty for the run's own.
 TrainedRun open_run(const std::string& run, const CommonOptions& options, const std::string& data = "");
 // The rows of the part "train", "val" or "test". Throws core::InputError, naming the run, where it has none.

@@ -39,7 +39,7 @@ void cross_validate(const CvOptions& options) {
   CrossValidation job;
   job.config = read_cv_config(options);
   use_threads(job.config.threads);
-  use_device(options.common);
+  job.device = use_device(options.common);
   job.seeds = options.seeds;
   job.redraw = options.redraw;
   if (job.redraw && !job.config.data.split.fold_count()) {

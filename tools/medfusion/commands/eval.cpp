@@ -6,9 +6,9 @@
 #include "core/file.h"
 #include "optim/progress.h"
 #include "tools/medfusion/commands/common.h"
+#include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/run/evaluate_run.h"
 #include "tools/medfusion/run/pipeline.h"
-#include "tools/medfusion/run/text_file.h"
 #include "tools/medfusion/run/training_rows.h"
 
 namespace medfusion::tools {

@@ -8,9 +8,9 @@
 #include "data/table/feature_selection.h"
 #include "tools/medfusion/commands/common.h"
 #include "tools/medfusion/config/options.h"
+#include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/run/feature_report.h"
 #include "tools/medfusion/run/guard.h"
-#include "tools/medfusion/run/text_file.h"
 
 namespace medfusion::tools {
 namespace {

@@ -15,7 +15,7 @@
 #include "kernels/workshop/check.h"
 #include "kernels/workshop/time_case.h"
 #include "tools/medfusion/commands/kernels.h"
-#include "tools/medfusion/run/text_file.h"
+#include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/workshop/roofline.h"
 
 namespace medfusion::tools {
@@ -264,8 +264,7 @@ void write_plots(const BenchOptions& options, const std::vector<TimedRow>& rows,
 
 void bench(const BenchOptions& options) {
   use_threads(options.common.threads.value_or(0));
-  use_device(options.common);
-  const core::Device device = chosen_device();
+  const core::Device device = use_device(options.common);
   if (device.type == core::DeviceType::sim) {
     core::throw_input_error({}, "kernels bench: the simulated device has no speed; choose cpu or cuda");
   }

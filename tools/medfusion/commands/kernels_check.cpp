@@ -183,8 +183,7 @@ class Checks {
 void check(const KernelCheckOptions& options) {
   const OperationAndVariant wanted = parse_operation(options.operation);
   use_threads(options.common.threads.value_or(0));
-  use_device(options.common);
-  const core::Device device = chosen_device();
+  const core::Device device = use_device(options.common);
   if (options.schedules > 1 && device.type != core::DeviceType::sim) {
     core::throw_input_error({}, "--schedules: only the simulated device has more than one, add --device sim");
   }

@@ -8,7 +8,7 @@
 #include "core/file.h"
 #include "kernels/registry.h"
 #include "tools/medfusion/commands/kernels.h"
-#include "tools/medfusion/run/text_file.h"
+#include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/workshop/card_floor.h"
 #include "tools/medfusion/workshop/kernel_report.h"
 #include "tools/medfusion/workshop/static_check.h"

@@ -11,8 +11,8 @@
 #include "tools/evaluation/report/report.h"
 #include "tools/medfusion/commands/common.h"
 #include "tools/medfusion/config/config.h"
+#include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/run/run_directory.h"
-#include "tools/medfusion/run/text_file.h"
 
 namespace medfusion::tools {
 namespace {

@@ -10,7 +10,7 @@
 
 #include "tools/medfusion/commands/common.h"
 #include "tools/medfusion/config/ready_configs.h"
-#include "tools/medfusion/run/text_file.h"
+#include "tools/medfusion/config/text_file.h"
 
 namespace medfusion::tools {
 namespace {

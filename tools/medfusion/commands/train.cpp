@@ -3,10 +3,10 @@
 #include <memory>
 
 #include "tools/medfusion/commands/common.h"
+#include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/run/guard.h"
 #include "tools/medfusion/run/pipeline.h"
 #include "tools/medfusion/run/run_replacement.h"
-#include "tools/medfusion/run/text_file.h"
 #include "tools/medfusion/run/training_rows.h"
 
 namespace medfusion::tools {
@@ -23,7 +23,7 @@ struct TrainOptions {
 void train(const TrainOptions& options) {
   const Config config = read_config(options.config, options.common).build();
   use_threads(config.threads);
-  use_device(options.common);
+  const core::Device device = use_device(options.common);
   const std::filesystem::path folder = output_folder(options.out, options.config.file);
   RunDirectory::check_free(folder, options.force);
   const data::DataOptions data_options = to_data_options(config);
@@ -41,9 +41,9 @@ void train(const TrainOptions& options) {
       print_remarks(dataset.notes, suspicious_columns(dataset, splits.train));
   }
   RunReplacement replacement(folder, options.force);
-  const auto result =
-      train_run({config, options.init, !options.common.shows_progress(), "", [&] { replacement.keep(); }},
-                dataset, splits, replacement.run());
+  const auto result = train_run(
+      {config, device, options.init, !options.common.shows_progress(), "", [&] { replacement.keep(); }},
+      dataset, splits, replacement.run());
   nlohmann::ordered_json report;
   report["run"] = folder.string();
   report["epochs"] = result.epochs_run;

@@ -13,7 +13,7 @@ static constexpr void toml_assert(bool condition) {
 
 #include <algorithm>
 
-#include "tools/medfusion/run/text_file.h"
+#include "tools/medfusion/config/text_file.h"
 
 namespace medfusion::tools {
 namespace {

@@ -6,10 +6,10 @@
 #include "core/file.h"
 #include "data/statistics/samples.h"
 #include "tools/evaluation/measures/compare_folds.h"
+#include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/run/evaluate_run.h"
 #include "tools/medfusion/run/guard.h"
 #include "tools/medfusion/run/run_replacement.h"
-#include "tools/medfusion/run/text_file.h"
 #include "tools/medfusion/run/training_rows.h"
 
 namespace medfusion::tools {
@@ -163,8 +163,9 @@ void run_folds(const FoldRuns& runs, const data::Dataset& dataset,
     RunReplacement replacement(runs.folder / fmt::format("fold{}", fold), runs.force);
     const RunDirectory& run = replacement.run();
     const std::string title = fmt::format("{}fold {}/{}", runs.title, fold + 1, count);
-    train_run({config, "", runs.quiet, title, [&] { replacement.keep(); }}, dataset, splits, run);
-    const TrainedRun trained = TrainedRun::open(run);
+    train_run({config, runs.device, "", runs.quiet, title, [&] { replacement.keep(); }}, dataset, splits,
+              run);
+    const TrainedRun trained = TrainedRun::open(run, runs.device);
     const auto loader =
         make_loader(config, dataset, trained.preprocessing.encode(dataset), splits.test, false);
     FoldOutcome outcome{config.seed, fold, predict_run(trained, *loader), {}, {}};
@@ -199,7 +200,7 @@ nlohmann::ordered_json cross_validate(const CrossValidation& options,
     if (options.redraw && options.seeds > 1) write_folds(folder, dataset, folds, config);
     std::string own;
     const std::string title = options.seeds > 1 ? fmt::format("seed {} ", config.seed) : std::string();
-    run_folds({config, folds, folder, title, options.force, options.quiet}, dataset,
+    run_folds({config, folds, folder, title, options.device, options.force, options.quiet}, dataset,
               [&](const FoldOutcome& outcome) {
                 if (own.empty()) remove_summaries(options.out);
                 results.add(outcome.seed, outcome.fold, outcome.metrics);

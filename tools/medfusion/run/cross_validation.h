@@ -20,6 +20,7 @@ struct CrossValidation {
                               // that eval finds the same parts) and predictions.csv (out of fold, first
                               // seed). With several seeds each seedN/ has its predictions.csv, and its
                               // folds.csv where they are redrawn
+  core::Device device = {};
   bool force = false;
   bool quiet = false;
 };
@@ -39,6 +40,7 @@ struct FoldRuns {
   std::vector<int64_t> folds;
   std::filesystem::path folder;  // receives fold0/, fold1/, ...
   std::string title;             // before "fold 1/5"
+  core::Device device;
   bool force = false;
   bool quiet = false;
 };

@@ -11,8 +11,8 @@
 #include "data/images/transform.h"
 #include "tools/evaluation/explain/localization.h"
 #include "tools/evaluation/explain/overlay.h"
+#include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/run/explain_json.h"
-#include "tools/medfusion/run/text_file.h"
 
 namespace medfusion::tools {
 namespace {

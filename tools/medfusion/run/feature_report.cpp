@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "tools/medfusion/run/text_file.h"
+#include "tools/medfusion/config/text_file.h"
 
 namespace medfusion::tools {
 namespace {

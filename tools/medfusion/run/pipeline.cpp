@@ -3,8 +3,7 @@
 #include <cmath>
 
 #include "core/safetensors.h"
-#include "tools/medfusion/commands/common.h"
-#include "tools/medfusion/run/text_file.h"
+#include "tools/medfusion/config/text_file.h"
 
 namespace medfusion::tools {
 
@@ -113,10 +112,10 @@ Preprocessing Preprocessing::from_json(const nlohmann::ordered_json& json, const
 }
 
 std::unique_ptr<models::Network> make_network(const Config& config, const std::vector<std::string>& labels,
-                                              const Preprocessing& preprocessing) {
+                                              const Preprocessing& preprocessing, core::Device device) {
   models::NetworkOptions options;
   static_cast<models::ModelOptions&>(options) = config.model;
-  options.device = chosen_device();
+  options.device = device;
   options.labels = static_cast<int64_t>(labels.size());
   options.image_channels = config.data.image.channels;
   options.table_features = preprocessing.table_features();
@@ -155,13 +154,13 @@ Tensor targets_of(const data::Dataset& dataset, const std::vector<int64_t>& rows
   return result;
 }
 
-TrainedRun TrainedRun::open(const RunDirectory& run) {
+TrainedRun TrainedRun::open(const RunDirectory& run, core::Device device) {
   TrainedRun result;
   result.config = run.read_config();
   result.labels = run.read_labels();
   result.preprocessing =
       Preprocessing::from_json(run.read_json("preprocessing.json"), run.file("preprocessing.json").string());
-  result.network = make_network(result.config, result.labels, result.preprocessing);
+  result.network = make_network(result.config, result.labels, result.preprocessing, device);
   std::string& weights = result.preprocessing.weights;
   if (weights.empty()) {
     const bool best = result.config.train.select == optim::Checkpoint::best &&

@@ -51,7 +51,7 @@ struct Preprocessing {
 };
 
 std::unique_ptr<models::Network> make_network(const Config& config, const std::vector<std::string>& labels,
-                                              const Preprocessing& preprocessing);
+                                              const Preprocessing& preprocessing, core::Device device);
 
 // A loader over `rows`: shuffled and augmented for training, in order and plain otherwise.
 std::unique_ptr<data::Loader> make_loader(const Config& config, const data::Dataset& dataset,
@@ -69,12 +69,13 @@ struct TrainedRun {
   std::unique_ptr<models::Network> network;
 
   // Loads the checkpoint that train.select names, the last one where there is no best.
-  static TrainedRun open(const RunDirectory& run);
+  static TrainedRun open(const RunDirectory& run, core::Device device);
 };
 
 // How a training run is to be made.
 struct TrainingJob {
   Config config;
+  core::Device device;
   std::string init;  // weights to start from; empty: none
   bool quiet = false;
   std::string title;                         // shown before the progress line, e.g. "fold 2"

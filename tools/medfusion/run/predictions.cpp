@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/run/pipeline.h"
-#include "tools/medfusion/run/text_file.h"
 
 namespace medfusion::tools {
 

@@ -9,7 +9,7 @@
 #include "data/statistics/confusion.h"
 #include "data/statistics/samples.h"
 #include "tools/evaluation/measures/compare_folds.h"
-#include "tools/medfusion/run/text_file.h"
+#include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/run/training_rows.h"
 
 namespace medfusion::tools {
@@ -100,7 +100,7 @@ void run_label(const CrossValidation& options, Config config, bool honest, const
     const std::string title =
         fmt::format("{} {}{} ", honest ? "same network" : "as published", config.data.labels.front(),
                     options.seeds > 1 ? fmt::format(" seed {}", config.seed) : std::string());
-    run_folds({resolved, folds, folder, title, options.force, options.quiet}, dataset,
+    run_folds({resolved, folds, folder, title, options.device, options.force, options.quiet}, dataset,
               [&](const FoldOutcome& outcome) { means.add(outcome); });
   }
 }

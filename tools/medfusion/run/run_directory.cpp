@@ -11,7 +11,7 @@
 #include <system_error>
 
 #include "core/file.h"
-#include "tools/medfusion/run/text_file.h"
+#include "tools/medfusion/config/text_file.h"
 
 namespace medfusion::tools {
 namespace {

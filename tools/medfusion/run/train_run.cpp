@@ -194,7 +194,7 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
   fit_to_validation(config, nullptr, dataset.labels.size(), preprocessing);  // a run cut off has no more
   const TrainingRows training_rows = resample_training(config, dataset, preprocessing, splits.train);
   const core::Batch& encoded = training_rows.encoded;
-  const auto network = make_network(config, dataset.labels, preprocessing);
+  const auto network = make_network(config, dataset.labels, preprocessing, job.device);
   write_start(run, config, dataset, splits, preprocessing, training_rows, *network);
   const Tensor targets = targets_of(training_rows.dataset, training_rows.rows);
   initialize(*network, job, targets, run);
@@ -224,7 +224,7 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
     result = optim::train(*network, *training, targets, validation.get(), dataset.labels, options,
                           recorder.callbacks());
   }
-  const TrainedRun trained = TrainedRun::open(run);
+  const TrainedRun trained = TrainedRun::open(run, job.device);
   fit_validation(run, trained, validation.get(), preprocessing);
   preprocessing.weights = trained.preprocessing.weights;
   run.write_json("preprocessing.json", preprocessing.to_json());

@@ -13,7 +13,7 @@
 
 #include "core/error.h"
 #include "kernels/registry.h"
-#include "tools/medfusion/run/text_file.h"
+#include "tools/medfusion/config/text_file.h"
 
 namespace medfusion::tools {
 namespace {

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <functional>
 
-#include "tools/medfusion/run/text_file.h"
+#include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/workshop/kernel_report.h"
 #include "tools/medfusion/workshop/occupancy.h"
 

@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "core/error.h"
-#include "tools/medfusion/run/text_file.h"
+#include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/workshop/occupancy.h"
 
 namespace medfusion::tools {

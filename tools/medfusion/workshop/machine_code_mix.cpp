@@ -5,7 +5,7 @@
 #include <functional>
 
 #include "data/readers/csv.h"
-#include "tools/medfusion/run/text_file.h"
+#include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/workshop/machine_code.h"
 
 namespace medfusion::tools {

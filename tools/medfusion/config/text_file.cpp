@@ -1,4 +1,4 @@
-#include "tools/medfusion/run/text_file.h"
+#include "tools/medfusion/config/text_file.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
