@@ -28,8 +28,11 @@ class InputGradients {
   explicit InputGradients(std::span<const std::shared_ptr<GradientState>> states) : states_(states) {}
   // Whether anyone wants the gradient of input i; skip its computation otherwise.
   bool needed(size_t i) const { return states_[i] != nullptr; }
-  // Adds `gradient` to the gradient of input i; its shape and dtype must be those of the input. An owned,
-  // contiguous gradient becomes the buffer where none exists yet: do not write to it afterwards.
+  // Memory for it, like a tensor of the input's shape and dtype; undefined where nobody wants it.
+  Tensor room(size_t i, const Tensor& like) const { return needed(i) ? Tensor::empty_like(like) : Tensor(); }
+  // Adds `gradient` to the gradient of input i where anyone wants it; its shape and dtype must be those of
+  // the input. An owned, contiguous gradient becomes the buffer where none exists yet: do not write to it
+  // afterwards.
   void accumulate(size_t i, const Tensor& gradient) const;
   size_t size() const { return states_.size(); }
 
@@ -56,6 +59,7 @@ class Variable {
   DType dtype() const { return value_.dtype(); }
   int64_t size(int i) const { return value_.size(i); }
   int rank() const { return value_.rank(); }
+  Device device() const { return value_.device(); }
   bool requires_grad() const { return state_ != nullptr; }
   // The gradient: of a leaf its buffer; undefined for others outside backward, and for constants.
   Tensor gradient() const { return state_ ? state_->gradient : Tensor(); }

@@ -13,12 +13,12 @@ Variable activation(const char* name, kernels::Activation function, const Variab
   const bool narrow = x.dtype() == core::DType::bf16 && function == kernels::Activation::relu;
   MEDFUSION_CHECK(x.dtype() == core::DType::f32 || x.dtype() == core::DType::f64 || narrow,
                   "{}: expected f32 or f64, got {}", name, core::name_of(x.dtype()));
-  const core::DeviceType device = x.value().device().type;
-  const Tensor y = Tensor::empty(x.shape(), x.dtype(), x.value().device());
+  const core::DeviceType device = x.device().type;
+  const Tensor y = Tensor::empty_like(x.value());
   kernels::dispatch<kernels::ActivationForward>({function, x.value().view(), y.view()}, device);
   return Variable::result(name, y, {x},
                           [=, saved = x.value()](const Tensor& g, const core::InputGradients& inputs) {
-                            const Tensor grad_x = Tensor::empty(saved.shape(), saved.dtype(), saved.device());
+                            const Tensor grad_x = Tensor::empty_like(saved);
                             kernels::dispatch<kernels::ActivationBackward>(
                                 {function, saved.view(), g.view(), grad_x.view()}, device);
                             inputs.accumulate(0, grad_x);

@@ -1,6 +1,5 @@
 #include "layers/functional/attention.h"
 
-#include <array>
 #include <cmath>
 
 #include "kernels/attention/attention.h"
@@ -77,7 +76,7 @@ Saved forward(const Tensor& q, const Tensor& k, const Tensor& v, int64_t heads,
               v,
               options.key_mask,
               options.pair_mask,
-              Tensor::empty(q.shape(), q.dtype(), q.device()),
+              Tensor::empty_like(q),
               Tensor::empty({batch, heads, q.size(1)}, statistics, q.device())};
   saved.heads = heads;
   saved.scale = options.scale.value_or(1.0 / std::sqrt(static_cast<double>(q.size(2) / heads)));
@@ -108,17 +107,12 @@ Variable attention(const Variable& q, const Variable& k, const Variable& v, int6
   const Saved saved = forward(q.value(), k.value(), v.value(), heads, options);
   return Variable::result("attention", saved.y, {q, k, v},
                           [saved](const Tensor& g, const core::InputGradients& inputs) {
-                            std::array<Tensor, 3> grads;  // undefined where nobody wants one
-                            const std::array<const Tensor*, 3> values{&saved.q, &saved.k, &saved.v};
-                            for (size_t i = 0; i < 3; ++i) {
-                              const Tensor& x = *values[i];
-                              if (inputs.needed(i))
-                                grads[i] = Tensor::empty(x.shape(), x.dtype(), x.device());
-                            }
-                            saved.backward(g, grads[0].view(), grads[1].view(), grads[2].view());
-                            for (size_t i = 0; i < 3; ++i) {
-                              if (inputs.needed(i)) inputs.accumulate(i, grads[i]);
-                            }
+                            const Tensor grad_q = inputs.room(0, saved.q), grad_k = inputs.room(1, saved.k),
+                                         grad_v = inputs.room(2, saved.v);
+                            saved.backward(g, grad_q.view(), grad_k.view(), grad_v.view());
+                            inputs.accumulate(0, grad_q);
+                            inputs.accumulate(1, grad_k);
+                            inputs.accumulate(2, grad_v);
                           });
 }
 

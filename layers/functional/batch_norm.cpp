@@ -2,6 +2,7 @@
 
 #include "kernels/batch_norm/batch_norm.h"
 #include "kernels/registry.h"
+#include "layers/functional/checks.h"
 
 namespace medfusion::layers {
 namespace {
@@ -21,8 +22,7 @@ void check(const Tensor& tensor, const Variable& x, const char* name) {
 Variable batch_norm(const Variable& x, const Variable& weight, const Variable& bias,
                     const Tensor& running_mean, const Tensor& running_var, bool training, double momentum,
                     double eps, bool fuse_relu) {
-  MEDFUSION_CHECK(core::is_floating(x.dtype()), "batch_norm: expected f32, f64 or bf16, got {}",
-                  core::name_of(x.dtype()));
+  check_floating("batch_norm", x);
   MEDFUSION_CHECK(x.rank() >= 1, "batch_norm: expected [..., channels], got {}", x.shape().str());
   check(weight.value(), x, "weight");
   check(bias.value(), x, "bias");
@@ -30,12 +30,11 @@ Variable batch_norm(const Variable& x, const Variable& weight, const Variable& b
   check(running_var, x, "running_var");
   MEDFUSION_CHECK(!training || x.size(-1) == 0 || x.value().numel() / x.size(-1) > 1,
                   "batch_norm: training wants more than one value per channel, got {}", x.shape().str());
-  const core::DeviceType device = x.value().device().type;
-  // Kernels take rows of one stride; anything else is copied first.
-  const Tensor input = x.value().view().rows_uniform() ? x.value() : x.value().to_contiguous();
-  const Tensor y = Tensor::empty(x.shape(), x.dtype(), x.value().device());
-  const Tensor mean = Tensor::empty({x.size(-1)}, weight.dtype(), x.value().device());
-  const Tensor inv_std = Tensor::empty({x.size(-1)}, weight.dtype(), x.value().device());
+  const core::DeviceType device = x.device().type;
+  const Tensor input = uniform_rows(x.value());
+  const Tensor y = Tensor::empty_like(x.value());
+  const Tensor mean = Tensor::empty({x.size(-1)}, weight.dtype(), x.device());
+  const Tensor inv_std = Tensor::empty({x.size(-1)}, weight.dtype(), x.device());
   kernels::dispatch<kernels::BatchNormForward>(
       {input.view(), weight.value().view(), bias.value().view(), running_mean.view(), running_var.view(),
        y.view(), mean.view(), inv_std.view(), training, fuse_relu, momentum, eps},
@@ -43,17 +42,15 @@ Variable batch_norm(const Variable& x, const Variable& weight, const Variable& b
   return Variable::result(
       "batch_norm", y, {x, weight, bias},
       [=, w = weight.value(), b = bias.value()](const Tensor& g, const core::InputGradients& inputs) {
-        const auto like = [](const Tensor& t) { return Tensor::empty(t.shape(), t.dtype(), t.device()); };
-        const Tensor grad_x = inputs.needed(0) ? like(input) : Tensor();
-        const Tensor grad_weight = inputs.needed(1) ? like(w) : Tensor();
-        const Tensor grad_bias = inputs.needed(2) ? like(b) : Tensor();
+        const Tensor grad_x = inputs.room(0, input), grad_weight = inputs.room(1, w),
+                     grad_bias = inputs.room(2, b);
         kernels::dispatch<kernels::BatchNormBackward>(
             {input.view(), w.view(), b.view(), mean.view(), inv_std.view(), g.view(), grad_x.view(),
              grad_weight.view(), grad_bias.view(), training, fuse_relu},
             device);
-        if (inputs.needed(0)) inputs.accumulate(0, grad_x);
-        if (inputs.needed(1)) inputs.accumulate(1, grad_weight);
-        if (inputs.needed(2)) inputs.accumulate(2, grad_bias);
+        inputs.accumulate(0, grad_x);
+        inputs.accumulate(1, grad_weight);
+        inputs.accumulate(2, grad_bias);
       });
 }
 

@@ -50,7 +50,7 @@ Variable concat(const std::vector<Variable>& inputs, int dimension) {
     }
     kernels::dispatch<kernels::ConcatBackward>({d, g.view(), std::move(views)}, g.device().type);
     for (size_t n = 0; n < shapes.size(); ++n) {
-      if (gradients.needed(n)) gradients.accumulate(n, grads[n]);
+      gradients.accumulate(n, grads[n]);
     }
   });
 }

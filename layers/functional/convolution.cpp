@@ -36,62 +36,47 @@ Tensor with_adjacent_channels(const Tensor& t) {
   return t.strides()[3] == 1 || t.size(3) == 1 ? t : t.to_contiguous();
 }
 
-Tensor empty_like(const Tensor& t) { return Tensor::empty(t.shape(), t.dtype(), t.device()); }
-
 }  // namespace
 
 Variable convolution(const Variable& x, const Variable& weight, const Variable& bias, int64_t stride,
                      int64_t padding, bool tf32) {
   check(x, weight, bias, stride, padding);
   const Tensor image = with_adjacent_channels(x.value());
-  const core::DType parameters = weight.dtype();
   const Tensor filter = weight.value().to(x.dtype()).to_contiguous();
   const Tensor y =
       Tensor::empty({x.size(0), kernels::convolution_size(x.size(1), weight.size(2), stride, padding),
                      kernels::convolution_size(x.size(2), weight.size(3), stride, padding), weight.size(0)},
                     x.dtype(), image.device());
   const core::DeviceType device = y.device().type;
-  kernels::ConvolutionForward args{.x = image.view(),
-                                   .weight = filter.view(),
-                                   .y = y.view(),
-                                   .stride = stride,
-                                   .padding = padding,
-                                   .tf32 = tf32};
   const Tensor offset = bias.defined() ? bias.value().to_contiguous() : Tensor();
-  if (offset.defined()) args.bias = offset.view();
-  kernels::dispatch(args, device);
-
-  std::vector<Variable> inputs{x, weight};
-  if (bias.defined()) inputs.push_back(bias);
-  return Variable::result("convolution", y, inputs,
-                          [=](const Tensor& g, const core::InputGradients& gradients) {
-                            const Tensor upstream = with_adjacent_channels(g);
-                            kernels::ConvolutionBackward backward{.x = image.view(),
-                                                                  .weight = filter.view(),
-                                                                  .grad_y = upstream.view(),
-                                                                  .stride = stride,
-                                                                  .padding = padding,
-                                                                  .tf32 = tf32};
-                            Tensor grad_x;
-                            Tensor grad_weight;
-                            Tensor grad_bias;
-                            if (gradients.needed(0)) {
-                              grad_x = empty_like(image);
-                              backward.grad_x = grad_x.view();
-                            }
-                            if (gradients.needed(1)) {
-                              grad_weight = Tensor::empty(filter.shape(), parameters, filter.device());
-                              backward.grad_weight = grad_weight.view();
-                            }
-                            if (gradients.size() > 2 && gradients.needed(2)) {
-                              grad_bias = Tensor::empty({filter.size(0)}, parameters, filter.device());
-                              backward.grad_bias = grad_bias.view();
-                            }
-                            kernels::dispatch(backward, device);
-                            if (grad_x.defined()) gradients.accumulate(0, grad_x);
-                            if (grad_weight.defined()) gradients.accumulate(1, grad_weight);
-                            if (grad_bias.defined()) gradients.accumulate(2, grad_bias);
-                          });
+  kernels::dispatch<kernels::ConvolutionForward>({.x = image.view(),
+                                                  .weight = filter.view(),
+                                                  .bias = offset.view(),
+                                                  .y = y.view(),
+                                                  .stride = stride,
+                                                  .padding = padding,
+                                                  .tf32 = tf32},
+                                                 device);
+  return Variable::result(
+      "convolution", y, {x, weight, bias},
+      [=, parameter = weight.value()](const Tensor& g, const core::InputGradients& inputs) {
+        const Tensor upstream = with_adjacent_channels(g);
+        const Tensor grad_x = inputs.room(0, image), grad_weight = inputs.room(1, parameter),
+                     grad_bias = inputs.room(2, offset);
+        kernels::dispatch<kernels::ConvolutionBackward>({.x = image.view(),
+                                                         .weight = filter.view(),
+                                                         .grad_y = upstream.view(),
+                                                         .grad_x = grad_x.view(),
+                                                         .grad_weight = grad_weight.view(),
+                                                         .grad_bias = grad_bias.view(),
+                                                         .stride = stride,
+                                                         .padding = padding,
+                                                         .tf32 = tf32},
+                                                        device);
+        inputs.accumulate(0, grad_x);
+        inputs.accumulate(1, grad_weight);
+        inputs.accumulate(2, grad_bias);
+      });
 }
 
 }  // namespace medfusion::layers

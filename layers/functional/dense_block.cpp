@@ -114,7 +114,7 @@ void run_backward(const SavedBlock& block, int64_t input_channels, const Tensor&
     core::View v[kParameters];
     for (size_t i = 0; i < kParameters; ++i) {
       const Tensor& p = layer.parameters[i];
-      grads.push_back(Tensor::empty(p.shape(), p.dtype(), p.device()));
+      grads.push_back(Tensor::empty_like(p));
       v[i] = grads.back().view();
     }
     views.push_back({v[0], v[1], v[2], v[3], v[4], v[5]});
@@ -129,7 +129,7 @@ void run_backward(const SavedBlock& block, int64_t input_channels, const Tensor&
                                                 .eps = kEps},
                     device);
   for (size_t i = 0; i < grads.size(); ++i) inputs.accumulate(1 + i, grads[i]);
-  if (inputs.needed(0)) inputs.accumulate(0, gradient.slice(3, 0, input_channels));
+  inputs.accumulate(0, gradient.slice(3, 0, input_channels));
 }
 
 // A tensor without memory, for asking what kernels support.
@@ -144,7 +144,7 @@ core::View planned(const Shape& shape, core::DType dtype, core::Device device) {
 
 // Whether the device has kernels, forward and backward, for the block on a buffer in the dtype of x.
 bool has_kernels(const Variable& x, const std::vector<DenseLayer>& layers, int64_t channels, bool training) {
-  const core::Device device = x.value().device();
+  const core::Device device = x.device();
   const core::DType statistics = core::statistics_dtype(x.dtype());
   const core::View buffer = planned({x.size(0), x.size(1), x.size(2), channels}, x.dtype(), device);
   const core::View per_channel = training ? planned({channels}, statistics, device) : core::View();
@@ -192,7 +192,7 @@ Variable dense_block(const Variable& x, const std::vector<DenseLayer>& layers, b
   const bool recorded =
       core::gradients_enabled() &&
       std::any_of(inputs.begin(), inputs.end(), [](const Variable& v) { return v.requires_grad(); });
-  const core::Device device = x.value().device();
+  const core::Device device = x.device();
   SavedBlock block;
   block.training = training;
   block.buffer = Tensor::empty({x.size(0), x.size(1), x.size(2), channels}, x.dtype(), device);

@@ -2,6 +2,7 @@
 
 #include "kernels/dropout/dropout.h"
 #include "kernels/registry.h"
+#include "layers/functional/checks.h"
 
 namespace medfusion::layers {
 
@@ -9,21 +10,20 @@ using core::Tensor;
 using core::Variable;
 
 Variable dropout(const Variable& x, double probability, uint64_t seed, uint64_t stream, const Tensor& base) {
-  MEDFUSION_CHECK(x.dtype() == core::DType::f32 || x.dtype() == core::DType::f64,
-                  "dropout: expected f32 or f64, got {}", core::name_of(x.dtype()));
+  check_f32_or_f64("dropout", x);
   MEDFUSION_CHECK(probability >= 0.0 && probability <= 1.0,
                   "dropout: expected a probability in [0, 1], got {}", probability);
-  MEDFUSION_CHECK(!base.defined() || (base.dtype() == core::DType::i64 && base.numel() == 1 &&
-                                      base.device() == x.value().device()),
+  MEDFUSION_CHECK(!base.defined() ||
+                      (base.dtype() == core::DType::i64 && base.numel() == 1 && base.device() == x.device()),
                   "dropout: expected a base of one i64 on the device of x");
   if (probability == 0.0) return x;
-  const core::DeviceType device = x.value().device().type;
-  const Tensor input = x.value().view().rows_uniform() ? x.value() : x.value().to_contiguous();
-  const Tensor y = Tensor::empty(x.shape(), x.dtype(), x.value().device());
+  const core::DeviceType device = x.device().type;
+  const Tensor input = uniform_rows(x.value());
+  const Tensor y = Tensor::empty_like(x.value());
   kernels::dispatch<kernels::DropoutForward>({probability, seed, stream, input.view(), y.view(), base.view()},
                                              device);
   return Variable::result("dropout", y, {x}, [=](const Tensor& g, const core::InputGradients& inputs) {
-    const Tensor grad = Tensor::empty(g.shape(), g.dtype(), g.device());
+    const Tensor grad = Tensor::empty_like(g);
     kernels::dispatch<kernels::DropoutBackward>(
         {probability, seed, stream, g.view(), grad.view(), base.view()}, device);
     inputs.accumulate(0, grad);

@@ -2,6 +2,7 @@
 
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/registry.h"
+#include "layers/functional/checks.h"
 
 namespace medfusion::layers {
 namespace {
@@ -19,9 +20,9 @@ Variable binary(const char* name, kernels::Binary function, const Variable& a, c
   MEDFUSION_CHECK(a.dtype() == b.dtype() && (a.dtype() == core::DType::f32 || a.dtype() == core::DType::f64),
                   "{}: expected f32 and f32, or f64 and f64, got {} and {}", name, core::name_of(a.dtype()),
                   core::name_of(b.dtype()));
-  const core::DeviceType device = a.value().device().type;
+  const core::DeviceType device = a.device().type;
   const core::Shape shape = core::broadcast_shapes(a.shape(), b.shape());
-  const Tensor y = Tensor::empty(shape, a.dtype(), a.value().device());
+  const Tensor y = Tensor::empty(shape, a.dtype(), a.device());
   const Tensor left = align(a.value(), shape.rank());
   const Tensor right = align(b.value(), shape.rank());
   kernels::dispatch<kernels::BinaryForward>({function, left.view(), right.view(), y.view()}, device);
@@ -44,20 +45,19 @@ Variable binary(const char* name, kernels::Binary function, const Variable& a, c
                compute_b ? align(grad_b, g.rank()).view() : core::View()},
               device);
         }
-        if (inputs.needed(0)) inputs.accumulate(0, pass_a ? g : grad_a);
-        if (inputs.needed(1)) inputs.accumulate(1, pass_b ? g : grad_b);
+        inputs.accumulate(0, pass_a ? g : grad_a);
+        inputs.accumulate(1, pass_b ? g : grad_b);
       });
 }
 
 Variable affine(const char* name, const Variable& x, double factor, double shift) {
-  MEDFUSION_CHECK(x.dtype() == core::DType::f32 || x.dtype() == core::DType::f64,
-                  "{}: expected f32 or f64, got {}", name, core::name_of(x.dtype()));
-  const core::DeviceType device = x.value().device().type;
-  const Tensor y = Tensor::empty(x.shape(), x.dtype(), x.value().device());
+  check_f32_or_f64(name, x);
+  const core::DeviceType device = x.device().type;
+  const Tensor y = Tensor::empty_like(x.value());
   kernels::dispatch<kernels::AffineForward>({factor, shift, x.value().view(), y.view()}, device);
   return Variable::result(name, y, {x}, [=](const Tensor& g, const core::InputGradients& inputs) {
     if (factor == 1.0) return inputs.accumulate(0, g);
-    const Tensor grad_x = Tensor::empty(g.shape(), g.dtype(), g.device());
+    const Tensor grad_x = Tensor::empty_like(g);
     kernels::dispatch<kernels::AffineForward>({factor, 0.0, g.view(), grad_x.view()}, device);
     inputs.accumulate(0, grad_x);
   });

@@ -34,12 +34,12 @@ Variable embedding(const Variable& weight, const Tensor& ids) {
   const int64_t width = weight.size(1);
   core::Shape shape = ids.shape();
   shape.push_back(width);
-  MEDFUSION_CHECK(ids.device() == core::Device{} || ids.device() == weight.value().device(),
+  MEDFUSION_CHECK(ids.device() == core::Device{} || ids.device() == weight.device(),
                   "embedding: expected ids in host memory or beside the table");
-  const Tensor places = ids.device() == core::Device{} ? checked_copy(ids, rows).to(weight.value().device())
+  const Tensor places = ids.device() == core::Device{} ? checked_copy(ids, rows).to(weight.device())
                                                        : ids.reshape({ids.numel()});
-  const core::DeviceType device = weight.value().device().type;
-  const Tensor y = Tensor::empty({places.numel(), width}, weight.dtype(), weight.value().device());
+  const core::DeviceType device = weight.device().type;
+  const Tensor y = Tensor::empty({places.numel(), width}, weight.dtype(), weight.device());
   kernels::dispatch<kernels::EmbeddingForward>({weight.value().view(), places.view(), y.view()}, device);
   return Variable::result(
       "embedding", y.reshape(shape), {weight}, [=](const Tensor& g, const core::InputGradients& inputs) {

@@ -53,11 +53,11 @@ Variable multilabel_loss(const Variable& logits, const Tensor& targets, const Lo
     MEDFUSION_CHECK(options.positive_weight.shape() == expected,
                     "multilabel_loss: expected a positive weight {}, got {}", expected.str(),
                     options.positive_weight.shape().str());
-    weight = options.positive_weight.to(dtype).to_contiguous().to(logits.value().device());
+    weight = options.positive_weight.to(dtype).to_contiguous().to(logits.device());
   }
   const auto weight_view = [](const Tensor& w) { return w.defined() ? w.view() : core::View{}; };
 
-  const core::Device device = logits.value().device();
+  const core::Device device = logits.device();
   const Tensor x = prepared(logits.value(), dtype);
   const Tensor t = prepared(targets, dtype);
   const Tensor loss = Tensor::empty({1}, dtype, device);

@@ -2,6 +2,7 @@
 
 #include "kernels/pooling/pooling.h"
 #include "kernels/registry.h"
+#include "layers/functional/checks.h"
 
 namespace medfusion::layers {
 namespace {
@@ -11,8 +12,7 @@ using core::Variable;
 using kernels::Pooling;
 
 void check_image(const char* name, const Variable& x) {
-  MEDFUSION_CHECK(core::is_floating(x.dtype()), "{}: expected f32, f64 or bf16, got {}", name,
-                  core::name_of(x.dtype()));
+  check_floating(name, x);
   MEDFUSION_CHECK(x.rank() == 4, "{}: expected [batch, height, width, channels], got {}", name,
                   x.shape().str());
 }
@@ -35,13 +35,13 @@ Variable pool(const char* name, Pooling function, const Variable& x, const PoolO
       o.kernel >= 1 && o.kernel <= 16 && o.stride >= 1 && o.padding >= 0 && 2 * o.padding <= o.kernel,
       "{}: kernel {} (1 to 16), stride {} (at least 1), padding {} (at most half the kernel)", name, o.kernel,
       o.stride, o.padding);
-  const core::DeviceType device = x.value().device().type;
+  const core::DeviceType device = x.device().type;
   const core::Shape shape{x.size(0), pooled_size(name, x.size(1), o), pooled_size(name, x.size(2), o),
                           x.size(3)};
   const kernels::PoolingWindow window{o.kernel, o.stride, o.padding};
   const bool max = function == Pooling::max;
-  const Tensor y = Tensor::empty(shape, x.dtype(), x.value().device());
-  const Tensor argmax = max ? Tensor::empty(shape, core::DType::u8, x.value().device()) : Tensor();
+  const Tensor y = Tensor::empty(shape, x.dtype(), x.device());
+  const Tensor argmax = max ? Tensor::empty(shape, core::DType::u8, x.device()) : Tensor();
   kernels::dispatch<kernels::PoolingForward>(
       {function, window, with_near_channels(x.value()).view(), y.view(), argmax.view()}, device);
   return Variable::result(name, y, {x},
@@ -58,11 +58,11 @@ Variable global_pool(const char* name, Pooling function, const Variable& x) {
   MEDFUSION_CHECK(x.size(1) * x.size(2) > 0, "{}: no pixel in {}", name, x.shape().str());
   MEDFUSION_CHECK(x.size(1) * x.size(2) < (int64_t{1} << 31), "{}: too many pixels in {}", name,
                   x.shape().str());
-  const core::DeviceType device = x.value().device().type;
+  const core::DeviceType device = x.device().type;
   const core::Shape shape{x.size(0), x.size(3)};
   const bool max = function == Pooling::max;
-  const Tensor y = Tensor::empty(shape, core::statistics_dtype(x.dtype()), x.value().device());
-  const Tensor argmax = max ? Tensor::empty(shape, core::DType::i32, x.value().device()) : Tensor();
+  const Tensor y = Tensor::empty(shape, core::statistics_dtype(x.dtype()), x.device());
+  const Tensor argmax = max ? Tensor::empty(shape, core::DType::i32, x.device()) : Tensor();
   kernels::dispatch<kernels::GlobalPoolingForward>(
       {function, with_near_channels(x.value()).view(), y.view(), argmax.view()}, device);
   return Variable::result(

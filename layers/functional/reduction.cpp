@@ -4,6 +4,7 @@
 
 #include "kernels/reduction/reduction.h"
 #include "kernels/registry.h"
+#include "layers/functional/checks.h"
 
 namespace medfusion::layers {
 namespace {
@@ -14,8 +15,7 @@ using core::Variable;
 
 Variable reduce(const char* name, kernels::Reduction function, const Variable& x,
                 const std::vector<int>& dims, bool keep_dims) {
-  MEDFUSION_CHECK(x.dtype() == core::DType::f32 || x.dtype() == core::DType::f64,
-                  "{}: expected f32 or f64, got {}", name, core::name_of(x.dtype()));
+  check_f32_or_f64(name, x);
   std::array<bool, core::kMaxRank> reduced{};
   for (const int d : dims) reduced[static_cast<size_t>(x.shape().normalize(d))] = true;
   if (dims.empty()) reduced.fill(true);
@@ -29,10 +29,10 @@ Variable reduce(const char* name, kernels::Reduction function, const Variable& x
     if (!goes || keep_dims) shape.push_back(kept[i]);
   }
   if (shape.rank() == 0) shape.push_back(1);
-  const core::DeviceType device = x.value().device().type;
+  const core::DeviceType device = x.device().type;
   const bool max = function == kernels::Reduction::max;
-  const Tensor y = Tensor::empty(kept, x.dtype(), x.value().device());
-  const Tensor argmax = max ? Tensor::empty(kept, core::DType::i64, x.value().device()) : Tensor();
+  const Tensor y = Tensor::empty(kept, x.dtype(), x.device());
+  const Tensor argmax = max ? Tensor::empty(kept, core::DType::i64, x.device()) : Tensor();
   kernels::dispatch<kernels::ReduceForward>({function, x.value().view(), y.view(), argmax.view()}, device);
   return Variable::result(name, y.reshape(shape), {x},
                           [=, x_shape = x.shape()](const Tensor& g, const core::InputGradients& inputs) {

@@ -2,6 +2,7 @@
 
 #include "kernels/registry.h"
 #include "kernels/upsample_add/upsample_add.h"
+#include "layers/functional/checks.h"
 
 namespace medfusion::layers {
 namespace {
@@ -11,8 +12,7 @@ using core::Variable;
 using kernels::Resize;
 
 void check(const Variable& x, const Variable& lateral, const Variable& bias) {
-  MEDFUSION_CHECK(core::is_floating(x.dtype()), "upsample_add: expected f32, f64 or bf16, got {}",
-                  core::name_of(x.dtype()));
+  check_floating("upsample_add", x);
   MEDFUSION_CHECK(lateral.dtype() == x.dtype(), "upsample_add: x is {}, lateral is {}",
                   core::name_of(x.dtype()), core::name_of(lateral.dtype()));
   const bool fits =
@@ -36,28 +36,24 @@ Variable upsample_add(const Variable& x, const Variable& lateral, const Upsample
   const Resize resize = !options.bilinear       ? Resize::nearest
                         : options.align_corners ? Resize::bilinear_align_corners
                                                 : Resize::bilinear;
-  const core::DeviceType device = x.value().device().type;
-  const Tensor y = Tensor::empty(lateral.shape(), x.dtype(), x.value().device());
+  const core::DeviceType device = x.device().type;
+  const Tensor y = Tensor::empty(lateral.shape(), x.dtype(), x.device());
   const Tensor shift = bias.defined() ? bias.value().to_contiguous() : Tensor();
   kernels::dispatch<kernels::UpsampleAddForward>(
       {resize, x.value().view(), lateral.value().view(), shift.view(), y.view()}, device);
-  return Variable::result(
-      "upsample_add", y, {x, lateral, bias},
-      [=, x_shape = x.shape(), channels = x.size(3)](const Tensor& g, const core::InputGradients& inputs) {
-        Tensor grad_x;
-        Tensor grad_bias;
-        if (inputs.needed(0)) grad_x = Tensor::empty(x_shape, g.dtype(), g.device());
-        if (inputs.needed(2)) {
-          grad_bias = Tensor::empty({channels}, core::statistics_dtype(g.dtype()), g.device());
-        }
-        if (grad_x.defined() || grad_bias.defined()) {
-          kernels::dispatch<kernels::UpsampleAddBackward>({resize, g.view(), grad_x.view(), grad_bias.view()},
-                                                          device);
-        }
-        if (inputs.needed(0)) inputs.accumulate(0, grad_x);
-        if (inputs.needed(1)) inputs.accumulate(1, g);
-        if (inputs.needed(2)) inputs.accumulate(2, grad_bias);
-      });
+  return Variable::result("upsample_add", y, {x, lateral, bias},
+                          [=, x_shape = x.shape()](const Tensor& g, const core::InputGradients& inputs) {
+                            const Tensor grad_x =
+                                inputs.needed(0) ? Tensor::empty(x_shape, g.dtype(), g.device()) : Tensor();
+                            const Tensor grad_bias = inputs.room(2, shift);
+                            if (grad_x.defined() || grad_bias.defined()) {
+                              kernels::dispatch<kernels::UpsampleAddBackward>(
+                                  {resize, g.view(), grad_x.view(), grad_bias.view()}, device);
+                            }
+                            inputs.accumulate(0, grad_x);
+                            inputs.accumulate(1, g);
+                            inputs.accumulate(2, grad_bias);
+                          });
 }
 
 }  // namespace medfusion::layers
