@@ -13,10 +13,8 @@ endif()
 
 # The library: #include "core/tensor.h" as in the source tree. Headers that need CUDA's stay out.
 install(TARGETS medfusion_engine EXPORT medfusion DESTINATION lib)
-foreach(folder ${engine_folders})
-  get_filename_component(parent include/medfusion/${folder} DIRECTORY)
-  install(DIRECTORY ${folder} DESTINATION ${parent} FILES_MATCHING PATTERN "*.h" PATTERN "*.cuh" PATTERN "*_cuda.h" EXCLUDE)
-endforeach()
+install(DIRECTORY ${MEDFUSION_FOLDERS} DESTINATION include/medfusion FILES_MATCHING PATTERN "*.h" PATTERN "*.cuh"
+  PATTERN "*_cuda.h" EXCLUDE PATTERN configs EXCLUDE PATTERN medfusion EXCLUDE)  # not the program's own
 target_include_directories(medfusion_engine INTERFACE $<INSTALL_INTERFACE:include/medfusion>)
 target_compile_features(medfusion_engine INTERFACE $<INSTALL_INTERFACE:cxx_std_20>)
 target_link_libraries(medfusion_engine INTERFACE
