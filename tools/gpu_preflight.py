@@ -11,14 +11,24 @@ LIMIT = 8  # seconds of one question
 CARD = ("name", "driver_version", "compute_cap", "memory.total", "memory.free")
 
 
+def finished(command, environment=None):
+    """The process at its end; what kept it from that otherwise."""
+    try:
+        return subprocess.run([str(c) for c in command], capture_output=True, text=True, errors="replace", timeout=LIMIT, env=environment)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return error
+
+
 def ask(command, environment=None):
     """What the command prints; None where it is not there, fails, or takes too long."""
-    try:
-        result = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
-                                timeout=LIMIT, env=environment)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return result.stdout.strip() if result.returncode == 0 else None
+    ended = finished(command, environment)
+    return ended.stdout.strip() if getattr(ended, "returncode", 1) == 0 else None
+
+
+def ask_error(command, environment):
+    """The last line that the command writes to stderr."""
+    ended = finished(command, environment)
+    return str(ended) if isinstance(ended, Exception) else (ended.stderr.strip().splitlines() or ["it says nothing"])[-1]
 
 
 def card():
@@ -29,12 +39,8 @@ def card():
 
 def no_card():
     """Where nvidia-smi says so, or there is none; not where it takes too long to answer."""
-    try:
-        return subprocess.run(["nvidia-smi", "-L"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=LIMIT).returncode != 0
-    except subprocess.TimeoutExpired:
-        return False
-    except OSError:
-        return True
+    ended = finished(["nvidia-smi", "-L"])
+    return isinstance(ended, OSError) or getattr(ended, "returncode", 0) != 0
 
 
 def package_version(python, name):
@@ -77,10 +83,9 @@ def look(programs, options):
     found["torch"] = told["torch"]
     if found["torch"] is None:
         missing.append(f"{options.python} has no PyTorch: the timings have no peer (--python names one that does)")
-    for tool, use in (("compute-sanitizer", "memcheck and racecheck"),):
-        found[tool] = shutil.which(tool)
-        if found[tool] is None:
-            missing.append(f"{tool} is not in the PATH nor in the toolkit: no {use}")
+    found["compute-sanitizer"] = shutil.which("compute-sanitizer")
+    if found["compute-sanitizer"] is None:
+        missing.append("compute-sanitizer is not in the PATH nor in the toolkit: no memcheck and racecheck")
     found["watchdog"] = programs.watchdog.is_dir()
     if not found["watchdog"]:
         missing.append("no engine with a watchdog: a wait without an end is cut off by the time limit alone")
@@ -104,13 +109,3 @@ def as_text(found):
     for name, library in found["libraries"].items():
         yield f"{name} {library['version']} ({library['path']})" if library["usable"] else f"{name}: not found"
     yield f"PyTorch {found['torch'] or 'not found'}, compute-sanitizer {found['compute-sanitizer'] or 'not found'}"
-
-
-def ask_error(command, environment):
-    """The last line that the command writes to stderr."""
-    try:
-        result = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
-                                timeout=LIMIT, env=environment)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    return (result.stderr.strip().splitlines() or ["it says nothing"])[-1]
