@@ -231,6 +231,11 @@ void print_json(const nlohmann::ordered_json& value) { fmt::print("{}\n", to_tex
 
 void print_text(const std::string& text) { fmt::print("{}", text); }
 
+void print_line(const nlohmann::ordered_json& line) {
+  print_text(line.dump() + "\n");
+  std::fflush(stdout);
+}
+
 void print_result(const CommonOptions& options, const nlohmann::ordered_json& json, const std::string& text) {
   if (options.json) {
     print_json(json);

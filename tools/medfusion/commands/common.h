@@ -83,6 +83,8 @@ bool is_present(core::DeviceType type);
 // Prints one JSON object (--json), or lines of text, to standard output.
 void print_json(const nlohmann::ordered_json& value);
 void print_text(const std::string& text);
+// One line of JSON, at once: what comes next may end the process.
+void print_line(const nlohmann::ordered_json& line);
 // What a command found: as JSON with --json, as `text` without --quiet.
 void print_result(const CommonOptions& options, const nlohmann::ordered_json& json, const std::string& text);
 

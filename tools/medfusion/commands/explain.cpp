@@ -81,30 +81,26 @@ void explain_command(const ExplainCommand& options) {
   print_result(options.common, json, summary(json, folder.string()));
 }
 
-void add_what_options(CLI::App& command, ExplainCommand& options) {
-  add_value(command, "run", options.run, "RUN", "Run directory made by train")->required();
-  add_value(command, "--images", options.images, "PATH", "Image files, or folders of them");
-  add_value(command, "--table", options.table, "FILE.csv",
-            "Table of the images' metadata, with the columns of the training data");
-  add_value(command, "--split", options.split, "NAME",
-            "Part of the run's data, instead of images: train, val or test")
-      ->check(CLI::IsMember({"train", "val", "test"}));
-  add_value(command, "--data", options.data, "DIR", "Folder of the data, instead of the run's own");
-  add_value(command, "--limit", options.job.limit, "N", "Samples to explain, spread evenly over the data")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  add_value(command, "--labels", options.job.labels, "NAME",
-            "Labels to explain (default: a sample's positive and predicted labels)")
-      ->delimiter(',');
-}
-
 }  // namespace
 
 void add_explain_command(CLI::App& program, Action& action) {
   CLI::App* command = program.add_subcommand(
       "explain", "Explain predictions: maps, attention, contributions; score maps against boxes");
   const auto options = std::make_shared<ExplainCommand>();
-  add_what_options(*command, *options);
+  add_value(*command, "run", options->run, "RUN", "Run directory made by train")->required();
+  add_value(*command, "--images", options->images, "PATH", "Image files, or folders of them");
+  add_value(*command, "--table", options->table, "FILE.csv",
+            "Table of the images' metadata, with the columns of the training data");
+  add_value(*command, "--split", options->split, "NAME",
+            "Part of the run's data, instead of images: train, val or test")
+      ->check(CLI::IsMember({"train", "val", "test"}));
+  add_value(*command, "--data", options->data, "DIR", "Folder of the data, instead of the run's own");
+  add_value(*command, "--limit", options->job.limit, "N", "Samples to explain, spread evenly over the data")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  add_value(*command, "--labels", options->job.labels, "NAME",
+            "Labels to explain (default: a sample's positive and predicted labels)")
+      ->delimiter(',');
   add_value(*command, "--level", options->level, "LEVEL",
             "Levels of the network to make maps from: C2 to C5 of the backbone or P2 to P5 of the "
             "pyramid; join several as P2+P3")

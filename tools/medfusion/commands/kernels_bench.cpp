@@ -274,14 +274,11 @@ void bench(const BenchOptions& options) {
   parse_operation(options.operation);
   const kernels::Ceilings ceilings = kernels::measure_ceilings(device);
   // With --lines a row is printed when it is timed, and again when its peers are.
-  const auto print_line = [&](const nlohmann::ordered_json& line) {
-    if (!options.lines) return;
-    print_text(line.dump() + "\n");
-    std::fflush(stdout);
+  const auto print_row = [&](const TimedRow& row) {
+    if (options.lines) print_line(row_json(row, ceilings));
   };
-  const auto print_row = [&](const TimedRow& row) { print_line(row_json(row, ceilings)); };
   nlohmann::ordered_json json = head_json(ceilings, device, options.time.graph);
-  print_line(json);
+  if (options.lines) print_line(json);
   std::string request;
   std::vector<TimedRow> rows = measure(options, device, request, print_row);
   if (rows.empty()) {

@@ -1,7 +1,6 @@
 // medfusion kernels check: every case of an operation against the float64 reference.
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <limits>
 #include <map>
 
@@ -58,12 +57,6 @@ std::vector<Item> items_of(const std::string& operation, core::Device device, bo
     for (const kernels::OpCase& op_case : cases) items.push_back({op_case, precision});
   }
   return items;
-}
-
-// At once: what comes next may end the process.
-void print_line(const nlohmann::ordered_json& line) {
-  print_text(line.dump() + "\n");
-  std::fflush(stdout);
 }
 
 // The checks of the variants that the options name, and what is reported of them.

@@ -44,11 +44,11 @@ void train(const TrainOptions& options) {
   const auto result = train_run(
       {config, device, options.init, !options.common.shows_progress(), "", [&] { replacement.keep(); }},
       dataset, splits, replacement.run());
-  nlohmann::ordered_json report;
-  report["run"] = folder.string();
-  report["epochs"] = result.epochs_run;
-  report["train_loss"] =
-      result.epochs_run > 0 ? nlohmann::ordered_json(result.last_train_loss) : nlohmann::ordered_json();
+  const bool trained = result.epochs_run > 0;
+  nlohmann::ordered_json report = {
+      {"run", folder.string()},
+      {"epochs", result.epochs_run},
+      {"train_loss", trained ? nlohmann::ordered_json(result.last_train_loss) : nullptr}};
   if (result.best_epoch > 0) {
     report["best_epoch"] = result.best_epoch;
     report["best_val_macro_auroc"] = or_null(result.best_auroc.value);

@@ -9,7 +9,6 @@
 #include <fstream>
 #include <sstream>
 #include <system_error>
-#include <utility>
 
 #include "core/error.h"
 
@@ -21,22 +20,6 @@ std::string reason_of(int error) { return std::generic_category().message(error)
 [[noreturn]] void fail(const std::filesystem::path& path, int error) {
   throw core::Error(fmt::format("{}: cannot write: {}", path.string(), reason_of(error)));
 }
-
-class Descriptor {
- public:
-  Descriptor(const std::filesystem::path& path, int flags)
-      : value_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() { close(); }
-
-  int value() const { return value_; }
-  bool is_open() const { return value_ >= 0; }
-  bool close() { return value_ < 0 || ::close(std::exchange(value_, -1)) == 0; }
-
- private:
-  int value_;
-};
 
 // False with errno set where not all could be written.
 bool write_all(int descriptor, std::string_view bytes) {
@@ -52,17 +35,19 @@ bool write_all(int descriptor, std::string_view bytes) {
 }  // namespace
 
 void append_to_file(const std::filesystem::path& path, std::string_view text) {
-  Descriptor file(path, O_WRONLY | O_CREAT | O_APPEND);
-  if (!file.is_open()) fail(path, errno);
+  const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   struct stat before {};
-  if (::fstat(file.value(), &before) != 0) fail(path, errno);
-  if (write_all(file.value(), text) && file.close()) return;
-  const int error = errno;
-  if (file.is_open() && S_ISREG(before.st_mode) && ::ftruncate(file.value(), before.st_size) != 0) {
+  if (file < 0 || ::fstat(file, &before) != 0) fail(path, errno);
+  const bool written = write_all(file, text);
+  int error = errno;
+  const bool cut = !written && S_ISREG(before.st_mode) && ::ftruncate(file, before.st_size) != 0;
+  const bool closed = ::close(file) == 0;
+  if (written && !closed) error = errno;
+  if (cut) {
     throw core::Error(
         fmt::format("{}: cannot write: {}; its last line is cut short", path.string(), reason_of(error)));
   }
-  fail(path, error);
+  if (!written || !closed) fail(path, error);
 }
 
 std::string to_text(const nlohmann::ordered_json& value, int indent) {

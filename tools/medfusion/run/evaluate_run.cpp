@@ -40,19 +40,17 @@ LabelPredictions label_of(const optim::Predictions& predictions, const core::Ten
   return result;
 }
 
-nlohmann::ordered_json with_head(nlohmann::ordered_json head, nlohmann::ordered_json evaluation) {
-  head.update(evaluation);
-  return head;
-}
-
-nlohmann::ordered_json head_of(const std::string& split, const data::Dataset& dataset, const Config& config) {
-  return {{"schema", 1},
-          {"medfusion", MEDFUSION_VERSION},
-          {"split", split},
-          {"dataset", dataset.name},
-          {"data_hash", fmt::format("{:016x}", dataset.hash)},
-          {"calibration_method", core::text_of(config.calibration.method)},
-          {"risk_method", core::text_of(config.risk.method)}};
+nlohmann::ordered_json with_head(const std::string& split, const data::Dataset& dataset, const Config& config,
+                                 const nlohmann::ordered_json& evaluation) {
+  nlohmann::ordered_json json = {{"schema", 1},
+                                 {"medfusion", MEDFUSION_VERSION},
+                                 {"split", split},
+                                 {"dataset", dataset.name},
+                                 {"data_hash", fmt::format("{:016x}", dataset.hash)},
+                                 {"calibration_method", core::text_of(config.calibration.method)},
+                                 {"risk_method", core::text_of(config.risk.method)}};
+  json.update(evaluation);
+  return json;
 }
 
 }  // namespace
@@ -76,7 +74,7 @@ nlohmann::ordered_json evaluate_run(const optim::Predictions& predictions, const
   }
   input.groupings = groupings_of(dataset, predictions.rows, run.config.evaluation);
   input.controls = standard_controls(dataset, train, predictions.rows);
-  return with_head(head_of(split, dataset, run.config), evaluation_json(input, options));
+  return with_head(split, dataset, run.config, evaluation_json(input, options));
 }
 
 nlohmann::ordered_json evaluate_out_of_fold(const std::string& predictions_csv, const data::Dataset& dataset,
@@ -87,7 +85,7 @@ nlohmann::ordered_json evaluate_out_of_fold(const std::string& predictions_csv, 
   std::vector<int64_t> rows;
   for (const std::string& id : file.ids) rows.push_back(row_of.at(id));
   file.input.groupings = groupings_of(dataset, rows, config.evaluation);
-  return with_head(head_of("out of fold", dataset, config), evaluation_json(file.input, options));
+  return with_head("out of fold", dataset, config, evaluation_json(file.input, options));
 }
 
 }  // namespace medfusion::tools

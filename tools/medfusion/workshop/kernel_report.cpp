@@ -61,12 +61,6 @@ std::string sass_listing(const fs::path& library) {
   return listing;
 }
 
-std::map<std::string, std::vector<std::string>> registered_operations() {
-  std::map<std::string, std::vector<std::string>> operations;
-  for (const auto& info : kernels::all_variants()) operations[info.operation].push_back(info.name);
-  return operations;
-}
-
 }  // namespace
 
 std::vector<std::string> missing_listing_tools() {
@@ -88,7 +82,8 @@ fs::path engine_library() {
 KernelReport read_kernel_report(const fs::path& library) {
   KernelReport report;
   report.kernels = read_kernels(read_file(library));
-  const auto operations = registered_operations();
+  std::map<std::string, std::vector<std::string>> operations;
+  for (const auto& info : kernels::all_variants()) operations[info.operation].push_back(info.name);
   for (KernelCode& code : report.kernels) name_kernel(code, operations);
   const fs::path ptxas = library.string() + ".ptxas";
   if (fs::exists(ptxas)) {

@@ -133,14 +133,17 @@ nlohmann::ordered_json mix_json(const InstructionMix& mix) {
 
 nlohmann::ordered_json kernel_json(const KernelCode& code) {
   nlohmann::ordered_json result = {
-      {"operation", code.operation},    {"variant", code.variant},
-      {"kernel", code.kernel},          {"architecture", code.architecture},
-      {"registers", code.registers},    {"static_shared_bytes", code.shared_bytes},
-      {"stack_bytes", code.stack_bytes}};
-  result["spill_store_bytes"] = or_null(code.spill_stores);
-  result["spill_load_bytes"] = or_null(code.spill_loads);
-  result["max_threads"] = code.max_threads > 0 ? nlohmann::ordered_json(code.max_threads) : nullptr;
-  result["theoretical_occupancy"] = nullptr;
+      {"operation", code.operation},
+      {"variant", code.variant},
+      {"kernel", code.kernel},
+      {"architecture", code.architecture},
+      {"registers", code.registers},
+      {"static_shared_bytes", code.shared_bytes},
+      {"stack_bytes", code.stack_bytes},
+      {"spill_store_bytes", or_null(code.spill_stores)},
+      {"spill_load_bytes", or_null(code.spill_loads)},
+      {"max_threads", code.max_threads > 0 ? nlohmann::ordered_json(code.max_threads) : nullptr},
+      {"theoretical_occupancy", nullptr}};
   if (const auto occupancy =
           occupancy_of(code.architecture, code.registers, code.shared_bytes, code.max_threads)) {
     result["theoretical_occupancy"] = {{"share", occupancy->share},
