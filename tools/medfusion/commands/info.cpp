@@ -8,6 +8,7 @@
 #include <zip.h>
 
 #include <Eigen/Core>
+#include <algorithm>
 #include <fstream>
 #include <memory>
 #include <thread>

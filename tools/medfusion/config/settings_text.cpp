@@ -19,7 +19,10 @@ size_t name_distance(const std::string& name, const std::string& candidate) {
                   1 + core::edit_distance(last_part(name), last_part(candidate)));
 }
 
-std::string toml_string(const std::string& text) {
+// Values as TOML.
+std::string scalar(bool value) { return value ? "true" : "false"; }
+std::string scalar(int64_t value) { return std::to_string(value); }
+std::string scalar(const std::string& text) {
   std::string result = "\"";
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
@@ -35,23 +38,10 @@ std::string toml_string(const std::string& text) {
   return result + "\"";
 }
 
-std::string toml_number(double value) {
+std::string scalar(double value) {
   std::string text = fmt::format("{}", value);
   if (text.find_first_of(".einf") == std::string::npos) text += ".0";
   return text;
-}
-
-template <class T>
-std::string scalar(const T& value) {
-  if constexpr (std::is_same_v<T, bool>) {
-    return value ? "true" : "false";
-  } else if constexpr (std::is_same_v<T, double>) {
-    return toml_number(value);
-  } else if constexpr (std::is_same_v<T, std::string>) {
-    return toml_string(value);
-  } else {
-    return fmt::format("{}", value);
-  }
 }
 
 template <class T>
@@ -84,7 +74,7 @@ std::string format_value(const core::FieldPointer& value) {
         if constexpr (std::is_pointer_v<decltype(field)>) {
           return scalar(*field);
         } else {
-          return toml_string(field.names[*field.value]);
+          return scalar(std::string(field.names[*field.value]));
         }
       },
       value);

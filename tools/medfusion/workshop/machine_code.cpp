@@ -104,7 +104,7 @@ class Cubin {
 
   std::vector<KernelCode> kernels() const {
     constexpr std::string_view kText = ".text.";
-    const std::map<uint32_t, int64_t> frames = by_section(kFrameSize), registers = by_section(kRegisterCount);
+    std::map<uint32_t, int64_t> frames = by_section(kFrameSize), registers = by_section(kRegisterCount);
     const std::string stem = stem_of(bytes_of(".strtab"));
     std::vector<KernelCode> result;
     for (size_t i = 0; i < sections_.size(); ++i) {
@@ -122,12 +122,8 @@ class Cubin {
         code.shared_bytes = static_cast<int64_t>(shared->size);
         if (counts_reserved) code.shared_bytes = std::max<int64_t>(0, code.shared_bytes - kReservedShared);
       }
-      const auto value_of = [i](const std::map<uint32_t, int64_t>& values) {
-        const auto found = values.find(static_cast<uint32_t>(i));
-        return found == values.end() ? int64_t{0} : found->second;
-      };
-      code.stack_bytes = value_of(frames);
-      code.registers = static_cast<int>(value_of(registers));
+      code.stack_bytes = frames[static_cast<uint32_t>(i)];
+      code.registers = static_cast<int>(registers[static_cast<uint32_t>(i)]);
       if (const std::string ptx = ptx_of(code.mangled); !ptx.empty()) code.mix = mix_of_ptx(ptx);
       result.push_back(std::move(code));
     }
