@@ -66,7 +66,7 @@ std::string report_lead(const RunRecord& run) {
   std::string lead = "MedFusion " + html_escape(run.data.value("version", "?")) + ", data " +
                      html_escape(run.data.value("dataset", "?")) + " (hash " +
                      html_escape(run.data.value("data_hash", "?")) + ")";
-  const Json hash = run.evaluation.is_object() ? run.evaluation.value("data_hash", Json()) : Json();
+  const Json hash = value_at(run.evaluation, "/data_hash");
   if (!hash.is_null() && hash != run.data.value("data_hash", Json())) {
     lead += "; evaluated on other data: " + html_escape(run.evaluation.value("dataset", "?")) + " (hash " +
             html_escape(run.evaluation.value("data_hash", "?")) + ")";

@@ -57,10 +57,10 @@ std::string missing_levels(const Json& labels) {
       by_reason[html_escape(text)].push_back(html_escape(name));
     }
   }
-  std::string html;
+  std::vector<std::string> items;
   for (const auto& [reason, names] : by_reason)
-    html += "<li>" + list_text(names) + ", no cut-off for " + reason + "</li>\n";
-  return html.empty() ? "" : "<p>Levels that are not there:</p>\n<ul>\n" + html + "</ul>\n";
+    items.push_back(list_text(names) + ", no cut-off for " + reason);
+  return items.empty() ? "" : "<p>Levels that are not there:</p>\n" + list_html(items);
 }
 
 }  // namespace

@@ -33,12 +33,11 @@ std::string evaluated_rows(const RunRecord& run, bool by_name) {
     return names;
   }
   const std::string split = run.evaluation.at("split").get<std::string>();
-  const Json hash = run.evaluation.value("data_hash", Json());
-  const Json parts = run.data.is_object() ? run.data.value("parts", Json::object()) : Json::object();
+  const Json hash = value_at(run.evaluation, "/data_hash");
   // Of other data (medfusion eval --data) the run knows no hash of the part.
-  const bool own = run.data.is_object() && (hash.is_null() || hash == run.data.value("data_hash", Json()));
-  return hash.dump() +
-         (own && run.folds.empty() ? parts.value(split, Json::object()).value("ids_hash", "") : split);
+  const bool own = run.data.is_object() && (hash.is_null() || hash == value_at(run.data, "/data_hash"));
+  const Json part = value_at(run.data, "/parts/" + split + "/ids_hash");
+  return hash.dump() + (!own || !run.folds.empty() ? split : part.is_string() ? part.get<std::string>() : "");
 }
 
 bool same_rows(const std::vector<RunRecord>& runs) {

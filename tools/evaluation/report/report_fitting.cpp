@@ -19,33 +19,28 @@ std::vector<FoldRecord> fits_of(const RunRecord& run) {
   return {{"", run.data, run.preprocessing}};
 }
 
-std::string of_patients(const Json& part) {
-  return part.contains("patients") ? fmt::format(" of {} patients", part["patients"].get<int64_t>()) : "";
-}
-
 // "231 validation rows of 99 patients"; of several folds the range of their rows.
-std::string rows_text(const RunRecord& run, const char* part, const char* word) {
-  int64_t least = -1, most = 0;
-  std::string patients;
-  const std::vector<FoldRecord> fits = fits_of(run);
-  for (const FoldRecord& fold : fits) {
-    const Json entry = fold.data.is_object()
-                           ? fold.data.value("parts", Json::object()).value(part, Json::object())
-                           : Json::object();
-    const int64_t rows = entry.value("rows", int64_t{0});
-    least = least < 0 ? rows : std::min(least, rows);
-    most = std::max(most, rows);
-    patients = of_patients(entry);
+std::string rows_text(const RunRecord& run, const std::string& part, const char* word) {
+  std::vector<int64_t> rows;
+  for (const FoldRecord& fold : fits_of(run)) {
+    const Json count = value_at(fold.data, "/parts/" + part + "/rows");
+    rows.push_back(count.is_null() ? 0 : count.get<int64_t>());
   }
-  if (most == 0) return "";
-  if (fits.size() == 1) return fmt::format("{} {} rows{}", most, word, patients);
-  const std::string range = least == most ? fmt::format("{}", most) : fmt::format("{} to {}", least, most);
-  return fmt::format("the {} {} rows of each of {} folds", range, word, fits.size());
+  const auto [least, most] = std::minmax_element(rows.begin(), rows.end());
+  if (*most == 0) return "";
+  if (rows.size() == 1) {
+    const Json patients = value_at(fits_of(run)[0].data, "/parts/" + part + "/patients");
+    return fmt::format("{} {} rows", *most, word) +
+           (patients.is_null() ? "" : fmt::format(" of {} patients", patients.get<int64_t>()));
+  }
+  const std::string range =
+      *least == *most ? fmt::format("{}", *most) : fmt::format("{} to {}", *least, *most);
+  return fmt::format("the {} {} rows of each of {} folds", range, word, rows.size());
 }
 
 // Entries of a list of preprocessing.json, over labels and folds: how many are fitted, and why others are
 // not.
-struct Tally {
+struct FitCount {
   int64_t fitted = 0, all = 0;
   std::map<std::string, std::vector<std::string>> reasons;  // labels by reason
 
@@ -75,21 +70,21 @@ struct Tally {
 
 std::vector<std::string> label_names(const FoldRecord& fold) {
   std::vector<std::string> names;
-  if (!fold.data.is_object() || !fold.data.contains("train_positives")) return names;
-  for (const auto& [name, count] : fold.data["train_positives"].items()) names.push_back(name);
+  const Json positives = value_at(fold.data, "/train_positives");
+  for (const auto& [name, count] : positives.items()) names.push_back(name);
   return names;
 }
 
 // reason_of: why the entry is not fitted, empty where it is.
 template <class Reason>
-Tally tally(const RunRecord& run, const char* list, Reason&& reason_of) {
-  Tally result;
+FitCount count_fits(const RunRecord& run, const std::string& list, Reason&& reason_of) {
+  FitCount result;
   for (const FoldRecord& fold : fits_of(run)) {
-    if (!fold.preprocessing.is_object() || !fold.preprocessing.contains(list)) continue;
+    const Json entries = value_at(fold.preprocessing, "/" + list);
     const auto names = label_names(fold);
-    for (size_t i = 0; i < fold.preprocessing[list].size(); ++i) {
+    for (size_t i = 0; i < entries.size(); ++i) {
       ++result.all;
-      const std::string reason = reason_of(fold.preprocessing[list][i]);
+      const std::string reason = reason_of(entries[i]);
       const std::string name = i < names.size() ? html_escape(names[i]) : fmt::format("label {}", i + 1);
       if (reason.empty()) {
         ++result.fitted;
@@ -101,21 +96,21 @@ Tally tally(const RunRecord& run, const char* list, Reason&& reason_of) {
   return result;
 }
 
-Tally thresholds_tally(const RunRecord& run) {
-  return tally(run, "thresholds", [](const Json& entry) {
+FitCount fitted_thresholds(const RunRecord& run) {
+  return count_fits(run, "thresholds", [](const Json& entry) {
     return entry.value("value", Json()).is_number() ? std::string() : entry.value("undefined", "undefined");
   });
 }
 
-Tally calibration_tally(const RunRecord& run) {
-  return tally(run, "calibration", [](const Json& entry) {
+FitCount fitted_calibration(const RunRecord& run) {
+  return count_fits(run, "calibration", [](const Json& entry) {
     return entry.value("method", "none") != "none" ? std::string()
                                                    : entry.value("reason", "calibration.method is none");
   });
 }
 
-Tally risk_tally(const RunRecord& run) {
-  return tally(run, "risk", [](const Json& entry) {
+FitCount fitted_risk(const RunRecord& run) {
+  return count_fits(run, "risk", [](const Json& entry) {
     for (const char* level : {"low", "high"}) {
       if (entry.value(level, Json()).is_number()) continue;
       const Json why = entry.value("undefined", Json::object());
@@ -125,7 +120,7 @@ Tally risk_tally(const RunRecord& run) {
   });
 }
 
-Fitted on_validation(const RunRecord& run, const std::string& how, const Tally& counts) {
+Fitted on_validation(const RunRecord& run, const std::string& how, const FitCount& counts) {
   const std::string rows = rows_text(run, "val", "validation");
   const bool none = counts.fitted == 0 || rows.empty();
   std::string note = counts.note(run);
@@ -135,7 +130,7 @@ Fitted on_validation(const RunRecord& run, const std::string& how, const Tally& 
 
 Fitted preprocessing_of(const RunRecord& run) {
   std::vector<std::string> what;
-  if (run.preprocessing.is_object() && !run.preprocessing.value("table", Json()).is_null())
+  if (!value_at(run.preprocessing, "/table").is_null())
     what.emplace_back("scale and fill of the table's columns");
   if (!run.features.is_null()) what.emplace_back("stage one");
   if (reads_text(run)) what.emplace_back("the text's words");
@@ -170,32 +165,22 @@ Fitted checkpoint_of(const RunRecord& run) {
   return {"the last epoch", "nothing", note};
 }
 
-// The column names of the table that the network may read.
-std::set<std::string> table_columns(const RunRecord& run) {
-  std::set<std::string> names;
-  if (!run.preprocessing.is_object()) return names;
-  const Json table = run.preprocessing.value("table", Json());
-  if (!table.is_object()) return names;
-  for (const Json& column : table.value("columns", Json::array())) names.insert(column.value("name", ""));
-  return names;
-}
-
 // Columns of a guard list that are inputs all the same.
 std::vector<std::string> inputs_of(const RunRecord& run, const std::string& key) {
-  const std::set<std::string> columns = table_columns(run);
+  std::set<std::string> columns;
+  for (const Json& column : value_at(run.preprocessing, "/table/columns"))
+    columns.insert(column.value("name", ""));
   std::vector<std::string> found;
-  if (!run.settings.is_object() || !run.settings.contains(key)) return found;
-  for (const Json& name : run.settings[key]) {
+  for (const Json& name : value_at(run.settings, "/" + key)) {
     if (columns.contains(name.get<std::string>())) found.push_back(html_escape(name.get<std::string>()));
   }
   return found;
 }
 
-std::vector<std::string> guard_list(const RunRecord& run, const char* key) {
+std::vector<std::string> guard_list(const RunRecord& run, const std::string& key) {
   std::vector<std::string> all;
   for (const FoldRecord& fold : fits_of(run)) {
-    if (!fold.data.is_object() || !fold.data.contains("guard")) continue;
-    for (const Json& line : fold.data["guard"].value(key, Json::array())) {
+    for (const Json& line : value_at(fold.data, "/guard/" + key)) {
       const auto text = line.get<std::string>();
       if (std::find(all.begin(), all.end(), text) == all.end()) all.push_back(text);
     }
@@ -212,8 +197,8 @@ bool allows(const RunRecord& run, const char* word) {
 std::vector<std::string> overlaps(const RunRecord& run) {
   std::vector<std::string> texts;
   for (const FoldRecord& fold : fits_of(run)) {
-    if (!fold.data.is_object() || !fold.data.contains("shared_patients")) continue;
-    for (const auto& [parts, count] : fold.data["shared_patients"].items()) {
+    const Json shared = value_at(fold.data, "/shared_patients");
+    for (const auto& [parts, count] : shared.items()) {
       if (count.get<int64_t>() == 0) continue;
       texts.push_back(fmt::format(
           "{}{} share {} patient{}", fold.name.empty() ? "" : "in " + html_escape(fold.name) + " ",
@@ -223,10 +208,16 @@ std::vector<std::string> overlaps(const RunRecord& run) {
   return texts;
 }
 
-std::string list_html(const std::vector<std::string>& items) {
-  std::string html = "<ul>\n";
-  for (const std::string& item : items) html += "<li>" + item + "</li>\n";
-  return html + "</ul>\n";
+std::string escaped_list(const std::vector<std::string>& texts) {
+  std::vector<std::string> items;
+  for (const std::string& text : texts) items.push_back(html_escape(text));
+  return list_html(items);
+}
+
+// A list to be noticed; empty where it is.
+std::string box(const char* title, const std::vector<std::string>& items, const std::string& list) {
+  if (items.empty()) return "";
+  return "<div class=\"warning\"><b>" + std::string(title) + "</b>\n" + list + "</div>\n";
 }
 
 }  // namespace
@@ -236,10 +227,10 @@ FittedParts fitted_parts(const RunRecord& run) {
   parts.preprocessing = preprocessing_of(run);
   parts.weights = weights_of(run);
   parts.checkpoint = checkpoint_of(run);
-  parts.calibration = on_validation(run, setting_text(run, "calibration.method"), calibration_tally(run));
+  parts.calibration = on_validation(run, setting_text(run, "calibration.method"), fitted_calibration(run));
   parts.thresholds =
       on_validation(run, setting_of(run, "train.threshold") == "f1" ? "the highest F1" : "Youden's J",
-                    thresholds_tally(run));
+                    fitted_thresholds(run));
   const std::string risk = setting_of(run, "risk.method");
   if (risk == "cutoffs") {
     parts.risk = {fmt::format("set beforehand: low below {}, high from {} on", setting_text(run, "risk.low"),
@@ -250,7 +241,7 @@ FittedParts fitted_parts(const RunRecord& run) {
         on_validation(run,
                       fmt::format("sensitivity of at least {}, PPV of at least {}",
                                   setting_text(run, "risk.sensitivity"), setting_text(run, "risk.ppv")),
-                      risk_tally(run));
+                      fitted_risk(run));
   }
   return parts;
 }
@@ -269,8 +260,7 @@ std::string fitted_table(const RunRecord& run) {
        {std::pair{"preprocessing", parts.preprocessing}, std::pair{"weights", parts.weights},
         std::pair{"checkpoint", parts.checkpoint}, std::pair{"calibration", parts.calibration},
         std::pair{"thresholds", parts.thresholds}, std::pair{"risk levels", parts.risk}}) {
-    const auto wide = [](const std::string& text) { return "<span class=\"wide\">" + text + "</span>"; };
-    table.row({name, wide(fitted.how), wide(fitted.on), wide(fitted.note)});
+    table.row({name, wide_cell(fitted.how), wide_cell(fitted.on), wide_cell(fitted.note)});
   }
   return table.html("text");
 }
@@ -283,8 +273,7 @@ std::vector<std::string> accepted_leaks(const RunRecord& run) {
                     (allows(run, "patient") ? ": accepted by guard.allow" : ": the guard did not run") +
                     ". Figures of a part that shares patients with training are too good");
   }
-  const bool before = setting_is_on(run, "resample.before_split");
-  if (before) {
+  if (setting_is_on(run, "resample.before_split")) {
     leaks.emplace_back(
         "All rows were resampled before the split: accepted by guard.allow. Test rows are mixtures or copies "
         "of training rows: <b>the figures of the test part are wrong</b>");
@@ -311,16 +300,13 @@ std::vector<std::string> accepted_leaks(const RunRecord& run) {
 
 std::string warning_box(const RunRecord& run) {
   std::vector<std::string> lines = accepted_leaks(run);
-  if (run.evaluation.is_object()) {
-    const std::string split = run.evaluation.value("split", "");
-    if (split == "train")
-      lines.emplace_back("Evaluated on the training part: the figures say nothing about new patients");
-    if (split == "val") {
-      lines.emplace_back(
-          "Evaluated on the validation part, which checkpoint, calibration and thresholds were chosen on: "
-          "the "
-          "figures are too good");
-    }
+  const Json split = value_at(run.evaluation, "/split");
+  if (split == "train")
+    lines.emplace_back("Evaluated on the training part: the figures say nothing about new patients");
+  if (split == "val") {
+    lines.emplace_back(
+        "Evaluated on the validation part, which checkpoint, calibration and thresholds were chosen on: the "
+        "figures are too good");
   }
   const auto suspicious = guard_list(run, "warnings");
   if (!suspicious.empty()) {
@@ -329,15 +315,12 @@ std::string warning_box(const RunRecord& run) {
         "<a href=\"#data\">Data flow</a>",
         suspicious.size(), suspicious.size() == 1 ? "" : "s"));
   }
-  if (lines.empty()) return "";
-  return "<div class=\"warning\"><b>Before the figures are used</b>\n" + list_html(lines) + "</div>\n";
+  return box("Before the figures are used", lines, list_html(lines));
 }
 
 std::string guard_html(const RunRecord& run) {
-  std::string html;
   const auto leaks = accepted_leaks(run);
-  if (!leaks.empty())
-    html += "<div class=\"warning\"><b>Accepted leaks</b>\n" + list_html(leaks) + "</div>\n";
+  std::string html = box("Accepted leaks", leaks, list_html(leaks));
   std::vector<std::string> silent;
   const auto allowed = guard_list(run, "allowed");
   for (const std::string& word : allowed) {
@@ -355,14 +338,9 @@ std::string guard_html(const RunRecord& run) {
         "outcome is an input, and where rows were resampled before the split. Nothing was excepted "
         "(guard.allow is empty).</p>\n";
   }
-  std::vector<std::string> notes;
-  for (const std::string& note : guard_list(run, "notes")) notes.push_back(html_escape(note));
-  if (!notes.empty()) html += "<p>Notes on reading the data:</p>\n" + list_html(notes);
-  std::vector<std::string> suspicious;
-  for (const std::string& warning : guard_list(run, "warnings")) suspicious.push_back(html_escape(warning));
-  if (!suspicious.empty())
-    html += "<div class=\"warning\"><b>Columns to look at</b>\n" + list_html(suspicious) + "</div>\n";
-  return html;
+  const auto notes = guard_list(run, "notes"), suspicious = guard_list(run, "warnings");
+  if (!notes.empty()) html += "<p>Notes on reading the data:</p>\n" + escaped_list(notes);
+  return html + box("Columns to look at", suspicious, escaped_list(suspicious));
 }
 
 std::string empty_selection_note(const RunRecord& run) {

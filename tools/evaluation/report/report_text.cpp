@@ -65,6 +65,17 @@ std::string partial_note(const std::string& html) {
       kDagger);
 }
 
+Json value_at(const Json& json, const std::string& pointer) {
+  const Json::json_pointer at(pointer);
+  return json.contains(at) ? json.at(at) : Json();
+}
+
+std::string list_html(const std::vector<std::string>& items) {
+  std::string html = "<ul>\n";
+  for (const std::string& item : items) html += "<li>" + item + "</li>\n";
+  return html + "</ul>\n";
+}
+
 std::string missing_note(const std::string& what, const std::string& command) {
   return "<p class=\"note\">Not in this report: " + html_escape(what) + ". Made by <code>" +
          html_escape(command) + "</code>, then this report again.</p>\n";
@@ -97,14 +108,12 @@ bool reads_images(const RunRecord& run) {
 }
 
 bool reads_table(const RunRecord& run) {
-  if (!run.preprocessing.is_object() || run.preprocessing.value("table", Json()).is_null()) return false;
-  const Json features = run.preprocessing.value("features", Json());
-  return !features.is_object() || !features.value("features", Json::array()).empty();
+  if (value_at(run.preprocessing, "/table").is_null()) return false;
+  return !value_at(run.preprocessing, "/features").is_object() ||
+         !value_at(run.preprocessing, "/features/features").empty();
 }
 
-bool reads_text(const RunRecord& run) {
-  return run.preprocessing.is_object() && !run.preprocessing.value("text", Json()).is_null();
-}
+bool reads_text(const RunRecord& run) { return !value_at(run.preprocessing, "/text").is_null(); }
 
 std::string samples_word(const RunRecord& run) { return reads_images(run) ? "images" : "rows"; }
 

@@ -27,6 +27,10 @@ std::string significant_text(const nlohmann::ordered_json& value, int digits = 4
 std::string percent_text(const nlohmann::ordered_json& value, int digits = 1);
 // A count, "-" for null.
 std::string count_text(const nlohmann::ordered_json& value);
+// What lies at a JSON pointer such as "/guard/notes"; null where nothing does.
+nlohmann::ordered_json value_at(const nlohmann::ordered_json& json, const std::string& pointer);
+// A list; items are HTML.
+std::string list_html(const std::vector<std::string>& items);
 // A paragraph that says what is not there and which command makes it.
 std::string missing_note(const std::string& what, const std::string& command);
 
