@@ -25,11 +25,10 @@ bool copies_label(const Dataset& dataset, const Column& column, int64_t label) {
     const float target = dataset.targets.data<float>()[row * labels + label];
     if (std::isnan(target)) continue;
     const auto index = static_cast<size_t>(row);
-    const bool missing =
-        column.numeric ? std::isnan(column.numbers[index]) : column.categories[index].empty();
-    if (missing) return false;
+    if (column.numeric && std::isnan(column.numbers[index])) return false;
     const std::string value =
         column.numeric ? fmt::format("{}", column.numbers[index]) : column.categories[index];
+    if (value.empty()) return false;
     if (meaning.emplace(value, target).first->second != target || meaning.size() > 2) return false;
     ++known;
   }

@@ -11,6 +11,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "core/file.h"
@@ -145,14 +146,18 @@ void check_jpeg(const std::string& path, Bytes bytes) {
                                               bytes.size()));
 }
 
-struct StbFree {
-  void operator()(void* pointer) const { stbi_image_free(pointer); }
-};
-
-[[noreturn]] void throw_decode_error(const std::string& path, const char* format) {
-  const char* reason = stbi_failure_reason();
-  core::throw_input_error({path},
-                          fmt::format("damaged {}: {}", format, reason != nullptr ? reason : "unknown"));
+// What stb_image decoded, as a tensor of Value; frees it.
+template <class Value, class Pixel>
+Tensor taken(Pixel* decoded, const core::Shape& shape, const std::string& path, const char* format) {
+  const std::unique_ptr<Pixel, void (*)(void*)> pixels(decoded, stbi_image_free);
+  if (pixels == nullptr) {
+    const char* reason = stbi_failure_reason();
+    core::throw_input_error({path},
+                            fmt::format("damaged {}: {}", format, reason != nullptr ? reason : "unknown"));
+  }
+  Tensor result = Tensor::empty(shape, std::is_same_v<Value, uint8_t> ? DType::u8 : DType::i32);
+  std::copy_n(pixels.get(), result.numel(), result.data<Value>());
+  return result;
 }
 
 }  // namespace
@@ -175,19 +180,11 @@ Tensor decode_image(const std::string& path) {
   if (bytes.size() > size_t{1} << 30) core::throw_input_error({path}, "expected an image file below 1 GiB");
   int width = 0, height = 0, channels = 0;
   if (png && stbi_is_16_bit_from_memory(bytes.data(), size) != 0) {
-    const std::unique_ptr<uint16_t, StbFree> pixels(
-        stbi_load_16_from_memory(bytes.data(), size, &width, &height, &channels, 0));
-    if (pixels == nullptr) throw_decode_error(path, format);
-    Tensor result = Tensor::empty({height, width, channels}, DType::i32);
-    std::copy_n(pixels.get(), result.numel(), result.data<int32_t>());
-    return result;
+    uint16_t* pixels = stbi_load_16_from_memory(bytes.data(), size, &width, &height, &channels, 0);
+    return taken<int32_t>(pixels, {height, width, channels}, path, format);
   }
-  const std::unique_ptr<uint8_t, StbFree> pixels(
-      stbi_load_from_memory(bytes.data(), size, &width, &height, &channels, 0));
-  if (pixels == nullptr) throw_decode_error(path, format);
-  Tensor result = Tensor::empty({height, width, channels}, DType::u8);
-  std::copy_n(pixels.get(), result.numel(), result.data<uint8_t>());
-  return result;
+  uint8_t* pixels = stbi_load_from_memory(bytes.data(), size, &width, &height, &channels, 0);
+  return taken<uint8_t>(pixels, {height, width, channels}, path, format);
 }
 
 void write_png(const std::string& path, const Tensor& pixels) {

@@ -77,7 +77,7 @@ std::string clinical_of(const std::vector<Visit>& visits, const Clinical& clinic
   return text;
 }
 
-std::string truth_of(const Clinical& clinical) {
+std::string planted_of(const Clinical& clinical) {
   std::string text = "column,feature,label,direction\n";
   for (const PlantedFeature& planted : clinical.planted) {
     text += fmt::format("{},{},{},{}\n", planted.column, planted.feature,
@@ -153,7 +153,7 @@ void write_phantom(const std::string& directory, const PhantomOptions& options) 
   core::write_file((root / "test_list.txt").string(), list_of(visits, true));
   const Clinical clinical = draw_clinical(visits, options.seed);
   core::write_file((root / "clinical.csv").string(), clinical_of(visits, clinical));
-  core::write_file((root / "features_truth.csv").string(), truth_of(clinical));
+  core::write_file((root / "features_truth.csv").string(), planted_of(clinical));
   core::write_file((root / "Data_Entry_2017.csv").string(), table_of(visits, options.size));
   remove_stale_images(root / "images", visits);
 }

@@ -33,9 +33,7 @@ std::map<int, std::string> assign_roles(const CsvTable& table, const CsvOptions&
   assign(options.text_column, "the text");
   assign(options.part_column, "the part");
   // The id, the patient and the image may be one column.
-  std::vector<std::string> names = {options.id_column, options.patient_column, options.image_column};
-  std::sort(names.begin(), names.end());
-  names.erase(std::unique(names.begin(), names.end()), names.end());
+  const std::set<std::string> names{options.id_column, options.patient_column, options.image_column};
   for (const std::string& name : names) assign(name, "the id, patient or image");
   return roles;
 }
@@ -76,16 +74,13 @@ bool mostly_numbers(const CsvTable& table, int column) {
 
 // At most one known value: nothing to learn from.
 bool is_constant(const Column& column) {
-  if (!column.numeric) {
-    std::set<std::string> values(column.categories.begin(), column.categories.end());
-    values.erase("");
-    return values.size() <= 1;
-  }
-  std::set<double> values;
+  std::set<double> numbers;
   for (const double value : column.numbers) {
-    if (!std::isnan(value)) values.insert(value);
+    if (!std::isnan(value)) numbers.insert(value);
   }
-  return values.size() <= 1;
+  std::set<std::string> texts(column.categories.begin(), column.categories.end());
+  texts.erase("");
+  return numbers.size() <= 1 && texts.size() <= 1;
 }
 
 core::Tensor read_labels(const CsvTable& table, const std::vector<std::string>& names) {
@@ -138,9 +133,8 @@ std::vector<std::string> read_parts(const CsvTable& table, int column) {
   std::vector<std::string> parts;
   for (int64_t row = 0; row < table.rows(); ++row) {
     parts.push_back(table.category(row, column));
-    if (parts.back() != "train" && parts.back() != "val" && parts.back() != "test") {
+    if (std::find(kPartNames.begin(), kPartNames.end(), parts.back()) == kPartNames.end())
       table.reject(row, column, "train, val or test");
-    }
   }
   return parts;
 }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <numeric>
 #include <sstream>
 #include <unordered_map>
 
@@ -27,14 +26,14 @@ struct TrainingTable {
   int64_t rows() const { return static_cast<int64_t>(patients.size()); }
 };
 
-std::vector<int64_t> number_patients(const Dataset& dataset, const std::vector<int64_t>& rows) {
-  std::unordered_map<std::string, int64_t> numbers;
-  std::vector<int64_t> result;
+void number_patients(const Dataset& dataset, const std::vector<int64_t>& rows, TrainingTable& training) {
+  std::unordered_map<std::string_view, int64_t> numbers;
   for (const int64_t row : rows) {
     const auto next = static_cast<int64_t>(numbers.size());
-    result.push_back(numbers.emplace(dataset.patients[static_cast<size_t>(row)], next).first->second);
+    training.patients.push_back(
+        numbers.emplace(dataset.patients[static_cast<size_t>(row)], next).first->second);
   }
-  return result;
+  training.patient_count = static_cast<int64_t>(numbers.size());
 }
 
 // Adds the candidate that the column of `features` is missing, where that varies.
@@ -43,8 +42,8 @@ void add_missingness(const TableEncoder& encoder, const std::vector<int64_t>& fe
   const std::vector<double>& values = rows.values.back();
   std::vector<double> missing;
   for (const double value : values) missing.push_back(std::isnan(value) ? 1.0 : 0.0);
-  const double sum = std::accumulate(missing.begin(), missing.end(), 0.0);
-  if (sum == 0.0 || sum == static_cast<double>(missing.size())) return;
+  const auto count = std::count(missing.begin(), missing.end(), 1.0);
+  if (count == 0 || count == std::ssize(missing)) return;
   candidates.push_back({encoder.column_name(features.front()) + " is missing", features, true});
   rows.values.push_back(std::move(missing));
 }
@@ -221,13 +220,12 @@ void check_cuts(const TableEncoder& encoder, const FeatureOptions& options) {
   for (const std::string& text : options.cuts) {
     const auto cuts = parse_cuts(text);
     MEDFUSION_CHECK(cuts.has_value(), "features.cuts: '{}'", text);
-    const ColumnCuts& given = *cuts;
     bool found = false;
     for (int64_t f = 0; f < encoder.features() && !found; ++f)
-      found = encoder.numeric(f) && encoder.column_name(f) == given.column;
+      found = encoder.numeric(f) && encoder.column_name(f) == cuts->column;
     if (!found) {
       core::throw_input_error(
-          {}, fmt::format("features.cuts: the table has no numeric column '{}'", given.column));
+          {}, fmt::format("features.cuts: the table has no numeric column '{}'", cuts->column));
     }
   }
 }
@@ -275,9 +273,7 @@ StageOne StageOne::fit(const TableEncoder& encoder, const Dataset& dataset, cons
   stage.options = options;
   stage.labels = dataset.labels;
   TrainingTable training;
-  training.patients = number_patients(dataset, rows);
-  for (const int64_t patient : training.patients)
-    training.patient_count = std::max(training.patient_count, patient + 1);
+  number_patients(dataset, rows, training);
   stage.candidates = make_candidates(encoder, dataset, rows, training);
   training.labels = labels_of(dataset, rows);
   stage.rows = training.rows();

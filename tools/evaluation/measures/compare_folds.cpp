@@ -44,7 +44,7 @@ std::vector<int64_t> folds_of(const PredictionsFile& predictions, const std::str
 }
 
 // (label, row) -> what makes two cross-validations the same but for their probabilities.
-std::map<std::string, std::vector<double>> describe(const FoldedPredictions& cv, size_t seed) {
+std::map<std::string, std::vector<double>> identities(const FoldedPredictions& cv, size_t seed) {
   std::map<std::string, std::vector<double>> rows;
   const PredictionsFile& file = cv.predictions[seed];
   for (size_t row = 0; row < file.ids.size(); ++row) {
@@ -60,7 +60,7 @@ std::map<std::string, std::vector<double>> describe(const FoldedPredictions& cv,
 std::string why_not_comparable(const FoldedPredictions& first, const FoldedPredictions& second) {
   if (first.seeds != second.seeds) return "the seeds differ";
   for (size_t s = 0; s < first.seeds.size(); ++s) {
-    if (describe(first, s) != describe(second, s)) return "the rows, labels or folds differ";
+    if (identities(first, s) != identities(second, s)) return "the rows, labels or folds differ";
   }
   return "";
 }

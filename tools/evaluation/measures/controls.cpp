@@ -32,12 +32,6 @@ Eigen::MatrixXd design(const std::vector<data::Column>& columns, const std::vect
   return result;
 }
 
-Eigen::MatrixXd rows_of(const Eigen::MatrixXd& matrix, const std::vector<int64_t>& rows) {
-  Eigen::MatrixXd result(static_cast<Eigen::Index>(rows.size()), matrix.cols());
-  for (size_t i = 0; i < rows.size(); ++i) result.row(static_cast<Eigen::Index>(i)) = matrix.row(rows[i]);
-  return result;
-}
-
 std::vector<double> scores_of(const Eigen::MatrixXd& features, const data::Dataset& dataset, size_t label,
                               const std::vector<int64_t>& train, const std::vector<int64_t>& rows) {
   const auto labels = static_cast<int64_t>(dataset.labels.size());
@@ -51,8 +45,8 @@ std::vector<double> scores_of(const Eigen::MatrixXd& features, const data::Datas
   }
   const double share = targets.empty() ? 0.0 : data::mean(targets);
   if (share == 0.0 || share == 1.0) return std::vector<double>(rows.size(), share);
-  const data::LogisticFit fit = data::fit_logistic(rows_of(features, known), targets, {.ridge = 1.0});
-  const Eigen::VectorXd predictor = linear_predictor(fit, rows_of(features, rows));
+  const data::LogisticFit fit = data::fit_logistic(features(known, Eigen::all), targets, {.ridge = 1.0});
+  const Eigen::VectorXd predictor = linear_predictor(fit, features(rows, Eigen::all));
   std::vector<double> scores;
   for (const double z : predictor) scores.push_back(data::sigmoid(z));
   return scores;

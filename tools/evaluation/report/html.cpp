@@ -87,14 +87,6 @@ constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 constexpr std::array<std::pair<char, const char*>, 5> kEntities{
     {{'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'"', "&quot;"}, {'\'', "&#39;"}}};
 
-std::string cells(const std::vector<std::string>& values) {
-  std::string html = "<tr>";
-  for (size_t i = 0; i < values.size(); ++i) {
-    html += i == 0 ? "<th scope=\"row\">" + values[i] + "</th>" : "<td>" + values[i] + "</td>";
-  }
-  return html + "</tr>\n";
-}
-
 }  // namespace
 
 std::string html_escape(std::string_view text) {
@@ -125,7 +117,11 @@ std::string HtmlTable::html(const std::string& style) const {
   html += "<thead><tr>";
   for (const std::string& cell : head_) html += "<th scope=\"col\">" + cell + "</th>";
   html += "</tr></thead>\n<tbody>\n";
-  for (const auto& row : rows_) html += cells(row);
+  for (const auto& row : rows_) {
+    html += "<tr><th scope=\"row\">" + row.front() + "</th>";
+    for (size_t i = 1; i < row.size(); ++i) html += "<td>" + row[i] + "</td>";
+    html += "</tr>\n";
+  }
   return html + "</tbody></table></div>\n";
 }
 

@@ -32,17 +32,15 @@ std::string measures_table(const Json& evaluation,
   std::vector<std::string> head{"label", "positives", "negatives"};
   for (const auto& [key, title] : columns) head.emplace_back(title);
   HtmlTable table(head, caption);
-  for (const auto& [name, label] : evaluation.at("labels").items()) {
-    std::vector<std::string> row{html_escape(name), count_text(label.at("positives")),
-                                 count_text(label.at("negatives"))};
-    for (const auto& [key, title] : columns)
-      row.push_back(interval_text(label.at("measures").at(key), resamples));
+  const auto add = [&](std::vector<std::string> row, const Json& measures) {
+    for (const auto& [key, title] : columns) row.push_back(interval_text(measures.at(key), resamples));
     table.row(std::move(row));
+  };
+  for (const auto& [name, label] : evaluation.at("labels").items()) {
+    add({html_escape(name), count_text(label.at("positives")), count_text(label.at("negatives"))},
+        label.at("measures"));
   }
-  std::vector<std::string> row{"<b>macro</b>", "", ""};
-  for (const auto& [key, title] : columns)
-    row.push_back(interval_text(evaluation.at("macro").at(key), resamples));
-  table.row(std::move(row));
+  add({"<b>macro</b>", "", ""}, evaluation.at("macro"));
   return table.html();
 }
 
