@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <sstream>
 
 #include "tools/evaluation/explain/integrated_gradients.h"
 #include "tools/evaluation/explain/label_rounds.h"
@@ -264,23 +265,20 @@ Tensor with_residual(const Tensor& probabilities) {
 
 Levels Levels::parse(const std::string& text) {
   Levels result;
-  const auto refuse = [&] {
-    core::throw_input_error(
-        {}, fmt::format("expected levels of P2 to P5 or of C2 to C5, several as P2+P3, got '{}'", text));
-  };
-  for (size_t i = 0; i < text.size(); i += 3) {
-    const bool known = i + 1 < text.size() && (text[i] == 'P' || text[i] == 'C') && text[i + 1] >= '2' &&
-                       text[i + 1] <= '5' &&
-                       (i + 2 == text.size() || (text[i + 2] == '+' && i + 3 < text.size()));
-    if (!known) refuse();
-    result.backbone_ = text[i] == 'C';
-    if (text[i] != text[0]) refuse();
-    result.numbers_.push_back(text[i + 1] - '0');
+  bool known = !text.empty() && text.back() != '+';
+  std::istringstream words(text);
+  for (std::string word; std::getline(words, word, '+');) {
+    known = known && word.size() == 2 && word[0] == text[0] && word[1] >= '2' && word[1] <= '5';
+    result.numbers_.push_back(known ? word[1] - '0' : 0);
   }
+  result.backbone_ = text[0] == 'C';
   std::sort(result.numbers_.begin(), result.numbers_.end());
   const bool repeated =
       std::adjacent_find(result.numbers_.begin(), result.numbers_.end()) != result.numbers_.end();
-  if (result.numbers_.empty() || repeated) refuse();
+  if (!known || repeated || (text[0] != 'C' && text[0] != 'P')) {
+    core::throw_input_error(
+        {}, fmt::format("expected levels of P2 to P5 or of C2 to C5, several as P2+P3, got '{}'", text));
+  }
   return result;
 }
 

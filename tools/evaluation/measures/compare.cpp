@@ -13,77 +13,70 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// What must match names both files in one line.
-class Matcher {
- public:
-  Matcher(const PredictionsFile& first, const PredictionsFile& second, const std::string& first_name,
-          const std::string& second_name)
-      : first_(first), second_(second), first_name_(first_name), second_name_(second_name) {}
+// Two files that must have the same rows, labels and targets.
+struct Files {
+  const PredictionsFile &first, &second;
+  const std::string &first_name, &second_name;
 
-  // The second file with the rows and labels of the first, in its order.
-  EvaluationInput matched() const {
-    const std::vector<size_t> rows = match_rows();
-    EvaluationInput result{first_.input.patients, {}, {}, {}};
-    if (first_.input.labels.size() != second_.input.labels.size()) {
-      refuse(fmt::format("expected the {} labels of {}, got {}", first_.input.labels.size(), first_name_,
-                         second_.input.labels.size()));
-    }
-    for (const LabelPredictions& label : first_.input.labels) {
-      result.labels.push_back(matched_label(label, rows));
-    }
-    return result;
-  }
-
- private:
-  [[noreturn]] void refuse(const std::string& what) const { core::throw_input_error({second_name_}, what); }
-
-  std::vector<size_t> match_rows() const {
-    std::unordered_map<std::string_view, size_t> row_of;
-    for (size_t row = 0; row < second_.ids.size(); ++row) row_of[second_.ids[row]] = row;
-    std::vector<size_t> rows;
-    for (size_t i = 0; i < first_.ids.size(); ++i) {
-      const auto found = row_of.find(first_.ids[i]);
-      if (found == row_of.end())
-        refuse(fmt::format("expected a row for '{}', which {} has", first_.ids[i], first_name_));
-      if (second_.input.patients[found->second] != first_.input.patients[i]) {
-        refuse(fmt::format("expected patient '{}' for '{}' as {} has it, got '{}'", first_.input.patients[i],
-                           first_.ids[i], first_name_, second_.input.patients[found->second]));
-      }
-      rows.push_back(found->second);
-    }
-    if (rows.size() != second_.ids.size()) {
-      refuse(fmt::format("expected the {} rows of {}, got {}", rows.size(), first_name_, second_.ids.size()));
-    }
-    return rows;
-  }
-
-  LabelPredictions matched_label(const LabelPredictions& label, const std::vector<size_t>& rows) const {
-    const auto& labels = second_.input.labels;
-    const auto found = std::find_if(labels.begin(), labels.end(),
-                                    [&](const LabelPredictions& each) { return each.name == label.name; });
-    if (found == labels.end())
-      refuse(fmt::format("expected label '{}', which {} has", label.name, first_name_));
-    LabelPredictions result;
-    result.name = label.name;
-    for (size_t i = 0; i < rows.size(); ++i) {
-      const double target = found->targets[rows[i]];
-      const bool same = target == label.targets[i] || (std::isnan(target) && std::isnan(label.targets[i]));
-      if (!same) {
-        refuse(fmt::format("expected the target of '{}' for '{}' that {} has", label.name, first_.ids[i],
-                           first_name_));
-      }
-      result.probabilities.push_back(found->probabilities[rows[i]]);
-      result.targets.push_back(target);
-      if (!found->predicted.empty()) result.predicted.push_back(found->predicted[rows[i]]);
-    }
-    return result;
-  }
-
-  const PredictionsFile& first_;
-  const PredictionsFile& second_;
-  const std::string& first_name_;
-  const std::string& second_name_;
+  [[noreturn]] void refuse(const std::string& what) const { core::throw_input_error({second_name}, what); }
 };
+
+// The rows of the second file in the order of the first.
+std::vector<size_t> match_rows(const Files& files) {
+  const auto& [first, second, first_name, second_name] = files;
+  std::unordered_map<std::string_view, size_t> row_of;
+  for (size_t row = 0; row < second.ids.size(); ++row) row_of[second.ids[row]] = row;
+  std::vector<size_t> rows;
+  for (size_t i = 0; i < first.ids.size(); ++i) {
+    const auto found = row_of.find(first.ids[i]);
+    if (found == row_of.end())
+      files.refuse(fmt::format("expected a row for '{}', which {} has", first.ids[i], first_name));
+    if (second.input.patients[found->second] != first.input.patients[i]) {
+      files.refuse(fmt::format("expected patient '{}' for '{}' as {} has it, got '{}'",
+                               first.input.patients[i], first.ids[i], first_name,
+                               second.input.patients[found->second]));
+    }
+    rows.push_back(found->second);
+  }
+  if (rows.size() != second.ids.size())
+    files.refuse(
+        fmt::format("expected the {} rows of {}, got {}", rows.size(), first_name, second.ids.size()));
+  return rows;
+}
+
+LabelPredictions match_label(const Files& files, const LabelPredictions& label,
+                             const std::vector<size_t>& rows) {
+  const auto& labels = files.second.input.labels;
+  const auto found = std::find_if(labels.begin(), labels.end(),
+                                  [&](const LabelPredictions& each) { return each.name == label.name; });
+  if (found == labels.end())
+    files.refuse(fmt::format("expected label '{}', which {} has", label.name, files.first_name));
+  LabelPredictions result{.name = label.name};
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const double target = found->targets[rows[i]];
+    if (target != label.targets[i] && !(std::isnan(target) && std::isnan(label.targets[i]))) {
+      files.refuse(fmt::format("expected the target of '{}' for '{}' that {} has", label.name,
+                               files.first.ids[i], files.first_name));
+    }
+    result.probabilities.push_back(found->probabilities[rows[i]]);
+    result.targets.push_back(target);
+    if (!found->predicted.empty()) result.predicted.push_back(found->predicted[rows[i]]);
+  }
+  return result;
+}
+
+// The second file with the rows and labels of the first, in its order.
+EvaluationInput match(const Files& files) {
+  const std::vector<size_t> rows = match_rows(files);
+  const auto& labels = files.first.input.labels;
+  EvaluationInput result{files.first.input.patients, {}, {}, {}};
+  if (labels.size() != files.second.input.labels.size()) {
+    files.refuse(fmt::format("expected the {} labels of {}, got {}", labels.size(), files.first_name,
+                             files.second.input.labels.size()));
+  }
+  for (const LabelPredictions& label : labels) result.labels.push_back(match_label(files, label, rows));
+  return result;
+}
 
 class Comparison {
  public:
@@ -178,7 +171,7 @@ std::string folds_line(const Json& cv) {
 Json compare_predictions(const PredictionsFile& first, const PredictionsFile& second,
                          const std::string& first_name, const std::string& second_name,
                          const EvaluationOptions& options) {
-  const EvaluationInput matched = Matcher(first, second, first_name, second_name).matched();
+  const EvaluationInput matched = match({first, second, first_name, second_name});
   const Comparison comparison(first.input, matched, options);
   Json json{{"schema", 1},
             {"medfusion", MEDFUSION_VERSION},
