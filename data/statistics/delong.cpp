@@ -130,7 +130,7 @@ AurocVariance auroc_variance(std::span<const double> scores, std::span<const uin
   return {placements.variance(), clustered_variance(by_cluster, placements)};
 }
 
-DelongAuroc delong(std::span<const double> scores, std::span<const double> targets, double confidence) {
+DelongAuroc delong(std::span<const double> scores, std::span<const double> targets) {
   RankedScores ranked = rank_scores(scores, targets);
   DelongAuroc result;
   result.undefined = delong_obstacle(ranked);
@@ -138,14 +138,14 @@ DelongAuroc delong(std::span<const double> scores, std::span<const double> targe
   const Placements placements(std::move(ranked.groups));
   result.auroc = placements.area();
   result.standard_error = std::sqrt(placements.variance());
-  const Estimate interval = normal_interval(result.auroc, result.standard_error, confidence);
+  const Estimate interval = normal_interval(result.auroc, result.standard_error);
   result.low = std::max(0.0, interval.low);
   result.high = std::min(1.0, interval.high);
   return result;
 }
 
 DelongComparison delong_paired(std::span<const double> first, std::span<const double> second,
-                               std::span<const double> targets, double confidence) {
+                               std::span<const double> targets) {
   RankedScores ranked_first = rank_scores(first, targets), ranked_second = rank_scores(second, targets);
   DelongComparison result;
   result.undefined = delong_obstacle(ranked_first);
@@ -163,7 +163,7 @@ DelongComparison delong_paired(std::span<const double> first, std::span<const do
     deviations.add(positive, a.of(first[i], positive) - b.of(second[i], positive) - result.difference);
   }
   result.standard_error = std::sqrt(deviations.variance());
-  const Estimate interval = normal_interval(result.difference, result.standard_error, confidence);
+  const Estimate interval = normal_interval(result.difference, result.standard_error);
   result.low = interval.low;
   result.high = interval.high;
   if (result.standard_error > 0.0) {

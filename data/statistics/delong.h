@@ -32,7 +32,7 @@ struct DelongAuroc {
 };
 
 // Needs at least two of each class.
-DelongAuroc delong(std::span<const double> scores, std::span<const double> targets, double confidence = 0.95);
+DelongAuroc delong(std::span<const double> scores, std::span<const double> targets);
 
 struct DelongComparison {
   std::string undefined;
@@ -46,6 +46,6 @@ struct DelongComparison {
 
 // Both score the same samples.
 DelongComparison delong_paired(std::span<const double> first, std::span<const double> second,
-                               std::span<const double> targets, double confidence = 0.95);
+                               std::span<const double> targets);
 
 }  // namespace medfusion::data

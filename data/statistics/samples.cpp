@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/random.h"
+
 namespace medfusion::data {
 
 double mean(std::span<const double> values) {
@@ -31,6 +33,13 @@ double nearest_rank(std::span<const double> sorted, size_t part, size_t parts) {
 
 double median(std::span<const double> sorted) {
   return 0.5 * (sorted[(sorted.size() - 1) / 2] + sorted[sorted.size() / 2]);
+}
+
+std::vector<uint32_t> draw_counts(int64_t count, uint64_t seed, uint64_t stream) {
+  std::vector<uint32_t> counts(static_cast<size_t>(count), 0);
+  core::Generator generator(seed, stream);
+  for (int64_t i = 0; i < count; ++i) ++counts[static_cast<size_t>(generator.below(count))];
+  return counts;
 }
 
 }  // namespace medfusion::data

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 namespace medfusion::data {
 
@@ -37,5 +38,8 @@ double nearest_rank(std::span<const double> sorted, size_t part, size_t parts);
 
 // The middle one of at least one value, sorted, or the mean of the middle two.
 double median(std::span<const double> sorted);
+
+// How often each of `count` is drawn, in as many draws with replacement. Depends on (seed, stream).
+std::vector<uint32_t> draw_counts(int64_t count, uint64_t seed, uint64_t stream);
 
 }  // namespace medfusion::data

@@ -6,8 +6,8 @@
 #include <sstream>
 #include <unordered_map>
 
-#include "core/random.h"
 #include "core/threads.h"
+#include "data/statistics/samples.h"
 #include "data/statistics/significance.h"
 #include "data/table/discretize.h"
 
@@ -144,10 +144,7 @@ struct SortedCandidate {
 
 // How often each row comes in a resample: as often as its patient is drawn.
 std::vector<int64_t> draw_weights(const TrainingTable& training, uint64_t seed, int64_t number) {
-  core::Generator random(seed ^ kResampleKey, static_cast<uint64_t>(number));
-  std::vector<int64_t> drawn(static_cast<size_t>(training.patient_count), 0);
-  for (int64_t i = 0; i < training.patient_count; ++i)
-    ++drawn[static_cast<size_t>(random.below(training.patient_count))];
+  const auto drawn = draw_counts(training.patient_count, seed ^ kResampleKey, static_cast<uint64_t>(number));
   std::vector<int64_t> weights;
   for (const int64_t patient : training.patients) weights.push_back(drawn[static_cast<size_t>(patient)]);
   return weights;

@@ -6,7 +6,6 @@
 #include <map>
 
 #include "core/error.h"
-#include "core/random.h"
 #include "core/threads.h"
 #include "data/statistics/samples.h"
 #include "tools/evaluation/measures/measures.h"
@@ -29,10 +28,7 @@ PatientBootstrap::PatientBootstrap(std::span<const std::string> patients, int64_
 }
 
 std::vector<uint32_t> PatientBootstrap::weights(int64_t resample) const {
-  std::vector<uint32_t> counts(static_cast<size_t>(patients_), 0);
-  core::Generator generator(seed_, static_cast<uint64_t>(resample));
-  for (int64_t i = 0; i < patients_; ++i) ++counts[static_cast<size_t>(generator.below(patients_))];
-  return counts;
+  return data::draw_counts(patients_, seed_, static_cast<uint64_t>(resample));
 }
 
 std::vector<uint32_t> PatientBootstrap::ones() const {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "data/statistics/intervals.h"
 #include "tools/evaluation/measures/measures.h"
 
 namespace medfusion::tools {
@@ -63,7 +64,7 @@ struct Interval {
   double low, high;
   int64_t undefined = 0;  // draws that are not numbers
 };
-Interval percentile_interval(std::vector<double> draws, double confidence = 0.95);
+Interval percentile_interval(std::vector<double> draws, double confidence = data::kConfidence);
 
 // Two-sided p-value of a difference from its draws: twice the smaller share on one side of 0, the observed
 // sample counting as one draw, at most 1. NaN where no draw is a number.

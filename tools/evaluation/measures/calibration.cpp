@@ -202,7 +202,7 @@ std::vector<double> pool_adjacent_violators(std::span<const double> targets,
 }
 
 Recalibration recalibrate(std::span<const double> probabilities, std::span<const double> targets,
-                          std::span<const uint32_t> cluster, double confidence) {
+                          std::span<const uint32_t> cluster) {
   const data::Estimate undefined{kUndefined, kUndefined, kUndefined};
   std::vector<double> logits, known;
   std::vector<uint32_t> clusters;
@@ -217,7 +217,7 @@ Recalibration recalibrate(std::span<const double> probabilities, std::span<const
   if (positives == 0 || positives == static_cast<std::ptrdiff_t>(known.size())) return {undefined, undefined};
   const auto estimate = [&](const LogisticFit& fit, Eigen::Index at) {
     if (!fit.converged) return undefined;
-    return data::normal_interval(fit.coefficients[at], std::sqrt(fit.covariance(at, at)), confidence);
+    return data::normal_interval(fit.coefficients[at], std::sqrt(fit.covariance(at, at)));
   };
   const Eigen::MatrixXd none(static_cast<Eigen::Index>(known.size()), 0);
   return {estimate(fit_logistic(none, known, {.offset = logits, .cluster = clusters}), 0),

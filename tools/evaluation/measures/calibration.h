@@ -69,6 +69,6 @@ struct Recalibration {
   data::Estimate intercept, slope;
 };
 Recalibration recalibrate(std::span<const double> probabilities, std::span<const double> targets,
-                          std::span<const uint32_t> cluster, double confidence = 0.95);
+                          std::span<const uint32_t> cluster);
 
 }  // namespace medfusion::tools

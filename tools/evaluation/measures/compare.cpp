@@ -81,8 +81,7 @@ EvaluationInput match(const Files& files) {
 class Comparison {
  public:
   Comparison(const EvaluationInput& first, const EvaluationInput& second, const EvaluationOptions& options)
-      : options_(options),
-        bootstrap_(first.patients, options.resamples, options.seed),
+      : bootstrap_(first.patients, options.resamples, options.seed),
         first_(ranked_labels(first, bootstrap_, options.bins), bootstrap_),
         second_(ranked_labels(second, bootstrap_, options.bins), bootstrap_) {}
 
@@ -90,12 +89,12 @@ class Comparison {
 
   Json of_label(int64_t label, Measure measure) const {
     return paired_json(first_.full(label)[measure], second_.full(label)[measure],
-                       first_.draws(label, measure), second_.draws(label, measure), options_.confidence);
+                       first_.draws(label, measure), second_.draws(label, measure));
   }
 
   // Over the labels for which both have it: NaN spreads through the sum otherwise.
   Json of_macro(Measure measure) const {
-    const auto resamples = static_cast<size_t>(options_.resamples);
+    const auto resamples = static_cast<size_t>(bootstrap_.resamples());
     double a = 0.0, b = 0.0;
     std::vector<double> a_draws(resamples, 0.0), b_draws(resamples, 0.0);
     int64_t members = 0;
@@ -111,7 +110,7 @@ class Comparison {
     for (auto* draws : {&a_draws, &b_draws}) {
       for (double& draw : *draws) draw /= count;
     }
-    Json json = paired_json(a / count, b / count, a_draws, b_draws, options_.confidence);
+    Json json = paired_json(a / count, b / count, a_draws, b_draws);
     json["labels"] = members;
     return json;
   }
@@ -121,14 +120,13 @@ class Comparison {
     for (size_t i = 0; i < sums.size(); ++i) sums[i] += values[i];
   }
 
-  const EvaluationOptions& options_;
   PatientBootstrap bootstrap_;
   ResampledMeasures first_, second_;
 };
 
-Json delong_json(const LabelPredictions& first, const LabelPredictions& second, double confidence) {
+Json delong_json(const LabelPredictions& first, const LabelPredictions& second) {
   const data::DelongComparison result =
-      data::delong_paired(first.probabilities, second.probabilities, first.targets, confidence);
+      data::delong_paired(first.probabilities, second.probabilities, first.targets);
   if (!result.undefined.empty()) return {{"difference", nullptr}, {"undefined", result.undefined}};
   return {{"first", result.first},
           {"second", result.second},
@@ -180,7 +178,7 @@ Json compare_predictions(const PredictionsFile& first, const PredictionsFile& se
             {"samples", first.ids.size()},
             {"patients", comparison.patients()},
             {"resamples", options.resamples},
-            {"confidence", options.confidence},
+            {"confidence", data::kConfidence},
             {"seed", options.seed}};
   for (const Measure measure : kMeasures) json["macro"][name_of(measure)] = comparison.of_macro(measure);
   for (size_t i = 0; i < first.input.labels.size(); ++i) {
@@ -188,7 +186,7 @@ Json compare_predictions(const PredictionsFile& first, const PredictionsFile& se
     const auto& targets = first.input.labels[i].targets;
     label["positives"] = std::count(targets.begin(), targets.end(), 1.0);
     label["negatives"] = std::count(targets.begin(), targets.end(), 0.0);
-    label["delong"] = delong_json(first.input.labels[i], matched.labels[i], options.confidence);
+    label["delong"] = delong_json(first.input.labels[i], matched.labels[i]);
     for (const Measure measure : kMeasures) {
       label["measures"][name_of(measure)] = comparison.of_label(static_cast<int64_t>(i), measure);
     }

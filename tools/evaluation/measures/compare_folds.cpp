@@ -160,8 +160,7 @@ Json compare_folds(const FoldedPredictions& first, const FoldedPredictions& seco
     first_draws.push_back(a[i].value());
     second_draws.push_back(b[i].value());
   }
-  Json macro =
-      paired_json(a.front().value(), b.front().value(), first_draws, second_draws, options.confidence);
+  Json macro = paired_json(a.front().value(), b.front().value(), first_draws, second_draws);
   // An average over folds leaves out what is undefined: no resample counts as undefined.
   for (Json& side : macro) side.erase("undefined_resamples");
   return {{"seeds", first.seeds}, {"folds", count}, {"macro_auroc", macro}};

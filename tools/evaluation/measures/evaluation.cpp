@@ -40,7 +40,6 @@ class Summary {
  public:
   Summary(const EvaluationInput& input, const EvaluationOptions& options)
       : input_(input),
-        options_(options),
         bootstrap_(input.patients, options.resamples, options.seed),
         ranked_(ranked_labels(input, bootstrap_, options.bins)),
         resampled_(ranked_, bootstrap_) {}
@@ -51,16 +50,14 @@ class Summary {
 
   Json of_label(size_t label, Measure measure) const {
     const auto at = static_cast<int64_t>(label);
-    Json json =
-        resampled_json(resampled_.full(at)[measure], resampled_.draws(at, measure), options_.confidence);
+    Json json = resampled_json(resampled_.full(at)[measure], resampled_.draws(at, measure));
     if (json["value"].is_null())
       json["undefined"] = ranked_[label].why_undefined(measure, input_.labels[label].threshold.reason);
     return json;
   }
 
   Json of_macro(Measure measure) const {
-    Json json =
-        resampled_json(resampled_.macro(measure), resampled_.macro_draws(measure), options_.confidence);
+    Json json = resampled_json(resampled_.macro(measure), resampled_.macro_draws(measure));
     const auto members = resampled_.averaged(measure);
     json["labels"] = members.size();
     if (members.empty())
@@ -70,13 +67,12 @@ class Summary {
 
  private:
   const EvaluationInput& input_;
-  const EvaluationOptions& options_;
   PatientBootstrap bootstrap_;
   std::vector<RankedLabel> ranked_;
   ResampledMeasures resampled_;
 };
 
-constexpr int64_t kEceDraws = 50;
+constexpr int64_t kEceDraws = 50, kShuffles = 100;
 
 Json to_json(const std::vector<data::CurvePoint>& points) {
   auto list = Json::array();
@@ -113,25 +109,22 @@ Json calibration_json(const std::vector<double>& probabilities, const std::vecto
                       const std::vector<uint32_t>& patients, const EvaluationOptions& options) {
   const auto equal_width = data::calibration_bins(probabilities, targets, options.bins, true);
   const auto equal_mass = data::calibration_bins(probabilities, targets, options.bins, false);
-  const Recalibration recalibration = recalibrate(probabilities, targets, patients, options.confidence);
+  const Recalibration recalibration = recalibrate(probabilities, targets, patients);
   const MeasureValues values =
       RankedLabel(probabilities, targets, patients, {}, options.bins)
           .measures(std::vector<uint32_t>(probabilities.empty() ? 1 : probabilities.size(), 1));
-  Json json{{"intercept", interval_json(recalibration.intercept)},
-            {"slope", interval_json(recalibration.slope)},
-            {"brier", number_or_null(values[Measure::brier])},
-            {"brier_scaled", number_or_null(values[Measure::brier_scaled])},
-            {"log_loss", number_or_null(values[Measure::log_loss])},
-            {"ece", number_or_null(data::expected_calibration_error(equal_width))},
-            {"ece_equal_mass", number_or_null(data::expected_calibration_error(equal_mass))},
-            {"ece_when_calibrated", number_or_null(data::expected_error_when_calibrated(
-                                        probabilities, targets, options.bins, kEceDraws, options.seed))},
-            {"bins", options.bins}};
-  if (options.curves) {
-    json["equal_width"] = to_json(equal_width);
-    json["equal_mass"] = to_json(equal_mass);
-  }
-  return json;
+  return {{"intercept", interval_json(recalibration.intercept)},
+          {"slope", interval_json(recalibration.slope)},
+          {"brier", number_or_null(values[Measure::brier])},
+          {"brier_scaled", number_or_null(values[Measure::brier_scaled])},
+          {"log_loss", number_or_null(values[Measure::log_loss])},
+          {"ece", number_or_null(data::expected_calibration_error(equal_width))},
+          {"ece_equal_mass", number_or_null(data::expected_calibration_error(equal_mass))},
+          {"ece_when_calibrated", number_or_null(data::expected_error_when_calibrated(
+                                      probabilities, targets, options.bins, kEceDraws, options.seed))},
+          {"bins", options.bins},
+          {"equal_width", to_json(equal_width)},
+          {"equal_mass", to_json(equal_mass)}};
 }
 
 Json risk_json(const LabelPredictions& label) {
@@ -148,8 +141,8 @@ Json risk_json(const LabelPredictions& label) {
   return json;
 }
 
-Json delong_json(const LabelPredictions& label, double confidence) {
-  const data::DelongAuroc result = data::delong(label.probabilities, label.targets, confidence);
+Json delong_json(const LabelPredictions& label) {
+  const data::DelongAuroc result = data::delong(label.probabilities, label.targets);
   if (!result.undefined.empty()) return {{"auroc", nullptr}, {"undefined", result.undefined}};
   return {{"auroc", result.auroc},
           {"standard_error", result.standard_error},
@@ -161,13 +154,6 @@ std::vector<double> decision_thresholds() {
   std::vector<double> thresholds;
   for (int i = 1; i < 100; ++i) thresholds.push_back(i / 100.0);
   return thresholds;
-}
-
-void put_curves(Json& json, const LabelPredictions& label, const EvaluationOptions& options) {
-  json["roc"] = to_json(data::roc_curve(label.probabilities, label.targets, options.curve_points));
-  json["precision_recall"] =
-      to_json(data::precision_recall_curve(label.probabilities, label.targets, options.curve_points));
-  json["decision"] = to_json(data::decision_curve(label.probabilities, label.targets, decision_thresholds()));
 }
 
 Json confusion_json(const LabelPredictions& label) {
@@ -191,7 +177,7 @@ Json label_json(const EvaluationInput& input, size_t at, const Summary& summary,
   if (!label.threshold.defined()) json["no_threshold"] = label.threshold.reason;
   for (const Measure measure : kMeasures) json["measures"][name_of(measure)] = summary.of_label(at, measure);
   json["confusion"] = confusion_json(label);
-  json["delong"] = delong_json(label, options.confidence);
+  json["delong"] = delong_json(label);
   json["calibrator"] = label.calibrator ? label.calibrator->to_json() : Json();
   json["calibration"] =
       calibration_json(label.probabilities, label.targets, summary.patient_of_row(), options);
@@ -199,7 +185,9 @@ Json label_json(const EvaluationInput& input, size_t at, const Summary& summary,
     json["calibration_raw"] = calibration_json(label.raw, label.targets, summary.patient_of_row(), options);
   }
   json["risk"] = risk_json(label);
-  if (options.curves) put_curves(json, label, options);
+  json["roc"] = to_json(data::roc_curve(label.probabilities, label.targets));
+  json["precision_recall"] = to_json(data::precision_recall_curve(label.probabilities, label.targets));
+  json["decision"] = to_json(data::decision_curve(label.probabilities, label.targets, decision_thresholds()));
   return json;
 }
 
@@ -242,8 +230,8 @@ Json control_json(const Control& control, const EvaluationInput& input, const Ev
 }
 
 // The mean over the shuffles, and the interval that holds 95% of them.
-Json spread_json(const std::vector<double>& draws, double confidence) {
-  const Interval interval = percentile_interval(draws, confidence);
+Json spread_json(const std::vector<double>& draws) {
+  const Interval interval = percentile_interval(draws);
   return interval_json({data::mean(draws), interval.low, interval.high});
 }
 
@@ -253,15 +241,15 @@ Json shuffled_json(const EvaluationInput& input, const EvaluationOptions& option
     scores.push_back(label.probabilities);
     targets.push_back(label.targets);
   }
-  const ShuffledAuroc shuffled = shuffled_auroc(scores, targets, options.shuffles, options.seed);
+  const ShuffledAuroc shuffled = shuffled_auroc(scores, targets, kShuffles, options.seed);
   Json json{{"name", "labels_shuffled"},
             {"description",
              fmt::format("The network's predictions against labels shuffled among the rows: mean and spread "
                          "of {} shuffles.",
-                         options.shuffles)}};
-  json["macro"]["auroc"] = spread_json(shuffled.macro, options.confidence);
+                         kShuffles)}};
+  json["macro"]["auroc"] = spread_json(shuffled.macro);
   for (size_t i = 0; i < input.labels.size(); ++i) {
-    json["labels"][input.labels[i].name]["auroc"] = spread_json(shuffled.labels[i], options.confidence);
+    json["labels"][input.labels[i].name]["auroc"] = spread_json(shuffled.labels[i]);
   }
   return json;
 }
@@ -296,20 +284,20 @@ Json interval_json(const data::Estimate& estimate) {
           {"high", number_or_null(estimate.high)}};
 }
 
-Json resampled_json(double value, const std::vector<double>& draws, double confidence) {
-  const Interval interval = percentile_interval(draws, confidence);
+Json resampled_json(double value, const std::vector<double>& draws) {
+  const Interval interval = percentile_interval(draws);
   Json json = interval_json({value, interval.low, interval.high});
   if (interval.undefined > 0) json["undefined_resamples"] = interval.undefined;
   return json;
 }
 
 Json paired_json(double first, double second, const std::vector<double>& first_draws,
-                 const std::vector<double>& second_draws, double confidence) {
+                 const std::vector<double>& second_draws) {
   std::vector<double> differences;
   for (size_t i = 0; i < first_draws.size(); ++i) differences.push_back(first_draws[i] - second_draws[i]);
-  Json json{{"first", resampled_json(first, first_draws, confidence)},
-            {"second", resampled_json(second, second_draws, confidence)},
-            {"difference", resampled_json(first - second, differences, confidence)}};
+  Json json{{"first", resampled_json(first, first_draws)},
+            {"second", resampled_json(second, second_draws)},
+            {"difference", resampled_json(first - second, differences)}};
   json["difference"]["p_value"] =
       std::isnan(first - second) ? Json() : number_or_null(bootstrap_p_value(differences));
   return json;
@@ -330,7 +318,7 @@ Json evaluation_json(const EvaluationInput& input, const EvaluationOptions& opti
   const Summary summary(input, options);
   Json json{
       {"samples", input.patients.size()}, {"patients", summary.patients()}, {"resamples", options.resamples},
-      {"confidence", options.confidence}, {"seed", options.seed},           {"macro", Json::object()},
+      {"confidence", data::kConfidence},  {"seed", options.seed},           {"macro", Json::object()},
       {"labels", Json::object()},         {"subgroups", Json::array()},     {"controls", Json::array()}};
   for (const Measure measure : kMeasures) json["macro"][name_of(measure)] = summary.of_macro(measure);
   for (size_t i = 0; i < input.labels.size(); ++i)

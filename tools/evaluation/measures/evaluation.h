@@ -44,11 +44,7 @@ struct EvaluationOptions {
   int64_t bins = kCalibrationBins;
   // No settings of a configuration.
   int64_t resamples = 1000;  // 0: no intervals
-  double confidence = 0.95;
   uint64_t seed = 1;
-  int64_t shuffles = 100;  // of the control with shuffled labels
-  int64_t curve_points = 200;
-  bool curves = true;  // point lists of ROC, precision-recall, calibration and decision curves
 
   void visit_fields(core::FieldVisitor& visit) {
     using core::Range;
@@ -74,10 +70,10 @@ nlohmann::ordered_json number_or_null(double value);
 // {"value", "low", "high"}.
 nlohmann::ordered_json interval_json(const data::Estimate& estimate);
 // A value with the percentile interval of its draws; "undefined_resamples" where some are not numbers.
-nlohmann::ordered_json resampled_json(double value, const std::vector<double>& draws, double confidence);
+nlohmann::ordered_json resampled_json(double value, const std::vector<double>& draws);
 // The same of two values, and of their difference with its p-value: {"first", "second", "difference"}.
 nlohmann::ordered_json paired_json(double first, double second, const std::vector<double>& first_draws,
-                                   const std::vector<double>& second_draws, double confidence);
+                                   const std::vector<double>& second_draws);
 
 // The labels of `input` ranked by their probabilities, their samples grouped by the bootstrap's patients.
 std::vector<RankedLabel> ranked_labels(const EvaluationInput& input, const PatientBootstrap& bootstrap,
