@@ -1,5 +1,4 @@
 #include "kernels/activation/activation.h"
-#include "kernels/registry.h"
 #include "kernels/workshop/op_case.h"
 
 namespace medfusion::kernels {
@@ -12,13 +11,8 @@ OpCase make(Activation function, const std::string& name, const core::Shape& sha
   c.name = name + " " + shape.str();
   c.inputs = {{.name = "x", .shape = shape, .fill = fill, .layout = layout}};
   c.outputs = {{.name = "y", .shape = shape, .layout = layout}};
-  c.forward = [function](CaseTensors& t, const std::string& variant) {
-    dispatch<ActivationForward>({function, t.in("x").view(), t.out("y").view()}, t.device(), variant);
-  };
-  c.backward = [function](CaseTensors& t, const std::string& variant) {
-    dispatch<ActivationBackward>({function, t.in("x").view(), t.grad_out("y").view(), t.grad_in("x").view()},
-                                 t.device(), variant);
-  };
+  c.forward = runs<ActivationForward>(function, "in:x", "out:y");
+  c.backward = runs<ActivationBackward>(function, "in:x", "grad_out:y", "grad_in:x");
   c.bytes = 8.0 * static_cast<double>(shape.numel());
   c.backward_bytes = 1.5;  // x, grad_y, grad_x
   c.flops = static_cast<double>(shape.numel());

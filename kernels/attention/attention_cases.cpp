@@ -1,7 +1,6 @@
 #include <cmath>
 
 #include "kernels/attention/attention.h"
-#include "kernels/registry.h"
 #include "kernels/workshop/op_case.h"
 
 namespace medfusion::kernels {
@@ -39,57 +38,24 @@ OpCase make(const std::string& name, int64_t batch, int64_t heads, int64_t width
   c.inputs = {{.name = "q", .shape = q_shape, .layout = o.layout},
               {.name = "k", .shape = k_shape, .layout = o.layout},
               {.name = "v", .shape = k_shape, .layout = o.layout}};
-  const bool key = o.key_mask != Mask::none;
-  const bool pair = o.pair_mask != Mask::none;
-  if (key) c.inputs.push_back(mask_slot("key_mask", {batch, keys}, o.key_mask));
+  if (o.key_mask != Mask::none) c.inputs.push_back(mask_slot("key_mask", {batch, keys}, o.key_mask));
   const core::Shape pair_shape =
       o.pair_per_sample ? core::Shape{batch, queries, keys} : core::Shape{queries, keys};
-  if (pair) c.inputs.push_back(mask_slot("pair_mask", pair_shape, o.pair_mask));
+  if (o.pair_mask != Mask::none) c.inputs.push_back(mask_slot("pair_mask", pair_shape, o.pair_mask));
   c.outputs = {
       {.name = "y", .shape = q_shape, .layout = o.layout},
       {.name = "log_sum_exp", .shape = {batch, heads, queries}, .differentiable = false, .statistic = true}};
-  const bool probabilities = o.probabilities_rank > 0;
   const core::Shape p_shape = o.probabilities_rank == 4 ? core::Shape{batch, heads, queries, keys}
                                                         : core::Shape{batch, queries, keys};
-  if (probabilities)
+  if (o.probabilities_rank > 0)
     c.outputs.push_back(
         {.name = "probabilities", .shape = p_shape, .differentiable = false, .statistic = true});
 
-  const double scale = o.scale;
-  c.forward = [=](CaseTensors& t, const std::string& variant) {
-    AttentionForward a{.heads = heads,
-                       .scale = scale,
-                       .q = t.in("q").view(),
-                       .k = t.in("k").view(),
-                       .v = t.in("v").view(),
-                       .key_mask = {},
-                       .pair_mask = {},
-                       .y = t.out("y").view(),
-                       .log_sum_exp = t.out("log_sum_exp").view(),
-                       .probabilities = {}};
-    if (key) a.key_mask = t.in("key_mask").view();
-    if (pair) a.pair_mask = t.in("pair_mask").view();
-    if (probabilities) a.probabilities = t.out("probabilities").view();
-    dispatch<AttentionForward>(a, t.device(), variant);
-  };
-  c.backward = [=](CaseTensors& t, const std::string& variant) {
-    AttentionBackward a{.heads = heads,
-                        .scale = scale,
-                        .q = t.in("q").view(),
-                        .k = t.in("k").view(),
-                        .v = t.in("v").view(),
-                        .key_mask = {},
-                        .pair_mask = {},
-                        .y = t.out("y").view(),
-                        .log_sum_exp = t.out("log_sum_exp").view(),
-                        .grad_y = t.grad_out("y").view(),
-                        .grad_q = t.grad_in("q").view(),
-                        .grad_k = t.grad_in("k").view(),
-                        .grad_v = t.grad_in("v").view()};
-    if (key) a.key_mask = t.in("key_mask").view();
-    if (pair) a.pair_mask = t.in("pair_mask").view();
-    dispatch<AttentionBackward>(a, t.device(), variant);
-  };
+  c.forward = runs<AttentionForward>(heads, o.scale, "in:q", "in:k", "in:v", "in:key_mask?", "in:pair_mask?",
+                                     "out:y", "out:log_sum_exp", "out:probabilities?");
+  c.backward = runs<AttentionBackward>(heads, o.scale, "in:q", "in:k", "in:v", "in:key_mask?",
+                                       "in:pair_mask?", "out:y", "out:log_sum_exp", "grad_out:y", "grad_in:q",
+                                       "grad_in:k", "grad_in:v");
   c.flops = 4.0 * static_cast<double>(q_shape.numel() * keys);
   c.backward_flops = 2.5;  // five products (scores anew, grad_v, grad_p, grad_q, grad_k) against two
   c.bytes = 4.0 * static_cast<double>(2 * q_shape.numel() + 2 * k_shape.numel());
@@ -166,14 +132,12 @@ const RegisterCases cases([] {
   tiled("tiles of one", 1, 2, 64, 1, 1);
   list.back().backward = nullptr;  // with one key the gradients of q and k are differences of equals
   for (const auto& [width, tokens] : {std::pair<int64_t, int64_t>{16, 80}, {32, 200}, {64, 300}}) {
-    list.push_back(make("large", 16, 4, width, tokens, tokens));
-    list.back().bench = true;
+    list.push_back(timed(make("large", 16, 4, width, tokens, tokens)));
   }
   const auto bench = [&](const char* name, int64_t batch, int64_t heads, int64_t width, int64_t queries,
                          int64_t keys) {
-    list.push_back(make(name, batch, heads, width, queries, keys,
-                        {.scale = 1.0 / std::sqrt(static_cast<double>(width))}));
-    list.back().bench = true;
+    list.push_back(timed(make(name, batch, heads, width, queries, keys,
+                              {.scale = 1.0 / std::sqrt(static_cast<double>(width))})));
   };
   bench("short", 64, 8, 32, 49, 49);
   bench("short", 64, 8, 32, 128, 128);

@@ -1,5 +1,4 @@
 #include "kernels/batch_norm/batch_norm.h"
-#include "kernels/registry.h"
 #include "kernels/workshop/op_case.h"
 
 namespace medfusion::kernels {
@@ -25,22 +24,17 @@ OpCase make(const std::string& name, const Shape& shape, bool training, bool rel
                {.name = "new_running_var", .shape = channels, .differentiable = false}};
   for (size_t i = 1; i < c.inputs.size(); ++i) c.inputs[i].statistic = true;
   for (size_t i = 1; i < c.outputs.size(); ++i) c.outputs[i].statistic = true;
+  const auto run =
+      runs<BatchNormForward>("in:x", "in:weight", "in:bias", "out:new_running_mean", "out:new_running_var",
+                             "out:y", "out:mean", "out:inv_std", training, relu);
   c.forward = [=](CaseTensors& t, const std::string& variant) {
     t.out("new_running_mean").copy_from(t.in("running_mean"));  // updated in place
     t.out("new_running_var").copy_from(t.in("running_var"));
-    dispatch<BatchNormForward>(
-        {t.in("x").view(), t.in("weight").view(), t.in("bias").view(), t.out("new_running_mean").view(),
-         t.out("new_running_var").view(), t.out("y").view(), t.out("mean").view(), t.out("inv_std").view(),
-         training, relu},
-        t.device(), variant);
+    run(t, variant);
   };
-  c.backward = [=](CaseTensors& t, const std::string& variant) {
-    dispatch<BatchNormBackward>(
-        {t.in("x").view(), t.in("weight").view(), t.in("bias").view(), t.out("mean").view(),
-         t.out("inv_std").view(), t.grad_out("y").view(), t.grad_in("x").view(), t.grad_in("weight").view(),
-         t.grad_in("bias").view(), training, relu},
-        t.device(), variant);
-  };
+  c.backward =
+      runs<BatchNormBackward>("in:x", "in:weight", "in:bias", "out:mean", "out:inv_std", "grad_out:y",
+                              "grad_in:x", "grad_in:weight", "grad_in:bias", training, relu);
   c.flops = (training ? 7.0 : 2.0) * static_cast<double>(shape.numel());
   c.bytes = (training ? 12.0 : 8.0) * static_cast<double>(shape.numel());  // training reads x twice
   c.backward_bytes = training ? 5.0 / 3.0 : 1.5;  // x and grad_y (in training twice), grad_x
@@ -55,10 +49,7 @@ OpCase statistics(const Shape& shape, Layout layout) {
   c.inputs = {{.name = "x", .shape = shape, .differentiable = false, .layout = layout}};
   c.outputs = {{.name = "mean", .shape = channels, .differentiable = false, .statistic = true},
                {.name = "variance", .shape = channels, .differentiable = false, .statistic = true}};
-  c.forward = [](CaseTensors& t, const std::string& variant) {
-    dispatch<BatchNormStatistics>({t.in("x").view(), t.out("mean").view(), t.out("variance").view()},
-                                  t.device(), variant);
-  };
+  c.forward = runs<BatchNormStatistics>("in:x", "out:mean", "out:variance");
   c.flops = 5.0 * static_cast<double>(shape.numel());
   c.bytes = 4.0 * static_cast<double>(shape.numel());
   return c;
@@ -81,9 +72,7 @@ const RegisterCases cases([] {
       add("no channels ", {3, 0}, Layout::contiguous);
       add("slice ", {2, 3, 3, 13}, Layout::channel_slice);
       add("misaligned ", {3, 5, 17}, Layout::misaligned);
-      OpCase large = make("large ", {16, 112, 112, 64}, training, relu);
-      large.bench = true;
-      list.push_back(std::move(large));
+      list.push_back(timed(make("large ", {16, 112, 112, 64}, training, relu)));
     }
   }
   list.push_back(statistics({2, 5, 7, 33}, Layout::channel_slice));

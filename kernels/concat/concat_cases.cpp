@@ -1,5 +1,4 @@
 #include "kernels/concat/concat.h"
-#include "kernels/registry.h"
 #include "kernels/workshop/op_case.h"
 
 namespace medfusion::kernels {
@@ -54,8 +53,7 @@ const RegisterCases cases([] {
   list.push_back(make("whole vectors", {2, 3, 0}, 2, {4, 12, 8}));
   list.push_back(make("many inputs", {3, 0}, 1, {1, 2, 3, 1, 2, 3, 1, 2, 3, 4}));
   list.push_back(make("rank 6", {2, 1, 3, 0, 2, 2}, 3, {2, 1}, {slice}));
-  list.push_back(make("large", {16, 56, 56, 0}, 3, {64, 32, 32, 32}));
-  list.back().bench = true;
+  list.push_back(timed(make("large", {16, 56, 56, 0}, 3, {64, 32, 32, 32})));
   return list;
 });
 

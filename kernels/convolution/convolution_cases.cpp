@@ -1,5 +1,4 @@
 #include "kernels/convolution/convolution.h"
-#include "kernels/registry.h"
 #include "kernels/workshop/op_case.h"
 
 namespace medfusion::kernels {
@@ -33,28 +32,10 @@ OpCase make(const Setup& s) {
               {.name = "weight", .shape = weight, .layout = weight_layout, .f32_gradient = true}};
   if (s.bias) c.inputs.push_back({.name = "bias", .shape = {s.out}, .statistic = true});
   c.outputs = {{.name = "y", .shape = y, .layout = s.layout}};
-  c.forward = [=](CaseTensors& t, const std::string& variant) {
-    ConvolutionForward args{.x = t.in("x").view(),
-                            .weight = t.in("weight").view(),
-                            .y = t.out("y").view(),
-                            .stride = s.stride,
-                            .padding = s.padding};
-    if (s.bias) args.bias = t.in("bias").view();
-    dispatch(args, t.device(), variant);
-  };
-  c.backward = [=](CaseTensors& t, const std::string& variant) {
-    ConvolutionBackward args{.x = t.in("x").view(),
-                             .weight = t.in("weight").view(),
-                             .grad_y = t.grad_out("y").view(),
-                             .grad_x = s.input_gradient ? t.grad_in("x").view() : core::View{},
-                             .grad_weight = t.grad_in("weight").view(),
-                             .stride = s.stride,
-                             .padding = s.padding,
-                             .accumulate_x = s.accumulate};
-    if (s.bias) args.grad_bias = t.grad_in("bias").view();
-    if (s.accumulate) t.grad_in("x").fill(0.75);
-    dispatch(args, t.device(), variant);
-  };
+  c.forward = runs<ConvolutionForward>("in:x", "in:weight", "in:bias?", "out:y", s.stride, s.padding);
+  c.backward = runs<ConvolutionBackward>("in:x", "in:weight", "grad_out:y", "grad_in:x?", "grad_in:weight",
+                                         "grad_in:bias?", s.stride, s.padding, s.accumulate);
+  if (s.accumulate) c.prepare_backward = [](CaseTensors& t) { t.grad_in("x").fill(0.75); };
   if (s.accumulate) c.gradcheck = false;  // the 0.75 it starts from is not part of the gradient
   const auto taps = static_cast<double>(weight.numel());
   c.flops = 2.0 * taps * static_cast<double>(y[0] * y[1] * y[2]);

@@ -1,5 +1,4 @@
 #include "kernels/dense_block/dense_block.h"
-#include "kernels/registry.h"
 #include "kernels/workshop/op_case.h"
 
 namespace medfusion::kernels {
@@ -165,12 +164,6 @@ OpCase make(const Setup& s) {
   return c;
 }
 
-OpCase timed(const Setup& s) {
-  OpCase c = make(s);
-  c.bench = true;
-  return c;
-}
-
 const RegisterCases cases([] {
   std::vector<OpCase> list;
   for (const bool training : {true, false}) {
@@ -200,10 +193,10 @@ const RegisterCases cases([] {
   list.push_back(make({{1, 30, 30, 20}, 32, 17, 1}));
   list.back().gradcheck = false;  // for time
   // The four blocks of DenseNet-121 at 224x224, batch 16.
-  list.push_back(timed({{16, 56, 56, 64}, 32, 128, 6}));
-  list.push_back(timed({{16, 28, 28, 128}, 32, 128, 12}));
-  list.push_back(timed({{16, 14, 14, 256}, 32, 128, 24}));
-  list.push_back(timed({{16, 7, 7, 512}, 32, 128, 16}));
+  list.push_back(timed(make({{16, 56, 56, 64}, 32, 128, 6})));
+  list.push_back(timed(make({{16, 28, 28, 128}, 32, 128, 12})));
+  list.push_back(timed(make({{16, 14, 14, 256}, 32, 128, 24})));
+  list.push_back(timed(make({{16, 7, 7, 512}, 32, 128, 16})));
   return list;
 });
 

@@ -1,5 +1,4 @@
 #include "kernels/dropout/dropout.h"
-#include "kernels/registry.h"
 #include "kernels/workshop/op_case.h"
 
 namespace medfusion::kernels {
@@ -22,16 +21,8 @@ OpCase make(double probability, const core::Shape& shape, Layout layout = Layout
   c.outputs = {{.name = "y", .shape = shape, .layout = layout}};
   constexpr uint64_t kSeed = (uint64_t{7} << 32) + 5;
   constexpr uint64_t kStream = (uint64_t{3} << 32) + 11;
-  c.forward = [=](CaseTensors& t, const std::string& variant) {
-    dispatch<DropoutForward>({probability, kSeed, kStream, t.in("x").view(), t.out("y").view(),
-                              based ? t.in("base").view() : core::View{}},
-                             t.device(), variant);
-  };
-  c.backward = [=](CaseTensors& t, const std::string& variant) {
-    dispatch<DropoutBackward>({probability, kSeed, kStream, t.grad_out("y").view(), t.grad_in("x").view(),
-                               based ? t.in("base").view() : core::View{}},
-                              t.device(), variant);
-  };
+  c.forward = runs<DropoutForward>(probability, kSeed, kStream, "in:x", "out:y", "in:base?");
+  c.backward = runs<DropoutBackward>(probability, kSeed, kStream, "grad_out:y", "grad_in:x", "in:base?");
   c.bytes = 8.0 * static_cast<double>(shape.numel());
   c.backward_bytes = 1.0;
   c.flops = static_cast<double>(shape.numel());
@@ -51,8 +42,7 @@ const RegisterCases cases([] {
   list.push_back(make(0.5, {3, 40}, Layout::contiguous, Fill::extreme));
   list.back().gradcheck = false;  // no differences across infinities
   list.push_back(make(0.5, {3, 45}, Layout::contiguous, Fill::normal, true));
-  list.push_back(make(0.1, {16, 200, 256}));
-  list.back().bench = true;
+  list.push_back(timed(make(0.1, {16, 200, 256})));
   return list;
 });
 

@@ -1,5 +1,4 @@
 #include "kernels/elementwise/elementwise.h"
-#include "kernels/registry.h"
 #include "kernels/workshop/op_case.h"
 
 namespace medfusion::kernels {
@@ -16,15 +15,8 @@ OpCase binary(Binary function, const std::string& name, const Shape& a, const Sh
   c.inputs = {{.name = "a", .shape = a, .layout = layout},
               {.name = "b", .shape = b, .fill = Fill::positive, .layout = layout}};  // a divisor away from 0
   c.outputs = {{.name = "y", .shape = y, .layout = layout}};
-  c.forward = [function](CaseTensors& t, const std::string& variant) {
-    dispatch<BinaryForward>({function, t.in("a").view(), t.in("b").view(), t.out("y").view()}, t.device(),
-                            variant);
-  };
-  c.backward = [function](CaseTensors& t, const std::string& variant) {
-    dispatch<BinaryBackward>({function, t.in("a").view(), t.in("b").view(), t.grad_out("y").view(),
-                              t.grad_in("a").view(), t.grad_in("b").view()},
-                             t.device(), variant);
-  };
+  c.forward = runs<BinaryForward>(function, "in:a", "in:b", "out:y");
+  c.backward = runs<BinaryBackward>(function, "in:a", "in:b", "grad_out:y", "grad_in:a", "grad_in:b");
   c.flops = static_cast<double>(y.numel());
   const auto operands = static_cast<double>(a.numel() + b.numel()), results = static_cast<double>(y.numel());
   c.bytes = 4.0 * (operands + results);
@@ -39,12 +31,8 @@ OpCase affine(const Shape& shape, Layout layout) {
   c.name = "affine " + shape.str();
   c.inputs = {{.name = "x", .shape = shape, .layout = layout}};
   c.outputs = {{.name = "y", .shape = shape, .layout = layout}};
-  c.forward = [](CaseTensors& t, const std::string& variant) {
-    dispatch<AffineForward>({-1.5, 0.25, t.in("x").view(), t.out("y").view()}, t.device(), variant);
-  };
-  c.backward = [](CaseTensors& t, const std::string& variant) {
-    dispatch<AffineForward>({-1.5, 0.0, t.grad_out("y").view(), t.grad_in("x").view()}, t.device(), variant);
-  };
+  c.forward = runs<AffineForward>(-1.5, 0.25, "in:x", "out:y");
+  c.backward = runs<AffineForward>(-1.5, 0.0, "grad_out:y", "grad_in:x");
   c.flops = 2.0 * static_cast<double>(shape.numel());
   c.bytes = 8.0 * static_cast<double>(shape.numel());
   c.backward_bytes = 1.0;
@@ -54,17 +42,9 @@ OpCase affine(const Shape& shape, Layout layout) {
 // The operands are transposed views: no dimension has stride 1.
 OpCase transposed() {
   OpCase c = binary(Binary::mul, "mul transposed", {5, 9}, {5, 9});
-  c.forward = [](CaseTensors& t, const std::string& variant) {
-    dispatch<BinaryForward>({Binary::mul, t.in("a").transpose(0, 1).view(), t.in("b").transpose(0, 1).view(),
-                             t.out("y").transpose(0, 1).view()},
-                            t.device(), variant);
-  };
-  c.backward = [](CaseTensors& t, const std::string& variant) {
-    dispatch<BinaryBackward>({Binary::mul, t.in("a").transpose(0, 1).view(), t.in("b").transpose(0, 1).view(),
-                              t.grad_out("y").transpose(0, 1).view(), t.grad_in("a").transpose(0, 1).view(),
-                              t.grad_in("b").transpose(0, 1).view()},
-                             t.device(), variant);
-  };
+  c.forward = runs<BinaryForward>(Binary::mul, "in:a^T", "in:b^T", "out:y^T");
+  c.backward =
+      runs<BinaryBackward>(Binary::mul, "in:a^T", "in:b^T", "grad_out:y^T", "grad_in:a^T", "grad_in:b^T");
   return c;
 }
 
@@ -83,12 +63,8 @@ const RegisterCases cases([] {
     list.push_back(binary(function, text + " empty rows", {0, 3}, {1, 3}));
     list.push_back(binary(function, text + " slice", {2, 3, 13}, {2, 3, 13}, Layout::channel_slice));
     list.push_back(binary(function, text + " misaligned", {4, 17}, {1, 17}, Layout::misaligned));
-    OpCase large = binary(function, text + " large", {1 << 22}, {1 << 22});
-    large.bench = true;
-    list.push_back(std::move(large));
-    large = binary(function, text + " large row", {1 << 16, 64}, {1, 64});
-    large.bench = true;
-    list.push_back(std::move(large));
+    list.push_back(timed(binary(function, text + " large", {1 << 22}, {1 << 22})));
+    list.push_back(timed(binary(function, text + " large row", {1 << 16, 64}, {1, 64})));
   }
   list.push_back(transposed());
   for (const int64_t n : {0, 1, 31, 33}) list.push_back(affine({n}, Layout::contiguous));

@@ -1,5 +1,4 @@
 #include "kernels/embedding/embedding.h"
-#include "kernels/registry.h"
 #include "kernels/workshop/op_case.h"
 
 namespace medfusion::kernels {
@@ -18,14 +17,8 @@ OpCase make(const std::string& name, int64_t rows, int64_t width, int64_t count,
                .dtype = core::DType::i64,
                .limit = rows}};
   c.outputs = {{.name = "y", .shape = {count, width}, .layout = layout}};
-  c.forward = [](CaseTensors& t, const std::string& variant) {
-    dispatch<EmbeddingForward>({t.in("weight").view(), t.in("ids").view(), t.out("y").view()}, t.device(),
-                               variant);
-  };
-  c.backward = [](CaseTensors& t, const std::string& variant) {
-    dispatch<EmbeddingBackward>({t.in("ids").view(), t.grad_out("y").view(), t.grad_in("weight").view()},
-                                t.device(), variant);
-  };
+  c.forward = runs<EmbeddingForward>("in:weight", "in:ids", "out:y");
+  c.backward = runs<EmbeddingBackward>("in:ids", "grad_out:y", "grad_in:weight");
   c.bytes = 8.0 * static_cast<double>(count * width);
   c.backward_bytes = 1.0;
   return c;
@@ -41,8 +34,7 @@ const RegisterCases cases([] {
   list.push_back(make("rare", 40, 5, 6));  // most rows unused
   list.push_back(make("slice", 6, 5, 11, Layout::channel_slice));
   list.push_back(make("misaligned", 6, 9, 11, Layout::misaligned));
-  list.push_back(make("large", 1000, 128, 16 * 64));
-  list.back().bench = true;
+  list.push_back(timed(make("large", 1000, 128, 16 * 64)));
   return list;
 });
 

@@ -1,5 +1,4 @@
 #include "kernels/layer_norm/layer_norm.h"
-#include "kernels/registry.h"
 #include "kernels/workshop/op_case.h"
 
 namespace medfusion::kernels {
@@ -19,17 +18,9 @@ OpCase make(const std::string& name, const Shape& shape, Layout layout = Layout:
   c.outputs = {{.name = "y", .shape = shape, .layout = layout},
                {.name = "mean", .shape = rows, .differentiable = false},
                {.name = "inv_std", .shape = rows, .differentiable = false}};
-  c.forward = [](CaseTensors& t, const std::string& variant) {
-    dispatch<LayerNormForward>({t.in("x").view(), t.in("weight").view(), t.in("bias").view(),
-                                t.out("y").view(), t.out("mean").view(), t.out("inv_std").view()},
-                               t.device(), variant);
-  };
-  c.backward = [](CaseTensors& t, const std::string& variant) {
-    dispatch<LayerNormBackward>(
-        {t.in("x").view(), t.in("weight").view(), t.out("mean").view(), t.out("inv_std").view(),
-         t.grad_out("y").view(), t.grad_in("x").view(), t.grad_in("weight").view(), t.grad_in("bias").view()},
-        t.device(), variant);
-  };
+  c.forward = runs<LayerNormForward>("in:x", "in:weight", "in:bias", "out:y", "out:mean", "out:inv_std");
+  c.backward = runs<LayerNormBackward>("in:x", "in:weight", "out:mean", "out:inv_std", "grad_out:y",
+                                       "grad_in:x", "grad_in:weight", "grad_in:bias");
   c.flops = 8.0 * static_cast<double>(shape.numel());
   c.bytes = 8.0 * static_cast<double>(shape.numel());
   c.backward_bytes = 1.5;  // x, grad_y, grad_x
@@ -54,9 +45,7 @@ const RegisterCases cases([] {
     narrow.tolerance = 100.0;
     list.push_back(std::move(narrow));
   }
-  OpCase large = make("large ", {16 * 512, 256});
-  large.bench = true;
-  list.push_back(std::move(large));
+  list.push_back(timed(make("large ", {16 * 512, 256})));
   return list;
 });
 

@@ -1,7 +1,6 @@
 #include <limits>
 
 #include "kernels/loss/loss.h"
-#include "kernels/registry.h"
 #include "kernels/workshop/op_case.h"
 
 namespace medfusion::kernels {
@@ -30,20 +29,14 @@ OpCase make(const LossFormula& formula, const std::string& name, const core::Sha
   }
   c.outputs = {{.name = "loss", .shape = {1}},
                {.name = "known", .shape = {1}, .differentiable = false, .dtype = core::DType::i64}};
-  const auto weight = [options](CaseTensors& t) {
-    return options.weighted ? t.in("weight").view() : core::View{};
-  };
-  c.forward = [=](CaseTensors& t, const std::string& variant) {
-    if (options.all_unknown) t.in("targets").fill(std::numeric_limits<double>::quiet_NaN());
-    dispatch<LossForward>({formula, t.in("logits").view(), t.in("targets").view(), weight(t),
-                           t.out("loss").view(), t.out("known").view()},
-                          t.device(), variant);
-  };
-  c.backward = [=](CaseTensors& t, const std::string& variant) {
-    dispatch<LossBackward>({formula, t.in("logits").view(), t.in("targets").view(), weight(t),
-                            t.out("known").view(), t.grad_out("loss").view(), t.grad_in("logits").view()},
-                           t.device(), variant);
-  };
+  if (options.all_unknown) {
+    c.prepare_forward = [](CaseTensors& t) {
+      t.in("targets").fill(std::numeric_limits<double>::quiet_NaN());
+    };
+  }
+  c.forward = runs<LossForward>(formula, "in:logits", "in:targets", "in:weight?", "out:loss", "out:known");
+  c.backward = runs<LossBackward>(formula, "in:logits", "in:targets", "in:weight?", "out:known",
+                                  "grad_out:loss", "grad_in:logits");
   c.bytes = 8.0 * static_cast<double>(shape.numel());
   c.backward_bytes = 1.5;  // logits, targets, grad_logits
   c.flops = 40.0 * static_cast<double>(shape.numel());
@@ -72,9 +65,7 @@ const RegisterCases cases([] {
     list.push_back(make(formula, std::string(name) + " slice", {5, 9}, {.layout = Layout::channel_slice}));
     list.push_back(make(formula, std::string(name) + " misaligned", {3, 17}, {.layout = Layout::misaligned}));
     list.push_back(make(formula, std::string(name) + " all unknown", {3, 7}, {.all_unknown = true}));
-    OpCase large = make(formula, std::string(name) + " large", {1 << 14, 14});
-    large.bench = true;
-    list.push_back(std::move(large));
+    list.push_back(timed(make(formula, std::string(name) + " large", {1 << 14, 14})));
   }
   return list;
 });

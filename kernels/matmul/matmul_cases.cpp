@@ -1,5 +1,4 @@
 #include "kernels/matmul/matmul.h"
-#include "kernels/registry.h"
 #include "kernels/workshop/op_case.h"
 
 namespace medfusion::kernels {
@@ -33,33 +32,14 @@ OpCase make(int64_t m, int64_t n, int64_t k, const Options& o = {}) {
       {.name = "b", .shape = matrix(o.batch, k, n, o.transpose_b), .layout = o.layout}};
   if (o.bias) c.inputs.push_back({.name = "bias", .shape = {n}, .layout = o.layout});
   c.outputs = {{.name = "c", .shape = matrix(o.batch, m, n, false), .layout = o.layout}};
-  const auto operand = [](const core::View& view, bool swap) { return swap ? transposed(view) : view; };
-  c.forward = [=](CaseTensors& t, const std::string& variant) {
-    MatmulForward args{.a = operand(t.in("a").view(), o.transpose_a),
-                       .b = operand(t.in("b").view(), o.transpose_b),
-                       .c = t.out("c").view(),
-                       .accumulate = o.accumulate};
-    if (o.bias) args.bias = t.in("bias").view();
-    if (o.accumulate) t.out("c").fill(0.75);
-    dispatch(args, t.device(), variant);
-  };
-  c.backward = [=](CaseTensors& t, const std::string& variant) {
-    MatmulBackward args{.a = operand(t.in("a").view(), o.transpose_a),
-                        .b = operand(t.in("b").view(), o.transpose_b),
-                        .grad_c = t.grad_out("c").view(),
-                        .grad_a = operand(t.grad_in("a").view(), o.transpose_a),
-                        .grad_b = operand(t.grad_in("b").view(), o.transpose_b)};
-    if (o.bias) args.grad_bias = t.grad_in("bias").view();
-    dispatch(args, t.device(), variant);
-  };
+  const std::string a = o.transpose_a ? "a^T" : "a", b = o.transpose_b ? "b^T" : "b";
+  c.forward = runs<MatmulForward>("in:" + a, "in:" + b, "in:bias?", "out:c", o.accumulate);
+  if (o.accumulate) c.prepare_forward = [](CaseTensors& t) { t.out("c").fill(0.75); };
+  c.backward = runs<MatmulBackward>("in:" + a, "in:" + b, "grad_out:c", "grad_in:" + a, "grad_in:" + b,
+                                    "grad_in:bias?");
   const auto matrices = static_cast<double>(std::max<int64_t>(1, o.batch));
   c.flops = 2.0 * matrices * static_cast<double>(m * n * k);
   c.bytes = 4.0 * matrices * static_cast<double>(m * n + m * k + k * n);
-  return c;
-}
-
-OpCase timed(OpCase c) {
-  c.bench = true;
   return c;
 }
 

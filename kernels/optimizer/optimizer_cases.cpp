@@ -2,7 +2,6 @@
 #include <numeric>
 
 #include "kernels/optimizer/optimizer.h"
-#include "kernels/registry.h"
 #include "kernels/workshop/op_case.h"
 
 namespace medfusion::kernels {

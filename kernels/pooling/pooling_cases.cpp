@@ -1,5 +1,4 @@
 #include "kernels/pooling/pooling.h"
-#include "kernels/registry.h"
 #include "kernels/workshop/op_case.h"
 
 namespace medfusion::kernels {
@@ -20,16 +19,8 @@ OpCase make(Pooling function, const PoolingWindow& window, const Shape& x,
   c.outputs = {{.name = "y", .shape = y, .layout = layout}};
   if (max)
     c.outputs.push_back({.name = "argmax", .shape = y, .differentiable = false, .dtype = core::DType::u8});
-  c.forward = [=](CaseTensors& t, const std::string& variant) {
-    dispatch<PoolingForward>(
-        {function, window, t.in("x").view(), t.out("y").view(), max ? t.out("argmax").view() : core::View()},
-        t.device(), variant);
-  };
-  c.backward = [=](CaseTensors& t, const std::string& variant) {
-    dispatch<PoolingBackward>({function, window, max ? t.out("argmax").view() : core::View(),
-                               t.grad_out("y").view(), t.grad_in("x").view()},
-                              t.device(), variant);
-  };
+  c.forward = runs<PoolingForward>(function, window, "in:x", "out:y", "out:argmax?");
+  c.backward = runs<PoolingBackward>(function, window, "out:argmax?", "grad_out:y", "grad_in:x");
   c.flops = static_cast<double>(y.numel() * window.kernel * window.kernel);
   c.bytes = 4.0 * static_cast<double>(x.numel() + y.numel());
   c.backward_bytes = 1.0;
@@ -47,16 +38,8 @@ OpCase global(Pooling function, const Shape& x, Layout layout = Layout::contiguo
   if (max) {
     c.outputs.push_back({.name = "argmax", .shape = y, .differentiable = false, .dtype = core::DType::i32});
   }
-  c.forward = [=](CaseTensors& t, const std::string& variant) {
-    dispatch<GlobalPoolingForward>(
-        {function, t.in("x").view(), t.out("y").view(), max ? t.out("argmax").view() : core::View()},
-        t.device(), variant);
-  };
-  c.backward = [=](CaseTensors& t, const std::string& variant) {
-    dispatch<GlobalPoolingBackward>({function, max ? t.out("argmax").view() : core::View(),
-                                     t.grad_out("y").view(), t.grad_in("x").view()},
-                                    t.device(), variant);
-  };
+  c.forward = runs<GlobalPoolingForward>(function, "in:x", "out:y", "out:argmax?");
+  c.backward = runs<GlobalPoolingBackward>(function, "out:argmax?", "grad_out:y", "grad_in:x");
   c.flops = static_cast<double>(x.numel());
   c.bytes = 4.0 * static_cast<double>(x.numel() + y.numel());
   c.backward_bytes = 1.0;
@@ -85,12 +68,8 @@ const RegisterCases cases([] {
     list.push_back(global(function, {3, 1, 1, 7}));
     list.push_back(global(function, {1, 15, 20, 3}));
     list.push_back(global(function, {2, 3, 4, 13}, Layout::channel_slice));
-    OpCase large = make(function, function == Pooling::max ? stem : transition, {16, 112, 112, 64});
-    large.bench = true;
-    list.push_back(std::move(large));
-    large = global(function, {16, 56, 56, 128});
-    large.bench = true;
-    list.push_back(std::move(large));
+    list.push_back(timed(make(function, function == Pooling::max ? stem : transition, {16, 112, 112, 64})));
+    list.push_back(timed(global(function, {16, 56, 56, 128})));
   }
   for (OpCase extreme : {make(Pooling::max, stem, {2, 5, 5, 9}), global(Pooling::max, {2, 5, 5, 9})}) {
     extreme.name += " infinite";

@@ -1,5 +1,4 @@
 #include "kernels/reduction/reduction.h"
-#include "kernels/registry.h"
 #include "kernels/workshop/op_case.h"
 
 namespace medfusion::kernels {
@@ -17,16 +16,8 @@ OpCase make(Reduction function, const std::string& name, const Shape& x, const S
   c.outputs = {{.name = "y", .shape = y, .layout = layout}};
   if (max)
     c.outputs.push_back({.name = "argmax", .shape = y, .differentiable = false, .dtype = core::DType::i64});
-  c.forward = [=](CaseTensors& t, const std::string& variant) {
-    dispatch<ReduceForward>(
-        {function, t.in("x").view(), t.out("y").view(), max ? t.out("argmax").view() : core::View()},
-        t.device(), variant);
-  };
-  c.backward = [=](CaseTensors& t, const std::string& variant) {
-    dispatch<ReduceBackward>({function, max ? t.out("argmax").view() : core::View(), t.grad_out("y").view(),
-                              t.grad_in("x").view()},
-                             t.device(), variant);
-  };
+  c.forward = runs<ReduceForward>(function, "in:x", "out:y", "out:argmax?");
+  c.backward = runs<ReduceBackward>(function, "out:argmax?", "grad_out:y", "grad_in:x");
   c.flops = static_cast<double>(x.numel());
   c.bytes = 4.0 * static_cast<double>(x.numel() + y.numel());
   c.backward_bytes = 1.0;
@@ -36,17 +27,8 @@ OpCase make(Reduction function, const std::string& name, const Shape& x, const S
 // Both sides as transposed views.
 OpCase transposed(Reduction function, const std::string& name) {
   OpCase c = make(function, name + " transposed", {6, 35}, {1, 35});
-  const bool max = function == Reduction::max;
-  c.forward = [=](CaseTensors& t, const std::string& variant) {
-    dispatch<ReduceForward>({function, t.in("x").transpose(0, 1).view(), t.out("y").transpose(0, 1).view(),
-                             max ? t.out("argmax").transpose(0, 1).view() : core::View()},
-                            t.device(), variant);
-  };
-  c.backward = [=](CaseTensors& t, const std::string& variant) {
-    dispatch<ReduceBackward>({function, max ? t.out("argmax").transpose(0, 1).view() : core::View(),
-                              t.grad_out("y").transpose(0, 1).view(), t.grad_in("x").transpose(0, 1).view()},
-                             t.device(), variant);
-  };
+  c.forward = runs<ReduceForward>(function, "in:x^T", "out:y^T", "out:argmax^T?");
+  c.backward = runs<ReduceBackward>(function, "out:argmax^T?", "grad_out:y^T", "grad_in:x^T");
   return c;
 }
 
@@ -88,9 +70,7 @@ const RegisterCases cases([] {
     list.push_back(make(function, text + " misaligned", {4, 33}, {4, 1}, Layout::misaligned));
     list.push_back(transposed(function, text));
     for (const Shape& y : {Shape{1, 64}, Shape{1 << 16, 1}}) {
-      OpCase large = make(function, text + " large", {1 << 16, 64}, y);
-      large.bench = true;
-      list.push_back(std::move(large));
+      list.push_back(timed(make(function, text + " large", {1 << 16, 64}, y)));
     }
   }
   OpCase empty = make(Reduction::sum, "sum of nothing", {0, 5}, {1, 5});

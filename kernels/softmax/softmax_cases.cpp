@@ -1,6 +1,5 @@
 #include <limits>
 
-#include "kernels/registry.h"
 #include "kernels/softmax/softmax.h"
 #include "kernels/workshop/op_case.h"
 
@@ -15,13 +14,8 @@ OpCase make(const std::string& name, const Shape& shape, Layout layout = Layout:
   c.name = name + shape.str();
   c.inputs = {{.name = "x", .shape = shape, .layout = layout}};
   c.outputs = {{.name = "y", .shape = shape, .layout = layout}};
-  c.forward = [](CaseTensors& t, const std::string& variant) {
-    dispatch<SoftmaxForward>({t.in("x").view(), t.out("y").view()}, t.device(), variant);
-  };
-  c.backward = [](CaseTensors& t, const std::string& variant) {
-    dispatch<SoftmaxBackward>({t.out("y").view(), t.grad_out("y").view(), t.grad_in("x").view()}, t.device(),
-                              variant);
-  };
+  c.forward = runs<SoftmaxForward>("in:x", "out:y");
+  c.backward = runs<SoftmaxBackward>("out:y", "grad_out:y", "grad_in:x");
   c.flops = 5.0 * static_cast<double>(shape.numel());
   c.bytes = 8.0 * static_cast<double>(shape.numel());
   c.backward_bytes = 1.5;  // y, grad_y, grad_x
@@ -67,9 +61,7 @@ const RegisterCases cases([] {
   extreme.gradcheck = false;  // no differences across infinities
   list.push_back(std::move(extreme));
   for (const Shape& shape : {Shape{16 * 8 * 256, 256}, Shape{1 << 18, 3}}) {
-    OpCase large = make("large ", shape);
-    large.bench = true;
-    list.push_back(std::move(large));
+    list.push_back(timed(make("large ", shape)));
   }
   return list;
 });

@@ -1,4 +1,3 @@
-#include "kernels/registry.h"
 #include "kernels/upsample_add/upsample_add.h"
 #include "kernels/workshop/op_case.h"
 
@@ -22,16 +21,8 @@ OpCase make(Resize resize, const std::string& name, int64_t batch, Size in, Size
               {.name = "lateral", .shape = y_shape, .layout = layout}};
   if (bias) c.inputs.push_back({.name = "bias", .shape = {channels}, .statistic = true});
   c.outputs = {{.name = "y", .shape = y_shape, .layout = layout}};
-  c.forward = [=](CaseTensors& t, const std::string& variant) {
-    UpsampleAddForward a{resize, t.in("x").view(), t.in("lateral").view(), {}, t.out("y").view()};
-    if (bias) a.bias = t.in("bias").view();
-    dispatch<UpsampleAddForward>(a, t.device(), variant);
-  };
-  c.backward = [=](CaseTensors& t, const std::string& variant) {
-    UpsampleAddBackward a{resize, t.grad_out("y").view(), t.grad_in("x").view(), {}};
-    if (bias) a.grad_bias = t.grad_in("bias").view();
-    dispatch<UpsampleAddBackward>(a, t.device(), variant);
-  };
+  c.forward = runs<UpsampleAddForward>(resize, "in:x", "in:lateral", "in:bias?", "out:y");
+  c.backward = runs<UpsampleAddBackward>(resize, "grad_out:y", "grad_in:x", "grad_in:bias?");
   // The contract: it is grad_y itself.
   c.finish_backward = [](CaseTensors& t) { t.grad_in("lateral").copy_from(t.grad_out("y")); };
   const auto small = static_cast<double>(x_shape.numel()), large = static_cast<double>(y_shape.numel());
@@ -56,8 +47,7 @@ const RegisterCases cases([] {
     list.push_back(make(resize, "no channel", 1, {2, 2}, {4, 4}, 0));
     list.push_back(make(resize, "slice", 2, {3, 2}, {6, 4}, 5, true, Layout::channel_slice));
     list.push_back(make(resize, "misaligned", 1, {3, 2}, {6, 4}, 9, false, Layout::misaligned));
-    list.push_back(make(resize, "large", 16, {28, 28}, {56, 56}, 128));
-    list.back().bench = true;
+    list.push_back(timed(make(resize, "large", 16, {28, 28}, {56, 56}, 128)));
   }
   return list;
 });

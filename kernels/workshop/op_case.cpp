@@ -1,6 +1,7 @@
 #include "kernels/workshop/op_case.h"
 
 #include <set>
+#include <string_view>
 
 namespace medfusion::kernels {
 namespace {
@@ -27,6 +28,18 @@ SlotSlice slice_of(const Slot& slot) {
       break;
   }
   return {0, size};
+}
+
+core::View CaseTensors::view(std::string text) {
+  const auto take = [&](std::string_view ending) {
+    const bool there = text.ends_with(ending);
+    if (there) text.resize(text.size() - ending.size());
+    return there;
+  };
+  const bool optional = take("?"), swap = take("^T");
+  if (optional && !tensors_.contains(text)) return {};
+  const core::Tensor& tensor = find(text);
+  return (swap ? tensor.transpose(-2, -1) : tensor).view();
 }
 
 RegisterCases::RegisterCases(std::function<std::vector<OpCase>()> make) {

@@ -4,9 +4,11 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "core/tensor.h"
+#include "kernels/registry.h"
 
 namespace medfusion::kernels {
 
@@ -69,6 +71,9 @@ class CaseTensors {
   core::Tensor& grad_out(const std::string& name) { return find("grad_out:" + name); }
   core::Tensor& grad_in(const std::string& name) { return find("grad_in:" + name); }
   void set(const std::string& key, core::Tensor tensor) { tensors_[key] = std::move(tensor); }
+  // The view that a text names, such as "in:x", "out:y", "grad_out:y" or "grad_in:x". "in:x^T" has its last
+  // two dimensions exchanged; "in:x?" is undefined where the case has no such slot.
+  core::View view(std::string text);
   // Where the tensors lie; all on one device.
   core::DeviceType device() const { return device_.type; }
   void set_device(core::Device device) { device_ = device; }
@@ -109,6 +114,26 @@ struct OpCase {
   // the one without roundings by its full size, however good the variant is.
   bool reference_in_bf16 = false;
 };
+
+// A forward or backward of a case: dispatches Args, whose fields these are in order; texts name views.
+template <class Args, class... Fields>
+auto runs(Fields... fields) {
+  return [=](CaseTensors& t, const std::string& variant) {
+    const auto value_of = [&](const auto& field) {
+      if constexpr (std::is_convertible_v<decltype(field), std::string>) {
+        return t.view(field);
+      } else {
+        return field;
+      }
+    };
+    dispatch(Args{value_of(fields)...}, t.device(), variant);
+  };
+}
+
+inline OpCase timed(OpCase c) {
+  c.bench = true;
+  return c;
+}
 
 // Forward or backward with what belongs around it.
 inline void call_forward(const OpCase& c, CaseTensors& t, const std::string& variant) {
