@@ -133,10 +133,7 @@ std::vector<double> time_inference(models::Network& network, const Options& opti
 }
 
 nlohmann::ordered_json measure(const Options& options) {
-  const core::Device device{options.device == "cuda"  ? core::DeviceType::cuda
-                            : options.device == "sim" ? core::DeviceType::sim
-                                                      : core::DeviceType::cpu,
-                            0};
+  const core::Device device = core::parse_device(options.device).value();
   core::runtime(device);  // says why there is none
   if (options.inference && options.products() == optim::Precision::bf16)
     throw core::InputError("--inference: expected --precision f32 or tf32; evaluation runs in f32");

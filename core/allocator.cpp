@@ -153,9 +153,9 @@ void CachingAllocator::reset_peak() {
 CachingAllocator& allocator(Device device) {
   Runtime& owner = runtime(device);  // throws where the device does not exist
   // Made on first use and not destroyed at exit: tensors in other statics may outlive them.
-  static auto* const made = new std::array<std::array<std::atomic<CachingAllocator*>, kMaxDevices>, 3>{};
-  std::atomic<CachingAllocator*>& slot =
-      (*made)[static_cast<size_t>(device.type)][static_cast<size_t>(device.index)];
+  static auto* const made =
+      new std::array<std::array<std::atomic<CachingAllocator*>, kMaxDevices>, kMaxDeviceTypes>{};
+  std::atomic<CachingAllocator*>& slot = (*made)[device.type.number()][static_cast<size_t>(device.index)];
   if (CachingAllocator* const present = slot.load(std::memory_order_acquire)) return *present;
   static std::mutex mutex;
   const std::lock_guard lock(mutex);

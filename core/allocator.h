@@ -26,7 +26,7 @@ class MemoryPool;
 
 class CachingAllocator {
  public:
-  // With a runtime of exact allocations (`sim`) nothing is rounded or kept, unless `always_cache`.
+  // With a runtime of exact allocations nothing is rounded or kept, unless `always_cache`.
   explicit CachingAllocator(Runtime& owner, bool always_cache = false)
       : runtime_(owner), caching_(always_cache || !owner.exact_allocations()) {}
   ~CachingAllocator();
@@ -61,9 +61,10 @@ class CachingAllocator {
 };
 
 // Memory for one captured graph, which nothing else may use between its replays. While a Use lives, what is
-// allocated for the pool's stream comes from the pool and goes back to it when freed, on `sim` too. A capture
-// cannot allocate: run the same work once before it in a Use, free the results, then capture in another.
-// Destroy the graph first and the pool after it; blocks that are still in use then go back when freed.
+// allocated for the pool's stream comes from the pool and goes back to it when freed, with exact allocations
+// too. A capture cannot allocate: run the same work once before it in a Use, free the results, then capture
+// in another. Destroy the graph first and the pool after it; blocks that are still in use then go back when
+// freed.
 class MemoryPool {
  public:
   MemoryPool(CachingAllocator& owner, Stream stream) : owner_(owner), stream_(stream) {}

@@ -60,7 +60,7 @@ namespace {
 thread_local bool enabled = true;
 thread_local uint64_t next_order = 0;
 
-std::array<std::atomic<DeviceAdd>, 3> device_adds{};
+std::array<std::atomic<DeviceAdd>, kMaxDeviceTypes> device_adds{};
 
 template <class T>
 void add_on_host(const View& to, const View& from) {
@@ -78,7 +78,7 @@ void add_on_host(const View& to, const View& from) {
 
 void add_in_place(const View& to, const View& from) {
   if (to.device.type != DeviceType::cpu) {
-    const DeviceAdd add = device_adds[static_cast<size_t>(to.device.type)];
+    const DeviceAdd add = device_adds[to.device.type.number()];
     MEDFUSION_CHECK(add != nullptr, "gradient accumulation: no kernel for device {}",
                     name_of(to.device.type));
     add(to, from);
@@ -184,7 +184,7 @@ void Variable::backward(const Tensor& grad_output) const {
   }
 }
 
-void set_device_add(DeviceType type, DeviceAdd add) { device_adds[static_cast<size_t>(type)] = add; }
+void set_device_add(DeviceType type, DeviceAdd add) { device_adds[type.number()] = add; }
 
 NoGradGuard::NoGradGuard() : previous_(std::exchange(enabled, false)) {}
 NoGradGuard::~NoGradGuard() { enabled = previous_; }

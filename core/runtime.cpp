@@ -4,6 +4,7 @@
 
 #include <array>
 #include <atomic>
+#include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -99,8 +100,6 @@ class CpuRuntime final : public Runtime {
   uint64_t last_id_ = 0;
 };
 
-constexpr size_t kTypes = 3;
-
 std::unique_ptr<Runtime> make_cpu(int index) {
   if (index != 0) throw Error(fmt::format("device cpu:{} does not exist, only cpu:0", index));
   return make_cpu_runtime();
@@ -108,9 +107,13 @@ std::unique_ptr<Runtime> make_cpu(int index) {
 
 struct Runtimes {
   std::mutex mutex;
-  std::array<RuntimeFactory, kTypes> factories{make_cpu, nullptr, nullptr};
+  struct Registered {
+    DeviceType type;
+    RuntimeFactory factory;
+  };
+  std::map<size_t, Registered> registered{{DeviceType::cpu.number(), {DeviceType::cpu, make_cpu}}};
   // Made on first use and never destroyed: tensors in statics may outlive every other static.
-  std::array<std::array<std::atomic<Runtime*>, kMaxDevices>, kTypes> made{};
+  std::array<std::array<std::atomic<Runtime*>, kMaxDevices>, kMaxDeviceTypes> made{};
 };
 
 Runtimes& runtimes() {
@@ -119,10 +122,10 @@ Runtimes& runtimes() {
 }
 
 uint64_t& current_stream_id(Device device) {
-  thread_local std::array<std::array<uint64_t, kMaxDevices>, kTypes> ids{};
+  thread_local std::array<std::array<uint64_t, kMaxDevices>, kMaxDeviceTypes> ids{};
   MEDFUSION_CHECK(device.index >= 0 && device.index < kMaxDevices, "device {}:{} does not exist",
                   name_of(device.type), device.index);
-  return ids[static_cast<size_t>(device.type)][static_cast<size_t>(device.index)];
+  return ids[device.type.number()][static_cast<size_t>(device.index)];
 }
 
 }  // namespace
@@ -143,23 +146,61 @@ Runtime& runtime(Device device) {
   if (device.index < 0 || device.index >= kMaxDevices) {  // said to users: without the place in the source
     throw Error(fmt::format("device {}:{} does not exist", name_of(device.type), device.index));
   }
-  const auto type = static_cast<size_t>(device.type);
-  std::atomic<Runtime*>& slot = runtimes().made[type][static_cast<size_t>(device.index)];
+  std::atomic<Runtime*>& slot = runtimes().made[device.type.number()][static_cast<size_t>(device.index)];
   if (Runtime* const made = slot.load(std::memory_order_acquire)) return *made;
   const std::lock_guard lock(runtimes().mutex);
   if (Runtime* const made = slot.load(std::memory_order_relaxed)) return *made;
-  const RuntimeFactory factory = runtimes().factories[type];
-  if (factory == nullptr) {
+  const auto found = runtimes().registered.find(device.type.number());
+  if (found == runtimes().registered.end()) {
     throw Error(
         fmt::format("device {}:{} is not available in this build", name_of(device.type), device.index));
   }
-  slot.store(factory(device.index).release(), std::memory_order_release);
+  slot.store(found->second.factory(device.index).release(), std::memory_order_release);
   return *slot.load(std::memory_order_relaxed);
 }
 
+bool is_present(Device device) {
+  try {
+    runtime(device);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 void register_runtime(DeviceType type, RuntimeFactory factory) {
+  MEDFUSION_CHECK(type.number() < kMaxDeviceTypes, "device type {}: number {} is not below {}", type.name(),
+                  type.number(), kMaxDeviceTypes);
   const std::lock_guard lock(runtimes().mutex);
-  runtimes().factories[static_cast<size_t>(type)] = factory;
+  Runtimes::Registered& entry =
+      runtimes().registered.try_emplace(type.number(), Runtimes::Registered{type, factory}).first->second;
+  MEDFUSION_CHECK(std::string_view(entry.type.name()) == type.name(),
+                  "device types {} and {} have the same number {}", entry.type.name(), type.name(),
+                  type.number());
+  entry.factory = factory;
+}
+
+std::vector<DeviceType> device_types() {
+  const std::lock_guard lock(runtimes().mutex);
+  std::vector<DeviceType> types;
+  for (const auto& [number, entry] : runtimes().registered) types.push_back(entry.type);
+  return types;
+}
+
+std::optional<Device> parse_device(std::string_view text) {
+  const size_t colon = text.find(':');
+  Device device;
+  if (colon != std::string_view::npos) {
+    const char* const end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data() + colon + 1, end, device.index);
+    if (stop != end || error != std::errc() || device.index < 0) return {};
+  }
+  for (const DeviceType type : device_types()) {
+    if (text.substr(0, colon) != type.name()) continue;
+    device.type = type;
+    return device;
+  }
+  return {};
 }
 
 Stream current_stream(Device device) { return {current_stream_id(device)}; }

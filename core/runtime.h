@@ -1,13 +1,15 @@
 // The one interface through which host code reaches a device: memory, copies, streams, events, graph capture.
-// `cpu` runs everything at once in the calling thread; `cuda` and `sim` implement the same calls
-// asynchronously.
+// `cpu` runs everything at once in the calling thread; other devices implement the same calls asynchronously
+// and register themselves.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/device.h"
@@ -25,8 +27,8 @@ struct Graph {
   uint64_t id = 0;
 };
 
-// Memory that queued work touches. `sim` finds missing waits and uses after a free by it; the others ignore
-// it.
+// Memory that queued work touches. A simulated device finds missing waits and uses after a free by it; the
+// others ignore it.
 struct Access {
   const void* data = nullptr;  // anywhere in a device allocation; null is ignored
   bool written = false;
@@ -50,8 +52,8 @@ class Runtime {
   virtual Device device() const = 0;
   virtual DeviceLimits limits() const { return {}; }
 
-  // Why this process cannot use the device any more: an error that every later call answers with ("sticky" on
-  // cuda; a new process can use the device again). Empty while the device works. Waits for all its work.
+  // Why this process cannot use the device any more: an error that every later call answers with ("sticky" in
+  // CUDA; a new process can use the device again). Empty while the device works. Waits for all its work.
   virtual std::string lost() { return {}; }
 
   // Stream-ordered memory, aligned to at least 64 bytes: valid for work queued on `stream` from now on, and
@@ -66,7 +68,7 @@ class Runtime {
   virtual bool exact_allocations() const { return false; }
 
   // Host memory, aligned to at least 64 bytes, from and to which this device copies while other work of it
-  // goes on (pinned, on cuda); ordinary memory elsewhere. Throws OutOfMemory.
+  // goes on (pinned, on a GPU); ordinary memory elsewhere. Throws OutOfMemory.
   virtual void* allocate_pinned(int64_t bytes);
   virtual void free_pinned(void* pointer) noexcept;
 
@@ -77,7 +79,7 @@ class Runtime {
   virtual void fill_bytes(void* device, uint8_t value, int64_t bytes, Stream stream) = 0;
 
   // Queues `work` (the launch of one kernel, named for errors) on the stream. It is called with the device's
-  // own stream handle (a cudaStream_t; null elsewhere), on cuda at once, on sim when the stream gets to it.
+  // own stream handle (null where it has none), at once or when the stream gets to it.
   using Work = std::function<void(void* native_stream)>;
   virtual void launch(Stream stream, const char* name, const std::vector<Access>& accesses, Work work) = 0;
 
@@ -99,11 +101,17 @@ class Runtime {
 
 // The runtime of a device; throws Error where this build or machine has none.
 Runtime& runtime(Device device);
-// Says how the runtimes of a device type are made, before the first use of one; replaces an earlier factory.
-// A factory throws Error for an index that the machine does not have.
+bool is_present(Device device);  // whether it has one
+// Makes a device type known, and says how its runtimes are made, before the first use of one; replaces an
+// earlier factory. A factory throws Error for an index that the machine does not have.
 using RuntimeFactory = std::unique_ptr<Runtime> (*)(int index);
 void register_runtime(DeviceType type, RuntimeFactory factory);
 inline constexpr int kMaxDevices = 16;  // of one type
+// The types that have a runtime, by number; `cpu` is the first.
+std::vector<DeviceType> device_types();
+// The device that a text such as "cpu" or "NAME:1" names (without a number: the first); nothing where no
+// registered type has the name, or the number is none. Whether the device is there, runtime() tells.
+std::optional<Device> parse_device(std::string_view text);
 
 // The stream of a device that tensors and kernels of the calling thread use; the default stream unless set.
 Stream current_stream(Device device);

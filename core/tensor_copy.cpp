@@ -69,13 +69,13 @@ void fill_loop(const View& view, double value) {
 }
 
 template <class Function>
-using PerDeviceType = std::array<std::atomic<Function>, 3>;
+using PerDeviceType = std::array<std::atomic<Function>, kMaxDeviceTypes>;
 constinit PerDeviceType<DeviceCopy> device_copies{};
 constinit PerDeviceType<DeviceFill> device_fills{};
 
 template <class Function>
 Function hook_of(const PerDeviceType<Function>& hooks, Device device, const char* operation) {
-  const Function hook = hooks[static_cast<size_t>(device.type)];
+  const Function hook = hooks[device.type.number()];
   MEDFUSION_CHECK(hook != nullptr, "{}: no kernel for device {}:{}", operation, name_of(device.type),
                   device.index);
   return hook;
@@ -123,8 +123,8 @@ void copy_to_host(const Tensor& to, const Tensor& from) {
 
 }  // namespace
 
-void set_device_copy(DeviceType type, DeviceCopy copy) { device_copies[static_cast<size_t>(type)] = copy; }
-void set_device_fill(DeviceType type, DeviceFill fill) { device_fills[static_cast<size_t>(type)] = fill; }
+void set_device_copy(DeviceType type, DeviceCopy copy) { device_copies[type.number()] = copy; }
+void set_device_fill(DeviceType type, DeviceFill fill) { device_fills[type.number()] = fill; }
 
 void Tensor::copy_from(const Tensor& source) const {
   MEDFUSION_CHECK(shape() == source.shape(), "copy_from: shape {} from {}", shape().str(),

@@ -5,30 +5,59 @@
 //     static constexpr const char* kOperation = "softmax";
 //     static constexpr const char* kDirection = "forward";
 //     core::View x, y; ...
+//     auto tensors() const { return std::array{&x, &y}; }  // whose type and layout variants may restrict
 //   };
 // A variant is one file with one registration per direction:
-//   const Register<SoftmaxForward> registered({"cpu", core::DeviceType::cpu, 10, supports, run}, "f32");
+//   const Register<SoftmaxForward> registered("cpu", kCpu, 10, {takes::f32, takes::uniform_rows}, run);
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/view.h"
+#include "kernels/takes.h"
 
 namespace medfusion::kernels {
+
+inline constexpr core::DeviceType kCpu = core::DeviceType::cpu;
+
+// What a variant asks of its arguments: the words for lists, and whether it holds. Arguments are valid
+// already. Those that suit any operation are in kernels/takes.h.
+template <class Args>
+struct Requirement {
+  std::string text;
+  std::function<bool(const Args& args)> holds;
+
+  Requirement(std::string words, std::function<bool(const Args& args)> check)
+      : text(std::move(words)), holds(std::move(check)) {}
+  Requirement(const TensorRequirement& shared)  // NOLINT(google-explicit-constructor): lists mix both
+      : text(shared.text),
+        holds([check = shared.holds](const Args& args) { return check(args.tensors()); }) {}
+};
 
 template <class Args>
 struct Variant {
   std::string name;  // "reference", "eigen", "cpu", "simt", "mma", ...
   core::DeviceType device;
-  int priority;                        // dispatch looks at higher ones first; the reference has 0
-  bool (*supports)(const Args& args);  // dtypes, layouts and sizes it can take; arguments are valid already
+  int priority;                          // dispatch looks at higher ones first; the reference has 0
+  std::vector<Requirement<Args>> takes;  // what it can run
   void (*run)(const Args& args);
-  // Whether it should be taken without being named, of those that supports() holds for; null: always.
-  bool (*suits)(const Args& args) = nullptr;
+  std::optional<Requirement<Args>> should;  // when it is taken without being named; nothing: always
+
+  bool supports(const Args& args) const {
+    return std::all_of(takes.begin(), takes.end(), [&](const auto& each) { return each.holds(args); });
+  }
+  bool suits(const Args& args) const { return !should || should->holds(args); }
+  std::string text() const {
+    std::string text;
+    for (const auto& each : takes) text += (text.empty() ? "" : ", ") + each.text;
+    return should ? text + "; chosen automatically " + should->text : text;
+  }
 };
 
 // What is known of one variant without its argument type: for lists.
@@ -69,15 +98,16 @@ std::vector<Variant<Args>>& variants() {
   return list;
 }
 
+// Registers a variant when a static of it is made.
 template <class Args>
 struct Register {
-  // `takes` says in words what supports() asks for: dtypes, layout, sizes, compute capability.
-  explicit Register(Variant<Args> variant, const char* takes = "") {
-    detail::add_info(
-        {Args::kOperation, Args::kDirection, variant.name, variant.device, variant.priority, takes});
+  Register(const char* name, core::DeviceType device, int priority, std::vector<Requirement<Args>> takes,
+           void (*run)(const Args& args), std::optional<Requirement<Args>> should = {}) {
+    Variant<Args> variant{name, device, priority, std::move(takes), run, std::move(should)};
+    detail::add_info({Args::kOperation, Args::kDirection, name, device, priority, variant.text()});
     auto& list = variants<Args>();
     const auto place =
-        std::find_if(list.begin(), list.end(), [&](const auto& v) { return v.priority < variant.priority; });
+        std::find_if(list.begin(), list.end(), [&](const auto& other) { return other.priority < priority; });
     list.insert(place, std::move(variant));
   }
 };
@@ -106,7 +136,7 @@ void dispatch(const Args& args, core::DeviceType device, const std::string& want
       break;
     }
     if (suited) continue;
-    suited = variant.suits == nullptr || variant.suits(args);
+    suited = variant.suits(args);
     if (suited || chosen == nullptr) chosen = &variant;
   }
   if (chosen == nullptr) detail::throw_no_variant(Args::kOperation, Args::kDirection, device, wanted);

@@ -1,6 +1,8 @@
 // Element-wise activations.
 #pragma once
 
+#include <array>
+
 #include "core/view.h"
 
 namespace medfusion::kernels {
@@ -18,6 +20,7 @@ struct ActivationForward {
   Activation function;
   core::View x;
   core::View y;  // overwritten
+  auto tensors() const { return std::array{&x, &y}; }
 };
 
 // grad_x = grad_y f'(x). grad_x may be grad_y.
@@ -28,6 +31,7 @@ struct ActivationBackward {
   core::View x;  // the input of forward
   core::View grad_y;
   core::View grad_x;  // overwritten
+  auto tensors() const { return std::array{&x, &grad_y, &grad_x}; }
 };
 
 }  // namespace medfusion::kernels

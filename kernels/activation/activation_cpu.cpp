@@ -120,9 +120,6 @@ void for_rows(const core::View& a, const Body& body) {
 // Row `row` of a view whose leading dimensions share one stride.
 float* row_of(const core::View& v, int64_t row) { return v.as<float>() + row * v.row_stride(); }
 
-bool supports_forward(const ActivationForward& a) {
-  return a.x.dtype == core::DType::f32 && a.x.rows_uniform() && a.y.rows_uniform();
-}
 void run_forward(const ActivationForward& a) {
   if (a.x.contiguous() && a.y.contiguous()) {
     core::parallel_for(0, a.x.numel(), kGrain, [&](int64_t first, int64_t last) {
@@ -136,10 +133,6 @@ void run_forward(const ActivationForward& a) {
   });
 }
 
-bool supports_backward(const ActivationBackward& a) {
-  return a.x.dtype == core::DType::f32 && a.x.rows_uniform() && a.grad_y.rows_uniform() &&
-         a.grad_x.rows_uniform();
-}
 void run_backward(const ActivationBackward& a) {
   for_rows(a.x, [&](int64_t row, int64_t n) {
     HWY_DYNAMIC_DISPATCH(backward_row)
@@ -147,11 +140,8 @@ void run_backward(const ActivationBackward& a) {
   });
 }
 
-const Register<ActivationForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
-                                          "f32, rows at one stride");
-const Register<ActivationBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward,
-                                             run_backward},
-                                            "f32, rows at one stride");
+const Register<ActivationForward> forward("cpu", kCpu, 10, {takes::f32, takes::uniform_rows}, run_forward);
+const Register<ActivationBackward> backward("cpu", kCpu, 10, {takes::f32, takes::uniform_rows}, run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -35,14 +35,12 @@ double derivative(Activation function, double x) {
   return 0.0;
 }
 
-bool supports_forward(const ActivationForward& a) { return a.x.dtype == core::DType::f64; }
 void run_forward(const ActivationForward& a) {
   for (int64_t i = 0; i < a.x.numel(); ++i) {
     core::element<double>(a.y, i) = value(a.function, core::element<double>(a.x, i));
   }
 }
 
-bool supports_backward(const ActivationBackward& a) { return a.x.dtype == core::DType::f64; }
 void run_backward(const ActivationBackward& a) {
   for (int64_t i = 0; i < a.x.numel(); ++i) {
     core::element<double>(a.grad_x, i) =
@@ -50,12 +48,10 @@ void run_backward(const ActivationBackward& a) {
   }
 }
 
-const Register<ActivationForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward,
-                                           run_forward},
-                                          "f64, any strides");
-const Register<ActivationBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                             run_backward},
-                                            "f64, any strides");
+const Register<ActivationForward> forward("reference", kCpu, 0, {takes::f64, takes::any_strides},
+                                          run_forward);
+const Register<ActivationBackward> backward("reference", kCpu, 0, {takes::f64, takes::any_strides},
+                                            run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

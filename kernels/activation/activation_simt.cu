@@ -46,11 +46,13 @@ struct SigmoidBackward {
   }
 };
 
-bool fits(Activation function, const core::View& x) {
-  return x.dtype == core::DType::f32 || (x.dtype == core::DType::bf16 && function == Activation::relu);
+// bf16 comes from the image branch, which has no other function.
+template <class Args>
+bool f32_or_relu_of_bf16(const Args& a) {
+  return takes::f32.holds(a.tensors()) || (a.function == Activation::relu && takes::bf16.holds(a.tensors()));
 }
+constexpr const char* kTypes = "f32 (relu also bf16)";
 
-bool supports_forward(const ActivationForward& a) { return fits(a.function, a.x); }
 void run_forward(const ActivationForward& a) {
   if (a.x.dtype == core::DType::bf16) {
     return map<BFloat16, BFloat16>("activation_forward", NarrowRelu(), a.y, {&a.x});
@@ -66,7 +68,6 @@ void run_forward(const ActivationForward& a) {
   }
 }
 
-bool supports_backward(const ActivationBackward& a) { return fits(a.function, a.x); }
 void run_backward(const ActivationBackward& a) {
   if (a.x.dtype == core::DType::bf16) {
     return map<BFloat16, BFloat16, BFloat16>("activation_backward", NarrowReluBackward(), a.grad_x,
@@ -85,10 +86,12 @@ void run_backward(const ActivationBackward& a) {
   }
 }
 
-const Register<ActivationForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
-                                          "f32, any strides; relu also bf16");
-const Register<ActivationBackward> backward({"simt", kDevice, 10, supports_backward, run_backward},
-                                            "f32, any strides; relu also bf16");
+const Register<ActivationForward> forward(
+    "simt", kDevice, 10, {{kTypes, f32_or_relu_of_bf16<ActivationForward>}, takes::any_strides}, run_forward);
+const Register<ActivationBackward> backward("simt", kDevice, 10,
+                                            {{kTypes, f32_or_relu_of_bf16<ActivationBackward>},
+                                             takes::any_strides},
+                                            run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -8,6 +8,8 @@
 // A query that sees no key has p = 0, y = 0, L = -inf and passes no gradient on.
 #pragma once
 
+#include <array>
+
 #include "core/view.h"
 
 namespace medfusion::kernels {
@@ -27,6 +29,7 @@ struct AttentionForward {
   core::View y;              // [B, Tq, C], overwritten
   core::View log_sum_exp;    // [B, H, Tq], L above, contiguous, overwritten
   core::View probabilities;  // optional, overwritten: p as [B, H, Tq, Tk], or its mean over heads [B, Tq, Tk]
+  auto tensors() const { return std::array{&q, &k, &v, &y}; }
 };
 
 // With ds_ij = p_ij (grad_y_i . v_j - grad_y_i . y_i):
@@ -40,6 +43,7 @@ struct AttentionBackward {
   core::View y, log_sum_exp;                // what forward wrote
   core::View grad_y;                        // [B, Tq, C]
   core::View grad_q, grad_k, grad_v;        // overwritten; an undefined one is not wanted
+  auto tensors() const { return std::array{&q, &k, &v, &y, &grad_y, &grad_q, &grad_k, &grad_v}; }
 };
 
 // Whether query i of sample b sees key j, for code that need not be fast.

@@ -133,13 +133,13 @@ void unpack(const float* from, int64_t count, float factor, const Head& x, int64
 }
 
 // What is added to the scores of every query: 0 for a visible key, -inf for a masked one and in the padding.
-void fill_key_bias(const Masks& masks, int64_t keys, int64_t count, float* bias) {
+void fill_key_bias(const SampleMasks& masks, int64_t keys, int64_t count, float* bias) {
   for (int64_t j = 0; j < keys; ++j) bias[j] = masks.keys == nullptr || masks.keys[j] ? 0.0F : -kInfinity;
   std::fill(bias + keys, bias + count, -kInfinity);
 }
 
 // Adds the bias of the keys [first, first + count) and the mask of the pair to a row of scores.
-void mask_row(const Masks& masks, const float* key_bias, int64_t query, int64_t first, int64_t keys,
+void mask_row(const SampleMasks& masks, const float* key_bias, int64_t query, int64_t first, int64_t keys,
               int64_t count, float* row) {
   for (int64_t j = 0; j < count; ++j) row[j] += key_bias[first + j];
   if (masks.pairs == nullptr) return;
@@ -180,7 +180,7 @@ struct Keys {
   int64_t tile(int64_t first) const { return std::min(kKeyTile, padded(count - first)); }
 };
 
-Keys pack_keys(const Head& k, const Masks& masks, int64_t count, Arena& arena) {
+Keys pack_keys(const Head& k, const SampleMasks& masks, int64_t count, Arena& arena) {
   Keys keys{count, round_up(count, kKeyTile), nullptr, nullptr};
   keys.bias = arena.take(keys.rounded);
   keys.k_columns = arena.take(keys.rounded * k.width);
@@ -190,8 +190,8 @@ Keys pack_keys(const Head& k, const Masks& masks, int64_t count, Arena& arena) {
 }
 
 // Scores of a tile of queries (packed, scaled) against the tile of keys at `first`, masked: [rows, kKeyTile].
-void scores(const float* q, int64_t rows, int64_t width, const Keys& keys, const Masks& masks, int64_t query,
-            int64_t first, float* s) {
+void scores(const float* q, int64_t rows, int64_t width, const Keys& keys, const SampleMasks& masks,
+            int64_t query, int64_t first, float* s) {
   const int64_t columns = keys.tile(first);
   product(rows, columns, width, {q, padded(width), 1}, keys.k_columns + first * width, kKeyTile, s, kKeyTile,
           false);
@@ -216,8 +216,8 @@ void softmax_step(float* row, int64_t columns, float& largest, float& sum, float
 }
 
 // Queries [first_query, last_query) of one sample and head.
-void forward_head(const Head& q, const Head& k, const Head& v, const Head& y, const Masks& masks, float scale,
-                  int64_t first_query, int64_t last_query, int64_t key_count, float* log_sum_exp,
+void forward_head(const Head& q, const Head& k, const Head& v, const Head& y, const SampleMasks& masks,
+                  float scale, int64_t first_query, int64_t last_query, int64_t key_count, float* log_sum_exp,
                   float* memory) {
   Arena arena(memory);
   const int64_t stride = padded(q.width);
@@ -259,9 +259,9 @@ void forward_head(const Head& q, const Head& k, const Head& v, const Head& y, co
 
 // Adds weight * p of queries [first_query, last_query) of one sample and head to `to` [queries, keys], rows
 // `to_stride` apart; overwrites where `fresh`.
-void probabilities_head(const Head& q, const Head& k, const Masks& masks, float scale, int64_t first_query,
-                        int64_t last_query, int64_t key_count, const float* log_sum_exp, float weight,
-                        bool fresh, float* to, float* memory) {
+void probabilities_head(const Head& q, const Head& k, const SampleMasks& masks, float scale,
+                        int64_t first_query, int64_t last_query, int64_t key_count, const float* log_sum_exp,
+                        float weight, bool fresh, float* to, float* memory) {
   Arena arena(memory);
   const Keys keys = pack_keys(k, masks, key_count, arena);
   float* q_tile = arena.take(kQueryTile * padded(q.width));
@@ -363,16 +363,6 @@ HWY_EXPORT(forward_head);
 HWY_EXPORT(probabilities_head);
 HWY_EXPORT(backward_head);
 
-bool channels_contiguous(const core::View& x) { return !x.defined() || x.size(-1) <= 1 || x.stride(-1) == 1; }
-
-template <class Args>
-bool supports_inputs(const Args& a) {
-  for (const core::View& x : {a.q, a.k, a.v, a.y, a.key_mask, a.pair_mask}) {
-    if (!channels_contiguous(x)) return false;
-  }
-  return a.q.dtype == core::DType::f32;
-}
-
 // Calls body(b, h, first, last) for blocks of queries of every sample and head. Each block packs the keys, so
 // there are no more of them than keep the threads busy; the numbers do not depend on where they begin.
 template <class Body>
@@ -390,10 +380,6 @@ void for_blocks(const core::View& q, int64_t heads, const Body& body) {
   });
 }
 
-bool supports_forward(const AttentionForward& a) {
-  return supports_inputs(a) && (!a.probabilities.defined() || a.probabilities.contiguous());
-}
-
 void write_probabilities(const AttentionForward& a) {
   const int64_t queries = a.q.size(1);
   const int64_t keys = a.k.size(1);
@@ -403,8 +389,8 @@ void write_probabilities(const AttentionForward& a) {
   const auto run = [&](int64_t b, int64_t h, int64_t first, int64_t last) {
     float* to = a.probabilities.as<float>() + (mean ? b : b * a.heads + h) * queries * keys;
     HWY_DYNAMIC_DISPATCH(probabilities_head)
-    (Head(a.q, a.heads, b, h), Head(a.k, a.heads, b, h), Masks(a, b), static_cast<float>(a.scale), first,
-     last, keys, a.log_sum_exp.as<float>() + (b * a.heads + h) * queries, weight, !mean || h == 0, to,
+    (Head(a.q, a.heads, b, h), Head(a.k, a.heads, b, h), SampleMasks(a, b), static_cast<float>(a.scale),
+     first, last, keys, a.log_sum_exp.as<float>() + (b * a.heads + h) * queries, weight, !mean || h == 0, to,
      scratch(need));
   };
   if (!mean) {
@@ -422,15 +408,10 @@ void run_forward(const AttentionForward& a) {
   for_blocks(a.q, a.heads, [&](int64_t b, int64_t h, int64_t first, int64_t last) {
     HWY_DYNAMIC_DISPATCH(forward_head)
     (Head(a.q, a.heads, b, h), Head(a.k, a.heads, b, h), Head(a.v, a.heads, b, h), Head(a.y, a.heads, b, h),
-     Masks(a, b), static_cast<float>(a.scale), first, last, a.k.size(1),
+     SampleMasks(a, b), static_cast<float>(a.scale), first, last, a.k.size(1),
      a.log_sum_exp.as<float>() + (b * a.heads + h) * queries, scratch(need));
   });
   if (a.probabilities.defined()) write_probabilities(a);
-}
-
-bool supports_backward(const AttentionBackward& a) {
-  return supports_inputs(a) && channels_contiguous(a.grad_y) && channels_contiguous(a.grad_q) &&
-         channels_contiguous(a.grad_k) && channels_contiguous(a.grad_v);
 }
 
 void run_backward(const AttentionBackward& a) {
@@ -444,18 +425,31 @@ void run_backward(const AttentionBackward& a) {
       const auto head = [&](const core::View& x) { return Head(x, a.heads, b, h); };
       HWY_DYNAMIC_DISPATCH(backward_head)
       ({head(a.q), head(a.k), head(a.v), head(a.y), head(a.grad_y), head(a.grad_q), head(a.grad_k),
-        head(a.grad_v), Masks(a, b), static_cast<float>(a.scale), queries, keys,
+        head(a.grad_v), SampleMasks(a, b), static_cast<float>(a.scale), queries, keys,
         a.log_sum_exp.as<float>() + n * queries},
        scratch(need));
     }
   });
 }
 
-const Register<AttentionForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
-                                         "f32, adjacent channels");
-const Register<AttentionBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward,
-                                            run_backward},
-                                           "f32, adjacent channels");
+constexpr const char* kMasks = "masks with adjacent keys";
+template <class Args>
+bool masks_fit(const Args& a) {
+  return takes::adjacent_columns.holds(std::array{&a.key_mask, &a.pair_mask});
+}
+bool probabilities_fit(const AttentionForward& a) {
+  return !a.probabilities.defined() || a.probabilities.contiguous();
+}
+
+const Register<AttentionForward> forward("cpu", kCpu, 10,
+                                         {takes::f32,
+                                          takes::adjacent_channels,
+                                          {kMasks, masks_fit<AttentionForward>},
+                                          {"contiguous probabilities", probabilities_fit}},
+                                         run_forward);
+const Register<AttentionBackward> backward(
+    "cpu", kCpu, 10, {takes::f32, takes::adjacent_channels, {kMasks, masks_fit<AttentionBackward>}},
+    run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -67,13 +67,13 @@ struct Head {
 };
 
 // The masks of one sample, with contiguous keys; undefined ones are null.
-struct Masks {
+struct SampleMasks {
   const bool* keys = nullptr;
   const bool* pairs = nullptr;
   int64_t pair_stride = 0;
 
   template <class Args>
-  Masks(const Args& a, int64_t b) {
+  SampleMasks(const Args& a, int64_t b) {
     if (a.key_mask.numel() == 0 || a.pair_mask.numel() == 0) return;  // no key or no query
     if (a.key_mask.defined()) keys = a.key_mask.template as<bool>() + b * a.key_mask.stride(0);
     if (!a.pair_mask.defined()) return;
@@ -84,7 +84,7 @@ struct Masks {
 
 struct BackwardHead {
   Head q, k, v, y, grad_y, grad_q, grad_k, grad_v;
-  Masks masks;
+  SampleMasks masks;
   float scale;
   int64_t queries, keys;
   const float* log_sum_exp;

@@ -1,18 +1,14 @@
 // What the device variants of attention share: their arguments as kernels take them, and what needs no tiles.
 #pragma once
 
-#include <algorithm>
-#include <initializer_list>
-
 #include "core/tensor.h"
 #include "kernels/attention/attention.h"
 #include "kernels/gpu/device.cuh"
 #include "kernels/gpu/reduce.cuh"
+#include "kernels/registry.h"
 
-namespace medfusion::kernels {
-namespace {
-
-using namespace cuda;  // NOLINT(google-build-using-namespace): the vocabulary of device code
+namespace medfusion::kernels::cuda::attention {
+inline namespace MEDFUSION_GPU {
 
 constexpr int kThreads = 128;
 constexpr float kLog2E = 1.4426950408889634F;
@@ -99,7 +95,7 @@ Masks masks_of(const Args& a) {
 }
 
 template <class T>
-struct Forward {
+struct ForwardArguments {
   Tokens<const T> q, k, v;
   Masks masks;
   Tokens<T> y;
@@ -107,7 +103,7 @@ struct Forward {
 };
 
 template <class T>
-Forward<T> forward_of(const AttentionForward& a) {
+ForwardArguments<T> forward_of(const AttentionForward& a) {
   return {tokens_of<const T>(a.q, a.heads), tokens_of<const T>(a.k, a.heads),
           tokens_of<const T>(a.v, a.heads), masks_of(a),
           tokens_of<T>(a.y, a.heads),       a.log_sum_exp.as<float>()};
@@ -143,7 +139,7 @@ inline dim3 probability_grid(const AttentionForward& a, int64_t rows, int64_t co
 }
 
 template <class T>
-struct Backward {
+struct BackwardArguments {
   Tokens<const T> q, k, v, grad_y;
   Masks masks;
   Global<const float> log_sum_exp, delta;
@@ -151,7 +147,7 @@ struct Backward {
 };
 
 template <class T>
-Backward<T> backward_of(const AttentionBackward& a, const core::Tensor& delta) {
+BackwardArguments<T> backward_of(const AttentionBackward& a, const core::Tensor& delta) {
   return {tokens_of<const T>(a.q, a.heads),
           tokens_of<const T>(a.k, a.heads),
           tokens_of<const T>(a.v, a.heads),
@@ -164,49 +160,8 @@ Backward<T> backward_of(const AttentionBackward& a, const core::Tensor& delta) {
           tokens_of<T>(a.grad_v, a.heads)};
 }
 
-// delta[b, h, i] = dot(grad_y_i, y_i): eight lanes per row where it comes in pieces, otherwise a warp.
-template <int kPiece>
-constexpr int kDeltaLanes = kPiece == 1 ? kWarp : 8;
-template <class T, int kPiece>
-__global__ void __launch_bounds__(kThreads) attention_delta(Tokens<const T> y, Tokens<const T> grad_y,
-                                                            Global<float> delta, int64_t rows, Sizes size) {
-  constexpr int kLanes = kDeltaLanes<kPiece>;
-  const int64_t row = int64_t{blockIdx.x} * (kThreads / kLanes) + threadIdx.x / kLanes;
-  const int lane = static_cast<int>(threadIdx.x) % kLanes;
-  float sum = 0.0F;
-  if (row < rows) {
-    const int64_t b = row / size.queries / size.heads, h = row / size.queries % size.heads;
-    const int64_t query = row % size.queries;
-    const auto at = y.head(b, h, size.width) + query * y.token;
-    const auto grad_at = grad_y.head(b, h, size.width) + query * grad_y.token;
-    for (int c = lane * kPiece; c < size.width; c += kLanes * kPiece) {
-      const auto value = load<kPiece>(at, c), grad = load<kPiece>(grad_at, c);
-#pragma unroll
-      for (int k = 0; k < kPiece; ++k) sum += static_cast<float>(value[k]) * static_cast<float>(grad[k]);
-    }
-  }
-#pragma unroll
-  for (int lanes = 1; lanes < kLanes; lanes *= 2) sum += __shfl_xor_sync(kFullWarp, sum, lanes);
-  if (row < rows && lane == 0) delta[row] = sum;
-}
-
-template <class T>
-core::Tensor delta_of(const AttentionBackward& a, const Sizes& size) {
-  const int64_t rows = a.q.size(0) * size.heads * size.queries;
-  const core::Tensor delta = core::Tensor::empty({rows}, core::DType::f32, a.q.device);
-  const auto y = tokens_of<const T>(a.y, a.heads), grad_y = tokens_of<const T>(a.grad_y, a.heads);
-  const auto run = [&]<int kPiece>(std::integral_constant<int, kPiece>) {
-    launch({"attention_delta", a.q.device, grid_of(ceil_div(rows, kThreads / kDeltaLanes<kPiece>)),
-            dim3(kThreads)},
-           attention_delta<T, kPiece>, y, grad_y, delta.view().as<float>(), rows, size);
-  };
-  if (y.wide && grad_y.wide) {
-    run(std::integral_constant<int, 16 / sizeof(T)>{});
-  } else {
-    run(std::integral_constant<int, 1>{});
-  }
-  return delta;
-}
+// [B, H, Tq]: delta of a query is the dot product of its rows of grad_y and y. In attention_simt.cu.
+core::Tensor delta_of(const AttentionBackward& a, const Sizes& size);
 
 template <class Args>
 Sizes sizes_of(const Args& a) {
@@ -214,12 +169,17 @@ Sizes sizes_of(const Args& a) {
           static_cast<float>(a.scale * 1.4426950408889634)};
 }
 
-// Whether all are of the type, with channels next to each other. Undefined ones are.
-inline bool dense_channels(core::DType dtype, std::initializer_list<const core::View*> views) {
-  return std::all_of(views.begin(), views.end(), [&](const core::View* x) {
-    return !x->defined() || (x->dtype == dtype && (x->stride(2) == 1 || x->size(2) == 1));
-  });
+// What variants ask of the heads.
+template <class Args>
+Requirement<Args> heads_up_to(int64_t most) {
+  return {fmt::format("heads of up to {} channels", most),
+          [most](const Args& a) { return a.q.size(2) / a.heads <= most; }};
+}
+// It keeps the order of the scores.
+template <class Args>
+Requirement<Args> positive_scale() {
+  return {"a scale above 0", [](const Args& a) { return a.scale > 0.0; }};
 }
 
-}  // namespace
-}  // namespace medfusion::kernels
+}  // namespace MEDFUSION_GPU
+}  // namespace medfusion::kernels::cuda::attention

@@ -52,8 +52,6 @@ void for_heads(int64_t batch, int64_t heads, const Body& body) {
   });
 }
 
-bool supports_forward(const AttentionForward& a) { return a.q.dtype == core::DType::f32; }
-
 void add_probabilities(const AttentionForward& a, int64_t b, int64_t h, const Matrix& p) {
   const bool mean = a.probabilities.rank() == 3;
   const float weight = mean ? 1.0F / static_cast<float>(a.heads) : 1.0F;
@@ -86,7 +84,6 @@ void run_forward(const AttentionForward& a) {
   });
 }
 
-bool supports_backward(const AttentionBackward& a) { return a.q.dtype == core::DType::f32; }
 void run_backward(const AttentionBackward& a) {
   for_heads(a.q.size(0), a.heads, [&](int64_t b, int64_t h) {
     Matrix p = scores(a, b, h);
@@ -104,11 +101,8 @@ void run_backward(const AttentionBackward& a) {
   });
 }
 
-const Register<AttentionForward> forward({"eigen", core::DeviceType::cpu, 5, supports_forward, run_forward},
-                                         "f32, any strides");
-const Register<AttentionBackward> backward({"eigen", core::DeviceType::cpu, 5, supports_backward,
-                                            run_backward},
-                                           "f32, any strides");
+const Register<AttentionForward> forward("eigen", kCpu, 5, {takes::f32, takes::any_strides}, run_forward);
+const Register<AttentionBackward> backward("eigen", kCpu, 5, {takes::f32, takes::any_strides}, run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -2,9 +2,8 @@
 // warps of a block hold the same queries and each takes keys of its own; where the heads are few, several
 // blocks share the keys of one. What they found is combined in a fixed order.
 #include "kernels/attention/attention_mma.cuh"
-#include "kernels/registry.h"
 
-namespace medfusion::kernels {
+namespace medfusion::kernels::cuda::attention {
 namespace {
 
 constexpr int kQueries = 16;
@@ -24,10 +23,10 @@ struct FewQueries : Tiles<kWidth_, kQueries, kWidth_ <= 64 ? 32 : 16> {
   static_assert(kWarps * (kSums + 2 * kQueries) * 4 <= 2 * kStages * Keys::kBytes);
 };
 
-// Keys of one head in `splits` ranges of `range` keys; the parts that their blocks leave to be combined:
-// sums [splits, B H, 16, kWidth] and, of a softmax, largest score and sum [splits, B H, 16, 2].
-struct Split {
-  int64_t splits, range, heads;  // heads: of all samples
+// Keys of one head in `count` ranges of `keys` keys; the parts that their blocks leave to be combined:
+// sums [count, B H, 16, kWidth] and, of a softmax, largest score and sum [count, B H, 16, 2].
+struct KeyRanges {
+  int64_t count, keys, heads;  // heads: of all samples
   Global<float> sums, softmax;
 };
 
@@ -55,8 +54,8 @@ __device__ __forceinline__ void write_element(const Tokens<BFloat16>& y, const S
     y.head(head / size.heads, head % size.heads, size.width)[row * y.token + c] = BFloat16(value);
 }
 
-__device__ __forceinline__ void write_softmax(const Forward<BFloat16>& a, const Sizes& size, int64_t head,
-                                              int row, int c, const Combined& x) {
+__device__ __forceinline__ void write_softmax(const ForwardArguments<BFloat16>& a, const Sizes& size,
+                                              int64_t head, int row, int c, const Combined& x) {
   write_element(a.y, size, head, row, c, x.sum == 0.0F ? 0.0F : x.value / x.sum);
   if (c == 0 && row < size.queries)
     a.log_sum_exp[head * size.queries + row] = (x.largest + log2f(x.sum)) * kLn2;
@@ -72,14 +71,14 @@ __device__ __forceinline__ void share_sums(Shared<float> sums, typename T::Resul
 
 template <class T>
 __global__ void __launch_bounds__(kThreads, 2)
-    attention_few_forward(Forward<BFloat16> a, Split split, Sizes size) {
+    attention_few_forward(ForwardArguments<BFloat16> a, KeyRanges ranges, Sizes size) {
   SharedMemory memory;
   const auto q_tile = T::Queries::take(memory);
   const auto k_tiles = T::Keys::take(memory, kStages), v_tiles = T::Keys::take(memory, kStages);
-  const int64_t head = blockIdx.x / split.splits, part = blockIdx.x % split.splits;
+  const int64_t head = blockIdx.x / ranges.count, part = blockIdx.x % ranges.count;
   const int64_t b = head / size.heads, h = head % size.heads;
-  const int64_t first = part * split.range;
-  const int64_t end = first + split.range < size.keys ? first + split.range : size.keys;
+  const int64_t first = part * ranges.keys;
+  const int64_t end = first + ranges.keys < size.keys ? first + ranges.keys : size.keys;
   copy_tokens(q_tile, a.q, b, h, 0, size.queries, size.width);  // arrives with the first keys
 
   typename T::Result result;
@@ -126,44 +125,44 @@ __global__ void __launch_bounds__(kThreads, 2)
         kWarps, [&](int64_t n) -> float { return stats[(n * kQueries + row) * 2]; },
         [&](int64_t n) -> float { return stats[(n * kQueries + row) * 2 + 1]; },
         [&](int64_t n) -> float { return sums[n * T::kSums + i]; });
-    if (split.splits == 1) {
+    if (ranges.count == 1) {
       write_softmax(a, size, head, row, c, x);
       continue;
     }
-    const int64_t place = part * split.heads + head;
-    split.sums[place * T::kSums + i] = x.value;
+    const int64_t place = part * ranges.heads + head;
+    ranges.sums[place * T::kSums + i] = x.value;
     if (c != 0) continue;
-    split.softmax[(place * kQueries + row) * 2] = x.largest;
-    split.softmax[(place * kQueries + row) * 2 + 1] = x.sum;
+    ranges.softmax[(place * kQueries + row) * 2] = x.largest;
+    ranges.softmax[(place * kQueries + row) * 2 + 1] = x.sum;
   }
 }
 
 // The parts of a head's blocks: one block per head.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    attention_few_combine(Forward<BFloat16> a, Split split, Sizes size) {
+    attention_few_combine(ForwardArguments<BFloat16> a, KeyRanges ranges, Sizes size) {
   const int64_t head = blockIdx.x;
   for (int i = static_cast<int>(threadIdx.x); i < T::kSums; i += kThreads) {
     const int row = i / T::kWidth, c = i % T::kWidth;
-    const auto stat = [&](int64_t n) { return ((n * split.heads + head) * kQueries + row) * 2; };
+    const auto stat = [&](int64_t n) { return ((n * ranges.heads + head) * kQueries + row) * 2; };
     const Combined x = combine_softmax(
-        split.splits, [&](int64_t n) { return split.softmax[stat(n)]; },
-        [&](int64_t n) { return split.softmax[stat(n) + 1]; },
-        [&](int64_t n) { return split.sums[(n * split.heads + head) * T::kSums + i]; });
+        ranges.count, [&](int64_t n) { return ranges.softmax[stat(n)]; },
+        [&](int64_t n) { return ranges.softmax[stat(n) + 1]; },
+        [&](int64_t n) { return ranges.sums[(n * ranges.heads + head) * T::kSums + i]; });
     write_softmax(a, size, head, row, c, x);
   }
 }
 
 template <class T>
 __global__ void __launch_bounds__(kThreads, 2)
-    attention_few_backward_queries(Backward<BFloat16> a, Split split, Sizes size) {
+    attention_few_backward_queries(BackwardArguments<BFloat16> a, KeyRanges ranges, Sizes size) {
   SharedMemory memory;
   const auto q_tile = T::Queries::take(memory), grad_y_tile = T::Queries::take(memory);
   const auto k_tiles = T::Keys::take(memory, kStages), v_tiles = T::Keys::take(memory, kStages);
-  const int64_t head = blockIdx.x / split.splits, part = blockIdx.x % split.splits;
+  const int64_t head = blockIdx.x / ranges.count, part = blockIdx.x % ranges.count;
   const int64_t b = head / size.heads, h = head % size.heads;
-  const int64_t first = part * split.range;
-  const int64_t end = first + split.range < size.keys ? first + split.range : size.keys;
+  const int64_t first = part * ranges.keys;
+  const int64_t end = first + ranges.keys < size.keys ? first + ranges.keys : size.keys;
   copy_tokens(q_tile, a.q, b, h, 0, size.queries, size.width);
   copy_tokens(grad_y_tile, a.grad_y, b, h, 0, size.queries, size.width);
   RowValues<kQueries> l, delta;
@@ -207,21 +206,21 @@ __global__ void __launch_bounds__(kThreads, 2)
 #pragma unroll
     for (int n = 0; n < kWarps; ++n) sum += sums[n * T::kSums + i];
     sum *= size.scale * kLn2;
-    if (split.splits == 1) {
+    if (ranges.count == 1) {
       write_element(a.grad_q, size, head, i / T::kWidth, i % T::kWidth, sum);
     } else {
-      split.sums[(part * split.heads + head) * T::kSums + i] = sum;
+      ranges.sums[(part * ranges.heads + head) * T::kSums + i] = sum;
     }
   }
 }
 
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    attention_few_combine_queries(Backward<BFloat16> a, Split split, Sizes size) {
+    attention_few_combine_queries(BackwardArguments<BFloat16> a, KeyRanges ranges, Sizes size) {
   const int64_t head = blockIdx.x;
   for (int i = static_cast<int>(threadIdx.x); i < T::kSums; i += kThreads) {
     float sum = 0.0F;
-    for (int64_t n = 0; n < split.splits; ++n) sum += split.sums[(n * split.heads + head) * T::kSums + i];
+    for (int64_t n = 0; n < ranges.count; ++n) sum += ranges.sums[(n * ranges.heads + head) * T::kSums + i];
     write_element(a.grad_q, size, head, i / T::kWidth, i % T::kWidth, sum);
   }
 }
@@ -239,7 +238,7 @@ void with_few_queries(int64_t width, const Body& body) {
 template <class T>
 struct Partition {
   core::Tensor sums, softmax;
-  Split split;
+  KeyRanges ranges;
 
   Partition(const core::View& q, const Sizes& size) {
     constexpr int64_t kBlocks = 264;
@@ -247,21 +246,20 @@ struct Partition {
     const int64_t wanted = heads == 0 ? 1 : ceil_div(kBlocks, heads);
     const int64_t most = tiles < wanted ? tiles : wanted;
     const int64_t range = most == 0 ? T::kKeys : ceil_div(tiles, most) * T::kKeys;
-    const int64_t splits = size.keys == 0 ? 1 : ceil_div(size.keys, range);
-    split = {splits, range, heads, nullptr, nullptr};
-    if (splits == 1) return;
-    sums = core::Tensor::empty({splits, heads, T::kSums}, core::DType::f32, q.device);
-    softmax = core::Tensor::empty({splits, heads, kQueries * 2}, core::DType::f32, q.device);
-    split.sums = sums.view().template as<float>();
-    split.softmax = softmax.view().template as<float>();
+    const int64_t count = size.keys == 0 ? 1 : ceil_div(size.keys, range);
+    ranges = {count, range, heads, nullptr, nullptr};
+    if (count == 1) return;
+    sums = core::Tensor::empty({count, heads, T::kSums}, core::DType::f32, q.device);
+    softmax = core::Tensor::empty({count, heads, kQueries * 2}, core::DType::f32, q.device);
+    ranges.sums = sums.view().template as<float>();
+    ranges.softmax = softmax.view().template as<float>();
   }
 };
 
-bool supports_forward(const AttentionForward& a) {
-  return a.q.size(1) <= kQueries && supports_tiles<Bf16>(a);
-}
-bool supports_backward(const AttentionBackward& a) {
-  return a.q.size(1) <= kQueries && supports_tiles<Bf16>(a);
+template <class Args>
+std::vector<Requirement<Args>> requirements() {
+  return tiles_take<Args>(takes::bf16, 128,
+                          {{"up to 16 queries", [](const Args& a) { return a.q.size(1) <= kQueries; }}});
 }
 
 void run_forward(const AttentionForward& a) {
@@ -270,32 +268,32 @@ void run_forward(const AttentionForward& a) {
   if (size.queries > 0) {
     with_few_queries(size.width, [&]<class T>(T) {
       const Partition<T> partition(a.q, size);
-      const Split& split = partition.split;
-      launch({"attention_few_forward", a.q.device, grid_of(split.heads * split.splits), dim3(kThreads),
+      const KeyRanges& ranges = partition.ranges;
+      launch({"attention_few_forward", a.q.device, grid_of(ranges.heads * ranges.count), dim3(kThreads),
               T::bytes(1)},
-             attention_few_forward<T>, arguments, split, size);
-      if (split.splits == 1) return;
-      launch({"attention_few_combine", a.q.device, grid_of(split.heads), dim3(kThreads)},
-             attention_few_combine<T>, arguments, split, size);
+             attention_few_forward<T>, arguments, ranges, size);
+      if (ranges.count == 1) return;
+      launch({"attention_few_combine", a.q.device, grid_of(ranges.heads), dim3(kThreads)},
+             attention_few_combine<T>, arguments, ranges, size);
     });
   }
-  run_probabilities<Bf16>(a, arguments, size);
+  run_bf16_probabilities(a);
 }
 
 void run_backward(const AttentionBackward& a) {
   const Sizes size = sizes_of(a);
-  const core::Tensor delta = delta_of<BFloat16>(a, size);
+  const core::Tensor delta = delta_of(a, size);
   const auto arguments = backward_of<BFloat16>(a, delta);
   if (a.grad_q.defined() && size.queries > 0) {
     with_few_queries(size.width, [&]<class T>(T) {
       const Partition<T> partition(a.q, size);
-      const Split& split = partition.split;
-      launch({"attention_few_backward_queries", a.q.device, grid_of(split.heads * split.splits),
+      const KeyRanges& ranges = partition.ranges;
+      launch({"attention_few_backward_queries", a.q.device, grid_of(ranges.heads * ranges.count),
               dim3(kThreads), T::bytes(2)},
-             attention_few_backward_queries<T>, arguments, split, size);
-      if (split.splits == 1) return;
-      launch({"attention_few_combine_queries", a.q.device, grid_of(split.heads), dim3(kThreads)},
-             attention_few_combine_queries<T>, arguments, split, size);
+             attention_few_backward_queries<T>, arguments, ranges, size);
+      if (ranges.count == 1) return;
+      launch({"attention_few_combine_queries", a.q.device, grid_of(ranges.heads), dim3(kThreads)},
+             attention_few_combine_queries<T>, arguments, ranges, size);
     });
   }
   if (!a.grad_k.defined() && !a.grad_v.defined()) return;
@@ -307,12 +305,9 @@ void run_backward(const AttentionBackward& a) {
   });
 }
 
-const Register<AttentionForward> forward(
-    {"few", kDevice, 30, supports_forward, run_forward},
-    "bf16, adjacent channels, heads of up to 128 channels, up to 16 queries; compute capability 8.0");
-const Register<AttentionBackward> backward(
-    {"few", kDevice, 30, supports_backward, run_backward},
-    "bf16, adjacent channels, heads of up to 128 channels, up to 16 queries; compute capability 8.0");
+const Register<AttentionForward> forward("few", kDevice, 30, requirements<AttentionForward>(), run_forward);
+const Register<AttentionBackward> backward("few", kDevice, 30, requirements<AttentionBackward>(),
+                                           run_backward);
 
 }  // namespace
-}  // namespace medfusion::kernels
+}  // namespace medfusion::kernels::cuda::attention

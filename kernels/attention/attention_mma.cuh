@@ -3,9 +3,10 @@
 #pragma once
 
 #include "kernels/attention/attention_softmax.cuh"
+#include "kernels/gpu/takes.cuh"
 
-namespace medfusion::kernels {
-namespace {
+namespace medfusion::kernels::cuda::attention {
+inline namespace MEDFUSION_GPU {
 
 constexpr int kWarps = kThreads / kWarp;
 constexpr int kStages = 2;
@@ -87,7 +88,8 @@ __device__ __forceinline__ void hide_keys(typename T::Scores& s, const Masks& ma
 // registers, where they turn into the left factor of the second product. Every result is gathered by one
 // block, in order. (Dao, "FlashAttention-2", 2023)
 template <class T>
-__global__ void __launch_bounds__(kThreads, 2) attention_forward(Forward<typename T::Element> a, Sizes size) {
+__global__ void __launch_bounds__(kThreads, 2)
+    attention_forward(ForwardArguments<typename T::Element> a, Sizes size) {
   SharedMemory memory;
   const auto q_tile = T::Rows::take(memory);
   const auto k_tiles = T::Columns::take(memory, kStages), v_tiles = T::Columns::take(memory, kStages);
@@ -129,7 +131,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_forward(Forward<typenam
 // The probabilities again from the scores and their log-sum-exp: one block per tile of the result.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 2)
-    attention_probabilities(Forward<typename T::Element> a, Probabilities p, Sizes size) {
+    attention_probabilities(ForwardArguments<typename T::Element> a, Probabilities p, Sizes size) {
   SharedMemory memory;
   const auto q_tile = T::Rows::take(memory);
   const auto k_tile = T::Columns::take(memory);
@@ -175,7 +177,7 @@ __global__ void __launch_bounds__(kThreads, 2)
 // queries: grad_q. Scores are those of (row, column) either way.
 template <class T, bool kOfKeys>
 __global__ void __launch_bounds__(kThreads, 2)
-    attention_backward(Backward<typename T::Element> a, Sizes size) {
+    attention_backward(BackwardArguments<typename T::Element> a, Sizes size) {
   SharedMemory memory;
   const auto row_tile = T::Rows::take(memory), row_value = T::Rows::take(memory);  // k and v, or q and grad_y
   const auto column_tiles = T::Columns::take(memory, kStages);                     // q or k
@@ -246,47 +248,30 @@ __global__ void __launch_bounds__(kThreads, 2)
   }
 }
 
-// The tiles of bf16.
-struct Bf16 : Bf16Types {
-  static constexpr core::DType kType = core::DType::bf16;
-
-  // Calls body with the tiles that hold heads of `width` channels.
-  template <int kWarpRows, class Body>
-  static void with_tiles(int64_t width, const Body& body) {
-    if (width <= 16) return body(Tiles<16, kWarpRows>{});
-    if (width <= 32) return body(Tiles<32, kWarpRows>{});
-    if (width <= 64) return body(Tiles<64, kWarpRows>{});
-    body(Tiles<128, 16>{});  // sums of 32 rows of 128 channels would spill
-  }
-  static constexpr int64_t kBackwardWidth = 128;
-  template <class Body>
-  static void with_backward_tiles(int64_t width, const Body& body) {
-    with_tiles<16>(width, body);
-  }
-};
-
-// What all variants on these tiles take. A scale above 0 keeps the order of the scores.
-template <class Family>
-bool supports_tiles(const AttentionForward& a) {
-  return a.q.size(2) / a.heads <= 128 && a.scale > 0.0 &&
-         dense_channels(Family::kType, {&a.q, &a.k, &a.v, &a.y});
-}
-template <class Family>
-bool supports_tiles(const AttentionBackward& a) {
-  return a.q.size(2) / a.heads <= Family::kBackwardWidth && a.scale > 0.0 &&
-         dense_channels(Family::kType, {&a.q, &a.k, &a.v, &a.y, &a.grad_y, &a.grad_q, &a.grad_k, &a.grad_v});
+// What variants on these tiles take, of heads of up to `most` channels, and what else they ask.
+template <class Args>
+std::vector<Requirement<Args>> tiles_take(const TensorRequirement& type, int64_t most,
+                                          const std::vector<Requirement<Args>>& more = {}) {
+  std::vector<Requirement<Args>> all{type, takes::adjacent_channels, heads_up_to<Args>(most),
+                                     positive_scale<Args>()};
+  all.insert(all.end(), more.begin(), more.end());
+  all.push_back(kComputeCapability80);
+  return all;
 }
 
 template <class Family>
-void run_probabilities(const AttentionForward& a, const Forward<typename Family::Element>& arguments,
-                       const Sizes& size) {
+void run_probabilities(const AttentionForward& a) {
   if (!a.probabilities.defined()) return;
+  const Sizes size = sizes_of(a);
   Family::template with_tiles<16>(size.width, [&]<class T>(T) {
     launch({"attention_probabilities", a.q.device, probability_grid(a, T::kRows, T::kColumns), dim3(kThreads),
             T::Rows::kBytes + T::Columns::kBytes},
-           attention_probabilities<T>, arguments, probabilities_of(a), size);
+           attention_probabilities<T>, forward_of<typename Family::Element>(a), probabilities_of(a), size);
   });
 }
+
+// Of bf16. In attention_mma.cu.
+void run_bf16_probabilities(const AttentionForward& a);
 
 template <class Family>
 void run_forward(const AttentionForward& a) {
@@ -302,13 +287,13 @@ void run_forward(const AttentionForward& a) {
   } else {
     Family::template with_tiles<16>(size.width, run);
   }
-  run_probabilities<Family>(a, arguments, size);
+  run_probabilities<Family>(a);
 }
 
 template <class Family>
 void run_backward(const AttentionBackward& a) {
   const Sizes size = sizes_of(a);
-  const core::Tensor delta = delta_of<typename Family::Element>(a, size);
+  const core::Tensor delta = delta_of(a, size);
   const auto arguments = backward_of<typename Family::Element>(a, delta);
   Family::with_backward_tiles(size.width, [&]<class T>(T) {
     const auto start = [&](const char* name, auto kernel, int64_t tokens) {
@@ -321,5 +306,5 @@ void run_backward(const AttentionBackward& a) {
   });
 }
 
-}  // namespace
-}  // namespace medfusion::kernels
+}  // namespace MEDFUSION_GPU
+}  // namespace medfusion::kernels::cuda::attention

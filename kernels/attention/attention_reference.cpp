@@ -53,8 +53,6 @@ void set_zero(const core::View& x) {
   for (int64_t n = 0; x.defined() && n < x.numel(); ++n) core::element<double>(x, n) = 0.0;
 }
 
-bool supports_forward(const AttentionForward& a) { return a.q.dtype == core::DType::f64; }
-
 void forward_head(const AttentionForward& a, int64_t b, int64_t h) {
   const Head q(a.q, a.heads, b, h), k(a.k, a.heads, b, h), v(a.v, a.heads, b, h), y(a.y, a.heads, b, h);
   const int64_t queries = a.q.size(1), keys = a.k.size(1), width = a.q.size(2) / a.heads;
@@ -83,8 +81,6 @@ void run_forward(const AttentionForward& a) {
     for (int64_t h = 0; h < a.heads; ++h) forward_head(a, b, h);
   }
 }
-
-bool supports_backward(const AttentionBackward& a) { return a.q.dtype == core::DType::f64; }
 
 void backward_head(const AttentionBackward& a, int64_t b, int64_t h) {
   const Head q(a.q, a.heads, b, h), k(a.k, a.heads, b, h), v(a.v, a.heads, b, h), y(a.y, a.heads, b, h);
@@ -115,12 +111,9 @@ void run_backward(const AttentionBackward& a) {
   }
 }
 
-const Register<AttentionForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward,
-                                          run_forward},
-                                         "f64, any strides");
-const Register<AttentionBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                            run_backward},
-                                           "f64, any strides");
+const Register<AttentionForward> forward("reference", kCpu, 0, {takes::f64, takes::any_strides}, run_forward);
+const Register<AttentionBackward> backward("reference", kCpu, 0, {takes::f64, takes::any_strides},
+                                           run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

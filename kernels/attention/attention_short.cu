@@ -4,9 +4,8 @@
 // block form groups that take a head each, neighbours in memory; groups wait for nobody but themselves. Above
 // 64 tokens one head has work for all eight warps of a block, and more heads in it would only wait together.
 #include "kernels/attention/attention_mma.cuh"
-#include "kernels/registry.h"
 
-namespace medfusion::kernels {
+namespace medfusion::kernels::cuda::attention {
 namespace {
 
 // Up to kTokens queries and as many keys. Forward: a warp takes 16 queries at a time, kKeys keys after
@@ -65,7 +64,7 @@ struct Group {
 
 template <class T>
 __global__ void __launch_bounds__(T::kBlock, T::kForwardBlocks)
-    attention_short_forward(Forward<BFloat16> a, Sizes size, int64_t heads) {
+    attention_short_forward(ForwardArguments<BFloat16> a, Sizes size, int64_t heads) {
   using Step = typename T::Forward;
   SharedMemory memory;
   const Group<T> group(size);
@@ -147,8 +146,9 @@ struct HeadTiles {
     delta = memory.take<float>(T::kHeads * T::kTokens) + index * T::kTokens;
   }
   // Copies what is given and finds the statistics; y is not there afterwards.
-  __device__ __forceinline__ void fetch(const Backward<BFloat16>& a, const Tokens<const BFloat16>& y_from,
-                                        const Group<T>& group, const Sizes& size) const {
+  __device__ __forceinline__ void fetch(const BackwardArguments<BFloat16>& a,
+                                        const Tokens<const BFloat16>& y_from, const Group<T>& group,
+                                        const Sizes& size) const {
     const auto copy = [&](const typename T::All& to, const Tokens<const BFloat16>& from, int64_t count) {
       copy_tokens<T::kHeadThreads>(to, from, group.b, group.h, 0, count, size.width);
     };
@@ -213,7 +213,8 @@ __device__ __forceinline__ void write_head(const Tokens<BFloat16>& to, const typ
 // grad_k, so that a warp holds sums of one kind at a time.
 template <class T>
 __global__ void __launch_bounds__(T::kBlock, T::kHeads > 1 ? 4 : 2)
-    attention_short_backward(Backward<BFloat16> a, Tokens<const BFloat16> y, Sizes size, int64_t heads) {
+    attention_short_backward(BackwardArguments<BFloat16> a, Tokens<const BFloat16> y, Sizes size,
+                             int64_t heads) {
   using Step = typename T::Backward;
   constexpr int kRound = T::kHeadWarps * 16;  // rows that the warps of a head take at once
   SharedMemory memory;
@@ -293,7 +294,7 @@ __device__ __forceinline__ void replace_by_gradient(const typename T::Some& q,
 // A warp keeps its keys, and the slopes of some queries at a time are in shared memory.
 template <class T>
 __global__ void __launch_bounds__(T::kBlock)
-    attention_short_backward_in_steps(Backward<BFloat16> a, Tokens<const BFloat16> y, Sizes size) {
+    attention_short_backward_in_steps(BackwardArguments<BFloat16> a, Tokens<const BFloat16> y, Sizes size) {
   static_assert(T::kHeads == 1);
   using Step = typename T::Backward;
   SharedMemory memory;
@@ -348,15 +349,17 @@ void with_short(const Sizes& size, const Body& body) {
 }
 
 template <class Args>
-bool supports(const Args& a) {
-  if (a.q.size(1) > 256 || a.k.size(1) > 256 || a.q.size(2) / a.heads > 64 || !supports_tiles<Bf16>(a))
-    return false;
-  bool fits = false;
+bool fits(const Args& a) {
+  bool result = false;
   with_short(sizes_of(a), [&]<class T>(T) {
-    const bool forward = std::is_same_v<Args, AttentionForward>;
-    fits = fits_shared(a.q.device, forward ? T::kForwardBytes : T::kBackwardBytes);
+    constexpr bool kForward = std::is_same_v<Args, AttentionForward>;
+    result = fits_shared(a.q.device, kForward ? T::kForwardBytes : T::kBackwardBytes);
   });
-  return fits;
+  return result && a.q.size(1) <= 256 && a.k.size(1) <= 256;
+}
+template <class Args>
+std::vector<Requirement<Args>> requirements() {
+  return tiles_take<Args>(takes::bf16, 64, {{"up to 256 tokens that fit shared memory", fits<Args>}});
 }
 
 void run_forward(const AttentionForward& a) {
@@ -368,7 +371,7 @@ void run_forward(const AttentionForward& a) {
             T::kForwardBytes},
            attention_short_forward<T>, arguments, size, heads);
   });
-  run_probabilities<Bf16>(a, arguments, size);
+  run_bf16_probabilities(a);
 }
 
 void run_backward(const AttentionBackward& a) {
@@ -387,12 +390,9 @@ void run_backward(const AttentionBackward& a) {
   });
 }
 
-const Register<AttentionForward> forward({"short", kDevice, 25, supports<AttentionForward>, run_forward},
-                                         "bf16, adjacent channels, heads of up to 64 channels, up to 256 "
-                                         "tokens that fit shared memory; compute capability 8.0");
-const Register<AttentionBackward> backward({"short", kDevice, 25, supports<AttentionBackward>, run_backward},
-                                           "bf16, adjacent channels, heads of up to 64 channels, up to 256 "
-                                           "tokens that fit shared memory; compute capability 8.0");
+const Register<AttentionForward> forward("short", kDevice, 25, requirements<AttentionForward>(), run_forward);
+const Register<AttentionBackward> backward("short", kDevice, 25, requirements<AttentionBackward>(),
+                                           run_backward);
 
 }  // namespace
-}  // namespace medfusion::kernels
+}  // namespace medfusion::kernels::cuda::attention

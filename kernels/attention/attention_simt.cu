@@ -1,11 +1,166 @@
 // fp32 on any GPU. A block takes 64 queries of one head and lets the keys go by (forward and grad_q), or 64
 // keys and lets the queries go by (grad_k and grad_v): every result is gathered by one block, in order.
-#include "kernels/attention/attention_simt.cuh"
+#include "kernels/attention/attention_device.cuh"
+#include "kernels/gpu/floats.cuh"
 
-#include "kernels/registry.h"
-
-namespace medfusion::kernels {
+namespace medfusion::kernels::cuda::attention {
 namespace {
+
+constexpr int kThreadColumns = 8;                       // a thread is (y, x) of a 16 x 8 grid;
+constexpr int kThreadRows = kThreads / kThreadColumns;  // those of one row are neighbours in one warp
+
+// Tiles for heads of up to kWidth channels: kRows rows stay, kColumns rows of the other side go by. Thread
+// (y, x) computes the scores of rows y + 16 i and columns x + 8 j.
+template <int kWidth_, int kRows_ = 64>
+struct Tiles {
+  static constexpr int kWidth = kWidth_;
+  static constexpr int kRows = kRows_;
+  static constexpr int kColumns = kWidth <= 64 ? 64 : 32;
+  static constexpr int kStride = kWidth + 4;         // 8 (or 4) neighbouring rows: no bank twice
+  static constexpr int kScoreStride = kColumns + 8;  // likewise
+  static constexpr int kM = kRows / kThreadRows;     // block of a thread: kM x kN scores
+  static constexpr int kN = kColumns / kThreadColumns;
+  static constexpr int kVector = kWidth >= 32 ? 4 : 2;                // channels per access of a result,
+  static constexpr int kVectors = kWidth / kThreadColumns / kVector;  // and how many of them
+  static constexpr int kChannels = kVector * kVectors;
+  static constexpr int kUnroll = kWidth <= 64 ? 2 : 1;  // of the products: more would spill
+  // floats of `rows` tiles that stay, `columns` that go by, and one of scores
+  static constexpr int64_t bytes(int rows, int columns, bool scores) {
+    return int64_t{4} * ((rows * kRows + columns * kColumns) * kStride + (scores ? kRows * kScoreStride : 0));
+  }
+};
+
+__device__ __forceinline__ int thread_row() { return static_cast<int>(threadIdx.x) / kThreadColumns; }
+__device__ __forceinline__ int thread_column() { return static_cast<int>(threadIdx.x) % kThreadColumns; }
+
+// Rows [first, first + kRows) of head h of sample b into a tile, zeros past the last token and channel.
+template <class T, int kRows>
+__device__ __forceinline__ void load_tile(Shared<float> tile, const Tokens<const float>& tokens, int64_t b,
+                                          int64_t h, int64_t first, int64_t count, int width) {
+  const auto x = tokens.head(b, h, width) + first * tokens.token;
+  const int64_t stride = tokens.token;
+  const int64_t rows = count - first;
+  if (tokens.wide) {
+    constexpr int kPieces = T::kWidth / 4;
+#pragma unroll 4
+    for (int n = 0; n < kRows * kPieces / kThreads; ++n) {
+      const int piece = n * kThreads + static_cast<int>(threadIdx.x);
+      const int row = piece / kPieces, c = piece % kPieces * 4;
+      Vector<float, 4> value{};
+      if (row < rows && c < width) value = load<4>(x, row * stride + c);
+      store<4>(tile, row * T::kStride + c, value);
+    }
+    return;
+  }
+  for (int n = static_cast<int>(threadIdx.x); n < kRows * T::kWidth; n += kThreads) {
+    const int row = n / T::kWidth, c = n % T::kWidth;
+    tile[row * T::kStride + c] = row < rows && c < width ? x[row * stride + c] : 0.0F;
+  }
+}
+
+// scores[i][j] = dot(rows[y + 16 i], columns[x + 8 j])
+template <class T>
+__device__ __forceinline__ void multiply_transposed(Shared<float> rows, Shared<float> columns,
+                                                    float (&scores)[T::kM][T::kN]) {
+  rows += thread_row() * T::kStride;
+  columns += thread_column() * T::kStride;
+#pragma unroll
+  for (int i = 0; i < T::kM; ++i) {
+#pragma unroll
+    for (int j = 0; j < T::kN; ++j) scores[i][j] = 0.0F;
+  }
+#pragma unroll T::kUnroll
+  for (int c = 0; c < T::kWidth; c += 4) {
+    Vector<float, 4> left[T::kM];
+#pragma unroll
+    for (int i = 0; i < T::kM; ++i) left[i] = load<4>(rows, i * kThreadRows * T::kStride + c);
+#pragma unroll
+    for (int j = 0; j < T::kN; ++j) {
+      const auto right = load<4>(columns, j * kThreadColumns * T::kStride + c);
+#pragma unroll
+      for (int i = 0; i < T::kM; ++i) {
+#pragma unroll
+        for (int n = 0; n < 4; ++n) scores[i][j] += left[i][n] * right[n];
+      }
+    }
+  }
+}
+
+// Puts a thread's scores where the threads of its warp find them; no others read these rows.
+template <class T>
+__device__ __forceinline__ void share_scores(Shared<float> tile, const float (&scores)[T::kM][T::kN]) {
+  __syncwarp();  // what was there has been read
+#pragma unroll
+  for (int i = 0; i < T::kM; ++i) {
+#pragma unroll
+    for (int j = 0; j < T::kN; ++j) {
+      tile[(thread_row() + i * kThreadRows) * T::kScoreStride + thread_column() + j * kThreadColumns] =
+          scores[i][j];
+    }
+  }
+  __syncwarp();
+}
+
+// The channels of a thread: vector n begins at channel_of<T>(n).
+template <class T>
+__device__ __forceinline__ int channel_of(int n) {
+  return (n * kThreadColumns + thread_column()) * T::kVector;
+}
+
+// sums[i] += sum over columns j of scores[y + 16 i][j] x[j], for the channels of the thread
+template <class T>
+__device__ __forceinline__ void multiply(Shared<float> scores, Shared<float> x,
+                                         float (&sums)[T::kM][T::kChannels]) {
+  scores += thread_row() * T::kScoreStride;
+#pragma unroll T::kUnroll
+  for (int j = 0; j < T::kColumns; j += 4) {
+    Vector<float, 4> left[T::kM];
+#pragma unroll
+    for (int i = 0; i < T::kM; ++i) left[i] = load<4>(scores, i * kThreadRows * T::kScoreStride + j);
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+#pragma unroll
+      for (int n = 0; n < T::kVectors; ++n) {
+        const auto right = load<T::kVector>(x, (j + k) * T::kStride + channel_of<T>(n));
+#pragma unroll
+        for (int i = 0; i < T::kM; ++i) {
+#pragma unroll
+          for (int v = 0; v < T::kVector; ++v) sums[i][n * T::kVector + v] += left[i][k] * right[v];
+        }
+      }
+    }
+  }
+}
+
+// The thread's part of rows first + y + 16 i, times factor(i), to head h of sample b.
+template <class T, class Factor>
+__device__ __forceinline__ void store_rows(const Tokens<float>& tokens, int64_t b, int64_t h, int64_t first,
+                                           int64_t count, int width, const float (&sums)[T::kM][T::kChannels],
+                                           const Factor& factor) {
+  const auto y = tokens.head(b, h, width);
+  const int64_t stride = tokens.token;
+#pragma unroll
+  for (int i = 0; i < T::kM; ++i) {
+    const int64_t row = first + thread_row() + i * kThreadRows;
+    if (row >= count) continue;
+    const float f = factor(i);
+#pragma unroll
+    for (int n = 0; n < T::kVectors; ++n) {
+      const int c = channel_of<T>(n);
+      Vector<float, T::kVector> value;
+#pragma unroll
+      for (int v = 0; v < T::kVector; ++v) value[v] = f * sums[i][n * T::kVector + v];
+      if (tokens.wide && c < width) {
+        store<T::kVector>(y, row * stride + c, value);
+        continue;
+      }
+#pragma unroll
+      for (int v = 0; v < T::kVector; ++v) {
+        if (c + v < width) y[row * stride + c + v] = value[v];
+      }
+    }
+  }
+}
 
 // Over the eight threads that share a row.
 template <class Op>
@@ -35,7 +190,7 @@ __device__ __forceinline__ bool is_visible(unsigned bits, int i, int j) {
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads, 2) attention_forward(Forward<float> a, Sizes size) {
+__global__ void __launch_bounds__(kThreads, 2) attention_forward(ForwardArguments<float> a, Sizes size) {
   SharedMemory memory;
   const auto q_tile = memory.take<float>(T::kRows * T::kStride);
   const auto k_tile = memory.take<float>(T::kColumns * T::kStride);
@@ -104,7 +259,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_forward(Forward<float> 
 // The probabilities again from the scores and their log-sum-exp: one block per tile of the result.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 2)
-    attention_probabilities(Forward<float> a, Probabilities p, Sizes size) {
+    attention_probabilities(ForwardArguments<float> a, Probabilities p, Sizes size) {
   SharedMemory memory;
   const auto q_tile = memory.take<float>(T::kRows * T::kStride);
   const auto k_tile = memory.take<float>(T::kColumns * T::kStride);
@@ -150,7 +305,7 @@ __global__ void __launch_bounds__(kThreads, 2)
 // With kOfKeys the rows of a block are keys and queries go by: grad_k and grad_v. Otherwise the rows are
 // queries: grad_q. Scores are those of (row, column) either way.
 template <class T, bool kOfKeys>
-__global__ void __launch_bounds__(kThreads, 2) attention_backward(Backward<float> a, Sizes size) {
+__global__ void __launch_bounds__(kThreads, 2) attention_backward(BackwardArguments<float> a, Sizes size) {
   SharedMemory memory;
   const auto row_tile = memory.take<float>(T::kRows * T::kStride);         // k or q
   const auto row_value = memory.take<float>(T::kRows * T::kStride);        // v or grad_y
@@ -204,9 +359,69 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward(Backward<float
   if constexpr (kOfKeys) store_head(a.grad_v, grad_value, 1.0F);
 }
 
-bool supports_forward(const AttentionForward& a) {
-  return a.q.size(2) / a.heads <= 128 && dense_channels(core::DType::f32, {&a.q, &a.k, &a.v, &a.y});
+// Calls body with the Tiles that hold heads of `width` channels.
+template <class Body>
+void with_tiles(int64_t width, const Body& body) {
+  if (width <= 16) return body(Tiles<16>{});
+  if (width <= 32) return body(Tiles<32>{});
+  if (width <= 64) return body(Tiles<64>{});
+  body(Tiles<128>{});
 }
+// The same for the backward, whose four tiles of 128 channels are more than some cards have room for.
+template <class Body>
+void with_backward_tiles(core::Device device, int64_t width, const Body& body) {
+  if (width > 64 && !fits_shared(device, Tiles<128>::bytes(2, 2, true))) return body(Tiles<128, 32>{});
+  with_tiles(width, body);
+}
+
+// delta[b, h, i] = dot(grad_y_i, y_i): eight lanes per row where it comes in pieces, otherwise a warp.
+template <int kPiece>
+constexpr int kDeltaLanes = kPiece == 1 ? kWarp : 8;
+template <class T, int kPiece>
+__global__ void __launch_bounds__(kThreads) attention_delta(Tokens<const T> y, Tokens<const T> grad_y,
+                                                            Global<float> delta, int64_t rows, Sizes size) {
+  constexpr int kLanes = kDeltaLanes<kPiece>;
+  const int64_t row = int64_t{blockIdx.x} * (kThreads / kLanes) + threadIdx.x / kLanes;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  float sum = 0.0F;
+  if (row < rows) {
+    const int64_t b = row / size.queries / size.heads, h = row / size.queries % size.heads;
+    const int64_t query = row % size.queries;
+    const auto at = y.head(b, h, size.width) + query * y.token;
+    const auto grad_at = grad_y.head(b, h, size.width) + query * grad_y.token;
+    for (int c = lane * kPiece; c < size.width; c += kLanes * kPiece) {
+      const auto value = load<kPiece>(at, c), grad = load<kPiece>(grad_at, c);
+#pragma unroll
+      for (int k = 0; k < kPiece; ++k) sum += static_cast<float>(value[k]) * static_cast<float>(grad[k]);
+    }
+  }
+#pragma unroll
+  for (int lanes = 1; lanes < kLanes; lanes *= 2) sum += __shfl_xor_sync(kFullWarp, sum, lanes);
+  if (row < rows && lane == 0) delta[row] = sum;
+}
+
+}  // namespace
+
+inline namespace MEDFUSION_GPU {
+
+core::Tensor delta_of(const AttentionBackward& a, const Sizes& size) {
+  const int64_t rows = a.q.size(0) * size.heads * size.queries;
+  core::Tensor delta = core::Tensor::empty({rows}, core::DType::f32, a.q.device);
+  visit_floats(a.y.dtype, [&]<class T>(T /*element*/) {
+    constexpr int kWide = 16 / sizeof(T);
+    const auto y = tokens_of<const T>(a.y, a.heads), grad_y = tokens_of<const T>(a.grad_y, a.heads);
+    const bool wide = y.wide && grad_y.wide;
+    const int64_t block_rows = kThreads / (wide ? kDeltaLanes<kWide> : kDeltaLanes<1>);
+    launch({"attention_delta", a.q.device, grid_of(ceil_div(rows, block_rows)), dim3(kThreads)},
+           wide ? attention_delta<T, kWide> : attention_delta<T, 1>, y, grad_y, delta.view().as<float>(),
+           rows, size);
+  });
+  return delta;
+}
+
+}  // namespace MEDFUSION_GPU
+
+namespace {
 
 void run_forward(const AttentionForward& a) {
   const Sizes size = sizes_of(a);
@@ -222,14 +437,9 @@ void run_forward(const AttentionForward& a) {
   });
 }
 
-bool supports_backward(const AttentionBackward& a) {
-  return a.q.size(2) / a.heads <= 128 && dense_channels(core::DType::f32, {&a.q, &a.k, &a.v, &a.y, &a.grad_y,
-                                                                           &a.grad_q, &a.grad_k, &a.grad_v});
-}
-
 void run_backward(const AttentionBackward& a) {
   const Sizes size = sizes_of(a);
-  const core::Tensor delta = delta_of<float>(a, size);
+  const core::Tensor delta = delta_of(a, size);
   const auto arguments = backward_of<float>(a, delta);
   with_backward_tiles(a.q.device, size.width, [&]<class T>(T) {
     const auto start = [&](const char* name, auto kernel, int64_t tokens) {
@@ -243,10 +453,13 @@ void run_backward(const AttentionBackward& a) {
   });
 }
 
-const Register<AttentionForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
-                                         "f32, adjacent channels, heads of up to 128 channels");
-const Register<AttentionBackward> backward({"simt", kDevice, 10, supports_backward, run_backward},
-                                           "f32, adjacent channels, heads of up to 128 channels");
+template <class Args>
+std::vector<Requirement<Args>> requirements() {
+  return {takes::f32, takes::adjacent_channels, heads_up_to<Args>(128)};
+}
+const Register<AttentionForward> forward("simt", kDevice, 10, requirements<AttentionForward>(), run_forward);
+const Register<AttentionBackward> backward("simt", kDevice, 10, requirements<AttentionBackward>(),
+                                           run_backward);
 
 }  // namespace
-}  // namespace medfusion::kernels
+}  // namespace medfusion::kernels::cuda::attention

@@ -5,8 +5,8 @@
 #include "kernels/attention/attention_device.cuh"
 #include "kernels/gpu/tile.cuh"
 
-namespace medfusion::kernels {
-namespace {
+namespace medfusion::kernels::cuda::attention {
+inline namespace MEDFUSION_GPU {
 
 __device__ __forceinline__ float larger(float x, float y) { return fmaxf(x, y); }
 __device__ __forceinline__ float plus(float x, float y) { return x + y; }
@@ -65,7 +65,7 @@ struct OnlineSoftmax {
 // Divides the rows of the warp, queries from `first` on, by their sums, and writes their log-sum-exp.
 template <class T, class E>
 __device__ __forceinline__ void finish_rows(OnlineSoftmax<T>& softmax, typename T::Result& result,
-                                            const Forward<E>& a, int64_t head, int64_t first,
+                                            const ForwardArguments<E>& a, int64_t head, int64_t first,
                                             const Sizes& size) {
   combine_rows(softmax.sum, plus);
 #pragma unroll
@@ -86,20 +86,20 @@ __device__ __forceinline__ void finish_rows(OnlineSoftmax<T>& softmax, typename 
 // Log-sum-exp of a query, to base 2, as backward subtracts it: exp2(s - inf) = 0 where there is no such query
 // or it sees nothing.
 template <class E>
-__device__ __forceinline__ float base_at(const Backward<E>& a, int64_t head, int64_t query,
+__device__ __forceinline__ float base_at(const BackwardArguments<E>& a, int64_t head, int64_t query,
                                          const Sizes& size) {
   const float l = query < size.queries ? a.log_sum_exp[head * size.queries + query] * kLog2E : -INFINITY;
   return l == -INFINITY ? INFINITY : l;
 }
 template <class E>
-__device__ __forceinline__ float delta_at(const Backward<E>& a, int64_t head, int64_t query,
+__device__ __forceinline__ float delta_at(const BackwardArguments<E>& a, int64_t head, int64_t query,
                                           const Sizes& size) {
   return query < size.queries ? a.delta[head * size.queries + query] : 0.0F;
 }
 // Both, of the queries from `first` on, for the rows or columns that they are.
 template <class Values, class E>
-__device__ __forceinline__ void load_statistics(Values& l, Values& delta, const Backward<E>& a, int64_t head,
-                                                int64_t first, const Sizes& size) {
+__device__ __forceinline__ void load_statistics(Values& l, Values& delta, const BackwardArguments<E>& a,
+                                                int64_t head, int64_t first, const Sizes& size) {
   for_each(l, [&](float& value, int i) { value = base_at(a, head, first + i, size); });
   for_each(delta, [&](float& value, int i) { value = delta_at(a, head, first + i, size); });
 }
@@ -117,5 +117,5 @@ __device__ __forceinline__ void scale_rows(Accumulators<kRows, kColumns>& grad, 
   map_rows(grad, factors, [](float x, float f) { return f == 0.0F ? 0.0F : x * f; });
 }
 
-}  // namespace
-}  // namespace medfusion::kernels
+}  // namespace MEDFUSION_GPU
+}  // namespace medfusion::kernels::cuda::attention

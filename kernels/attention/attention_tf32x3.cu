@@ -2,9 +2,8 @@
 // three of TF32 (kernels/gpu/split_tile.cuh).
 #include "kernels/attention/attention_mma.cuh"
 #include "kernels/gpu/split_tile.cuh"
-#include "kernels/registry.h"
 
-namespace medfusion::kernels {
+namespace medfusion::kernels::cuda::attention {
 namespace {
 
 struct SplitTypes {
@@ -20,16 +19,13 @@ struct SplitTypes {
 template <int kWidth, int kWarpRows>
 using SplitTiles = Tiles<kWidth, kWarpRows, kWidth <= 64 ? 32 : 16, SplitTypes>;
 
-struct Split : SplitTypes {
-  static constexpr core::DType kType = core::DType::f32;
-
+struct Tf32x3 : SplitTypes {
   template <int kWarpRows, class Body>
   static void with_tiles(int64_t width, const Body& body) {
     if (width <= 32) return body(SplitTiles<32, kWarpRows>{});
     if (width <= 64) return body(SplitTiles<64, kWarpRows>{});
     body(SplitTiles<128, 16>{});
   }
-  static constexpr int64_t kBackwardWidth = 64;  // two sums of 128 channels and what makes them would spill
   template <class Body>
   static void with_backward_tiles(int64_t width, const Body& body) {
     if (width <= 32) return body(SplitTiles<32, 16>{});
@@ -37,12 +33,12 @@ struct Split : SplitTypes {
   }
 };
 
-const Register<AttentionForward> forward(
-    {"tf32x3", kDevice, 15, supports_tiles<Split>, run_forward<Split>},
-    "f32, adjacent channels, heads of up to 128 channels; compute capability 8.0");
-const Register<AttentionBackward> backward(
-    {"tf32x3", kDevice, 15, supports_tiles<Split>, run_backward<Split>},
-    "f32, adjacent channels, heads of up to 64 channels; compute capability 8.0");
+constexpr int64_t kBackwardWidth = 64;  // two sums of 128 channels and what makes them would spill
+const Register<AttentionForward> forward("tf32x3", kDevice, 15, tiles_take<AttentionForward>(takes::f32, 128),
+                                         run_forward<Tf32x3>);
+const Register<AttentionBackward> backward("tf32x3", kDevice, 15,
+                                           tiles_take<AttentionBackward>(takes::f32, kBackwardWidth),
+                                           run_backward<Tf32x3>);
 
 }  // namespace
-}  // namespace medfusion::kernels
+}  // namespace medfusion::kernels::cuda::attention

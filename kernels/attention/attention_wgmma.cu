@@ -4,9 +4,8 @@
 // with the values, and the warpgroups take turns in starting products, so that one computes while the other's
 // run. (Shah et al., "FlashAttention-3", 2024)
 #include "kernels/attention/attention_wgmma.cuh"
-#include "kernels/registry.h"
 
-namespace medfusion::kernels {
+namespace medfusion::kernels::cuda::attention {
 namespace {
 
 template <int kWidth_>
@@ -72,9 +71,10 @@ __device__ __forceinline__ void pass_turn(int consumer) {
 
 // 64 rows of the result, rows 16 w to 16 w + 15 in warp w.
 template <class T>
-__device__ __forceinline__ void consume(const Buffers<T>& s, const Forward<BFloat16>& a, const Place& at,
-                                        const Sizes& size, int64_t tiles, int consumer, int64_t first,
-                                        OnlineSoftmax<T>& softmax, typename T::Result& result) {
+__device__ __forceinline__ void consume(const Buffers<T>& s, const ForwardArguments<BFloat16>& a,
+                                        const Place& at, const Sizes& size, int64_t tiles, int consumer,
+                                        int64_t first, OnlineSoftmax<T>& softmax,
+                                        typename T::Result& result) {
   const int row = consumer * kGroupRows;
   typename T::Scores scores;
   typename T::Left p;
@@ -128,7 +128,7 @@ __device__ __forceinline__ void consume(const Buffers<T>& s, const Forward<BFloa
 template <class T>
 __global__ void __launch_bounds__(kBlock, 1)
     attention_wgmma_forward(const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap k,
-                            const __grid_constant__ TensorMap v, Forward<BFloat16> a, Sizes size) {
+                            const __grid_constant__ TensorMap v, ForwardArguments<BFloat16> a, Sizes size) {
   SharedMemory memory;
   const auto s = Buffers<T>::take(memory);
   if (threadIdx.x == 0) s.init();
@@ -155,15 +155,15 @@ __global__ void __launch_bounds__(kBlock, 1)
   write_rows<T>(a.y, at, first, size.queries, s.q, row, result);
 }
 
-bool supports_forward(const AttentionForward& a) {
-  const int64_t width = a.q.size(2) / a.heads;
-  return (width == 64 || width == 128) && a.scale > 0.0 && !a.probabilities.defined() &&
-         dense_channels(core::DType::bf16, {&a.q, &a.k, &a.v, &a.y}) && has_boxes(boxes_of(a.q, kTileRows)) &&
-         has_boxes(boxes_of(a.k, kTileKeys)) && has_boxes(boxes_of(a.v, kTileKeys)) &&
-         tokens_of<BFloat16>(a.y, a.heads).wide && has_wgmma(a.q.device);
+bool in_pieces(const AttentionForward& a) {
+  return has_boxes(boxes_of(a.q, kTileRows)) && has_boxes(boxes_of(a.k, kTileKeys)) &&
+         has_boxes(boxes_of(a.v, kTileKeys)) && tokens_of<BFloat16>(a.y, a.heads).wide;
 }
-
-bool suits_forward(const AttentionForward& a) { return is_long(a.q, a.k); }
+std::vector<Requirement<AttentionForward>> requirements() {
+  auto all = wgmma_takes<AttentionForward>(in_pieces);
+  all.push_back({"no probabilities", [](const AttentionForward& a) { return !a.probabilities.defined(); }});
+  return all;
+}
 
 void run_forward(const AttentionForward& a) {
   const Sizes size = sizes_of(a);
@@ -181,10 +181,8 @@ void run_forward(const AttentionForward& a) {
   }
 }
 
-const Register<AttentionForward> forward(
-    {"wgmma", kDevice, 22, supports_forward, run_forward, suits_forward},
-    "bf16, heads of 64 or 128 channels, rows in pieces of 16 bytes, no "
-    "probabilities; compute capability 9.0; chosen automatically from 512 tokens");
+const Register<AttentionForward> forward("wgmma", kDevice, 22, requirements(), run_forward,
+                                         wgmma_should<AttentionForward>());
 
 }  // namespace
-}  // namespace medfusion::kernels
+}  // namespace medfusion::kernels::cuda::attention

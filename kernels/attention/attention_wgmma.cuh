@@ -3,13 +3,11 @@
 #pragma once
 
 #include "kernels/attention/attention_softmax.cuh"
+#include "kernels/gpu/takes.cuh"
 #include "kernels/gpu/warpgroup_tile.cuh"
-#ifdef __CUDACC__
-#include "kernels/gpu/runtime_cuda.h"
-#endif
 
-namespace medfusion::kernels {
-namespace {
+namespace medfusion::kernels::cuda::attention {
+inline namespace MEDFUSION_GPU {
 
 constexpr int kConsumers = 2;  // warpgroups behind the producer's
 constexpr int kBlock = (1 + kConsumers) * kWarpgroup;
@@ -117,27 +115,36 @@ __device__ __forceinline__ void write_rows(const Tokens<BFloat16>& y, const Plac
   }
 }
 
-TensorBoxes boxes_of(const core::View& x, int64_t rows) {
+inline TensorBoxes boxes_of(const core::View& x, int64_t rows) {
   const auto stride = [&](int i) {  // of a single element any will do
     return x.size(i) == 1 ? (x.size(2) + 7) / 8 * 8 : x.stride(i);
   };
   return {x.as<BFloat16>(), {x.size(2), x.size(1), x.size(0)}, {1, stride(1), stride(0)}, rows};
 }
 
-bool has_wgmma([[maybe_unused]] const core::Device& device) {
-#ifdef __CUDACC__
-  return core::cuda_device_info(device.index).compute_capability == 90;
-#else
-  return true;
-#endif
+// What both directions take; `in_pieces`: whether bulk copies can bring what is read and rows be written.
+template <class Args>
+std::vector<Requirement<Args>> wgmma_takes(bool (*in_pieces)(const Args& a)) {
+  const auto width_fits = [](const Args& a) {
+    const int64_t width = a.q.size(2) / a.heads;
+    return width == 64 || width == 128;
+  };
+  return {takes::bf16,
+          takes::adjacent_channels,
+          {"heads of 64 or 128 channels", width_fits},
+          positive_scale<Args>(),
+          {"rows in pieces of 16 bytes", in_pieces},
+          kComputeCapability90};
+}
+// Shorter sequences leave most of a block without work. The simulator takes the variant only where it is
+// named.
+template <class Args>
+Requirement<Args> wgmma_should() {
+  return {"from 512 tokens", [](const Args& a) {
+            constexpr int64_t kLong = 512;
+            return kDevice == kDeviceType && a.q.size(1) >= kLong && a.k.size(1) >= kLong;
+          }};
 }
 
-// Long sequences; shorter ones leave most of a block without work. The simulator takes the variant only where
-// it is named.
-bool is_long(const core::View& q, const core::View& k) {
-  constexpr int64_t kLong = 512;
-  return kDevice != core::DeviceType::sim && q.size(1) >= kLong && k.size(1) >= kLong;
-}
-
-}  // namespace
-}  // namespace medfusion::kernels
+}  // namespace MEDFUSION_GPU
+}  // namespace medfusion::kernels::cuda::attention

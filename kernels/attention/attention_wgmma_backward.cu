@@ -5,9 +5,8 @@
 // "FlashAttention-3", 2024). Every result is gathered by one block, in order: no gradient is added up in
 // memory, and seven products of a tile are computed instead of five.
 #include "kernels/attention/attention_wgmma.cuh"
-#include "kernels/registry.h"
 
-namespace medfusion::kernels {
+namespace medfusion::kernels::cuda::attention {
 namespace {
 
 // With kOfKeys_ the rows of a block are keys and queries go by, otherwise the other way round.
@@ -69,8 +68,8 @@ struct Buffers {
 template <class T>
 __device__ __forceinline__ void produce(const Buffers<T>& s, const TensorMap& row, const TensorMap& row_value,
                                         const TensorMap& column, const TensorMap& column_value,
-                                        const Backward<BFloat16>& a, const Place& at, const Sizes& size,
-                                        int64_t tiles) {
+                                        const BackwardArguments<BFloat16>& a, const Place& at,
+                                        const Sizes& size, int64_t tiles) {
   const int channel = static_cast<int>(at.h) * T::kWidth, b = static_cast<int>(at.b);
   const bool first_lane = lane_index() == 0;
   if (first_lane) {
@@ -119,9 +118,10 @@ __device__ __forceinline__ ColumnValues<kColumns> load_columns(const Shared<floa
 
 // 64 rows of the gradients, rows 16 w to 16 w + 15 in warp w: keys' and values', or queries'.
 template <class T>
-__device__ __forceinline__ void consume(const Buffers<T>& s, const Backward<BFloat16>& a, const Place& at,
-                                        const Sizes& size, int64_t tiles, int row, int64_t first,
-                                        typename T::Result& grad, typename T::Result& grad_value) {
+__device__ __forceinline__ void consume(const Buffers<T>& s, const BackwardArguments<BFloat16>& a,
+                                        const Place& at, const Sizes& size, int64_t tiles, int row,
+                                        int64_t first, typename T::Result& grad,
+                                        typename T::Result& grad_value) {
   typename T::Scores p, grad_s;
   typename T::Left left_p, left_s;
   RowValues<T::kWarpRows> base, delta;  // of rows that are queries
@@ -209,7 +209,7 @@ __global__ void __launch_bounds__(kBlock, 1)
     attention_wgmma_backward(const __grid_constant__ TensorMap row,
                              const __grid_constant__ TensorMap row_value,
                              const __grid_constant__ TensorMap column,
-                             const __grid_constant__ TensorMap column_value, Backward<BFloat16> a,
+                             const __grid_constant__ TensorMap column_value, BackwardArguments<BFloat16> a,
                              Sizes size) {
   SharedMemory memory;
   const auto s = Buffers<T>::take(memory);
@@ -243,25 +243,19 @@ __global__ void __launch_bounds__(kBlock, 1)
   }
 }
 
-bool supports_backward(const AttentionBackward& a) {
-  const int64_t width = a.q.size(2) / a.heads;
+bool in_pieces(const AttentionBackward& a) {
   const auto writable = [&](const core::View& x) {
     return !x.defined() || tokens_of<BFloat16>(x, a.heads).wide;
   };
   const auto copied = [](const core::View& x) { return has_boxes(boxes_of(x, kTileRows)); };
-  return (width == 64 || width == 128) && a.scale > 0.0 &&
-         dense_channels(core::DType::bf16,
-                        {&a.q, &a.k, &a.v, &a.y, &a.grad_y, &a.grad_q, &a.grad_k, &a.grad_v}) &&
-         copied(a.q) && copied(a.k) && copied(a.v) && copied(a.grad_y) && writable(a.grad_q) &&
-         writable(a.grad_k) && writable(a.grad_v) && has_wgmma(a.q.device);
+  return copied(a.q) && copied(a.k) && copied(a.v) && copied(a.grad_y) && writable(a.grad_q) &&
+         writable(a.grad_k) && writable(a.grad_v);
 }
-
-bool suits_backward(const AttentionBackward& a) { return is_long(a.q, a.k); }
 
 template <int kWidth>
 void run_backward_of(const AttentionBackward& a) {
   const Sizes size = sizes_of(a);
-  const core::Tensor delta = delta_of<BFloat16>(a, size);
+  const core::Tensor delta = delta_of(a, size);
   const auto arguments = backward_of<BFloat16>(a, delta);
   const auto run = [&]<class T>(T, const char* name, const core::View& row, const core::View& row_value,
                                 const core::View& column, const core::View& column_value) {
@@ -281,10 +275,8 @@ void run_backward(const AttentionBackward& a) {
   return a.q.size(2) / a.heads == 64 ? run_backward_of<64>(a) : run_backward_of<128>(a);
 }
 
-const Register<AttentionBackward> backward({"wgmma", kDevice, 22, supports_backward, run_backward,
-                                            suits_backward},
-                                           "bf16, heads of 64 or 128 channels, rows in pieces of 16 bytes; "
-                                           "compute capability 9.0; chosen automatically from 512 tokens");
+const Register<AttentionBackward> backward("wgmma", kDevice, 22, wgmma_takes<AttentionBackward>(in_pieces),
+                                           run_backward, wgmma_should<AttentionBackward>());
 
 }  // namespace
-}  // namespace medfusion::kernels
+}  // namespace medfusion::kernels::cuda::attention

@@ -2,6 +2,8 @@
 // f64; devices also take x, y and their gradients in bf16, all else, and every sum, being f32 or wider.
 #pragma once
 
+#include <array>
+
 #include "core/view.h"
 
 namespace medfusion::kernels {
@@ -14,6 +16,7 @@ struct BatchNormStatistics {
   static constexpr const char* kDirection = "statistics";
   core::View x;
   core::View mean, variance;  // overwritten
+  auto tensors() const { return std::array{&x}; }
 };
 
 // y = (x - mean) inv_std weight + bias, then max(y, 0) where relu; inv_std = 1 / sqrt(variance + eps).
@@ -32,6 +35,7 @@ struct BatchNormForward {
   bool relu = false;
   double momentum = 0.1;
   double eps = 1e-5;
+  auto tensors() const { return std::array{&x, &y}; }
 };
 
 // With g = grad_y, zeroed where relu cut y off, h = (x - mean) inv_std and n rows:
@@ -47,6 +51,7 @@ struct BatchNormBackward {
   core::View grad_x, grad_weight, grad_bias;  // overwritten
   bool training = false;
   bool relu = false;
+  auto tensors() const { return std::array{&x, &grad_y, &grad_x}; }
 };
 
 }  // namespace medfusion::kernels

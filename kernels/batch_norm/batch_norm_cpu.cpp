@@ -198,10 +198,6 @@ class Partials {
   core::Tensor values_;
 };
 
-bool supports_statistics(const BatchNormStatistics& a) {
-  return a.x.dtype == core::DType::f32 && a.x.rows_uniform();
-}
-
 // Mean and biased variance in double.
 void compute_statistics(const core::View& x, std::vector<double>& mean, std::vector<double>& variance) {
   const int64_t channels = x.size(-1);
@@ -246,9 +242,6 @@ std::vector<float> scales(const core::View& weight, const core::View& inv_std) {
   return scale;
 }
 
-bool supports_forward(const BatchNormForward& a) {
-  return a.x.dtype == core::DType::f32 && a.x.rows_uniform() && a.y.rows_uniform();
-}
 void run_forward(const BatchNormForward& a) {
   const int64_t channels = a.x.size(-1);
   const int64_t rows = a.x.rows();
@@ -282,10 +275,6 @@ void run_forward(const BatchNormForward& a) {
   });
 }
 
-bool supports_backward(const BatchNormBackward& a) {
-  return a.x.dtype == core::DType::f32 && a.x.rows_uniform() && a.grad_y.rows_uniform() &&
-         (!a.grad_x.defined() || a.grad_x.rows_uniform());
-}
 void run_backward(const BatchNormBackward& a) {
   const int64_t channels = a.x.size(-1);
   const int64_t rows = a.x.rows();
@@ -326,14 +315,10 @@ void run_backward(const BatchNormBackward& a) {
   });
 }
 
-const Register<BatchNormStatistics> statistics({"cpu", core::DeviceType::cpu, 10, supports_statistics,
-                                                run_statistics},
-                                               "f32, rows at one stride");
-const Register<BatchNormForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
-                                         "f32, rows at one stride");
-const Register<BatchNormBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward,
-                                            run_backward},
-                                           "f32, rows at one stride");
+const Register<BatchNormStatistics> statistics("cpu", kCpu, 10, {takes::f32, takes::uniform_rows},
+                                               run_statistics);
+const Register<BatchNormForward> forward("cpu", kCpu, 10, {takes::f32, takes::uniform_rows}, run_forward);
+const Register<BatchNormBackward> backward("cpu", kCpu, 10, {takes::f32, takes::uniform_rows}, run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -13,7 +13,6 @@ double& at(const core::View& view, int64_t row, int64_t channel) {
 }
 double& at(const core::View& view, int64_t channel) { return view.as<double>()[channel]; }
 
-bool supports_statistics(const BatchNormStatistics& a) { return a.x.dtype == core::DType::f64; }
 void run_statistics(const BatchNormStatistics& a) {
   const int64_t rows = a.x.rows();
   const auto n = static_cast<double>(rows);
@@ -28,7 +27,6 @@ void run_statistics(const BatchNormStatistics& a) {
   }
 }
 
-bool supports_forward(const BatchNormForward& a) { return a.x.dtype == core::DType::f64; }
 void run_forward(const BatchNormForward& a) {
   const int64_t rows = a.x.rows();
   const auto n = static_cast<double>(rows);
@@ -51,7 +49,6 @@ void run_forward(const BatchNormForward& a) {
   }
 }
 
-bool supports_backward(const BatchNormBackward& a) { return a.x.dtype == core::DType::f64; }
 void run_backward(const BatchNormBackward& a) {
   const int64_t rows = a.x.rows();
   const auto n = static_cast<double>(rows);
@@ -75,15 +72,11 @@ void run_backward(const BatchNormBackward& a) {
   }
 }
 
-const Register<BatchNormStatistics> statistics({"reference", core::DeviceType::cpu, 0, supports_statistics,
-                                                run_statistics},
-                                               "f64, any strides");
-const Register<BatchNormForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward,
-                                          run_forward},
-                                         "f64, any strides");
-const Register<BatchNormBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                            run_backward},
-                                           "f64, any strides");
+const Register<BatchNormStatistics> statistics("reference", kCpu, 0, {takes::f64, takes::any_strides},
+                                               run_statistics);
+const Register<BatchNormForward> forward("reference", kCpu, 0, {takes::f64, takes::any_strides}, run_forward);
+const Register<BatchNormBackward> backward("reference", kCpu, 0, {takes::f64, takes::any_strides},
+                                           run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

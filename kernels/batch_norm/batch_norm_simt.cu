@@ -358,16 +358,10 @@ void from_running(const core::View& running_mean, const core::View& running_var,
 
 namespace {
 
-bool fits(const core::View& v) {
-  return !v.defined() || (is_f32_or_bf16(v.dtype) && v.rows_uniform() && v.size(-1) < (1 << 30));
-}
-
-bool supports_statistics(const BatchNormStatistics& a) { return fits(a.x); }
 void run_statistics(const BatchNormStatistics& a) {
   batch_norm::statistics(a.x, {.mean = a.mean, .variance = a.variance});
 }
 
-bool supports_forward(const BatchNormForward& a) { return fits(a.x) && fits(a.y) && a.y.dtype == a.x.dtype; }
 void run_forward(const BatchNormForward& a) {
   if (a.training) {
     batch_norm::statistics(a.x, {.mean = a.mean,
@@ -417,22 +411,18 @@ void backward(const BatchNormBackward& a) {
          offset, slope, a.grad_x.as<T>(), a.grad_x.row_stride(), columns);
 }
 
-bool supports_backward(const BatchNormBackward& a) {
-  return fits(a.x) && fits(a.grad_y) && fits(a.grad_x) && a.grad_y.dtype == a.x.dtype &&
-         (!a.grad_x.defined() || a.grad_x.dtype == a.x.dtype);
-}
 void run_backward(const BatchNormBackward& a) {
   if (a.x.size(-1) == 0) return;
   visit_floats(a.x.dtype, [&]<class T>(T /*element*/) { backward<T>(a); });
 }
 
-const Register<BatchNormStatistics> statistics_variant({"simt", kDevice, 10, supports_statistics,
-                                                        run_statistics},
-                                                       "f32 or bf16, rows at one stride");
-const Register<BatchNormForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
-                                         "f32 or bf16, rows at one stride");
-const Register<BatchNormBackward> backward_variant({"simt", kDevice, 10, supports_backward, run_backward},
-                                                   "f32 or bf16, rows at one stride");
+const Register<BatchNormStatistics> statistics_variant(
+    "simt", kDevice, 10, {takes::f32_or_bf16, takes::uniform_rows, takes::short_rows}, run_statistics);
+const Register<BatchNormForward> forward("simt", kDevice, 10,
+                                         {takes::f32_or_bf16, takes::uniform_rows, takes::short_rows},
+                                         run_forward);
+const Register<BatchNormBackward> backward_variant(
+    "simt", kDevice, 10, {takes::f32_or_bf16, takes::uniform_rows, takes::short_rows}, run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

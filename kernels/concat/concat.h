@@ -1,6 +1,7 @@
 // Concatenation of any number of tensors along one dimension.
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "core/view.h"
@@ -15,6 +16,7 @@ struct ConcatForward {
   int dimension;  // not negative
   std::vector<core::View> inputs;
   core::View y;  // overwritten
+  auto tensors() const { return std::array{&y}; }
 };
 
 // grads[n] = the part of grad_y that input n filled.
@@ -24,6 +26,7 @@ struct ConcatBackward {
   int dimension;
   core::View grad_y;
   std::vector<core::View> grads;  // overwritten; all have their shapes, one without data is not wanted
+  auto tensors() const { return std::array{&grad_y}; }
 };
 
 // [first, first + size) of a dimension of x.
@@ -34,6 +37,26 @@ inline core::View concat_part(const core::View& x, int dimension, int64_t first,
     part.data = static_cast<char*>(part.data) + first * x.strides[dimension] * core::size_of(x.dtype);
   }
   return part;
+}
+
+// Calls copy(from, to) for every part of y, or every gradient that is wanted.
+template <class Copy>
+void for_parts(const ConcatForward& a, const Copy& copy) {
+  int64_t first = 0;
+  for (const core::View& x : a.inputs) {
+    const int64_t size = x.shape[a.dimension];
+    copy(x, concat_part(a.y, a.dimension, first, size));
+    first += size;
+  }
+}
+template <class Copy>
+void for_parts(const ConcatBackward& a, const Copy& copy) {
+  int64_t first = 0;
+  for (const core::View& grad : a.grads) {
+    const int64_t size = grad.shape[a.dimension];
+    if (grad.data != nullptr) copy(concat_part(a.grad_y, a.dimension, first, size), grad);
+    first += size;
+  }
 }
 
 }  // namespace medfusion::kernels

@@ -50,30 +50,20 @@ void copy(const core::View& from, const core::View& to) {
 }
 
 // f64 belongs to the reference.
-bool supports_forward(const ConcatForward& a) { return a.y.dtype != core::DType::f64; }
-void run_forward(const ConcatForward& a) {
-  int64_t first = 0;
-  for (const core::View& x : a.inputs) {
-    const int64_t size = x.shape[a.dimension];
-    copy(x, concat_part(a.y, a.dimension, first, size));
-    first += size;
-  }
-}
+void run_forward(const ConcatForward& a) { for_parts(a, copy); }
+void run_backward(const ConcatBackward& a) { for_parts(a, copy); }
 
-bool supports_backward(const ConcatBackward& a) { return a.grad_y.dtype != core::DType::f64; }
-void run_backward(const ConcatBackward& a) {
-  int64_t first = 0;
-  for (const core::View& grad : a.grads) {
-    const int64_t size = grad.shape[a.dimension];
-    if (grad.data != nullptr) copy(concat_part(a.grad_y, a.dimension, first, size), grad);
-    first += size;
-  }
+template <class Args>
+bool narrow(const Args& a) {
+  return !takes::f64.holds(a.tensors());
 }
+constexpr const char* kNarrow = "any dtype but f64";
 
-const Register<ConcatForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
-                                      "any dtype but f64, any strides");
-const Register<ConcatBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward, run_backward},
-                                        "any dtype but f64, any strides");
+const Register<ConcatForward> forward("cpu", kCpu, 10, {{kNarrow, narrow<ConcatForward>}, takes::any_strides},
+                                      run_forward);
+const Register<ConcatBackward> backward("cpu", kCpu, 10,
+                                        {{kNarrow, narrow<ConcatBackward>}, takes::any_strides},
+                                        run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -10,31 +10,11 @@ void copy(const core::View& from, const core::View& to) {
   }
 }
 
-bool supports_forward(const ConcatForward& a) { return a.y.dtype == core::DType::f64; }
-void run_forward(const ConcatForward& a) {
-  int64_t first = 0;
-  for (const core::View& x : a.inputs) {
-    const int64_t size = x.shape[a.dimension];
-    copy(x, concat_part(a.y, a.dimension, first, size));
-    first += size;
-  }
-}
+void run_forward(const ConcatForward& a) { for_parts(a, copy); }
+void run_backward(const ConcatBackward& a) { for_parts(a, copy); }
 
-bool supports_backward(const ConcatBackward& a) { return a.grad_y.dtype == core::DType::f64; }
-void run_backward(const ConcatBackward& a) {
-  int64_t first = 0;
-  for (const core::View& grad : a.grads) {
-    const int64_t size = grad.shape[a.dimension];
-    if (grad.data != nullptr) copy(concat_part(a.grad_y, a.dimension, first, size), grad);
-    first += size;
-  }
-}
-
-const Register<ConcatForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward, run_forward},
-                                      "f64");
-const Register<ConcatBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                         run_backward},
-                                        "f64");
+const Register<ConcatForward> forward("reference", kCpu, 0, {takes::f64, takes::any_strides}, run_forward);
+const Register<ConcatBackward> backward("reference", kCpu, 0, {takes::f64, takes::any_strides}, run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -104,7 +104,13 @@ void copy_as(const std::vector<Copy>& copies, core::Device device) {
   }
 }
 
-void copy_all(const std::vector<Copy>& copies, core::Device device) {
+template <class Args>
+void run(const Args& a) {
+  std::vector<Copy> copies;
+  for_parts(a, [&](const core::View& from, const core::View& to) {
+    if (from.numel() > 0) copies.push_back({from, to, concat::Runs(from, to)});
+  });
+  const core::Device device = a.tensors().front()->device;
   if (aligned(copies, 16)) {
     copy_as<uint32_t, 4>(copies, device);
   } else if (aligned(copies, 4)) {
@@ -114,38 +120,8 @@ void copy_all(const std::vector<Copy>& copies, core::Device device) {
   }
 }
 
-void add_copy(std::vector<Copy>& copies, const core::View& from, const core::View& to) {
-  if (from.numel() > 0) copies.push_back({from, to, concat::Runs(from, to)});
-}
-
-bool supports_forward(const ConcatForward& /*a*/) { return true; }
-void run_forward(const ConcatForward& a) {
-  std::vector<Copy> copies;
-  int64_t first = 0;
-  for (const core::View& x : a.inputs) {
-    const int64_t size = x.shape[a.dimension];
-    add_copy(copies, x, concat_part(a.y, a.dimension, first, size));
-    first += size;
-  }
-  copy_all(copies, a.y.device);
-}
-
-bool supports_backward(const ConcatBackward& /*a*/) { return true; }
-void run_backward(const ConcatBackward& a) {
-  std::vector<Copy> copies;
-  int64_t first = 0;
-  for (const core::View& grad : a.grads) {
-    const int64_t size = grad.shape[a.dimension];
-    if (grad.data != nullptr) add_copy(copies, concat_part(a.grad_y, a.dimension, first, size), grad);
-    first += size;
-  }
-  copy_all(copies, a.grad_y.device);
-}
-
-const Register<ConcatForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
-                                      "any dtype, any strides");
-const Register<ConcatBackward> backward({"simt", kDevice, 10, supports_backward, run_backward},
-                                        "any dtype, any strides");
+const Register<ConcatForward> forward("simt", kDevice, 10, {takes::any_dtype, takes::any_strides}, run);
+const Register<ConcatBackward> backward("simt", kDevice, 10, {takes::any_dtype, takes::any_strides}, run);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -1,7 +1,10 @@
 // Two-dimensional convolution (cross-correlation, as in every deep-learning library) of NHWC images.
 #pragma once
 
+#include <array>
+
 #include "core/view.h"
+#include "kernels/takes.h"
 
 namespace medfusion::kernels {
 
@@ -16,6 +19,7 @@ inline int64_t convolution_size(int64_t size, int64_t kernel, int64_t stride, in
 // convolution_size(width), out]. One dtype (f32, f64); devices also take x, weight and y in bf16,
 // with bias, and sums, in f32. x and y may be channel slices of larger buffers
 // (channels adjacent in memory), also of the same one where they do not overlap.
+// uniform_products(): the images on the other side of the product from x have pixels at one stride.
 struct ConvolutionForward {
   static constexpr const char* kOperation = "convolution";
   static constexpr const char* kDirection = "forward";
@@ -26,6 +30,8 @@ struct ConvolutionForward {
   int64_t stride = 1;
   int64_t padding = 0;
   bool tf32 = false;  // a device may round f32 operands to 10 bits of mantissa (TF32)
+  auto tensors() const { return std::array{&x, &y}; }
+  bool uniform_products() const { return takes::uniform_pixels.holds(std::array{&y}); }
 };
 
 // Gradients of dot(grad_y, y). Those left undefined are not computed; the others are overwritten, grad_x is
@@ -44,6 +50,8 @@ struct ConvolutionBackward {
   int64_t padding = 0;
   bool accumulate_x = false;
   bool tf32 = false;
+  auto tensors() const { return std::array{&x, &grad_y, &grad_x}; }
+  bool uniform_products() const { return takes::uniform_pixels.holds(std::array{&grad_y, &grad_x}); }
 };
 
 }  // namespace medfusion::kernels

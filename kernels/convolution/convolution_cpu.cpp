@@ -25,11 +25,6 @@ constexpr int64_t kChunkPixels = 512;   // at least, per partial weight gradient
 constexpr int64_t kWeightTasks = 16;
 constexpr int64_t kFewChannels = 16;  // below, a row of taps is one run of channels
 
-bool channels_adjacent(const View& v) { return v.size(-1) <= 1 || v.stride(-1) == 1; }
-
-// Pixels one stride apart, channels adjacent.
-bool pixels_uniform(const View& v) { return channels_adjacent(v) && v.rows_uniform(); }
-
 // y (+)= convolution of the image with packed weights, plus bias.
 void convolve(const Image& image, const Window& w, const Packed& weight, const float* bias, const View& y,
               bool accumulate) {
@@ -74,9 +69,6 @@ Window window_of(const View& weight, const View& y, int64_t stride, int64_t padd
           .out_width = y.size(2)};
 }
 
-bool supports_forward(const ConvolutionForward& c) {
-  return c.y.dtype == core::DType::f32 && channels_adjacent(c.x) && pixels_uniform(c.y);
-}
 void run_forward(const ConvolutionForward& c) {
   if (c.y.numel() == 0) return;
   const Packed weight = gemm::pack_weight(c.weight);
@@ -206,22 +198,24 @@ void bias_gradient(const View& grad_y, const View& grad_bias) {
   }
 }
 
-bool supports_backward(const ConvolutionBackward& c) {
-  return c.grad_y.dtype == core::DType::f32 && pixels_uniform(c.grad_y) &&
-         (!c.grad_x.defined() || pixels_uniform(c.grad_x)) &&
-         (!c.grad_weight.defined() || channels_adjacent(c.x));
-}
 void run_backward(const ConvolutionBackward& c) {
   if (c.grad_weight.defined()) weight_gradient(c);
   if (c.grad_bias.defined()) bias_gradient(c.grad_y, c.grad_bias);
   if (c.grad_x.defined()) input_gradient(c);
 }
 
-const Register<ConvolutionForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
-                                           "f32, adjacent channels, pixels at one stride");
-const Register<ConvolutionBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward,
-                                              run_backward},
-                                             "f32, adjacent channels, pixels at one stride");
+const Register<ConvolutionForward> forward("cpu", kCpu, 10,
+                                           {takes::f32,
+                                            takes::adjacent_channels,
+                                            {takes::uniform_pixels.text,
+                                             &ConvolutionForward::uniform_products}},
+                                           run_forward);
+const Register<ConvolutionBackward> backward("cpu", kCpu, 10,
+                                             {takes::f32,
+                                              takes::adjacent_channels,
+                                              {takes::uniform_pixels.text,
+                                               &ConvolutionBackward::uniform_products}},
+                                             run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

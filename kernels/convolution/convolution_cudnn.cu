@@ -137,14 +137,6 @@ bool available() {
 #endif
 }
 
-bool fits(const View& v) {
-  return !v.defined() || (is_f32_or_bf16(v.dtype) && channels_adjacent(v) && v.numel() < (int64_t{1} << 31));
-}
-
-bool supports_forward(const ConvolutionForward& c) {
-  return fits(c.x) && fits(c.y) && c.x.dtype == c.y.dtype && c.weight.dtype == c.y.dtype && available() &&
-         (c.y.dtype == core::DType::bf16 || solvable(c));
-}
 void run_forward(const ConvolutionForward& c) {
   if (c.y.dtype == core::DType::bf16 && !solvable(c)) {
     return convolution::forward_in_f32(c, [](const ConvolutionForward& wide) { dispatch(wide, kDevice); });
@@ -161,11 +153,6 @@ void run_forward(const ConvolutionForward& c) {
   set_bias(c.y, c.bias, true);
 }
 
-bool supports_backward(const ConvolutionBackward& c) {
-  const auto same = [&](const View& v) { return !v.defined() || v.dtype == c.grad_y.dtype; };
-  return fits(c.x) && fits(c.grad_y) && fits(c.grad_x) && same(c.x) && same(c.weight) && same(c.grad_x) &&
-         available() && (c.grad_y.dtype == core::DType::bf16 || solvable(c));
-}
 void run_backward(const ConvolutionBackward& c) {
   if (c.grad_y.dtype == core::DType::bf16 && !solvable(c)) {
     return convolution::backward_in_f32(c, [](const ConvolutionBackward& wide) { dispatch(wide, kDevice); });
@@ -192,14 +179,25 @@ void run_backward(const ConvolutionBackward& c) {
   }
 }
 
+constexpr TensorRequirement kSizes{"fewer than 2^31 elements", [](Tensors tensors) {
+                                     return takes::each(
+                                         tensors, [](const View& x) { return x.numel() < int64_t{1} << 31; });
+                                   }};
+constexpr const char* kLibrary =
+    "where cuDNN can be loaded and has something deterministic (otherwise bf16 goes through f32)";
+template <class Args>
+bool runs(const Args& c) {
+  return available() && (takes::bf16.holds(c.tensors()) || solvable(c));
+}
+
 const Register<ConvolutionForward> forward(
-    {"cudnn", kDevice, 10, supports_forward, run_forward},
-    "f32 or bf16 (through f32 where cuDNN has nothing deterministic), adjacent channels, fewer than 2^31 "
-    "elements; where cuDNN can be loaded");
+    "cudnn", kDevice, 10,
+    {takes::f32_or_bf16, takes::adjacent_channels, kSizes, {kLibrary, runs<ConvolutionForward>}},
+    run_forward);
 const Register<ConvolutionBackward> backward(
-    {"cudnn", kDevice, 10, supports_backward, run_backward},
-    "f32 or bf16 (through f32 where cuDNN has nothing deterministic), adjacent channels, fewer than 2^31 "
-    "elements; where cuDNN can be loaded");
+    "cudnn", kDevice, 10,
+    {takes::f32_or_bf16, takes::adjacent_channels, kSizes, {kLibrary, runs<ConvolutionBackward>}},
+    run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -19,8 +19,6 @@ float* pixel(const View& v, int64_t image, int64_t row, int64_t column) {
   return static_cast<float*>(v.data) + image * v.strides[0] + row * v.strides[1] + column * v.strides[2];
 }
 
-bool channels_adjacent(const View& v) { return v.size(-1) <= 1 || v.stride(-1) == 1; }
-
 struct Problem {
   View image;   // x or grad_x
   View output;  // y or grad_y
@@ -104,9 +102,6 @@ void unpack(const Matrix& packed, const View& weight) {
   }
 }
 
-bool supports_forward(const ConvolutionForward& c) {
-  return c.y.dtype == core::DType::f32 && channels_adjacent(c.x) && channels_adjacent(c.y);
-}
 void run_forward(const ConvolutionForward& c) {
   const Problem p{c.x, c.y, c.weight.size(1), c.weight.size(2), c.weight.size(3), c.stride, c.padding};
   const Matrix weight = pack(c.weight);
@@ -161,11 +156,6 @@ void weight_gradient(const Problem& p, const View& grad_weight) {
   unpack(total, grad_weight);
 }
 
-bool supports_backward(const ConvolutionBackward& c) {
-  return c.grad_y.dtype == core::DType::f32 && channels_adjacent(c.grad_y) &&
-         (!c.grad_x.defined() || channels_adjacent(c.grad_x)) &&
-         (!c.grad_weight.defined() || channels_adjacent(c.x));
-}
 void run_backward(const ConvolutionBackward& c) {
   Problem p{c.x, c.grad_y, c.weight.size(1), c.weight.size(2), c.weight.size(3), c.stride, c.padding};
   if (c.grad_weight.defined()) weight_gradient(p, c.grad_weight);
@@ -179,11 +169,10 @@ void run_backward(const ConvolutionBackward& c) {
   if (c.grad_x.defined()) input_gradient(p, c.weight, c.accumulate_x);
 }
 
-const Register<ConvolutionForward> forward({"eigen", core::DeviceType::cpu, 5, supports_forward, run_forward},
-                                           "f32, adjacent channels");
-const Register<ConvolutionBackward> backward({"eigen", core::DeviceType::cpu, 5, supports_backward,
-                                              run_backward},
-                                             "f32, adjacent channels");
+const Register<ConvolutionForward> forward("eigen", kCpu, 5, {takes::f32, takes::adjacent_channels},
+                                           run_forward);
+const Register<ConvolutionBackward> backward("eigen", kCpu, 5, {takes::f32, takes::adjacent_channels},
+                                             run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -35,7 +35,6 @@ void fill_zero(const View& v) {
   for (int64_t i = 0; i < v.numel(); ++i) core::element<double>(v, i) = 0.0;
 }
 
-bool supports_forward(const ConvolutionForward& c) { return c.y.dtype == core::DType::f64; }
 void run_forward(const ConvolutionForward& c) {
   for (int64_t i = 0; i < c.y.numel(); ++i) {
     core::element<double>(c.y, i) = c.bias.defined() ? core::element<double>(c.bias, i % c.y.size(3)) : 0.0;
@@ -50,7 +49,6 @@ void run_forward(const ConvolutionForward& c) {
       });
 }
 
-bool supports_backward(const ConvolutionBackward& c) { return c.grad_y.dtype == core::DType::f64; }
 void run_backward(const ConvolutionBackward& c) {
   if (c.grad_x.defined() && !c.accumulate_x) fill_zero(c.grad_x);
   if (c.grad_weight.defined()) fill_zero(c.grad_weight);
@@ -72,12 +70,10 @@ void run_backward(const ConvolutionBackward& c) {
       });
 }
 
-const Register<ConvolutionForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward,
-                                            run_forward},
-                                           "f64, any strides");
-const Register<ConvolutionBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                              run_backward},
-                                             "f64, any strides");
+const Register<ConvolutionForward> forward("reference", kCpu, 0, {takes::f64, takes::any_strides},
+                                           run_forward);
+const Register<ConvolutionBackward> backward("reference", kCpu, 0, {takes::f64, takes::any_strides},
+                                             run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -120,16 +120,15 @@ void convolve_back_weight(const ConvolutionBackward& c, const Setup& s) {
   copy_view(target, c.grad_weight);
 }
 
-constexpr int64_t kMost = int64_t{1} << 30;  // pixels, or columns of the product
-
-bool fits(const View& v) {
-  return !v.defined() ||
-         (is_f32_or_bf16(v.dtype) && channels_adjacent(v) && v.size(0) * v.size(1) * v.size(2) < kMost);
+constexpr TensorRequirement kTypes{"f32, or bf16 through f32", takes::f32_or_bf16.holds};
+constexpr const char* kSizes = "fewer than 2^30 pixels and weights";
+template <class Args>
+bool fits(const Args& c) {
+  constexpr int64_t kMost = int64_t{1} << 30;  // pixels, or columns of the product
+  const auto few = [](const View& x) { return x.size(0) * x.size(1) * x.size(2) < kMost; };
+  return takes::each(c.tensors(), few) && c.weight.numel() < kMost;
 }
 
-bool supports_forward(const ConvolutionForward& c) {
-  return fits(c.x) && fits(c.y) && c.y.rows_uniform() && c.weight.numel() < kMost;
-}
 void run_forward(const ConvolutionForward& c) {
   if (c.y.dtype == core::DType::bf16) return convolution::forward_in_f32(c, run_forward);
   if (c.y.numel() == 0) return;
@@ -137,10 +136,6 @@ void run_forward(const ConvolutionForward& c) {
   set_bias(c.y, c.bias, c.weight.numel() > 0);
 }
 
-bool supports_backward(const ConvolutionBackward& c) {
-  return fits(c.x) && fits(c.grad_y) && fits(c.grad_x) && c.grad_y.rows_uniform() &&
-         (!c.grad_x.defined() || c.grad_x.rows_uniform()) && c.weight.numel() < kMost;
-}
 void run_backward(const ConvolutionBackward& c) {
   if (c.grad_y.dtype == core::DType::bf16) return convolution::backward_in_f32(c, run_backward);
   const Setup setup{c.weight.size(2), c.weight.size(3), c.stride, c.padding};
@@ -164,12 +159,20 @@ void run_backward(const ConvolutionBackward& c) {
   }
 }
 
-const Register<ConvolutionForward> forward(
-    {"simt", kDevice, 5, supports_forward, run_forward},
-    "f32, or bf16 through f32; adjacent channels, fewer than 2^30 pixels");
-const Register<ConvolutionBackward> backward(
-    {"simt", kDevice, 5, supports_backward, run_backward},
-    "f32, or bf16 through f32; adjacent channels, fewer than 2^30 pixels");
+const Register<ConvolutionForward> forward("simt", kDevice, 5,
+                                           {kTypes,
+                                            takes::adjacent_channels,
+                                            {takes::uniform_pixels.text,
+                                             &ConvolutionForward::uniform_products},
+                                            {kSizes, fits<ConvolutionForward>}},
+                                           run_forward);
+const Register<ConvolutionBackward> backward("simt", kDevice, 5,
+                                             {kTypes,
+                                              takes::adjacent_channels,
+                                              {takes::uniform_pixels.text,
+                                               &ConvolutionBackward::uniform_products},
+                                              {kSizes, fits<ConvolutionBackward>}},
+                                             run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -14,6 +14,7 @@
 // NoVariant. All views contiguous but for buffer and gradient, whose pixels may lie further apart.
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "core/view.h"
@@ -41,6 +42,7 @@ struct DenseBlockForward {
   bool training = true;
   double eps = 1e-5;
   double momentum = 0.1;
+  auto tensors() const { return std::array{&buffer}; }
 };
 
 // All overwritten.
@@ -59,6 +61,7 @@ struct DenseBlockBackward {
   std::vector<DenseBlockLayerGradient> gradients;
   bool training = true;
   double eps = 1e-5;
+  auto tensors() const { return std::array{&buffer, &gradient}; }
 };
 
 }  // namespace medfusion::kernels

@@ -218,13 +218,10 @@ class ForwardPass {
   std::vector<double> mean_, unbiased_;  // of the buffer's channels so far
 };
 
-bool supports(const DenseBlockForward& b) {
-  return b.buffer.dtype == core::DType::f32 && b.buffer.numel() > 0 && dense_block::pixels_uniform(b.buffer);
-}
 void run(const DenseBlockForward& b) { ForwardPass(b).run(); }
 
-const Register<DenseBlockForward> registered({"cpu", core::DeviceType::cpu, 10, supports, run},
-                                             "f32, pixels at one stride, not empty");
+const Register<DenseBlockForward> registered("cpu", kCpu, 10,
+                                             {takes::f32, takes::uniform_pixels, takes::not_empty}, run);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -62,9 +62,6 @@ inline gemm::Window window3x3(const core::View& image) {
           .out_width = image.size(2)};
 }
 
-// Pixels one stride apart, channels adjacent.
-inline bool pixels_uniform(const core::View& v) { return v.stride(3) == 1 && v.rows_uniform(); }
-
 // Row pointers `stride` floats apart.
 inline std::vector<const float*> row_pointers(const float* first, int64_t count, int64_t stride) {
   std::vector<const float*> rows;

@@ -390,14 +390,10 @@ class BackwardPass {
   Tensor masked_;
 };
 
-bool supports(const DenseBlockBackward& b) {
-  return b.buffer.dtype == core::DType::f32 && b.buffer.numel() > 0 &&
-         dense_block::pixels_uniform(b.buffer) && dense_block::pixels_uniform(b.gradient);
-}
 void run(const DenseBlockBackward& b) { BackwardPass(b).run(); }
 
-const Register<DenseBlockBackward> registered({"cpu", core::DeviceType::cpu, 10, supports, run},
-                                              "f32, pixels at one stride, not empty");
+const Register<DenseBlockBackward> registered("cpu", kCpu, 10,
+                                              {takes::f32, takes::uniform_pixels, takes::not_empty}, run);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -15,15 +15,15 @@
 
 #include "core/tensor.h"
 #include "kernels/batch_norm/batch_norm_simt.h"
-#include "kernels/registry.h"
+#include "kernels/gpu/floats.cuh"
+#include "kernels/gpu/takes.cuh"
 
-namespace medfusion::kernels {
+namespace medfusion::kernels::cuda::dense_block {
 namespace {
 
 using core::DType;
 using core::Tensor;
 using core::View;
-using namespace dense_block;  // NOLINT(google-build-using-namespace): its device code
 
 // narrow1 = conv1 [m, c], and narrow2 [9][k][m] = conv2 [k, m, 3, 3].
 __global__ void __launch_bounds__(kThreads)
@@ -219,29 +219,17 @@ class BackwardPass {
       second_half(l, b_.gradients[i], weights.conv2, channels);
       first_half(l, b_.gradients[i], weights.conv1, channels);
     }
-    correct(channels_of(b_.gradient, 0, channels), channels_of(b_.buffer, 0, channels), pending(0));
+    complete(channels_of(b_.gradient, 0, channels), channels_of(b_.buffer, 0, channels), pending(0));
   }
 
  private:
   float* parts() const { return parts_.view().as<float>(); }
-  Pending pending(int64_t channel) const {
-    if (!b_.training) return {nullptr, nullptr, nullptr, nullptr};
-    double* const first = sums_.view().as<double>();
-    return {first + channel, first + b_.buffer.size(3) + channel, b_.mean.as<float>() + channel,
-            b_.inv_std.as<float>() + channel};
-  }
+  int64_t tiles() const { return ceil_div(b_.buffer.rows(), kPixels); }
+  Pending pending(int64_t channel) const { return pending_of(b_, sums_, channel); }
 
   // The gradient of x's channels becomes complete.
-  void correct(const View& gradient, const View& x, const Pending& pending) const {
-    if (!b_.training) return;
-    start_correct<8, BFloat16>(gradient, x, pending, gradient);
-  }
-  void finish_norm(const View& weight, const View& grad_weight, const View& grad_bias, const Pending& pending,
-                   bool more) const {
-    const int64_t channels = weight.numel(), pixels = b_.buffer.rows();
-    launch({"dense_block_finish_norm", weight.device, warps_grid(channels), dim3(kThreads)},
-           dense_block_finish_norm, parts(), ceil_div(pixels, kPixels), weight.as<float>(),
-           grad_weight.as<float>(), grad_bias.as<float>(), pending, more, static_cast<int>(channels), pixels);
+  void complete(const View& gradient, const View& x, const Pending& pending) const {
+    if (b_.training) correct(gradient, x, pending, gradient);
   }
 
   // From the layer's new channels, at `channel`, to the gradient of z, in grad_z_.
@@ -249,7 +237,7 @@ class BackwardPass {
                    int64_t channel) const {
     const int64_t last = channel + l.conv2.size(0);
     const View grad_new = channels_of(b_.gradient, channel, last);
-    correct(grad_new, channels_of(b_.buffer, channel, last), pending(channel));
+    complete(grad_new, channels_of(b_.buffer, channel, last), pending(channel));
     const Tensor norm = norm2_of(l, b_.training, b_.eps);
     back_weight<true>(grad_new, l.z, norm, g.conv2);
     back_x<true>(grad_new, weight, l.z, norm, grad_z_.view(), false, parts());
@@ -261,8 +249,9 @@ class BackwardPass {
       double* const first = sums.view().as<double>();
       pending = {first, first + middle, l.z_mean.as<float>(), l.z_inv_std.as<float>()};
     }
-    finish_norm(l.norm2_weight, g.norm2_weight, g.norm2_bias, pending, false);
-    correct(grad_z_.view(), l.z, pending);
+    finish_norm(parts(), tiles(), l.norm2_weight, g.norm2_weight, g.norm2_bias, pending, false,
+                b_.buffer.rows());
+    complete(grad_z_.view(), l.z, pending);
   }
 
   // From grad_z_ to the gradient of the prefix [0, channels), which is added to.
@@ -272,7 +261,8 @@ class BackwardPass {
     const Tensor norm = norm1_of(b_, l);
     back_weight<false>(grad_z_.view(), prefix, norm, g.conv1);
     back_x<false>(grad_z_.view(), weight, prefix, norm, channels_of(b_.gradient, 0, channels), true, parts());
-    finish_norm(l.norm1_weight, g.norm1_weight, g.norm1_bias, pending(0), true);
+    finish_norm(parts(), tiles(), l.norm1_weight, g.norm1_weight, g.norm1_bias, pending(0), true,
+                b_.buffer.rows());
   }
 
   const DenseBlockBackward& b_;
@@ -281,36 +271,35 @@ class BackwardPass {
   Tensor grad_z_;  // of the layer at hand
 };
 
-// ---- what the variant takes: everything in pieces of 16 bytes
+// ---- what the variant takes
 
 bool in_pieces(const View& v) {
   return v.dtype == DType::bf16 && v.rows_uniform() && v.size(3) % 8 == 0 && aligned_rows<16>(v) &&
          v.rows() * std::max(v.row_stride(), v.size(3)) <= std::numeric_limits<int>::max();
 }
-bool fits(const View& buffer, const std::vector<DenseBlockLayer>& layers) {
-  const bool widths = std::all_of(layers.begin(), layers.end(), [](const DenseBlockLayer& l) {
+constexpr TensorRequirement kPieces{"channels in pieces of 16 bytes",
+                                    [](Tensors tensors) { return takes::each(tensors, in_pieces); }};
+template <class Args>
+bool widths_fit(const Args& b) {
+  return std::all_of(b.layers.begin(), b.layers.end(), [](const DenseBlockLayer& l) {
     const int64_t c = l.conv1.size(1), m = l.conv1.size(0), k = l.conv2.size(0);
     return in_pieces(l.z) && l.conv1.dtype == DType::f32 && c > 0 && c % 8 == 0 && c <= kMostChannels &&
            m > 0 && m <= kMostChannels && k > 0 && k % 8 == 0;
   });
-  return in_pieces(buffer) && widths;
 }
+constexpr const char* kWidths = "growth in pieces of 16 bytes, up to 4096 channels";
 
-bool supports_forward(const DenseBlockForward& b) { return fits(b.buffer, b.layers); }
-bool supports_backward(const DenseBlockBackward& b) {
-  return fits(b.buffer, b.layers) && in_pieces(b.gradient);
-}
 void run_backward(const DenseBlockBackward& b) {
   if (b.buffer.numel() == 0) return clear_gradients(b.gradients);
   BackwardPass(b).run();
 }
 
 const Register<DenseBlockForward> forward(
-    {"mma", kDevice, 20, supports_forward, run_forward},
-    "bf16, channels and growth in pieces of 16 bytes, up to 4096 channels; compute capability 8.0");
+    "mma", kDevice, 20,
+    {takes::bf16, kPieces, {kWidths, widths_fit<DenseBlockForward>}, kComputeCapability80}, run_forward);
 const Register<DenseBlockBackward> backward(
-    {"mma", kDevice, 20, supports_backward, run_backward},
-    "bf16, channels and growth in pieces of 16 bytes, up to 4096 channels; compute capability 8.0");
+    "mma", kDevice, 20,
+    {takes::bf16, kPieces, {kWidths, widths_fit<DenseBlockBackward>}, kComputeCapability80}, run_backward);
 
 }  // namespace
-}  // namespace medfusion::kernels
+}  // namespace medfusion::kernels::cuda::dense_block

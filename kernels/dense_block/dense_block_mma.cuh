@@ -8,7 +8,7 @@
 #include "kernels/dense_block/dense_block_device.cuh"
 #include "kernels/gpu/tile_pieces.cuh"
 
-namespace medfusion::kernels::dense_block {
+namespace medfusion::kernels::cuda::dense_block {
 inline namespace MEDFUSION_GPU {
 
 constexpr int kMmaThreads = 256;
@@ -368,4 +368,4 @@ __global__ void __launch_bounds__(kMmaThreads, 2)
 }
 
 }  // namespace MEDFUSION_GPU
-}  // namespace medfusion::kernels::dense_block
+}  // namespace medfusion::kernels::cuda::dense_block

@@ -64,9 +64,6 @@ class WideCopies {
   std::list<Copy> copies_;
 };
 
-bool wide_or_narrow(const View& buffer) { return buffer.dtype == DType::f64 || buffer.dtype == DType::bf16; }
-
-bool supports_forward(const DenseBlockForward& b) { return wide_or_narrow(b.buffer); }
 void run_forward(const DenseBlockForward& b) {
   const bool narrow = b.buffer.dtype == DType::bf16;
   const dense_block::Textbook<double> textbook(b.training, b.eps, narrow);
@@ -84,7 +81,6 @@ void run_forward(const DenseBlockForward& b) {
   }
 }
 
-bool supports_backward(const DenseBlockBackward& b) { return wide_or_narrow(b.buffer); }
 void run_backward(const DenseBlockBackward& b) {
   const bool narrow = b.buffer.dtype == DType::bf16;
   const dense_block::Textbook<double> textbook(b.training, b.eps, narrow);
@@ -105,12 +101,10 @@ void run_backward(const DenseBlockBackward& b) {
   }
 }
 
-const Register<DenseBlockForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward,
-                                           run_forward},
-                                          "f64, any strides; bf16 for checks, rounding where variants store");
-const Register<DenseBlockBackward> backward(
-    {"reference", core::DeviceType::cpu, 0, supports_backward, run_backward},
-    "f64, any strides; bf16 for checks, rounding where variants store");
+constexpr TensorRequirement kTypes{"f64 (bf16 for checks, rounding where variants store)",
+                                   takes::one_type<DType::f64, DType::bf16>};
+const Register<DenseBlockForward> forward("reference", kCpu, 0, {kTypes, takes::any_strides}, run_forward);
+const Register<DenseBlockBackward> backward("reference", kCpu, 0, {kTypes, takes::any_strides}, run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

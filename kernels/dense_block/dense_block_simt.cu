@@ -3,23 +3,144 @@
 // convolution, with their normalized input in one tensor that all layers share. Backward as in
 // dense_block_cpu_backward.cpp: the corrections of batch norm wait as two sums per channel until the
 // channel's gradient is consumed.
-#include "kernels/dense_block/dense_block_simt.cuh"
 
 #include <algorithm>
 
 #include "core/tensor.h"
 #include "kernels/batch_norm/batch_norm_simt.h"
 #include "kernels/convolution/convolution.h"
-#include "kernels/dense_block/dense_block.h"
-#include "kernels/registry.h"
+#include "kernels/dense_block/dense_block_device.cuh"
+#include "kernels/gpu/product.cuh"
 
-namespace medfusion::kernels {
+namespace medfusion::kernels::cuda::dense_block {
 namespace {
 
-using namespace cuda;  // NOLINT(google-build-using-namespace): the vocabulary of device code
 using core::DType;
 using core::Tensor;
 using core::View;
+
+// ---- A dense layer's 1x1 convolution and its gradient by its input, with the batch norm and ReLU before it
+// folded into what is read and written: no normalized tensor exists. P pixels, c channels of the prefix, m of
+// z.
+
+// Adds up what the threads of a column hold for their four columns: those of the whole tile, in every thread.
+__device__ __forceinline__ void add_tile_columns(float (&of_thread)[4], const Shared<float>& sums) {
+  const int group = static_cast<int>(threadIdx.x) / 16;
+  store<4>(sums, group * kTileColumns + TileProduct::column(),
+           Vector<float, 4>{{of_thread[0], of_thread[1], of_thread[2], of_thread[3]}});
+  __syncthreads();
+  Vector<float, 4> total{};
+  for (int g = 0; g < 8; ++g) {
+    const auto part = load<4>(sums, g * kTileColumns + TileProduct::column());
+#pragma unroll
+    for (int j = 0; j < 4; ++j) total[j] += part[j];
+  }
+#pragma unroll
+  for (int j = 0; j < 4; ++j) of_thread[j] = total[j];
+  __syncthreads();
+}
+
+// moments[tile][0] = the means of the tile's channels, moments[tile][1] = the sums of squares about them,
+// over its first `left` pixels; pixels after them are 0.
+__device__ __forceinline__ void write_moments(const TileProduct& product, int64_t left, int64_t column,
+                                              int channels, const Global<float>& moments) {
+  SharedMemory reused;  // the slices are read no more
+  const Shared<float> sums = reused.take<float>(8 * kTileColumns);
+  const float share = 1.0F / static_cast<float>(left < kTileRows ? left : kTileRows);
+  float mean[4] = {}, squares[4] = {};  // pixels past the last one are 0
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) mean[j] += product.sum[i][j];
+  }
+  add_tile_columns(mean, sums);
+#pragma unroll
+  for (float& value : mean) value *= share;
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    if (TileProduct::row() + i >= left) break;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) squares[j] += (product.sum[i][j] - mean[j]) * (product.sum[i][j] - mean[j]);
+  }
+  add_tile_columns(squares, sums);
+  if (TileProduct::row() != 0) return;
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    if (column + j >= channels) break;
+    moments[int64_t{blockIdx.x} * 2 * channels + column + j] = mean[j];
+    moments[(int64_t{blockIdx.x} * 2 + 1) * channels + column + j] = squares[j];
+  }
+}
+
+// z [P, m] = max(norm(prefix), 0) weight^T, and, unless null, the moments of every tile of kTileRows pixels:
+// moments[tile][0] = the means of the channels, moments[tile][1] = the sums of squares about them.
+template <int N>
+__global__ void __launch_bounds__(kTileThreads)
+    dense_block_conv1(NormalizedSource prefix, PlainSource weight, ProductTarget z, Global<float> moments) {
+  SharedMemory memory;
+  const int64_t row0 = int64_t{blockIdx.x} * kTileRows;
+  const int64_t column0 = int64_t{blockIdx.y} * kTileColumns;
+  TileProduct product;
+  product.multiply<N, Along::depth, Along::depth>(prefix, row0, weight, column0, 0, prefix.x.columns, memory);
+  product.write<N>(z, 0, row0, column0);
+  if (moments != nullptr)
+    write_moments(product, z.rows - row0, column0 + TileProduct::column(), z.columns, moments);
+}
+
+// With d = grad_z weight [P, c] where norm(prefix) > 0, otherwise 0: gradient += scale d, and
+// partial[tile of pixels] = the sums of d, then of d times the normalized prefix, of every channel.
+template <int N>
+__global__ void __launch_bounds__(kTileThreads)
+    dense_block_conv1_grad_x(PlainSource grad_z, PlainSource weight, PlainSource prefix, Norm norm,
+                             Global<float> gradient, int64_t gradient_stride, Global<float> partial) {
+  SharedMemory memory;
+  const int64_t row0 = int64_t{blockIdx.x} * kTileRows;
+  const int64_t column0 = int64_t{blockIdx.y} * kTileColumns;
+  TileProduct product;
+  product.multiply<N, Along::depth, Along::side>(grad_z, row0, weight, column0, 0, grad_z.columns, memory);
+  SharedMemory reused;  // the slices are read no more
+  const Shared<float> sums = reused.take<float>(8 * 2 * kTileColumns);
+  float sum_d[4] = {}, sum_dx[4] = {};
+  const int64_t column = column0 + TileProduct::column();
+#pragma unroll
+  for (int j = 0; j < 4; j += N) {
+    if (column + j >= prefix.columns) break;
+    const auto scale = load<N>(norm.scale, column + j);
+    const auto shift = load<N>(norm.shift, column + j);
+    const auto inv_std = load<N>(norm.inv_std, column + j);
+    const auto centre = load<N>(norm.centre, column + j);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const int64_t row = row0 + TileProduct::row() + i;
+      if (row >= prefix.rows) break;
+      const auto x = load<N>(prefix.data, row * prefix.stride + column + j);
+      auto g = load<N>(gradient, row * gradient_stride + column + j);
+#pragma unroll
+      for (int k = 0; k < N; ++k) {
+        const float d = fmaf(x[k], scale[k], shift[k]) > 0.0F ? product.sum[i][j + k] : 0.0F;
+        sum_d[j + k] += d;
+        sum_dx[j + k] += d * fmaf(x[k], inv_std[k], centre[k]);
+        g[k] += scale[k] * d;
+      }
+      store<N>(gradient, row * gradient_stride + column + j, g);
+    }
+  }
+  const int group = static_cast<int>(threadIdx.x) / 16;
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    sums[group * 2 * kTileColumns + TileProduct::column() + j] = sum_d[j];
+    sums[(group * 2 + 1) * kTileColumns + TileProduct::column() + j] = sum_dx[j];
+  }
+  __syncthreads();
+  const int side = static_cast<int>(threadIdx.x) % kTileColumns;
+  const int which = static_cast<int>(threadIdx.x) / kTileColumns;  // 0: d, 1: d times x
+  if (column0 + side >= prefix.columns) return;
+  float total = 0.0F;
+  for (int g = 0; g < 8; ++g) total += static_cast<float>(sums[(g * 2 + which) * kTileColumns + side]);
+  partial[(int64_t{blockIdx.x} * 2 + which) * prefix.columns + column0 + side] = total;
+}
+
+// ---- the passes
 
 bool by_fours(const View& v) { return v.size(-1) % 4 == 0 && aligned_rows<16>(v); }
 
@@ -36,7 +157,7 @@ struct Block {
     return Tensor::empty(shape, dtype, device());
   }
 
-  // [4, c]: the rows of dense_block::Norm.
+  // [4, c]: the rows of Norm.
   Tensor norm1(const DenseBlockLayer& l) const {
     return make_norm(l.norm1_weight, l.norm1_bias, training ? mean : l.norm1_mean,
                      training ? inv_std : l.norm1_var, training, eps);
@@ -60,13 +181,6 @@ struct Block {
   }
 };
 
-bool fits(const View& v) {
-  return v.dtype == DType::f32 && v.rows_uniform() && (v.size(3) <= 1 || v.stride(3) == 1) &&
-         v.size(3) < (1 << 30);
-}
-
-bool supports_forward(const DenseBlockForward& b) { return fits(b.buffer); }
-
 // `moments` of every tile of kTileRows pixels of z, unless null.
 void conv1_forward(const Block& block, const DenseBlockLayer& l, const View& prefix, const Tensor& norm,
                    float* moments) {
@@ -76,8 +190,8 @@ void conv1_forward(const Block& block, const DenseBlockLayer& l, const View& pre
   launch({"dense_block_conv1", block.device(),
           grid_of(ceil_div(block.pixels(), kTileRows), ceil_div(middle, kTileColumns)), dim3(kTileThreads),
           kTileShared},
-         wide ? dense_block::dense_block_conv1<4> : dense_block::dense_block_conv1<1>,
-         Block::normalized(block.source(prefix), norm), Block::weight_source(l.conv1),
+         wide ? dense_block_conv1<4> : dense_block_conv1<1>, Block::normalized(block.source(prefix), norm),
+         Block::weight_source(l.conv1),
          ProductTarget{l.z.as<float>(), middle, block.pixels(), static_cast<int>(middle)}, moments);
 }
 
@@ -146,24 +260,15 @@ class BackwardPass {
       second_half(l, b_.gradients[i], channels);
       first_half(l, b_.gradients[i], channels);
     }
-    if (b_.training) correct(0, channels, channels_of(b_.gradient, 0, channels));
+    if (b_.training) complete(0, channels, channels_of(b_.gradient, 0, channels));
   }
 
  private:
-  Pending pending(int64_t channel) const {
-    if (!b_.training) return {nullptr, nullptr, nullptr, nullptr};
-    double* const first = sums_.view().as<double>();
-    return {first + channel, first + b_.buffer.size(3) + channel, b_.mean.as<float>() + channel,
-            b_.inv_std.as<float>() + channel};
-  }
+  Pending pending(int64_t channel) const { return pending_of(b_, sums_, channel); }
 
   // to = the gradient of channels [first, last), complete.
-  void correct(int64_t first, int64_t last, const View& to) const {
-    const View from = channels_of(b_.gradient, first, last);
-    const View buffer = channels_of(b_.buffer, first, last);
-    const bool wide = by_fours(from) && by_fours(buffer) && by_fours(to);
-    const auto start = wide ? start_correct<4, float> : start_correct<1, float>;
-    start(from, buffer, pending(first), to);
+  void complete(int64_t first, int64_t last, const View& to) const {
+    correct(channels_of(b_.gradient, first, last), channels_of(b_.buffer, first, last), pending(first), to);
   }
 
   // From the layer's new channels, at `channel`, to the gradient of z, in grad_z_.
@@ -172,7 +277,7 @@ class BackwardPass {
     core::Shape shape = b_.buffer.shape;
     shape[3] = growth;
     const Tensor grad_new = block_.scratch(shape);
-    correct(channel, channel + growth, grad_new.view());
+    complete(channel, channel + growth, grad_new.view());
     Tensor own;
     const auto [mean, inv_std] = block_.statistics2(l, own);
     batch_norm::normalize({l.z, mean, inv_std, l.norm2_weight, l.norm2_bias, active_.view(), true});
@@ -216,14 +321,11 @@ class BackwardPass {
     const Tensor partial = block_.scratch({tiles * 2 * channels});
     launch({"dense_block_conv1_grad_x", block_.device(), grid_of(tiles, ceil_div(channels, kTileColumns)),
             dim3(kTileThreads), kTileShared},
-           wide ? dense_block::dense_block_conv1_grad_x<4> : dense_block::dense_block_conv1_grad_x<1>, grad_z,
+           wide ? dense_block_conv1_grad_x<4> : dense_block_conv1_grad_x<1>, grad_z,
            Block::weight_source(l.conv1), x, rows_of_norm(norm), gradient.as<float>(), gradient.row_stride(),
            partial.view().as<float>());
-    launch({"dense_block_finish_norm", block_.device(), grid_of(ceil_div(channels, kThreads / kWarp)),
-            dim3(kThreads)},
-           dense_block_finish_norm, partial.view().as<float>(), tiles, l.norm1_weight.as<float>(),
-           g.norm1_weight.as<float>(), g.norm1_bias.as<float>(), pending(0), true, static_cast<int>(channels),
-           block_.pixels());
+    finish_norm(partial.view().as<float>(), tiles, l.norm1_weight, g.norm1_weight, g.norm1_bias, pending(0),
+                true, block_.pixels());
   }
 
   const DenseBlockBackward& b_;
@@ -232,16 +334,17 @@ class BackwardPass {
   Tensor grad_z_, active_;  // of the layer at hand
 };
 
-bool supports_backward(const DenseBlockBackward& b) { return fits(b.buffer) && fits(b.gradient); }
 void run_backward(const DenseBlockBackward& b) {
   if (b.buffer.numel() == 0) return clear_gradients(b.gradients);
   BackwardPass(b).run();
 }
 
-const Register<DenseBlockForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
-                                          "f32, pixels at one stride");
-const Register<DenseBlockBackward> backward({"simt", kDevice, 10, supports_backward, run_backward},
-                                            "f32, pixels at one stride");
+const Register<DenseBlockForward> forward("simt", kDevice, 10,
+                                          {takes::f32, takes::uniform_pixels, takes::short_rows},
+                                          run_forward);
+const Register<DenseBlockBackward> backward("simt", kDevice, 10,
+                                            {takes::f32, takes::uniform_pixels, takes::short_rows},
+                                            run_backward);
 
 }  // namespace
-}  // namespace medfusion::kernels
+}  // namespace medfusion::kernels::cuda::dense_block

@@ -1,6 +1,8 @@
 // Dropout (Srivastava et al. 2014) whose mask is a function of a counter: nothing is stored for backward.
 #pragma once
 
+#include <array>
+
 #include "core/view.h"
 
 namespace medfusion::kernels {
@@ -20,6 +22,7 @@ struct DropoutForward {
   core::View x;
   core::View y;  // overwritten
   core::View base = {};
+  auto tensors() const { return std::array{&x, &y}; }
 };
 
 // The same map of grad_y: grad_x may be grad_y.
@@ -32,6 +35,7 @@ struct DropoutBackward {
   core::View grad_y;
   core::View grad_x;  // overwritten
   core::View base = {};
+  auto tensors() const { return std::array{&grad_y, &grad_x}; }
 };
 
 // What the host reads as stream + base.

@@ -136,24 +136,16 @@ void run(double probability, uint64_t seed, uint64_t stream, const core::View& f
                      });
 }
 
-bool supports_forward(const DropoutForward& a) {
-  return a.x.dtype == core::DType::f32 && a.x.rows_uniform() && a.y.rows_uniform();
-}
 void run_forward(const DropoutForward& a) {
   run(a.probability, a.seed, dropout_stream(a.stream, a.base), a.x, a.y);
 }
 
-bool supports_backward(const DropoutBackward& a) {
-  return a.grad_y.dtype == core::DType::f32 && a.grad_y.rows_uniform() && a.grad_x.rows_uniform();
-}
 void run_backward(const DropoutBackward& a) {
   run(a.probability, a.seed, dropout_stream(a.stream, a.base), a.grad_y, a.grad_x);
 }
 
-const Register<DropoutForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
-                                       "f32, rows at one stride");
-const Register<DropoutBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward, run_backward},
-                                         "f32, rows at one stride");
+const Register<DropoutForward> forward("cpu", kCpu, 10, {takes::f32, takes::uniform_rows}, run_forward);
+const Register<DropoutBackward> backward("cpu", kCpu, 10, {takes::f32, takes::uniform_rows}, run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -12,21 +12,17 @@ void run(const core::Philox& philox, double probability, const core::View& from,
   }
 }
 
-bool supports_forward(const DropoutForward& a) { return a.x.dtype == core::DType::f64; }
 void run_forward(const DropoutForward& a) {
   run(core::Philox(a.seed, dropout_stream(a.stream, a.base)), a.probability, a.x, a.y);
 }
 
-bool supports_backward(const DropoutBackward& a) { return a.grad_y.dtype == core::DType::f64; }
 void run_backward(const DropoutBackward& a) {
   run(core::Philox(a.seed, dropout_stream(a.stream, a.base)), a.probability, a.grad_y, a.grad_x);
 }
 
-const Register<DropoutForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward, run_forward},
-                                       "f64, any strides");
-const Register<DropoutBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                          run_backward},
-                                         "f64, any strides");
+const Register<DropoutForward> forward("reference", kCpu, 0, {takes::f64, takes::any_strides}, run_forward);
+const Register<DropoutBackward> backward("reference", kCpu, 0, {takes::f64, takes::any_strides},
+                                         run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -59,20 +59,15 @@ void run(double probability, uint64_t seed, uint64_t stream, const core::View& b
          from.numel(), width, flat ? width : from.row_stride(), flat ? width : to.row_stride());
 }
 
-bool fits(const core::View& x) { return x.dtype == core::DType::f32 && x.rows_uniform(); }
-
-bool supports_forward(const DropoutForward& a) { return fits(a.x) && fits(a.y); }
 void run_forward(const DropoutForward& a) { run(a.probability, a.seed, a.stream, a.base, a.x, a.y); }
 
-bool supports_backward(const DropoutBackward& a) { return fits(a.grad_y) && fits(a.grad_x); }
 void run_backward(const DropoutBackward& a) {
   run(a.probability, a.seed, a.stream, a.base, a.grad_y, a.grad_x);
 }
 
-const Register<DropoutForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
-                                       "f32, rows at one stride");
-const Register<DropoutBackward> backward({"simt", kDevice, 10, supports_backward, run_backward},
-                                         "f32, rows at one stride");
+const Register<DropoutForward> forward("simt", kDevice, 10, {takes::f32, takes::uniform_rows}, run_forward);
+const Register<DropoutBackward> backward("simt", kDevice, 10, {takes::f32, takes::uniform_rows},
+                                         run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

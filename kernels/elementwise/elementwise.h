@@ -1,7 +1,10 @@
 // Arithmetic on two tensors with NumPy broadcasting, and on one tensor and numbers.
 #pragma once
 
+#include <array>
+
 #include "core/view.h"
+#include "kernels/takes.h"
 
 namespace medfusion::kernels {
 
@@ -15,6 +18,7 @@ struct BinaryForward {
   Binary function;
   core::View a, b;
   core::View y;  // overwritten
+  auto tensors() const { return std::array{&a, &b, &y}; }
 };
 
 // grad_a = sum over the dimensions broadcast in a of grad_y d(a op b)/da, and likewise grad_b:
@@ -26,7 +30,11 @@ struct BinaryBackward {
   core::View a, b;  // may be left undefined for add and sub
   core::View grad_y;
   core::View grad_a, grad_b;  // overwritten; the shapes of a and b; either may be left undefined
+  auto tensors() const { return std::array{&a, &b, &grad_y, &grad_a, &grad_b}; }
 };
+
+// What every variant of the above does.
+inline constexpr TensorRequirement kBroadcasting{"broadcasting", takes::any_strides.holds};
 
 // y = scale x + shift. Same shape, any strides; y may be x. Its backward is itself with shift 0.
 struct AffineForward {
@@ -35,6 +43,7 @@ struct AffineForward {
   double scale = 1.0, shift = 0.0;
   core::View x;
   core::View y;  // overwritten
+  auto tensors() const { return std::array{&x, &y}; }
 };
 
 }  // namespace medfusion::kernels

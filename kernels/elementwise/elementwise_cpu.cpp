@@ -120,7 +120,6 @@ RowOp row_op(Binary function) {
   return RowOp::add;
 }
 
-bool supports_forward(const BinaryForward& a) { return a.y.dtype == core::DType::f32; }
 void run_forward(const BinaryForward& a) { apply_all(row_op(a.function), a.a, a.b, a.a, a.y); }
 
 // grad = the sum over broadcast dimensions of *ready, or where that is null of op(p, q, r).
@@ -140,7 +139,6 @@ void reduce_to(const core::View& grad, const core::View* ready, RowOp op, const 
   }
 }
 
-bool supports_backward(const BinaryBackward& a) { return a.grad_y.dtype == core::DType::f32; }
 void run_backward(const BinaryBackward& a) {
   const core::View& g = a.grad_y;
   const bool linear = a.function == Binary::add || a.function == Binary::sub;
@@ -161,7 +159,6 @@ void run_backward(const BinaryBackward& a) {
   }
 }
 
-bool supports_affine(const AffineForward& a) { return a.x.dtype == core::DType::f32; }
 void run_affine(const AffineForward& a) {
   const LoopNest<2> nest(a.y.shape, {&a.x, &a.y});
   for_row_pieces(nest, kGrain, [&](const std::array<int64_t, 2>& at, int64_t n) {
@@ -171,12 +168,11 @@ void run_affine(const AffineForward& a) {
   });
 }
 
-const Register<BinaryForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
-                                      "f32, any strides, broadcasting");
-const Register<BinaryBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward, run_backward},
-                                        "f32, any strides, broadcasting");
-const Register<AffineForward> affine({"cpu", core::DeviceType::cpu, 10, supports_affine, run_affine},
-                                     "f32, any strides, broadcasting");
+const Register<BinaryForward> forward("cpu", kCpu, 10, {takes::f32, takes::any_strides, kBroadcasting},
+                                      run_forward);
+const Register<BinaryBackward> backward("cpu", kCpu, 10, {takes::f32, takes::any_strides, kBroadcasting},
+                                        run_backward);
+const Register<AffineForward> affine("cpu", kCpu, 10, {takes::f32, takes::any_strides}, run_affine);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -46,7 +46,6 @@ double derivative_b(Binary function, double a, double b) {
   return 0.0;
 }
 
-bool supports_forward(const BinaryForward& a) { return a.y.dtype == core::DType::f64; }
 void run_forward(const BinaryForward& a) {
   const core::Shape& shape = a.y.shape;
   for (int64_t i = 0; i < a.y.numel(); ++i) {
@@ -55,7 +54,6 @@ void run_forward(const BinaryForward& a) {
   }
 }
 
-bool supports_backward(const BinaryBackward& a) { return a.grad_y.dtype == core::DType::f64; }
 void run_backward(const BinaryBackward& a) {
   const core::Shape& shape = a.grad_y.shape;
   for (const core::View* grad : {&a.grad_a, &a.grad_b}) {
@@ -70,20 +68,17 @@ void run_backward(const BinaryBackward& a) {
   }
 }
 
-bool supports_affine(const AffineForward& a) { return a.x.dtype == core::DType::f64; }
 void run_affine(const AffineForward& a) {
   for (int64_t i = 0; i < a.x.numel(); ++i) {
     core::element<double>(a.y, i) = a.scale * core::element<double>(a.x, i) + a.shift;
   }
 }
 
-const Register<BinaryForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward, run_forward},
-                                      "f64, any strides");
-const Register<BinaryBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                         run_backward},
-                                        "f64, any strides");
-const Register<AffineForward> affine({"reference", core::DeviceType::cpu, 0, supports_affine, run_affine},
-                                     "f64, any strides");
+const Register<BinaryForward> forward("reference", kCpu, 0, {takes::f64, takes::any_strides, kBroadcasting},
+                                      run_forward);
+const Register<BinaryBackward> backward("reference", kCpu, 0, {takes::f64, takes::any_strides, kBroadcasting},
+                                        run_backward);
+const Register<AffineForward> affine("reference", kCpu, 0, {takes::f64, takes::any_strides}, run_affine);
 
 }  // namespace
 }  // namespace medfusion::kernels

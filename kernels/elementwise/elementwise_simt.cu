@@ -31,7 +31,6 @@ struct DivisorGradient {
   __device__ float operator()(float g, float a, float b) const { return -(g * a) / (b * b); }
 };
 
-bool supports_forward(const BinaryForward& a) { return a.y.dtype == core::DType::f32; }
 void run_forward(const BinaryForward& a) {
   const auto run = [&](const auto& f) { map<float, float, float>("binary_forward", f, a.y, {&a.a, &a.b}); };
   switch (a.function) {
@@ -62,7 +61,6 @@ void reduce_to(const core::View& grad, const core::Shape& shape, const Compute& 
   sum_to(terms.view(), grad);
 }
 
-bool supports_backward(const BinaryBackward& a) { return a.grad_y.dtype == core::DType::f32; }
 void run_backward(const BinaryBackward& a) {
   const core::View& g = a.grad_y;
   const auto times = [&](const core::View& other) {
@@ -100,17 +98,15 @@ void run_backward(const BinaryBackward& a) {
   }
 }
 
-bool supports_affine(const AffineForward& a) { return a.x.dtype == core::DType::f32; }
 void run_affine(const AffineForward& a) {
   map<float, float>("affine", Affine{static_cast<float>(a.scale), static_cast<float>(a.shift)}, a.y, {&a.x});
 }
 
-const Register<BinaryForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
-                                      "f32, any strides, broadcasting");
-const Register<BinaryBackward> backward({"simt", kDevice, 10, supports_backward, run_backward},
-                                        "f32, any strides, broadcasting");
-const Register<AffineForward> affine({"simt", kDevice, 10, supports_affine, run_affine},
-                                     "f32, any strides, broadcasting");
+const Register<BinaryForward> forward("simt", kDevice, 10, {takes::f32, takes::any_strides, kBroadcasting},
+                                      run_forward);
+const Register<BinaryBackward> backward("simt", kDevice, 10, {takes::f32, takes::any_strides, kBroadcasting},
+                                        run_backward);
+const Register<AffineForward> affine("simt", kDevice, 10, {takes::f32, takes::any_strides}, run_affine);
 
 }  // namespace
 }  // namespace medfusion::kernels

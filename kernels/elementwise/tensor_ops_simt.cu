@@ -108,10 +108,10 @@ const bool registered = [] {
 }  // namespace
 }  // namespace medfusion::kernels
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 inline namespace MEDFUSION_GPU {
 
 void convert_view(const core::View& from, const core::View& to) { kernels::copy(to, from); }
 
 }  // namespace MEDFUSION_GPU
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

@@ -3,11 +3,11 @@
 
 #include "kernels/gpu/device.cuh"
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 inline namespace MEDFUSION_GPU {
 
 // to = from: one shape, any strides, any dtypes.
 void convert_view(const core::View& from, const core::View& to);
 
 }  // namespace MEDFUSION_GPU
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

@@ -1,6 +1,8 @@
 // Rows of a table by number.
 #pragma once
 
+#include <array>
+
 #include "core/view.h"
 
 namespace medfusion::kernels {
@@ -13,6 +15,7 @@ struct EmbeddingForward {
   core::View weight;  // [V, D]
   core::View ids;     // [N] i64, contiguous
   core::View y;       // [N, D], overwritten
+  auto tensors() const { return std::array{&weight, &y}; }
 };
 
 // grad_weight[v] = the sum of grad_y[n] over all n with ids[n] = v, in rising n; zero where there is none.
@@ -22,6 +25,7 @@ struct EmbeddingBackward {
   core::View ids;          // [N]
   core::View grad_y;       // [N, D]
   core::View grad_weight;  // [V, D], overwritten
+  auto tensors() const { return std::array{&grad_y, &grad_weight}; }
 };
 
 }  // namespace medfusion::kernels

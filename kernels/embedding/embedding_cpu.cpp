@@ -48,11 +48,6 @@ HWY_EXPORT(sum_rows);
 
 constexpr int64_t kGrain = 1 << 14;  // elements of one task
 
-bool columns_contiguous(const core::View& x) { return x.size(1) <= 1 || x.stride(1) == 1; }
-
-bool supports_forward(const EmbeddingForward& a) {
-  return a.y.dtype == core::DType::f32 && columns_contiguous(a.weight) && columns_contiguous(a.y);
-}
 void run_forward(const EmbeddingForward& a) {
   const int64_t width = a.y.size(1);
   if (width == 0) return;
@@ -66,10 +61,6 @@ void run_forward(const EmbeddingForward& a) {
       });
 }
 
-bool supports_backward(const EmbeddingBackward& a) {
-  return a.grad_y.dtype == core::DType::f32 && columns_contiguous(a.grad_y) &&
-         columns_contiguous(a.grad_weight);
-}
 void run_backward(const EmbeddingBackward& a) {
   const int64_t rows = a.grad_weight.size(0);
   const int64_t width = a.grad_weight.size(1);
@@ -98,11 +89,9 @@ void run_backward(const EmbeddingBackward& a) {
                      });
 }
 
-const Register<EmbeddingForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
-                                         "f32, adjacent columns");
-const Register<EmbeddingBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward,
-                                            run_backward},
-                                           "f32, adjacent columns");
+const Register<EmbeddingForward> forward("cpu", kCpu, 10, {takes::f32, takes::adjacent_columns}, run_forward);
+const Register<EmbeddingBackward> backward("cpu", kCpu, 10, {takes::f32, takes::adjacent_columns},
+                                           run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

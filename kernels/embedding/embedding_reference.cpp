@@ -6,7 +6,6 @@ namespace {
 
 using core::element;
 
-bool supports_forward(const EmbeddingForward& a) { return a.y.dtype == core::DType::f64; }
 void run_forward(const EmbeddingForward& a) {
   const int64_t width = a.y.size(1);
   for (int64_t n = 0; n < a.ids.numel(); ++n) {
@@ -17,7 +16,6 @@ void run_forward(const EmbeddingForward& a) {
   }
 }
 
-bool supports_backward(const EmbeddingBackward& a) { return a.grad_y.dtype == core::DType::f64; }
 void run_backward(const EmbeddingBackward& a) {
   const int64_t width = a.grad_y.size(1);
   for (int64_t i = 0; i < a.grad_weight.numel(); ++i) element<double>(a.grad_weight, i) = 0.0;
@@ -29,12 +27,9 @@ void run_backward(const EmbeddingBackward& a) {
   }
 }
 
-const Register<EmbeddingForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward,
-                                          run_forward},
-                                         "f64, any strides");
-const Register<EmbeddingBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                            run_backward},
-                                           "f64, any strides");
+const Register<EmbeddingForward> forward("reference", kCpu, 0, {takes::f64, takes::any_strides}, run_forward);
+const Register<EmbeddingBackward> backward("reference", kCpu, 0, {takes::f64, takes::any_strides},
+                                           run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -63,16 +63,10 @@ __global__ void __launch_bounds__(kThreads)
   if (column < width) store<N>(grad_weight, v * grad_weight_stride + column, sum);
 }
 
-bool columns_contiguous(const core::View& x) {
-  return x.dtype == core::DType::f32 && (x.size(1) <= 1 || x.stride(1) == 1);
-}
 bool takes_vectors(const core::View& x) {
   return x.size(1) % 4 == 0 && x.stride(0) % 4 == 0 && reinterpret_cast<uintptr_t>(x.data) % 16 == 0;
 }
 
-bool supports_forward(const EmbeddingForward& a) {
-  return columns_contiguous(a.weight) && columns_contiguous(a.y);
-}
 void run_forward(const EmbeddingForward& a) {
   const int64_t count = a.ids.numel();
   const bool wide = takes_vectors(a.weight) && takes_vectors(a.y);
@@ -82,9 +76,6 @@ void run_forward(const EmbeddingForward& a) {
          a.y.as<float>(), count, pieces, a.weight.stride(0), a.y.stride(0));
 }
 
-bool supports_backward(const EmbeddingBackward& a) {
-  return columns_contiguous(a.grad_y) && columns_contiguous(a.grad_weight);
-}
 void run_backward(const EmbeddingBackward& a) {
   const int64_t width = a.grad_weight.size(1);
   // Narrow rows: rather more threads than wide accesses.
@@ -96,10 +87,10 @@ void run_backward(const EmbeddingBackward& a) {
          a.grad_weight.as<float>(), a.ids.numel(), width, a.grad_y.stride(0), a.grad_weight.stride(0));
 }
 
-const Register<EmbeddingForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
-                                         "f32, adjacent columns");
-const Register<EmbeddingBackward> backward({"simt", kDevice, 10, supports_backward, run_backward},
-                                           "f32, adjacent columns");
+const Register<EmbeddingForward> forward("simt", kDevice, 10, {takes::f32, takes::adjacent_columns},
+                                         run_forward);
+const Register<EmbeddingBackward> backward("simt", kDevice, 10, {takes::f32, takes::adjacent_columns},
+                                           run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -9,7 +9,7 @@
 #include "kernels/gpu/floats.cuh"
 #include "kernels/gpu/reduce.cuh"
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 inline namespace MEDFUSION_GPU {
 
 constexpr int kColumnThreads = 128;
@@ -89,4 +89,4 @@ __device__ __forceinline__ void load_rows(Pack<T, N> (&v)[R], const Global<const
 }
 
 }  // namespace MEDFUSION_GPU
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

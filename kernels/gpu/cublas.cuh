@@ -11,7 +11,7 @@
 #include "core/tensor.h"
 #include "kernels/gpu/device.cuh"
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 
 inline void check_cublas(cublasStatus_t status, const char* call) {
   MEDFUSION_CHECK(status == CUBLAS_STATUS_SUCCESS, "{}: {} ({})", call, cublasGetStatusString(status),
@@ -55,4 +55,4 @@ class Cublas {
   core::Tensor memory_;
 };
 
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

@@ -10,7 +10,7 @@
 #include "core/error.h"
 #include "core/runtime.h"
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 
 inline void check_cudnn(cudnnStatus_t status, const char* call) {
   if (status == CUDNN_STATUS_SUCCESS) return;
@@ -53,4 +53,4 @@ using CudnnFilter =
 using CudnnConvolution = CudnnDescriptor<cudnnConvolutionDescriptor_t, cudnnCreateConvolutionDescriptor,
                                          cudnnDestroyConvolutionDescriptor>;
 
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

@@ -12,6 +12,7 @@
 #define MEDFUSION_GPU gpu  // the two compilations of one function must not meet in the linker
 #else
 #include "kernels/simulator/cuda.h"
+#include "kernels/simulator/device_type.h"
 #define MEDFUSION_GPU sim
 #endif
 
@@ -19,9 +20,10 @@
 #include "core/error.h"
 #include "core/runtime.h"
 #include "core/view.h"
+#include "kernels/gpu/device_type.h"
 #include "kernels/registry.h"
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 inline namespace MEDFUSION_GPU {
 
 constexpr unsigned kFullWarp = 0xffffffffU;
@@ -29,7 +31,7 @@ constexpr int kWarp = 32;
 
 #ifdef __CUDACC__
 
-inline constexpr core::DeviceType kDevice = core::DeviceType::cuda;
+inline constexpr core::DeviceType kDevice = kDeviceType;
 
 template <class T>
 using Global = T*;
@@ -56,7 +58,7 @@ class SharedMemory {
 
 #else
 
-inline constexpr core::DeviceType kDevice = core::DeviceType::sim;
+inline constexpr core::DeviceType kDevice = simulator::kDeviceType;
 
 using simulator::At;
 using simulator::Global;
@@ -207,4 +209,4 @@ void launch(const Launch& config, void (*kernel)(P...), const A&... args) {
 }
 
 }  // namespace MEDFUSION_GPU
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

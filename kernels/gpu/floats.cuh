@@ -4,7 +4,7 @@
 
 #include "kernels/gpu/intrinsics.cuh"
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 inline namespace MEDFUSION_GPU {
 
 template <class T>
@@ -121,4 +121,4 @@ __device__ __forceinline__ void store_floats(const Global<BFloat16>& y, At i, co
 }
 
 }  // namespace MEDFUSION_GPU
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

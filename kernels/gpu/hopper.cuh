@@ -12,7 +12,7 @@
 #include "kernels/simulator/wgmma.h"
 #endif
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 inline namespace MEDFUSION_GPU {
 
 constexpr int kWarpgroup = 128;
@@ -347,4 +347,4 @@ void more_registers(simulator::Site site = simulator::Site::current()) {
 #endif
 
 }  // namespace MEDFUSION_GPU
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

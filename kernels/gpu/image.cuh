@@ -5,7 +5,7 @@
 
 #include "kernels/gpu/device.cuh"
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 inline namespace MEDFUSION_GPU {
 
 template <class T>
@@ -34,10 +34,6 @@ struct Image {
     return b * batch_stride + i * row_stride + j * pixel_stride;
   }
 };
-
-inline bool channels_adjacent(const core::View& v) {
-  return !v.defined() || v.size(-1) <= 1 || v.stride(-1) == 1;
-}
 
 // Whether `count` channels of every pixel can be moved together.
 inline bool aligned_pixels(const core::View& v, int64_t count) {
@@ -70,4 +66,4 @@ __device__ __forceinline__ void for_pixels(const Image<T>& image, const Body& bo
 }
 
 }  // namespace MEDFUSION_GPU
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

@@ -6,7 +6,7 @@
 #include "core/dtype.h"
 #include "kernels/gpu/device.cuh"
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 inline namespace MEDFUSION_GPU {
 
 using core::BFloat16;
@@ -219,4 +219,4 @@ inline void arrive_named(int id, int threads, simulator::Site site = simulator::
 #endif
 
 }  // namespace MEDFUSION_GPU
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

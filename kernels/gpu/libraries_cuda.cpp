@@ -37,9 +37,9 @@
 namespace {
 
 using medfusion::core::Error;
-using medfusion::cuda::LibraryPlace;
-using medfusion::cuda::LibraryState;
-using medfusion::cuda::SoughtLibrary;
+using medfusion::kernels::cuda::LibraryPlace;
+using medfusion::kernels::cuda::LibraryState;
+using medfusion::kernels::cuda::SoughtLibrary;
 
 constexpr int kCudaMajor = CUDART_VERSION / 1000;
 
@@ -285,7 +285,7 @@ FORWARD(cudnn, cudnnGetConvolutionBackwardFilterWorkspaceSize, 7)
 FORWARD(cudnn, cudnnConvolutionBackwardFilter, 13)
 #endif
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 namespace {
 
 // A library whose header the build did not find.
@@ -313,4 +313,4 @@ std::vector<LibraryState> library_states() {
   };
 }
 
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

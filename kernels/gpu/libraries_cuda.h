@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 
 struct LibraryState {
   // A place where it was looked for in vain.
@@ -25,4 +25,4 @@ struct LibraryState {
 // cuBLAS and cuDNN; opens both where that has not happened yet.
 std::vector<LibraryState> library_states();
 
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

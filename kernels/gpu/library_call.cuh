@@ -12,7 +12,7 @@
 #include "kernels/gpu/floats.cuh"
 #include "kernels/gpu/image.cuh"
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 inline namespace MEDFUSION_GPU {
 
 // Queues work(native_stream), which reads and writes the memory of the views.
@@ -102,4 +102,4 @@ inline void set_bias(const core::View& y, const core::View& bias, bool accumulat
 }
 
 }  // namespace MEDFUSION_GPU
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

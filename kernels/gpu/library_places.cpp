@@ -10,7 +10,7 @@
 #include <system_error>
 #include <utility>
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 namespace {
 
 namespace fs = std::filesystem;
@@ -164,4 +164,4 @@ std::string header_remedy(const SoughtLibrary& library) {
                      package_of(library, "-dev"), wheel_of(library));
 }
 
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 
 struct SoughtLibrary {
   std::string name;    // "cublas" or "cudnn"
@@ -45,4 +45,4 @@ std::vector<std::filesystem::path> python_packages(const Variables& variable = s
 std::string library_remedy(const SoughtLibrary& library);
 std::string header_remedy(const SoughtLibrary& library);
 
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

@@ -10,7 +10,7 @@
 #include "kernels/gpu/device.cuh"
 #include "kernels/loop_nest.h"
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 inline namespace MEDFUSION_GPU {
 
 // A loop nest as kernels take it. Its innermost dimension, number 0, goes in pieces of N elements, of which
@@ -161,4 +161,4 @@ void map(const char* name, const Op& op, const core::View& to,
 }
 
 }  // namespace MEDFUSION_GPU
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

@@ -8,7 +8,7 @@
 #include "core/tensor.h"
 #include "kernels/gpu/device.cuh"
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 inline namespace MEDFUSION_GPU {
 
 constexpr int kTileRows = 64;
@@ -225,4 +225,4 @@ void launch_deep_product(const char* name, core::Device device, const A& a, cons
 }
 
 }  // namespace MEDFUSION_GPU
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

@@ -3,7 +3,7 @@
 
 #include "kernels/gpu/device.cuh"
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 inline namespace MEDFUSION_GPU {
 
 // op over the lanes of the whole warp; every lane gets the result.
@@ -17,10 +17,6 @@ __device__ __forceinline__ T warp_reduce(T value, const Op& op) {
 template <class T>
 __device__ __forceinline__ T warp_sum(T value) {
   return warp_reduce(value, [](T a, T b) { return a + b; });
-}
-template <class T>
-__device__ __forceinline__ T warp_max(T value) {
-  return warp_reduce(value, [](T a, T b) { return a > b ? a : b; });
 }
 
 // The sum over all threads of a one-dimensional block of whole warps; every thread gets it. `scratch` holds
@@ -40,4 +36,4 @@ __device__ __forceinline__ T block_sum(T value, Shared<T> scratch) {
 }
 
 }  // namespace MEDFUSION_GPU
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

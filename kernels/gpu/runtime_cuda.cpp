@@ -16,10 +16,13 @@
 #include "core/error.h"
 #include "core/planted_fault.h"
 #include "core/runtime.h"
+#include "kernels/gpu/device_type.h"
 #include "kernels/gpu/staging_cuda.h"
 #include "kernels/gpu/status_cuda.h"
 
-namespace medfusion::core {
+namespace medfusion::kernels::cuda {
+
+using namespace core;  // NOLINT(google-build-using-namespace): it implements the interface of core/runtime.h
 
 void cuda_check(cudaError_t status, int index, const char* call) {
   if (status == cudaSuccess) [[likely]]
@@ -79,7 +82,7 @@ class CudaRuntime final : public Runtime {
     check(cudaStreamCreateWithFlags(&default_stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
   }
 
-  Device device() const override { return {DeviceType::cuda, index_}; }
+  Device device() const override { return {kDeviceType, index_}; }
   DeviceLimits limits() const override {
     const CudaDeviceInfo& info = cuda_device_info(index_);
     return {.shared_per_block = info.shared_per_block, .cache_bytes = info.cache_bytes};
@@ -394,7 +397,7 @@ CudaDeviceInfo ask_device(int index) {
 std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
 
 [[maybe_unused]] const bool registered = [] {
-  register_runtime(DeviceType::cuda, [](int index) -> std::unique_ptr<Runtime> {
+  register_runtime(kDeviceType, [](int index) -> std::unique_ptr<Runtime> {
     return std::make_unique<CudaRuntime>(index);
   });
   return true;
@@ -432,4 +435,4 @@ std::string cuda_driver_version() {
   return version_text(version);
 }
 
-}  // namespace medfusion::core
+}  // namespace medfusion::kernels::cuda

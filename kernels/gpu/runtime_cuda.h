@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-namespace medfusion::core {
+namespace medfusion::kernels::cuda {
 
 struct CudaDeviceInfo {
   std::string name;              // "NVIDIA H100 80GB HBM3"
@@ -26,4 +26,4 @@ const CudaDeviceInfo& cuda_device_info(int index);
 std::string cuda_runtime_version();
 std::string cuda_driver_version();
 
-}  // namespace medfusion::core
+}  // namespace medfusion::kernels::cuda

@@ -7,7 +7,7 @@
 
 #include "kernels/gpu/tile.cuh"
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 inline namespace MEDFUSION_GPU {
 
 // x = high + low to 2^-22, both in TF32. The high part is rounded to nearest, the low one cut, so that one of
@@ -149,4 +149,4 @@ __device__ __forceinline__ void store(const SharedTile<float, kTileRows, kColumn
 }
 
 }  // namespace MEDFUSION_GPU
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

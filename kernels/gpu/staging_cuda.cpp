@@ -6,7 +6,7 @@
 
 #include "kernels/gpu/status_cuda.h"
 
-namespace medfusion::core {
+namespace medfusion::kernels::cuda {
 
 CudaStaging::~CudaStaging() {
   for (Slot& slot : slots_) {
@@ -74,4 +74,4 @@ void CudaStaging::to_host(void* host, const void* device, int64_t bytes, cudaStr
   while (!under_way.empty()) take_first();
 }
 
-}  // namespace medfusion::core
+}  // namespace medfusion::kernels::cuda

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <mutex>
 
-namespace medfusion::core {
+namespace medfusion::kernels::cuda {
 
 class CudaStaging {
  public:
@@ -40,4 +40,4 @@ class CudaStaging {
   size_t turn_ = 0;
 };
 
-}  // namespace medfusion::core
+}  // namespace medfusion::kernels::cuda

@@ -5,7 +5,7 @@
 
 #include <string>
 
-namespace medfusion::core {
+namespace medfusion::kernels::cuda {
 
 // Throws Error "cuda:INDEX: CALL: what CUDA says (its name)" unless the status is success. `call` is the
 // function of CUDA, and what it was to do where that helps.
@@ -35,4 +35,4 @@ class CudaDeviceGuard {
   bool changed_ = false;
 };
 
-}  // namespace medfusion::core
+}  // namespace medfusion::kernels::cuda

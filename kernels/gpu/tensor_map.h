@@ -7,7 +7,7 @@
 #include "core/dtype.h"
 #include "core/error.h"
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 
 constexpr int64_t kBoxColumns = 64;  // bf16 in the 128 bytes that the swizzle takes
 
@@ -43,4 +43,4 @@ inline void check_tensor_boxes(const TensorBoxes& x) {
 // too old or refuses. Only in builds with CUDA.
 void encode_tensor_map(const TensorBoxes& boxes, void* map);
 
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

@@ -5,7 +5,7 @@
 #include <cuda.h>
 #include <cuda_runtime_api.h>
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 namespace {
 
 using Encode = decltype(&cuTensorMapEncodeTiled);
@@ -49,4 +49,4 @@ void encode_tensor_map(const TensorBoxes& x, void* map) {
                   static_cast<int>(status), sizes[0], sizes[1], sizes[2], strides[0], strides[1], x.rows);
 }
 
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

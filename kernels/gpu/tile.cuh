@@ -7,7 +7,7 @@
 
 #include "kernels/gpu/intrinsics.cuh"
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 inline namespace MEDFUSION_GPU {
 
 __device__ __forceinline__ int lane_index() { return static_cast<int>(threadIdx.x) % kWarp; }
@@ -476,4 +476,4 @@ __device__ __forceinline__ void multiply_of_transposed(Accumulators<kRows, kColu
 }
 
 }  // namespace MEDFUSION_GPU
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

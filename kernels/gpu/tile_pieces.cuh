@@ -4,7 +4,7 @@
 
 #include "kernels/gpu/tile.cuh"
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 inline namespace MEDFUSION_GPU {
 
 // The pieces of a tile that fall to the calling thread of a block of kThreads, all in one column of pieces.
@@ -76,4 +76,4 @@ __device__ __forceinline__ void add_over_warps(ColumnValues<kColumns>& columns, 
 }
 
 }  // namespace MEDFUSION_GPU
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

@@ -5,7 +5,7 @@
 #include "kernels/gpu/hopper.cuh"
 #include "kernels/gpu/tile.cuh"
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 inline namespace MEDFUSION_GPU {
 
 // The warpgroup of the thread; the same value in a register of all lanes, as the compiler can see.
@@ -118,4 +118,4 @@ __device__ __forceinline__ void wait_products(Tiles&... tiles) {
 }
 
 }  // namespace MEDFUSION_GPU
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

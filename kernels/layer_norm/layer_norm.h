@@ -1,6 +1,8 @@
 // Layer normalization over the last dimension (Ba, Kiros and Hinton 2016).
 #pragma once
 
+#include <array>
+
 #include "core/view.h"
 
 namespace medfusion::kernels {
@@ -16,6 +18,7 @@ struct LayerNormForward {
   core::View y;              // overwritten
   core::View mean, inv_std;  // overwritten: what backward needs
   double eps = 1e-5;
+  auto tensors() const { return std::array{&x, &y}; }
 };
 
 // With h = (x - mean) inv_std and k = grad_y weight, both of one row:
@@ -29,6 +32,7 @@ struct LayerNormBackward {
   core::View mean, inv_std;  // of forward
   core::View grad_y;
   core::View grad_x, grad_weight, grad_bias;  // overwritten
+  auto tensors() const { return std::array{&x, &grad_y, &grad_x}; }
 };
 
 }  // namespace medfusion::kernels

@@ -89,9 +89,6 @@ constexpr int64_t kRows = 64;        // rows of one float sum
 
 float* row_of(const core::View& v, int64_t row) { return v.as<float>() + row * v.row_stride(); }
 
-bool supports_forward(const LayerNormForward& a) {
-  return a.x.dtype == core::DType::f32 && a.x.rows_uniform() && a.y.rows_uniform();
-}
 void run_forward(const LayerNormForward& a) {
   const int64_t n = a.x.size(-1);
   const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, n));
@@ -113,10 +110,6 @@ void combine(const float* partial, int64_t chunks, int64_t stride, int64_t n, co
   }
 }
 
-bool supports_backward(const LayerNormBackward& a) {
-  return a.x.dtype == core::DType::f32 && a.x.rows_uniform() && a.grad_y.rows_uniform() &&
-         (!a.grad_x.defined() || a.grad_x.rows_uniform());
-}
 void run_backward(const LayerNormBackward& a) {
   const int64_t n = a.x.size(-1);
   const int64_t chunks = (a.x.rows() + kRows - 1) / kRows;
@@ -133,11 +126,8 @@ void run_backward(const LayerNormBackward& a) {
   combine(partial.data<float>() + n, chunks, 2 * n, n, a.grad_bias);
 }
 
-const Register<LayerNormForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
-                                         "f32, rows at one stride");
-const Register<LayerNormBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward,
-                                            run_backward},
-                                           "f32, rows at one stride");
+const Register<LayerNormForward> forward("cpu", kCpu, 10, {takes::f32, takes::uniform_rows}, run_forward);
+const Register<LayerNormBackward> backward("cpu", kCpu, 10, {takes::f32, takes::uniform_rows}, run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -11,7 +11,6 @@ double& at(const core::View& view, int64_t row, int64_t column) {
 }
 double& at(const core::View& view, int64_t index) { return view.as<double>()[index]; }
 
-bool supports_forward(const LayerNormForward& a) { return a.x.dtype == core::DType::f64; }
 void run_forward(const LayerNormForward& a) {
   const int64_t width = a.x.size(-1);
   for (int64_t r = 0; r < a.x.rows(); ++r) {
@@ -28,7 +27,6 @@ void run_forward(const LayerNormForward& a) {
   }
 }
 
-bool supports_backward(const LayerNormBackward& a) { return a.x.dtype == core::DType::f64; }
 void run_backward(const LayerNormBackward& a) {
   const int64_t width = a.x.size(-1);
   for (int64_t i = 0; i < width; ++i) {
@@ -52,12 +50,9 @@ void run_backward(const LayerNormBackward& a) {
   }
 }
 
-const Register<LayerNormForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward,
-                                          run_forward},
-                                         "f64, any strides");
-const Register<LayerNormBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                            run_backward},
-                                           "f64, any strides");
+const Register<LayerNormForward> forward("reference", kCpu, 0, {takes::f64, takes::any_strides}, run_forward);
+const Register<LayerNormBackward> backward("reference", kCpu, 0, {takes::f64, takes::any_strides},
+                                           run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

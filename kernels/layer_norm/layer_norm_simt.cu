@@ -115,11 +115,6 @@ __global__ void __launch_bounds__(kThreads)
   if (grad_bias != nullptr) grad_bias[i] = bias_sum;
 }
 
-bool fits(const core::View& x) {
-  return x.dtype == core::DType::f32 && x.rows_uniform() && x.size(-1) < (1 << 30);
-}
-
-bool supports_forward(const LayerNormForward& a) { return fits(a.x) && a.y.rows_uniform(); }
 void run_forward(const LayerNormForward& a) {
   const int64_t rows = a.x.rows();
   const auto n = static_cast<int>(a.x.size(-1));
@@ -131,9 +126,6 @@ void run_forward(const LayerNormForward& a) {
          a.x.row_stride(), a.y.row_stride(), static_cast<float>(a.eps));
 }
 
-bool supports_backward(const LayerNormBackward& a) {
-  return fits(a.x) && a.grad_y.rows_uniform() && (!a.grad_x.defined() || a.grad_x.rows_uniform());
-}
 void run_backward(const LayerNormBackward& a) {
   const int64_t rows = a.x.rows();
   const auto n = static_cast<int>(a.x.size(-1));
@@ -158,10 +150,11 @@ void run_backward(const LayerNormBackward& a) {
          a.grad_y.row_stride(), a.grad_x.row_stride());
 }
 
-const Register<LayerNormForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
-                                         "f32, rows at one stride, fewer than 2^30 columns");
-const Register<LayerNormBackward> backward({"simt", kDevice, 10, supports_backward, run_backward},
-                                           "f32, rows at one stride, fewer than 2^30 columns");
+const Register<LayerNormForward> forward("simt", kDevice, 10,
+                                         {takes::f32, takes::uniform_rows, takes::short_rows}, run_forward);
+const Register<LayerNormBackward> backward("simt", kDevice, 10,
+                                           {takes::f32, takes::uniform_rows, takes::short_rows},
+                                           run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

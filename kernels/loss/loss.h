@@ -1,6 +1,8 @@
 // Losses of independent binary labels: cross-entropy, focal and asymmetric are one formula.
 #pragma once
 
+#include <array>
+
 #include "core/view.h"
 
 namespace medfusion::kernels {
@@ -36,6 +38,7 @@ struct LossForward {
   core::View positive_weight;
   core::View loss;   // [1], overwritten
   core::View known;  // i64 [1], overwritten: the number of known labels
+  auto tensors() const { return std::array{&logits, &targets}; }
 };
 
 // grad_logits = grad_loss * d loss / d logits
@@ -49,6 +52,7 @@ struct LossBackward {
   core::View known;        // from forward
   core::View grad_loss;    // [1]
   core::View grad_logits;  // overwritten
+  auto tensors() const { return std::array{&logits, &targets, &grad_logits}; }
 };
 
 }  // namespace medfusion::kernels

@@ -149,8 +149,6 @@ HWY_EXPORT(forward_row);
 HWY_EXPORT(backward_row);
 
 constexpr int64_t kGrain = 1 << 11;  // elements per task
-constexpr auto kFloat = core::DType::f32;
-constexpr auto kCpu = core::DeviceType::cpu;
 
 template <class Args>
 LossRow row_of(const Args& a, int64_t row) {
@@ -172,9 +170,6 @@ int64_t rows_per_task(const core::View& logits) {
   return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, logits.size(1)));
 }
 
-bool supports_forward(const LossForward& a) {
-  return a.logits.dtype == kFloat && a.logits.rows_uniform() && a.targets.rows_uniform();
-}
 void run_forward(const LossForward& a) {
   const int64_t rows = a.logits.size(0);
   const int64_t grain = rows_per_task(a.logits);
@@ -197,10 +192,6 @@ void run_forward(const LossForward& a) {
   *a.known.as<int64_t>() = total.known;
 }
 
-bool supports_backward(const LossBackward& a) {
-  return a.logits.dtype == kFloat && a.logits.rows_uniform() && a.targets.rows_uniform() &&
-         a.grad_logits.rows_uniform();
-}
 void run_backward(const LossBackward& a) {
   const auto known = static_cast<double>(std::max<int64_t>(1, *a.known.as<int64_t>()));
   const auto scale = static_cast<float>(static_cast<double>(*a.grad_loss.as<float>()) / known);
@@ -212,10 +203,8 @@ void run_backward(const LossBackward& a) {
   });
 }
 
-const Register<LossForward> forward({"cpu", kCpu, 10, supports_forward, run_forward},
-                                    "f32, rows at one stride");
-const Register<LossBackward> backward({"cpu", kCpu, 10, supports_backward, run_backward},
-                                      "f32, rows at one stride");
+const Register<LossForward> forward("cpu", kCpu, 10, {takes::f32, takes::uniform_rows}, run_forward);
+const Register<LossBackward> backward("cpu", kCpu, 10, {takes::f32, takes::uniform_rows}, run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

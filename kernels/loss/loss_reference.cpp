@@ -6,8 +6,6 @@
 namespace medfusion::kernels {
 namespace {
 
-constexpr auto kDouble = core::DType::f64;
-
 // -log sigmoid(-x) = log(1 + e^x)
 double softplus(double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); }
 double sigmoid(double x) { return std::exp(-softplus(-x)); }
@@ -80,15 +78,8 @@ void run_backward(const LossBackward& a) {
       a, [&](int64_t i, const Term& t) { core::element<double>(a.grad_logits, i) = scale * t.derivative; });
 }
 
-constexpr auto kCpu = core::DeviceType::cpu;
-const Register<LossForward> forward({"reference", kCpu, 0,
-                                     [](const LossForward& a) { return a.logits.dtype == kDouble; },
-                                     run_forward},
-                                    "f64, any strides");
-const Register<LossBackward> backward({"reference", kCpu, 0,
-                                       [](const LossBackward& a) { return a.logits.dtype == kDouble; },
-                                       run_backward},
-                                      "f64, any strides");
+const Register<LossForward> forward("reference", kCpu, 0, {takes::f64, takes::any_strides}, run_forward);
+const Register<LossBackward> backward("reference", kCpu, 0, {takes::f64, takes::any_strides}, run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -142,9 +142,6 @@ Matrix matrix_of(const Args& a) {
 }
 const float* weight_of(const core::View& weight) { return weight.defined() ? weight.as<float>() : nullptr; }
 
-bool fits(const core::View& x) { return x.dtype == core::DType::f32 && x.rows_uniform(); }
-
-bool supports_forward(const LossForward& a) { return fits(a.logits) && fits(a.targets); }
 void run_forward(const LossForward& a) {
   const core::Device device = a.logits.device;
   const dim3 grid = grid_for(a.logits.numel(), kThreads, kMostBlocks);
@@ -158,9 +155,6 @@ void run_forward(const LossForward& a) {
          partial.view().as<double>(), known.view().as<int64_t>(), a.loss.as<float>(), a.known.as<int64_t>());
 }
 
-bool supports_backward(const LossBackward& a) {
-  return fits(a.logits) && fits(a.targets) && fits(a.grad_logits);
-}
 void run_backward(const LossBackward& a) {
   launch({"loss_backward", a.logits.device, grid_for(a.logits.numel(), kThreads), dim3(kThreads)},
          loss_backward, formula_of(a.formula), matrix_of(a), a.logits.as<float>(), a.targets.as<float>(),
@@ -168,10 +162,8 @@ void run_backward(const LossBackward& a) {
          a.grad_logits.as<float>(), a.grad_logits.row_stride());
 }
 
-const Register<LossForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
-                                    "f32, rows at one stride");
-const Register<LossBackward> backward({"simt", kDevice, 10, supports_backward, run_backward},
-                                      "f32, rows at one stride");
+const Register<LossForward> forward("simt", kDevice, 10, {takes::f32, takes::uniform_rows}, run_forward);
+const Register<LossBackward> backward("simt", kDevice, 10, {takes::f32, takes::uniform_rows}, run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

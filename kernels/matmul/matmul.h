@@ -1,6 +1,7 @@
 // Matrix products, plain and batched.
 #pragma once
 
+#include <array>
 #include <utility>
 
 #include "core/view.h"
@@ -22,6 +23,7 @@ struct MatmulForward {
   core::View c;  // overwritten, or added to
   bool accumulate = false;
   bool tf32 = false;
+  auto tensors() const { return std::array{&a, &b, &c}; }
 };
 
 // With g = grad_c: grad_a = g b^T, grad_b = a^T g, grad_bias = sum of g over batch and rows. Gradients left
@@ -36,6 +38,7 @@ struct MatmulBackward {
   core::View grad_b = {};
   core::View grad_bias = {};
   bool tf32 = false;
+  auto tensors() const { return std::array{&a, &b, &grad_c, &grad_a, &grad_b}; }
 };
 
 // The view with its last two dimensions exchanged.

@@ -144,9 +144,6 @@ void multiply_matrix(const View& a, const View& b, const View& bias, const View&
   }
 }
 
-bool supports_forward(const MatmulForward& m) {
-  return m.c.dtype == core::DType::f32 && (m.c.stride(-1) == 1 || m.c.size(-1) <= 1);
-}
 void run_forward(const MatmulForward& m) {
   if (m.c.numel() == 0) return;
   const int64_t batch = m.c.rank() == 3 ? m.c.size(0) : 1;
@@ -183,19 +180,19 @@ bool adjacent(const View& v) {
   return !v.defined() || v.stride(-1) == 1 || v.stride(-2) == 1 || v.numel() <= 1;
 }
 
-bool supports_backward(const MatmulBackward& m) {
-  return m.grad_c.dtype == core::DType::f32 && adjacent(m.grad_a) && adjacent(m.grad_b);
-}
 void run_backward(const MatmulBackward& m) {
   if (m.grad_a.defined()) product(m.grad_c, transposed(m.b), m.grad_a);
   if (m.grad_b.defined()) product(transposed(m.a), m.grad_c, m.grad_b);
   if (m.grad_bias.defined()) bias_gradient(m.grad_c, m.grad_bias);
 }
 
-const Register<MatmulForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
-                                      "f32, adjacent columns of the result");
-const Register<MatmulBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward, run_backward},
-                                        "f32, adjacent columns of the result");
+constexpr const char* kAdjacent = "adjacent columns of the result";
+bool writes_rows(const MatmulForward& m) { return last_adjacent(m.c); }
+bool writes_rows_or_columns(const MatmulBackward& m) { return adjacent(m.grad_a) && adjacent(m.grad_b); }
+
+const Register<MatmulForward> forward("cpu", kCpu, 10, {takes::f32, {kAdjacent, writes_rows}}, run_forward);
+const Register<MatmulBackward> backward("cpu", kCpu, 10, {takes::f32, {kAdjacent, writes_rows_or_columns}},
+                                        run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -113,10 +113,6 @@ bool writable(const View& c) {
   return o.direct && !o.transposed && (batch_of(c) <= 1 || c.stride(0) != 0);
 }
 
-bool supports_forward(const MatmulForward& m) {
-  return m.c.dtype == core::DType::f32 && m.a.dtype == m.b.dtype &&
-         (m.a.dtype == core::DType::f32 || m.a.dtype == core::DType::bf16);
-}
 void run_forward(const MatmulForward& m) {
   if (m.c.numel() == 0) return;
   if (!writable(m.c)) {
@@ -147,7 +143,6 @@ void run_forward(const MatmulForward& m) {
   multiply(a.view(), b.view(), m.c, m.accumulate || prepared, m.tf32);
 }
 
-bool supports_backward(const MatmulBackward& m) { return m.grad_c.dtype == core::DType::f32; }
 void run_backward(const MatmulBackward& m) {
   if (m.grad_a.defined()) run_forward({.a = m.grad_c, .b = transposed(m.b), .c = m.grad_a, .tf32 = m.tf32});
   if (m.grad_b.defined()) run_forward({.a = transposed(m.a), .b = m.grad_c, .c = m.grad_b, .tf32 = m.tf32});
@@ -160,10 +155,15 @@ void run_backward(const MatmulBackward& m) {
   dispatch<ReduceForward>({Reduction::sum, m.grad_c, sum, {}}, kDevice);
 }
 
-const Register<MatmulForward> forward({"cublas", kDevice, 10, supports_forward, run_forward},
-                                      "f32, or bf16 into f32; any strides");
-const Register<MatmulBackward> backward({"cublas", kDevice, 10, supports_backward, run_backward},
-                                        "f32, any strides");
+bool takes_types(const MatmulForward& m) {
+  return m.c.dtype == core::DType::f32 && m.a.dtype == m.b.dtype && is_f32_or_bf16(m.a.dtype);
+}
+
+const Register<MatmulForward> forward("cublas", kDevice, 10,
+                                      {{"f32, or bf16 into f32", takes_types}, takes::any_strides},
+                                      run_forward);
+const Register<MatmulBackward> backward("cublas", kDevice, 10, {takes::f32, takes::any_strides},
+                                        run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

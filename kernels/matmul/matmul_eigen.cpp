@@ -60,7 +60,6 @@ void multiply(const View& a, const View& b, const View& bias, const View& c, boo
   }
 }
 
-bool supports_forward(const MatmulForward& m) { return m.c.dtype == core::DType::f32; }
 void run_forward(const MatmulForward& m) {
   if (m.c.numel() == 0) return;
   const int64_t rows = m.c.size(-2);
@@ -74,7 +73,6 @@ void run_forward(const MatmulForward& m) {
   });
 }
 
-bool supports_backward(const MatmulBackward& m) { return m.grad_c.dtype == core::DType::f32; }
 void run_backward(const MatmulBackward& m) {
   if (m.grad_a.defined()) run_forward({.a = m.grad_c, .b = transposed(m.b), .c = m.grad_a});
   if (m.grad_b.defined()) run_forward({.a = transposed(m.a), .b = m.grad_c, .c = m.grad_b});
@@ -88,10 +86,8 @@ void run_backward(const MatmulBackward& m) {
   }
 }
 
-const Register<MatmulForward> forward({"eigen", core::DeviceType::cpu, 5, supports_forward, run_forward},
-                                      "f32, any strides");
-const Register<MatmulBackward> backward({"eigen", core::DeviceType::cpu, 5, supports_backward, run_backward},
-                                        "f32, any strides");
+const Register<MatmulForward> forward("eigen", kCpu, 5, {takes::f32, takes::any_strides}, run_forward);
+const Register<MatmulBackward> backward("eigen", kCpu, 5, {takes::f32, takes::any_strides}, run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

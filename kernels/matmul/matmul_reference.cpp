@@ -23,7 +23,6 @@ void multiply(const View& a, const View& b, const View& c, bool accumulate) {
   }
 }
 
-bool supports_forward(const MatmulForward& m) { return m.c.dtype == core::DType::f64; }
 void run_forward(const MatmulForward& m) {
   for (int64_t batch = 0; batch < batches(m.c); ++batch) {
     const View c = matrix_of(m.c, batch);
@@ -35,7 +34,6 @@ void run_forward(const MatmulForward& m) {
   }
 }
 
-bool supports_backward(const MatmulBackward& m) { return m.grad_c.dtype == core::DType::f64; }
 void run_backward(const MatmulBackward& m) {
   for (int64_t j = 0; m.grad_bias.defined() && j < m.grad_bias.numel(); ++j) {
     core::element<double>(m.grad_bias, j) = 0.0;
@@ -55,11 +53,8 @@ void run_backward(const MatmulBackward& m) {
   }
 }
 
-const Register<MatmulForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward, run_forward},
-                                      "f64, any strides");
-const Register<MatmulBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                         run_backward},
-                                        "f64, any strides");
+const Register<MatmulForward> forward("reference", kCpu, 0, {takes::f64, takes::any_strides}, run_forward);
+const Register<MatmulBackward> backward("reference", kCpu, 0, {takes::f64, takes::any_strides}, run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

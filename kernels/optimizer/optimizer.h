@@ -7,12 +7,24 @@
 // when the kernel runs: a captured step is replayed with new ones.
 #pragma once
 
-#include <algorithm>
 #include <vector>
 
 #include "core/view.h"
 
 namespace medfusion::kernels {
+
+// A call's tensors, one of each entry: all of an entry are alike.
+template <class Entry>
+std::vector<const core::View*> tensors_of(const std::vector<Entry>& entries, core::View Entry::*one) {
+  std::vector<const core::View*> tensors;
+  for (const Entry& entry : entries) tensors.push_back(&(entry.*one));
+  return tensors;
+}
+inline std::vector<const core::View*> tensors_of(const std::vector<core::View>& views) {
+  std::vector<const core::View*> tensors;
+  for (const core::View& view : views) tensors.push_back(&view);
+  return tensors;
+}
 
 // Adam with decoupled weight decay (Loshchilov and Hutter 2019), as torch.optim.AdamW. With g = grad_scale *
 // gradient, t the step counted from 1, all of the right-hand sides old but for m and v in the last line:
@@ -35,6 +47,7 @@ struct AdamWStep {
   core::View scalars;     // [3]: learning_rate, 1 - beta1^t, 1 - beta2^t
   core::View grad_scale;  // [1]
   std::vector<Entry> entries;
+  auto tensors() const { return tensors_of(entries, &Entry::parameter); }
 };
 
 // Gradient descent with momentum, as torch.optim.SGD without dampening. With g = grad_scale * gradient +
@@ -55,6 +68,7 @@ struct SgdStep {
   core::View scalars;     // [1]: learning_rate
   core::View grad_scale;  // [1]
   std::vector<Entry> entries;
+  auto tensors() const { return tensors_of(entries, &Entry::parameter); }
 };
 
 // result = sum of x^2 over all tensors, accumulated in double over fixed chunks, so that it does not depend
@@ -64,6 +78,7 @@ struct SquaredNorm {
   static constexpr const char* kDirection = "squared_norm";
   std::vector<core::View> x;
   core::View result;  // f64 [1], overwritten
+  auto tensors() const { return tensors_of(x); }
 };
 
 // norm = sqrt(squared_norm); grad_scale = largest / norm where largest > 0 and norm > largest, otherwise 1.
@@ -74,6 +89,7 @@ struct ClipByNorm {
   core::View squared_norm;  // f64 [1]
   core::View norm;          // f64 [1], overwritten
   core::View grad_scale;    // f64 [1], overwritten
+  auto tensors() const { return std::array{&norm}; }
 };
 
 // average += rate (value - average)
@@ -86,6 +102,7 @@ struct AverageStep {
   };
   core::View rate;  // [1]: 1 - decay
   std::vector<Entry> entries;
+  auto tensors() const { return tensors_of(entries, &Entry::value); }
 };
 
 // x = 0, for all tensors.
@@ -93,16 +110,7 @@ struct ClearTensors {
   static constexpr const char* kOperation = "optimizer";
   static constexpr const char* kDirection = "clear";
   std::vector<core::View> x;
+  auto tensors() const { return tensors_of(x); }
 };
-
-// Whether a call's tensors are of this dtype; a call without any is of every one.
-inline bool is_of(core::DType dtype, const core::View& first) { return first.dtype == dtype; }
-inline bool is_of(core::DType dtype, const AdamWStep::Entry& first) { return is_of(dtype, first.parameter); }
-inline bool is_of(core::DType dtype, const SgdStep::Entry& first) { return is_of(dtype, first.parameter); }
-inline bool is_of(core::DType dtype, const AverageStep::Entry& first) { return is_of(dtype, first.value); }
-template <core::DType kDType, class Entry>
-bool all_of_dtype(const std::vector<Entry>& entries) {
-  return std::all_of(entries.begin(), entries.end(), [](const Entry& entry) { return is_of(kDType, entry); });
-}
 
 }  // namespace medfusion::kernels

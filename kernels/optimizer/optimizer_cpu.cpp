@@ -108,7 +108,6 @@ HWY_EXPORT(squared_norm_chunk);
 HWY_EXPORT(average_chunk);
 
 constexpr int64_t kGrain = 1 << 14;  // elements per task
-constexpr auto kCpu = core::DeviceType::cpu;
 
 void adamw(const AdamWStep& a) {
   const auto* scalars = a.scalars.as<double>();
@@ -179,23 +178,12 @@ void clear(const ClearTensors& a) {
   for (const core::View& tensor : a.x) std::fill_n(tensor.as<float>(), tensor.numel(), 0.0F);
 }
 
-template <class Step>
-bool of_entries(const Step& a) {
-  return all_of_dtype<core::DType::f32>(a.entries);
-}
-template <class Step>
-bool of_tensors(const Step& a) {
-  return all_of_dtype<core::DType::f32>(a.x);
-}
-
-const Register<AdamWStep> adamw_variant({"cpu", kCpu, 10, of_entries<AdamWStep>, adamw}, "f32, contiguous");
-const Register<SgdStep> sgd_variant({"cpu", kCpu, 10, of_entries<SgdStep>, sgd}, "f32, contiguous");
-const Register<SquaredNorm> squared_norm_variant({"cpu", kCpu, 10, of_tensors<SquaredNorm>, squared_norm},
-                                                 "f32, contiguous");
-const Register<AverageStep> average_variant({"cpu", kCpu, 10, of_entries<AverageStep>, average},
-                                            "f32, contiguous");
-const Register<ClearTensors> clear_variant({"cpu", kCpu, 10, of_tensors<ClearTensors>, clear},
-                                           "f32, contiguous");
+const Register<AdamWStep> adamw_variant("cpu", kCpu, 10, {takes::f32, takes::contiguous}, adamw);
+const Register<SgdStep> sgd_variant("cpu", kCpu, 10, {takes::f32, takes::contiguous}, sgd);
+const Register<SquaredNorm> squared_norm_variant("cpu", kCpu, 10, {takes::f32, takes::contiguous},
+                                                 squared_norm);
+const Register<AverageStep> average_variant("cpu", kCpu, 10, {takes::f32, takes::contiguous}, average);
+const Register<ClearTensors> clear_variant("cpu", kCpu, 10, {takes::f32, takes::contiguous}, clear);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -69,30 +69,15 @@ void clear(const ClearTensors& a) {
   for (const core::View& tensor : a.x) std::fill_n(tensor.as<double>(), tensor.numel(), 0.0);
 }
 
-constexpr auto kCpu = core::DeviceType::cpu;
-template <class Step>
-bool of_entries(const Step& a) {
-  return all_of_dtype<core::DType::f64>(a.entries);
-}
-template <class Step>
-bool of_tensors(const Step& a) {
-  return all_of_dtype<core::DType::f64>(a.x);
-}
-bool always(const ClipByNorm& /*a*/) { return true; }
-
-const Register<AdamWStep> adamw_variant({"reference", kCpu, 0, of_entries<AdamWStep>, adamw},
-                                        "f64, contiguous");
-const Register<SgdStep> sgd_variant({"reference", kCpu, 0, of_entries<SgdStep>, sgd}, "f64, contiguous");
-const Register<SquaredNorm> squared_norm_variant({"reference", kCpu, 0, of_tensors<SquaredNorm>,
-                                                  squared_norm},
-                                                 "f64, contiguous");
-const Register<AverageStep> average_variant({"reference", kCpu, 0, of_entries<AverageStep>, average},
-                                            "f64, contiguous");
-const Register<ClearTensors> clear_variant({"reference", kCpu, 0, of_tensors<ClearTensors>, clear},
-                                           "f64, contiguous");
+const Register<AdamWStep> adamw_variant("reference", kCpu, 0, {takes::f64, takes::contiguous}, adamw);
+const Register<SgdStep> sgd_variant("reference", kCpu, 0, {takes::f64, takes::contiguous}, sgd);
+const Register<SquaredNorm> squared_norm_variant("reference", kCpu, 0, {takes::f64, takes::contiguous},
+                                                 squared_norm);
+const Register<AverageStep> average_variant("reference", kCpu, 0, {takes::f64, takes::contiguous}, average);
+const Register<ClearTensors> clear_variant("reference", kCpu, 0, {takes::f64, takes::contiguous}, clear);
 // Two numbers in double: there is nothing to make faster.
-const Register<ClipByNorm> clip_variant({"reference", kCpu, 0, always, clip}, "the norm in f64 or f32");
-const Register<ClipByNorm> clip_on_cpu({"cpu", kCpu, 10, always, clip}, "the norm in f64 or f32");
+const Register<ClipByNorm> clip_variant("reference", kCpu, 0, {takes::f64}, clip);
+const Register<ClipByNorm> clip_on_cpu("cpu", kCpu, 10, {takes::f64}, clip);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -299,27 +299,14 @@ void run_clip(const ClipByNorm& a) {
          a.norm.as<double>(), a.grad_scale.as<double>());
 }
 
-template <class Step>
-bool of_entries(const Step& a) {
-  return all_of_dtype<core::DType::f32>(a.entries);
-}
-template <class Step>
-bool of_tensors(const Step& a) {
-  return all_of_dtype<core::DType::f32>(a.x);
-}
-bool always(const ClipByNorm& /*a*/) { return true; }
-
-const Register<AdamWStep> adamw_variant({"simt", kDevice, 10, of_entries<AdamWStep>, run_adamw},
-                                        "f32, contiguous");
-const Register<SgdStep> sgd_variant({"simt", kDevice, 10, of_entries<SgdStep>, run_sgd}, "f32, contiguous");
-const Register<SquaredNorm> squared_norm_variant({"simt", kDevice, 10, of_tensors<SquaredNorm>,
-                                                  run_squared_norm},
-                                                 "f32, contiguous");
-const Register<ClipByNorm> clip_variant({"simt", kDevice, 10, always, run_clip}, "the norm in f64 or f32");
-const Register<AverageStep> average_variant({"simt", kDevice, 10, of_entries<AverageStep>, run_average},
-                                            "f32, contiguous");
-const Register<ClearTensors> clear_variant({"simt", kDevice, 10, of_tensors<ClearTensors>, run_clear},
-                                           "f32, contiguous");
+const Register<AdamWStep> adamw_variant("simt", kDevice, 10, {takes::f32, takes::contiguous}, run_adamw);
+const Register<SgdStep> sgd_variant("simt", kDevice, 10, {takes::f32, takes::contiguous}, run_sgd);
+const Register<SquaredNorm> squared_norm_variant("simt", kDevice, 10, {takes::f32, takes::contiguous},
+                                                 run_squared_norm);
+const Register<AverageStep> average_variant("simt", kDevice, 10, {takes::f32, takes::contiguous},
+                                            run_average);
+const Register<ClearTensors> clear_variant("simt", kDevice, 10, {takes::f32, takes::contiguous}, run_clear);
+const Register<ClipByNorm> clip_variant("simt", kDevice, 10, {takes::f64}, run_clip);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -2,6 +2,8 @@
 // pooling then gives f32.
 #pragma once
 
+#include <array>
+
 #include "core/view.h"
 
 namespace medfusion::kernels {
@@ -28,6 +30,7 @@ struct PoolingForward {
   core::View y;       // overwritten
   core::View argmax;  // max only: u8, shape of y, contiguous: row * kernel + column, within the window, of
                       // the first maximum; overwritten
+  auto tensors() const { return std::array{&x, &y}; }
 };
 
 // Each pixel takes the gradients of the windows it won (max), or its share of every window it is in
@@ -40,6 +43,7 @@ struct PoolingBackward {
   core::View argmax;  // max only, of forward
   core::View grad_y;
   core::View grad_x;  // overwritten
+  auto tensors() const { return std::array{&grad_y, &grad_x}; }
 };
 
 // y [B, C] = the maximum or mean over all pixels of x [B, H, W, C]. max wants at least one pixel; the mean of
@@ -51,6 +55,7 @@ struct GlobalPoolingForward {
   core::View x;
   core::View y;       // overwritten
   core::View argmax;  // max only: i32 [B, C], contiguous: row * W + column of the first maximum; overwritten
+  auto tensors() const { return std::array{&x, &y}; }
 };
 
 struct GlobalPoolingBackward {
@@ -60,6 +65,7 @@ struct GlobalPoolingBackward {
   core::View argmax;  // max only, of forward
   core::View grad_y;
   core::View grad_x;  // overwritten
+  auto tensors() const { return std::array{&grad_y, &grad_x}; }
 };
 
 }  // namespace medfusion::kernels

@@ -170,10 +170,6 @@ float* row_of(const core::View& v, int64_t sample, int64_t row) {
   return v.as<float>() + sample * v.strides[0] + row * v.strides[1];
 }
 
-bool vectors_fit(const core::View& v) {
-  return v.dtype == core::DType::f32 && (v.shape.at(-1) <= 1 || v.strides.at(-1) == 1);
-}
-
 // Calls body(sample, row) for the rows of an image tensor, in parallel.
 template <class Body>
 void for_image_rows(const core::View& v, int64_t work_per_element, const Body& body) {
@@ -186,7 +182,6 @@ void for_image_rows(const core::View& v, int64_t work_per_element, const Body& b
                      });
 }
 
-bool supports_forward(const PoolingForward& a) { return vectors_fit(a.x) && vectors_fit(a.y); }
 void run_forward(const PoolingForward& a) {
   const auto rows = pooling::taps(a.window, a.x.shape[1], a.y.shape[1]);
   const auto columns = pooling::taps(a.window, a.x.shape[2], a.y.shape[2]);
@@ -205,7 +200,6 @@ void run_forward(const PoolingForward& a) {
   });
 }
 
-bool supports_backward(const PoolingBackward& a) { return vectors_fit(a.grad_y) && vectors_fit(a.grad_x); }
 void run_backward(const PoolingBackward& a) {
   const core::Shape& x = a.grad_x.shape;
   const core::Shape& y = a.grad_y.shape;
@@ -236,7 +230,6 @@ core::View as_image(const core::View& v) {
   return image;
 }
 
-bool supports_global_forward(const GlobalPoolingForward& a) { return vectors_fit(a.x) && vectors_fit(a.y); }
 void run_global_forward(const GlobalPoolingForward& a) {
   if (a.function == Pooling::average) {
     dispatch<ReduceForward>({Reduction::mean, a.x, as_image(a.y), {}}, core::DeviceType::cpu);
@@ -251,9 +244,6 @@ void run_global_forward(const GlobalPoolingForward& a) {
   });
 }
 
-bool supports_global_backward(const GlobalPoolingBackward& a) {
-  return vectors_fit(a.grad_y) && vectors_fit(a.grad_x);
-}
 void run_global_backward(const GlobalPoolingBackward& a) {
   if (a.function == Pooling::average) {
     dispatch<ReduceBackward>({Reduction::mean, {}, as_image(a.grad_y), a.grad_x}, core::DeviceType::cpu);
@@ -267,16 +257,13 @@ void run_global_backward(const GlobalPoolingBackward& a) {
   });
 }
 
-const Register<PoolingForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
-                                       "f32, adjacent channels");
-const Register<PoolingBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward, run_backward},
-                                         "f32, adjacent channels");
-const Register<GlobalPoolingForward> global_forward({"cpu", core::DeviceType::cpu, 10,
-                                                     supports_global_forward, run_global_forward},
-                                                    "f32, adjacent channels");
-const Register<GlobalPoolingBackward> global_backward({"cpu", core::DeviceType::cpu, 10,
-                                                       supports_global_backward, run_global_backward},
-                                                      "f32, adjacent channels");
+const Register<PoolingForward> forward("cpu", kCpu, 10, {takes::f32, takes::adjacent_channels}, run_forward);
+const Register<PoolingBackward> backward("cpu", kCpu, 10, {takes::f32, takes::adjacent_channels},
+                                         run_backward);
+const Register<GlobalPoolingForward> global_forward("cpu", kCpu, 10, {takes::f32, takes::adjacent_channels},
+                                                    run_global_forward);
+const Register<GlobalPoolingBackward> global_backward("cpu", kCpu, 10, {takes::f32, takes::adjacent_channels},
+                                                      run_global_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

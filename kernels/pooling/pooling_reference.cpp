@@ -31,7 +31,6 @@ void for_window(const PoolingWindow& p, const core::Shape& image, int64_t out_ro
 
 bool wins(double value, double best) { return value > best || (std::isnan(value) && !std::isnan(best)); }
 
-bool supports_forward(const PoolingForward& a) { return a.x.dtype == core::DType::f64; }
 void run_forward(const PoolingForward& a) {
   int64_t output = 0;
   for_each(a.y.shape, [&](int64_t b, int64_t h, int64_t w, int64_t c) {
@@ -54,7 +53,6 @@ void run_forward(const PoolingForward& a) {
   });
 }
 
-bool supports_backward(const PoolingBackward& a) { return a.grad_y.dtype == core::DType::f64; }
 void run_backward(const PoolingBackward& a) {
   for_each(a.grad_x.shape,
            [&](int64_t b, int64_t h, int64_t w, int64_t c) { at(a.grad_x, b, h, w, c) = 0.0; });
@@ -74,7 +72,6 @@ void run_backward(const PoolingBackward& a) {
   });
 }
 
-bool supports_global_forward(const GlobalPoolingForward& a) { return a.x.dtype == core::DType::f64; }
 void run_global_forward(const GlobalPoolingForward& a) {
   const core::Shape& s = a.x.shape;
   for (int64_t b = 0; b < s[0]; ++b) {
@@ -97,7 +94,6 @@ void run_global_forward(const GlobalPoolingForward& a) {
   }
 }
 
-bool supports_global_backward(const GlobalPoolingBackward& a) { return a.grad_y.dtype == core::DType::f64; }
 void run_global_backward(const GlobalPoolingBackward& a) {
   const core::Shape& s = a.grad_x.shape;
   for_each(s, [&](int64_t b, int64_t h, int64_t w, int64_t c) {
@@ -109,17 +105,13 @@ void run_global_backward(const GlobalPoolingBackward& a) {
   });
 }
 
-const Register<PoolingForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward, run_forward},
-                                       "f64, any strides");
-const Register<PoolingBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                          run_backward},
-                                         "f64, any strides");
-const Register<GlobalPoolingForward> global_forward({"reference", core::DeviceType::cpu, 0,
-                                                     supports_global_forward, run_global_forward},
-                                                    "f64, any strides");
-const Register<GlobalPoolingBackward> global_backward({"reference", core::DeviceType::cpu, 0,
-                                                       supports_global_backward, run_global_backward},
-                                                      "f64, any strides");
+const Register<PoolingForward> forward("reference", kCpu, 0, {takes::f64, takes::any_strides}, run_forward);
+const Register<PoolingBackward> backward("reference", kCpu, 0, {takes::f64, takes::any_strides},
+                                         run_backward);
+const Register<GlobalPoolingForward> global_forward("reference", kCpu, 0, {takes::f64, takes::any_strides},
+                                                    run_global_forward);
+const Register<GlobalPoolingBackward> global_backward("reference", kCpu, 0, {takes::f64, takes::any_strides},
+                                                      run_global_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -227,12 +227,10 @@ __global__ void __launch_bounds__(kThreads)
   });
 }
 
-bool fits(const core::View& v) { return is_f32_or_bf16(v.dtype) && channels_adjacent(v); }
 bool aligned(const core::View& v, uintptr_t bytes) {
   return !v.defined() || reinterpret_cast<uintptr_t>(v.data) % bytes == 0;
 }
 
-bool supports_forward(const PoolingForward& a) { return fits(a.x) && fits(a.y) && a.x.dtype == a.y.dtype; }
 void run_forward(const PoolingForward& a) {
   if (a.y.numel() == 0) return;
   visit_floats(a.x.dtype, [&]<class T>(T /*element*/) {
@@ -252,9 +250,6 @@ void run_forward(const PoolingForward& a) {
   });
 }
 
-bool supports_backward(const PoolingBackward& a) {
-  return fits(a.grad_y) && fits(a.grad_x) && a.grad_x.dtype == a.grad_y.dtype;
-}
 void run_backward(const PoolingBackward& a) {
   if (a.grad_x.numel() == 0) return;
   visit_floats(a.grad_x.dtype, [&]<class T>(T /*element*/) {
@@ -275,9 +270,6 @@ void run_backward(const PoolingBackward& a) {
   });
 }
 
-bool supports_global_forward(const GlobalPoolingForward& a) {
-  return fits(a.x) && fits(a.y) && a.y.dtype == core::DType::f32 && a.x.size(1) * a.x.size(2) < (1 << 30);
-}
 void run_global_forward(const GlobalPoolingForward& a) {
   if (a.y.numel() == 0) return;
   const dim3 grid = grid_of(ceil_div(a.x.size(3), kWarp), a.x.size(0));
@@ -296,10 +288,6 @@ void run_global_forward(const GlobalPoolingForward& a) {
   });
 }
 
-bool supports_global_backward(const GlobalPoolingBackward& a) {
-  return fits(a.grad_y) && a.grad_y.dtype == core::DType::f32 && fits(a.grad_x) &&
-         a.grad_x.size(1) * a.grad_x.size(2) < (1 << 30);
-}
 void run_global_backward(const GlobalPoolingBackward& a) {
   if (a.grad_x.numel() == 0) return;
   visit_floats(a.grad_x.dtype, [&]<class T>(T /*element*/) {
@@ -313,16 +301,32 @@ void run_global_backward(const GlobalPoolingBackward& a) {
   });
 }
 
-const Register<PoolingForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
-                                       "f32 or bf16, adjacent channels");
-const Register<PoolingBackward> backward({"simt", kDevice, 10, supports_backward, run_backward},
-                                         "f32 or bf16, adjacent channels");
-const Register<GlobalPoolingForward> global_forward({"simt", kDevice, 10, supports_global_forward,
-                                                     run_global_forward},
-                                                    "f32 or bf16, adjacent channels");
-const Register<GlobalPoolingBackward> global_backward({"simt", kDevice, 10, supports_global_backward,
-                                                       run_global_backward},
-                                                      "f32 or bf16, adjacent channels");
+constexpr const char* kGlobalTypes = "f32 or bf16, with results in f32";
+bool global_types(const core::View& image, const core::View& pooled) {
+  return is_f32_or_bf16(image.dtype) && pooled.dtype == core::DType::f32;
+}
+constexpr TensorRequirement kGlobalSizes{"fewer than 2^30 pixels", [](Tensors tensors) {
+                                           return takes::each(tensors, [](const core::View& x) {
+                                             return x.rank() != 4 || x.size(1) * x.size(2) < int64_t{1} << 30;
+                                           });
+                                         }};
+
+const Register<PoolingForward> forward("simt", kDevice, 10, {takes::f32_or_bf16, takes::adjacent_channels},
+                                       run_forward);
+const Register<PoolingBackward> backward("simt", kDevice, 10, {takes::f32_or_bf16, takes::adjacent_channels},
+                                         run_backward);
+const Register<GlobalPoolingForward> global_forward(
+    "simt", kDevice, 10,
+    {{kGlobalTypes, [](const GlobalPoolingForward& a) { return global_types(a.x, a.y); }},
+     takes::adjacent_channels,
+     kGlobalSizes},
+    run_global_forward);
+const Register<GlobalPoolingBackward> global_backward(
+    "simt", kDevice, 10,
+    {{kGlobalTypes, [](const GlobalPoolingBackward& a) { return global_types(a.grad_x, a.grad_y); }},
+     takes::adjacent_channels,
+     kGlobalSizes},
+    run_global_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

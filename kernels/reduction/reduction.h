@@ -1,6 +1,8 @@
 // Sum, mean and maximum over a set of dimensions.
 #pragma once
 
+#include <array>
+
 #include "core/view.h"
 
 namespace medfusion::kernels {
@@ -19,6 +21,7 @@ struct ReduceForward {
   core::View y;       // overwritten
   core::View argmax;  // max only, may be undefined: i64, shape of y, contiguous: the row-major index in x of
                       // the first maximum (of the first NaN where there is one); overwritten
+  auto tensors() const { return std::array{&x, &y}; }
 };
 
 // grad_x = grad_y (sum), grad_y / count (mean), broadcast; max: grad_y at argmax, 0 elsewhere. Where a
@@ -30,6 +33,7 @@ struct ReduceBackward {
   core::View argmax;  // max only
   core::View grad_y;
   core::View grad_x;  // overwritten
+  auto tensors() const { return std::array{&grad_y, &grad_x}; }
 };
 
 }  // namespace medfusion::kernels

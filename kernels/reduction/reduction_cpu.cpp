@@ -231,7 +231,6 @@ void run_max(const ReduceForward& a, const Plan& plan) {
       });
 }
 
-bool supports_forward(const ReduceForward& a) { return a.x.dtype == core::DType::f32; }
 void run_forward(const ReduceForward& a) {
   if (a.y.numel() == 0) return;
   if (a.x.numel() == 0) {
@@ -247,7 +246,6 @@ void run_forward(const ReduceForward& a) {
   }
 }
 
-bool supports_backward(const ReduceBackward& a) { return a.grad_y.dtype == core::DType::f32; }
 void run_backward(const ReduceBackward& a) {
   if (a.grad_x.numel() == 0) return;
   const bool max = a.function == Reduction::max;
@@ -280,10 +278,8 @@ void run_backward(const ReduceBackward& a) {
   });
 }
 
-const Register<ReduceForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
-                                      "f32, any strides");
-const Register<ReduceBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward, run_backward},
-                                        "f32, any strides");
+const Register<ReduceForward> forward("cpu", kCpu, 10, {takes::f32, takes::any_strides}, run_forward);
+const Register<ReduceBackward> backward("cpu", kCpu, 10, {takes::f32, takes::any_strides}, run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -19,7 +19,6 @@ int64_t reduced_index(const core::Shape& x, const core::Shape& y, int64_t index)
   return result;
 }
 
-bool supports_forward(const ReduceForward& a) { return a.x.dtype == core::DType::f64; }
 void run_forward(const ReduceForward& a) {
   const double start = a.function == Reduction::max ? -std::numeric_limits<double>::infinity() : 0.0;
   for (int64_t o = 0; o < a.y.numel(); ++o) {
@@ -45,7 +44,6 @@ void run_forward(const ReduceForward& a) {
   for (int64_t o = 0; o < a.y.numel(); ++o) core::element<double>(a.y, o) /= count;
 }
 
-bool supports_backward(const ReduceBackward& a) { return a.grad_y.dtype == core::DType::f64; }
 void run_backward(const ReduceBackward& a) {
   const double count = a.function == Reduction::mean && a.grad_y.numel() > 0
                            ? static_cast<double>(a.grad_x.numel()) / static_cast<double>(a.grad_y.numel())
@@ -57,11 +55,8 @@ void run_backward(const ReduceBackward& a) {
   }
 }
 
-const Register<ReduceForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward, run_forward},
-                                      "f64, any strides");
-const Register<ReduceBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                         run_backward},
-                                        "f64, any strides");
+const Register<ReduceForward> forward("reference", kCpu, 0, {takes::f64, takes::any_strides}, run_forward);
+const Register<ReduceBackward> backward("reference", kCpu, 0, {takes::f64, takes::any_strides}, run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

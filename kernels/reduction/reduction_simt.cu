@@ -260,10 +260,6 @@ struct Constant {
   __device__ float operator()() const { return value; }
 };
 
-bool supports_forward(const ReduceForward& a) {
-  const bool narrow = a.x.dtype == core::DType::bf16 && a.function == Reduction::sum;
-  return a.y.dtype == core::DType::f32 && (narrow || a.x.dtype == core::DType::f32);
-}
 void run_forward(const ReduceForward& a) {
   if (a.y.numel() == 0) return;
   if (a.x.numel() == 0) {
@@ -290,9 +286,6 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-bool supports_backward(const ReduceBackward& a) {
-  return a.grad_y.dtype == core::DType::f32 && a.grad_x.dtype == core::DType::f32;
-}
 void run_backward(const ReduceBackward& a) {
   if (a.grad_x.numel() == 0) return;
   if (a.function == Reduction::max) {
@@ -309,10 +302,15 @@ void run_backward(const ReduceBackward& a) {
   map<float, float>("reduce_backward", Scale{static_cast<float>(share)}, a.grad_x, {&a.grad_y});
 }
 
-const Register<ReduceForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
-                                      "f32, and sums of bf16; any strides");
-const Register<ReduceBackward> backward({"simt", kDevice, 10, supports_backward, run_backward},
-                                        "f32, any strides");
+bool takes_types(const ReduceForward& a) {
+  const bool narrow = a.x.dtype == core::DType::bf16 && a.function == Reduction::sum;
+  return a.y.dtype == core::DType::f32 && (narrow || a.x.dtype == core::DType::f32);
+}
+
+const Register<ReduceForward> forward("simt", kDevice, 10,
+                                      {{"f32, and sums of bf16 into f32", takes_types}, takes::any_strides},
+                                      run_forward);
+const Register<ReduceBackward> backward("simt", kDevice, 10, {takes::f32, takes::any_strides}, run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <atomic>
 
+#include "kernels/simulator/device_type.h"
+
 namespace medfusion::simulator {
 
 using namespace core;  // NOLINT(google-build-using-namespace): it implements the interface of core/runtime.h
@@ -24,11 +26,11 @@ bool in_sim_work() { return running_work; }
 std::unique_ptr<Runtime> make_sim_runtime(int index) { return std::make_unique<SimRuntime>(index); }
 
 [[maybe_unused]] static const bool registered = [] {
-  register_runtime(DeviceType::sim, make_sim_runtime);
+  register_runtime(kDeviceType, make_sim_runtime);
   return true;
 }();
 
-SimRuntime::SimRuntime(int index) : device_{DeviceType::sim, index}, owner_(next_owner()) {
+SimRuntime::SimRuntime(int index) : device_{kDeviceType, index}, owner_(next_owner()) {
   add_queue("stream 0");
 }
 

@@ -1,6 +1,8 @@
 // Softmax over the last dimension.
 #pragma once
 
+#include <array>
+
 #include "core/view.h"
 
 namespace medfusion::kernels {
@@ -13,6 +15,7 @@ struct SoftmaxForward {
   static constexpr const char* kDirection = "forward";
   core::View x;
   core::View y;  // overwritten
+  auto tensors() const { return std::array{&x, &y}; }
 };
 
 // grad_x = y (grad_y - sum over the row of y grad_y): zero where the row was masked throughout. grad_x may be
@@ -23,6 +26,7 @@ struct SoftmaxBackward {
   core::View y;  // of forward
   core::View grad_y;
   core::View grad_x;  // overwritten
+  auto tensors() const { return std::array{&y, &grad_y, &grad_x}; }
 };
 
 }  // namespace medfusion::kernels

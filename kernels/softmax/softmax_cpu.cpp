@@ -117,9 +117,6 @@ constexpr int64_t kGrain = 1 << 13;  // elements per task
 int64_t grain(int64_t width) { return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, width)); }
 float* row_of(const core::View& v, int64_t row) { return v.as<float>() + row * v.row_stride(); }
 
-bool supports_forward(const SoftmaxForward& a) {
-  return a.x.dtype == core::DType::f32 && a.x.rows_uniform() && a.y.rows_uniform();
-}
 void run_forward(const SoftmaxForward& a) {
   const int64_t n = a.x.size(-1);
   core::parallel_for(0, a.x.rows(), grain(n), [&](int64_t first, int64_t last) {
@@ -128,10 +125,6 @@ void run_forward(const SoftmaxForward& a) {
   });
 }
 
-bool supports_backward(const SoftmaxBackward& a) {
-  return a.y.dtype == core::DType::f32 && a.y.rows_uniform() && a.grad_y.rows_uniform() &&
-         a.grad_x.rows_uniform();
-}
 void run_backward(const SoftmaxBackward& a) {
   const int64_t n = a.y.size(-1);
   core::parallel_for(0, a.y.rows(), grain(n), [&](int64_t first, int64_t last) {
@@ -141,10 +134,8 @@ void run_backward(const SoftmaxBackward& a) {
   });
 }
 
-const Register<SoftmaxForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
-                                       "f32, rows at one stride");
-const Register<SoftmaxBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward, run_backward},
-                                         "f32, rows at one stride");
+const Register<SoftmaxForward> forward("cpu", kCpu, 10, {takes::f32, takes::uniform_rows}, run_forward);
+const Register<SoftmaxBackward> backward("cpu", kCpu, 10, {takes::f32, takes::uniform_rows}, run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

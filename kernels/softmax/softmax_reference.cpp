@@ -7,7 +7,6 @@
 namespace medfusion::kernels {
 namespace {
 
-bool supports_forward(const SoftmaxForward& a) { return a.x.dtype == core::DType::f64; }
 void run_forward(const SoftmaxForward& a) {
   const int64_t width = a.x.size(-1);
   for (int64_t row = 0; row < a.x.rows(); ++row) {
@@ -25,7 +24,6 @@ void run_forward(const SoftmaxForward& a) {
   }
 }
 
-bool supports_backward(const SoftmaxBackward& a) { return a.y.dtype == core::DType::f64; }
 void run_backward(const SoftmaxBackward& a) {
   const int64_t width = a.y.size(-1);
   for (int64_t row = 0; row < a.y.rows(); ++row) {
@@ -38,11 +36,9 @@ void run_backward(const SoftmaxBackward& a) {
   }
 }
 
-const Register<SoftmaxForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward, run_forward},
-                                       "f64, any strides");
-const Register<SoftmaxBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                          run_backward},
-                                         "f64, any strides");
+const Register<SoftmaxForward> forward("reference", kCpu, 0, {takes::f64, takes::any_strides}, run_forward);
+const Register<SoftmaxBackward> backward("reference", kCpu, 0, {takes::f64, takes::any_strides},
+                                         run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -220,10 +220,8 @@ Rows rows_of(const core::View& x, int piece) {
 }
 dim3 grid_of_rows(const Rows& r) { return grid_of(ceil_div(r.rows, kThreads / r.lanes)); }
 
-bool fits(const core::View& x) { return x.dtype == core::DType::f32 && x.rows_uniform(); }
 bool takes_vectors(const core::View& x) { return x.size(-1) % 4 == 0 && aligned_rows<16>(x); }
 
-bool supports_forward(const SoftmaxForward& a) { return fits(a.x) && fits(a.y); }
 void run_forward(const SoftmaxForward& a) {
   const int64_t n = a.x.size(-1);
   with_pieces(n, takes_vectors(a.x) && takes_vectors(a.y),
@@ -242,7 +240,6 @@ void run_forward(const SoftmaxForward& a) {
               });
 }
 
-bool supports_backward(const SoftmaxBackward& a) { return fits(a.y) && fits(a.grad_y) && fits(a.grad_x); }
 void run_backward(const SoftmaxBackward& a) {
   const int64_t n = a.y.size(-1);
   with_pieces(
@@ -263,10 +260,9 @@ void run_backward(const SoftmaxBackward& a) {
       });
 }
 
-const Register<SoftmaxForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
-                                       "f32, rows at one stride");
-const Register<SoftmaxBackward> backward({"simt", kDevice, 10, supports_backward, run_backward},
-                                         "f32, rows at one stride");
+const Register<SoftmaxForward> forward("simt", kDevice, 10, {takes::f32, takes::uniform_rows}, run_forward);
+const Register<SoftmaxBackward> backward("simt", kDevice, 10, {takes::f32, takes::uniform_rows},
+                                         run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -1,6 +1,7 @@
 // The top-down step of a feature pyramid (Lin et al. 2017): resize and add in one pass.
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "core/view.h"
@@ -25,6 +26,7 @@ struct UpsampleAddForward {
   core::View lateral;  // [B, H, W, C]
   core::View bias;     // [C], contiguous, optional
   core::View y;        // [B, H, W, C], overwritten
+  auto tensors() const { return std::array{&x, &lateral, &y}; }
 };
 
 // grad_x: the transpose of resize; grad_bias: the sum of grad_y over all pixels. The gradient of
@@ -36,6 +38,7 @@ struct UpsampleAddBackward {
   core::View grad_y;     // [B, H, W, C]
   core::View grad_x;     // [B, h, w, C], overwritten; undefined: not wanted
   core::View grad_bias;  // [C], contiguous, overwritten; undefined: not wanted
+  auto tensors() const { return std::array{&grad_y, &grad_x}; }
 };
 
 // One output pixel along one axis: (1 - weight) x[first] + weight x[second].

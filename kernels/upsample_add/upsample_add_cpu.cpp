@@ -205,12 +205,6 @@ void resize_rows(const core::View& from, const Taps& rows, const Taps& columns, 
   });
 }
 
-bool channels_contiguous(const core::View& x) { return !x.defined() || x.size(-1) <= 1 || x.stride(-1) == 1; }
-
-bool supports_forward(const UpsampleAddForward& a) {
-  return a.x.dtype == core::DType::f32 && channels_contiguous(a.x) && channels_contiguous(a.lateral) &&
-         channels_contiguous(a.y);
-}
 void run_forward(const UpsampleAddForward& a) {
   const Taps rows = output_taps(resize_taps(a.resize, a.x.shape[1], a.y.shape[1]));
   const Taps columns = output_taps(resize_taps(a.resize, a.x.shape[2], a.y.shape[2]));
@@ -236,9 +230,6 @@ void sum_pixels(const core::View& x, float* sum) {
   HWY_DYNAMIC_DISPATCH(add_pixels)(Row(partial.data(), channels), chunks, channels, sum);
 }
 
-bool supports_backward(const UpsampleAddBackward& a) {
-  return a.grad_y.dtype == core::DType::f32 && channels_contiguous(a.grad_y) && channels_contiguous(a.grad_x);
-}
 void run_backward(const UpsampleAddBackward& a) {
   if (a.grad_x.defined()) {
     const core::Shape& x = a.grad_x.shape;
@@ -249,11 +240,10 @@ void run_backward(const UpsampleAddBackward& a) {
   if (a.grad_bias.defined()) sum_pixels(a.grad_y, a.grad_bias.as<float>());
 }
 
-const Register<UpsampleAddForward> forward({"cpu", core::DeviceType::cpu, 10, supports_forward, run_forward},
-                                           "f32, adjacent channels");
-const Register<UpsampleAddBackward> backward({"cpu", core::DeviceType::cpu, 10, supports_backward,
-                                              run_backward},
-                                             "f32, adjacent channels");
+const Register<UpsampleAddForward> forward("cpu", kCpu, 10, {takes::f32, takes::adjacent_channels},
+                                           run_forward);
+const Register<UpsampleAddBackward> backward("cpu", kCpu, 10, {takes::f32, takes::adjacent_channels},
+                                             run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -55,7 +55,6 @@ void for_taps(Resize resize, const core::Shape& x, const core::Shape& y, const B
   }
 }
 
-bool supports_forward(const UpsampleAddForward& a) { return a.x.dtype == core::DType::f64; }
 void run_forward(const UpsampleAddForward& a) {
   for (int64_t n = 0; n < a.y.numel(); ++n) {
     const double shift = a.bias.defined() ? core::element<double>(a.bias, n % a.y.size(3)) : 0.0;
@@ -67,7 +66,6 @@ void run_forward(const UpsampleAddForward& a) {
            });
 }
 
-bool supports_backward(const UpsampleAddBackward& a) { return a.grad_y.dtype == core::DType::f64; }
 void run_backward(const UpsampleAddBackward& a) {
   if (a.grad_x.defined()) {
     for (int64_t n = 0; n < a.grad_x.numel(); ++n) core::element<double>(a.grad_x, n) = 0.0;
@@ -84,12 +82,10 @@ void run_backward(const UpsampleAddBackward& a) {
   }
 }
 
-const Register<UpsampleAddForward> forward({"reference", core::DeviceType::cpu, 0, supports_forward,
-                                            run_forward},
-                                           "f64, any strides");
-const Register<UpsampleAddBackward> backward({"reference", core::DeviceType::cpu, 0, supports_backward,
-                                              run_backward},
-                                             "f64, any strides");
+const Register<UpsampleAddForward> forward("reference", kCpu, 0, {takes::f64, takes::any_strides},
+                                           run_forward);
+const Register<UpsampleAddBackward> backward("reference", kCpu, 0, {takes::f64, takes::any_strides},
+                                             run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

@@ -128,14 +128,6 @@ __global__ void __launch_bounds__(kThreads, 8)
   });
 }
 
-bool fits(const core::View& v) {
-  return !v.defined() || (is_f32_or_bf16(v.dtype) && channels_adjacent(v) && v.size(1) <= kMostPixels &&
-                          v.size(2) <= kMostPixels);
-}
-
-bool supports_forward(const UpsampleAddForward& a) {
-  return fits(a.x) && fits(a.lateral) && fits(a.y) && a.x.dtype == a.y.dtype && a.lateral.dtype == a.y.dtype;
-}
 void run_forward(const UpsampleAddForward& a) {
   if (a.y.numel() == 0) return;
   visit_floats(a.y.dtype, [&]<class T>(T /*element*/) {
@@ -149,9 +141,6 @@ void run_forward(const UpsampleAddForward& a) {
   });
 }
 
-bool supports_backward(const UpsampleAddBackward& a) {
-  return fits(a.grad_y) && fits(a.grad_x) && (!a.grad_x.defined() || a.grad_x.dtype == a.grad_y.dtype);
-}
 void run_backward(const UpsampleAddBackward& a) {
   const core::View& g = a.grad_y;
   if (a.grad_x.numel() > 0 && a.grad_x.defined()) {
@@ -171,10 +160,17 @@ void run_backward(const UpsampleAddBackward& a) {
   dispatch<ReduceForward>({Reduction::sum, g, sum, {}}, kDevice);
 }
 
-const Register<UpsampleAddForward> forward({"simt", kDevice, 10, supports_forward, run_forward},
-                                           "f32 or bf16, adjacent channels");
-const Register<UpsampleAddBackward> backward({"simt", kDevice, 10, supports_backward, run_backward},
-                                             "f32 or bf16, adjacent channels");
+constexpr TensorRequirement kSizes{"up to 16384 pixels a side", [](Tensors tensors) {
+                                     return takes::each(tensors, [](const core::View& x) {
+                                       return x.size(1) <= kMostPixels && x.size(2) <= kMostPixels;
+                                     });
+                                   }};
+const Register<UpsampleAddForward> forward("simt", kDevice, 10,
+                                           {takes::f32_or_bf16, takes::adjacent_channels, kSizes},
+                                           run_forward);
+const Register<UpsampleAddBackward> backward("simt", kDevice, 10,
+                                             {takes::f32_or_bf16, takes::adjacent_channels, kSizes},
+                                             run_backward);
 
 }  // namespace
 }  // namespace medfusion::kernels

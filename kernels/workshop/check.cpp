@@ -12,6 +12,7 @@
 #include "core/runtime.h"
 #include "kernels/registry.h"
 #include "kernels/simulator/device_memory.h"
+#include "kernels/simulator/device_type.h"
 
 namespace medfusion::kernels {
 namespace {
@@ -390,7 +391,7 @@ std::vector<std::string> check_parity(const OpCase& op_case, const std::string& 
   } catch (const std::exception& error) {
     failures.push_back(fmt::format("{}: {}", who, error.what()));
   }
-  if (options.device.type == core::DeviceType::sim) {
+  if (options.device.type == simulator::kDeviceType) {
     for (std::string& failure : failures) {  // faults that the simulator finds name the seed already
       if (failure.find("SIM_SEED") == std::string::npos)
         failure += fmt::format(" [MEDFUSION_SIM_SEED={}]", simulator::sim_seed());

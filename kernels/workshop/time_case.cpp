@@ -7,6 +7,7 @@
 
 #include "core/allocator.h"
 #include "core/runtime.h"
+#include "kernels/gpu/device_type.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/registry.h"
 #include "kernels/workshop/check.h"
@@ -270,7 +271,7 @@ Timing time_case(const OpCase& op_case, const std::string& variant, Pass pass, c
 
 Ceilings measure_ceilings(core::Device device, const CeilingSizes& sizes) {
   Ceilings result;
-  const bool gpu = device.type == core::DeviceType::cuda;
+  const bool gpu = device.type == cuda::kDeviceType;
   const auto chosen = [](int64_t given, int64_t otherwise) { return given > 0 ? given : otherwise; };
   result.bytes_per_second =
       time_copy(device, chosen(sizes.bytes, int64_t{gpu ? 512 : 64} << 20), sizes.seconds);

@@ -1,5 +1,5 @@
 // Reads every include of the project: the folders and the arrows between them are those of
-// docs/architecture.md.
+// docs/architecture.md. And what headers must not hold.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -54,11 +54,38 @@ std::vector<std::string> arrow_complaints(const std::string& path, const std::st
   return found;
 }
 
+// What a header would force on every file that includes it.
+std::vector<std::string> header_complaints(const std::string& path, const std::string& text) {
+  std::vector<std::string> found;
+  if (!path.ends_with(".h") && !path.ends_with(".cuh")) return found;
+  static const std::regex anonymous("^[ \t]*(inline[ \t]+)?namespace[ \t]*(\\{|$)"),
+      directive("^[ \t]*using[ \t]+namespace[ \t]");
+  std::istringstream lines(text);
+  std::string line;
+  for (int number = 1; std::getline(lines, line); ++number) {
+    const std::string place = path + ":" + std::to_string(number) + ": ";
+    if (std::regex_search(line, anonymous)) found.push_back(place + "a header has no anonymous namespace");
+    if (std::regex_search(line, directive)) found.push_back(place + "a header has no `using namespace`");
+  }
+  return found;
+}
+
 TEST(IncludeArrows, EveryIncludeFollowsTheDesign) {
   for (const auto& [path, text] : medfusion::sources()) {
     for (const auto& complaint : arrow_complaints(path, text)) ADD_FAILURE() << complaint;
   }
   EXPECT_GT(medfusion::sources().size(), 300U);
+}
+
+TEST(Headers, HaveNamedNamespacesOnly) {
+  for (const auto& [path, text] : medfusion::sources()) {
+    for (const auto& complaint : header_complaints(path, text)) ADD_FAILURE() << complaint;
+  }
+  EXPECT_EQ(header_complaints("core/a.h", "namespace a {\nusing b::c;\n// using namespace d\n").size(), 0U);
+  EXPECT_EQ(header_complaints("core/a.cpp", "namespace {\nusing namespace b;\n").size(), 0U);
+  EXPECT_EQ(header_complaints("core/a.h", "namespace {\n").size(), 1U);
+  EXPECT_EQ(header_complaints("core/a.h", "namespace a {\n namespace\n{\n").size(), 1U);
+  EXPECT_EQ(header_complaints("kernels/a/a.cuh", "void f() {\n  using namespace b;\n}\n").size(), 1U);
 }
 
 TEST(IncludeArrows, AForbiddenArrowIsFound) {

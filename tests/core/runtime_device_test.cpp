@@ -10,6 +10,8 @@
 
 #include "core/error.h"
 #include "core/runtime.h"
+#include "kernels/gpu/device_type.h"
+#include "kernels/simulator/device_type.h"
 
 namespace medfusion::core {
 namespace {
@@ -29,16 +31,16 @@ std::string refusal(Device device) {
 }
 
 TEST(CudaRuntime, SaysInOneLineWhyItIsNotThere) {
-  const std::string first = refusal({DeviceType::cuda, 0});
+  const std::string first = refusal({kernels::cuda::kDeviceType, 0});
   if (!first.empty()) {
     EXPECT_THAT(first, StartsWith("device cuda:0 is not available"));
     EXPECT_THAT(first,
                 AnyOf(HasSubstr("in this build"), HasSubstr("no NVIDIA driver"), HasSubstr("sees no GPU")));
     EXPECT_EQ(first.find('\n'), std::string::npos);
-    EXPECT_EQ(refusal({DeviceType::cuda, 0}), first);  // asked again, it says the same
+    EXPECT_EQ(refusal({kernels::cuda::kDeviceType, 0}), first);  // asked again, it says the same
   }
-  EXPECT_THAT(refusal({DeviceType::cuda, kMaxDevices - 1}), StartsWith("device cuda:15 "));
-  EXPECT_THAT(refusal({DeviceType::cuda, kMaxDevices}), HasSubstr("device cuda:16 does not exist"));
+  EXPECT_THAT(refusal({kernels::cuda::kDeviceType, kMaxDevices - 1}), StartsWith("device cuda:15 "));
+  EXPECT_THAT(refusal({kernels::cuda::kDeviceType, kMaxDevices}), HasSubstr("device cuda:16 does not exist"));
 }
 
 class DeviceRuntime : public testing::TestWithParam<DeviceType> {
@@ -190,7 +192,8 @@ TEST_P(DeviceRuntime, HandlesThatDoNotExistAreRefused) {
   EXPECT_THROW(runtime_->replay(Graph{987654}, stream_), Error);
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, DeviceRuntime, testing::Values(DeviceType::sim, DeviceType::cuda),
+INSTANTIATE_TEST_SUITE_P(Devices, DeviceRuntime,
+                         testing::Values(simulator::kDeviceType, kernels::cuda::kDeviceType),
                          [](const auto& of) { return name_of(of.param); });
 
 }  // namespace

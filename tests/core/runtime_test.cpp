@@ -42,6 +42,27 @@ TEST(CpuRuntime, WhatACaptureForbidsIsAnError) {
 
 TEST(CpuRuntime, IsTheOnlyOneOfItsType) { EXPECT_THROW(runtime({DeviceType::cpu, 1}), Error); }
 
+TEST(DeviceTypes, AreKnownByTheNameThatIsRegistered) {
+  constexpr DeviceType kOther{kMaxDeviceTypes - 1, "other"};
+  EXPECT_FALSE(parse_device("other"));
+  EXPECT_FALSE(is_present({kOther, 0}));
+  register_runtime(kOther, [](int index) {
+    if (index != 2) throw Error("only other:2 is there");
+    return make_cpu_runtime();
+  });
+  EXPECT_EQ(parse_device("other"), (Device{kOther, 0}));
+  EXPECT_EQ(parse_device("other:12"), (Device{kOther, 12}));
+  EXPECT_EQ(parse_device("cpu"), Device{});
+  for (const char* text : {"", "Other", "other:", "other:x", "other:1x", "other:-1", "other:99999999999"})
+    EXPECT_FALSE(parse_device(text)) << text;
+  EXPECT_FALSE(is_present({kOther, 0}));
+  EXPECT_TRUE(is_present({kOther, 2}));
+  EXPECT_EQ(device_types().front(), DeviceType::cpu);
+  EXPECT_EQ(device_types().back(), kOther);
+  EXPECT_THROW(register_runtime({kOther.number(), "another"}, nullptr), Error);
+  EXPECT_THROW(register_runtime({kMaxDeviceTypes, "far"}, nullptr), Error);
+}
+
 TEST(CachingAllocator, ReusesBlocksAndCounts) {
   CachingAllocator cache(runtime({}));
   int64_t granted = 0;

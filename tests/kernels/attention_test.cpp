@@ -5,6 +5,7 @@
 #include "core/random.h"
 #include "kernels/registry.h"
 #include "kernels/simulator/device_memory.h"
+#include "kernels/simulator/device_type.h"
 #include "tests/kernels/kernel_test.h"
 
 MEDFUSION_KERNEL_TESTS(attention)
@@ -15,7 +16,7 @@ namespace {
 using core::DType;
 using core::Tensor;
 
-constexpr core::Device kSim{core::DeviceType::sim, 0};
+constexpr core::Device kSim{simulator::kDeviceType, 0};
 
 Tensor random_tensor(const core::Shape& shape, DType dtype, uint64_t stream) {
   const Tensor host = Tensor::empty(shape, dtype);

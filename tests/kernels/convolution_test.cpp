@@ -8,6 +8,7 @@
 #include "kernels/convolution/first_that_runs.h"
 #include "kernels/gpu/library_call.cuh"
 #include "kernels/simulator/device_memory.h"
+#include "kernels/simulator/device_type.h"
 #include "tests/kernels/kernel_test.h"
 
 MEDFUSION_KERNEL_TESTS(convolution)
@@ -18,7 +19,7 @@ namespace {
 
 // Their descriptors do not speak of addresses: what they are given is aligned, whatever the dtype.
 TEST(Convolution, LibrariesGetOperandsAtMultiplesOf16Bytes) {
-  const core::Device sim{core::DeviceType::sim, 0};
+  const core::Device sim{simulator::kDeviceType, 0};
   for (const core::DType dtype : {core::DType::f32, core::DType::bf16}) {
     const core::Tensor whole = core::Tensor::zeros({17}, dtype, sim);
     const core::Tensor misaligned = whole.slice(0, 1, 17), aligned = whole.slice(0, 0, 16);
@@ -121,7 +122,7 @@ TEST(ConvolutionChoice, WantOfMemoryRefusesAnAlgorithmAndOtherErrorsPass) {
 
 // What algorithms are tried on: zeros, not of the caching allocator, whose pools belong to captured graphs.
 TEST(ConvolutionChoice, ScratchMemoryIsZeroAndComesFromTheRuntime) {
-  constexpr core::Device kSmall{core::DeviceType::sim, 5};
+  constexpr core::Device kSmall{simulator::kDeviceType, 5};
   core::Runtime& runtime = core::runtime(kSmall);
   const core::Stream stream = core::current_stream(kSmall);
   const int64_t requests = core::allocator(kSmall).counters().requests;

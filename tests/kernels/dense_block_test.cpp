@@ -5,6 +5,7 @@
 #include "core/tensor.h"
 #include "kernels/registry.h"
 #include "kernels/simulator/device_memory.h"
+#include "kernels/simulator/device_type.h"
 #include "tests/kernels/kernel_test.h"
 
 MEDFUSION_KERNEL_TESTS(dense_block)
@@ -15,7 +16,7 @@ namespace {
 using core::DType;
 using core::Tensor;
 
-constexpr core::Device kSim{core::DeviceType::sim, 0};
+constexpr core::Device kSim{simulator::kDeviceType, 0};
 
 // One layer c -> m -> k on the sim device in bf16; every tensor by name.
 struct NarrowLayer {

@@ -1,6 +1,7 @@
 #include "kernels/dropout/dropout.h"
 #include "core/random.h"
 #include "kernels/registry.h"
+#include "kernels/simulator/device_type.h"
 #include "tests/kernels/kernel_test.h"
 
 MEDFUSION_KERNEL_TESTS(dropout)
@@ -12,7 +13,7 @@ using core::Tensor;
 
 // Which elements are dropped, and every bit of what is kept.
 TEST(Dropout, TheDeviceDrawsWhatTheHostDraws) {
-  const core::Device sim{core::DeviceType::sim, 0};
+  const core::Device sim{simulator::kDeviceType, 0};
   for (const double probability : {0.1, 0.37, 0.5}) {
     for (const core::Shape& shape : {core::Shape{1025}, core::Shape{9, 7, 16}}) {
       const Tensor x = Tensor::empty(shape);
@@ -28,8 +29,8 @@ TEST(Dropout, TheDeviceDrawsWhatTheHostDraws) {
         const Tensor uploaded = x.to(sim).slice(last, first, shape[last]);
         dispatch<DropoutForward>({probability, 11, 13, part.view(), host.view()}, core::DeviceType::cpu,
                                  "cpu");
-        dispatch<DropoutForward>({probability, 11, 13, uploaded.view(), device.view()}, core::DeviceType::sim,
-                                 "simt");
+        dispatch<DropoutForward>({probability, 11, 13, uploaded.view(), device.view()},
+                                 simulator::kDeviceType, "simt");
         const Tensor result = device.to(core::Device{});
         for (int64_t i = 0; i < host.numel(); ++i) ASSERT_EQ(host.at(i), result.at(i)) << i;
       }
@@ -44,10 +45,10 @@ TEST(Dropout, TheBaseIsAddedToTheStreamWhenTheKernelRuns) {
   dispatch<DropoutForward>({0.5, 11, 2, x.view(), moved.view(), base.view()}, core::DeviceType::cpu);
   for (int64_t i = 0; i < x.numel(); ++i) ASSERT_EQ(y.at(i), moved.at(i)) << i;
 
-  const core::Device sim{core::DeviceType::sim, 0};
+  const core::Device sim{simulator::kDeviceType, 0};
   const Tensor device_x = x.to(sim), device_base = base.to(sim), result = Tensor::empty({64}, x.dtype(), sim);
   dispatch<DropoutForward>({0.5, 11, 2, device_x.view(), result.view(), device_base.view()},
-                           core::DeviceType::sim);
+                           simulator::kDeviceType);
   const Tensor host = result.to(core::Device{});
   for (int64_t i = 0; i < x.numel(); ++i) ASSERT_EQ(y.at(i), host.at(i)) << i;
 }

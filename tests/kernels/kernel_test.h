@@ -6,6 +6,7 @@
 
 #include <set>
 
+#include "kernels/simulator/device_type.h"
 #include "kernels/workshop/check.h"
 
 namespace medfusion::kernels {
@@ -15,7 +16,7 @@ inline void expect_all_cases_pass(const std::string& operation) {
   ASSERT_FALSE(cases.empty()) << "no cases for " << operation;
   const auto variants = variants_of(operation, core::DeviceType::cpu);
   ASSERT_FALSE(variants.empty()) << "no f32 variant for " << operation;
-  const auto simulated = variants_of(operation, core::DeviceType::sim);
+  const auto simulated = variants_of(operation, simulator::kDeviceType);
   std::set<std::string> checked;
   for (const OpCase& op_case : cases) {
     if (op_case.bench) continue;
@@ -27,7 +28,7 @@ inline void expect_all_cases_pass(const std::string& operation) {
       bool supported = false;
       for (const auto precision : {core::DType::f32, core::DType::bf16}) {
         if (supported) break;  // bf16 is for variants that take no f32
-        const CheckOptions on_sim{.device = {core::DeviceType::sim, 0}, .precision = precision};
+        const CheckOptions on_sim{.device = {simulator::kDeviceType, 0}, .precision = precision};
         for (const auto& failure : check_parity(op_case, variant, on_sim, &supported))
           ADD_FAILURE() << failure;
       }
@@ -42,7 +43,7 @@ inline void expect_all_cases_pass(const std::string& operation) {
 // takes them all.
 inline void expect_cases_pass_in_bf16(const std::string& operation, const std::string& prefix,
                                       const std::vector<std::string>& variants) {
-  const CheckOptions options{.device = {core::DeviceType::sim, 0}, .precision = core::DType::bf16};
+  const CheckOptions options{.device = {simulator::kDeviceType, 0}, .precision = core::DType::bf16};
   int64_t runs = 0;
   for (const OpCase& op_case : cases_of(operation)) {
     if (op_case.bench || !op_case.name.starts_with(prefix)) continue;

@@ -6,6 +6,7 @@
 #include "core/tensor.h"
 #include "core/threads.h"
 #include "kernels/registry.h"
+#include "kernels/simulator/device_type.h"
 #include "tests/kernels/kernel_test.h"
 
 MEDFUSION_KERNEL_TESTS(loss)
@@ -59,7 +60,7 @@ TEST(Loss, IsStableForLargeLogits) {
 
 // Logits that are no numbers show: a maximum could hide them.
 TEST(Loss, OfNaNIsNaN) {
-  const core::Device cpu, sim{core::DeviceType::sim, 0};
+  const core::Device cpu, sim{simulator::kDeviceType, 0};
   for (const auto& [dtype, device] :
        {std::pair{core::DType::f32, cpu}, {core::DType::f64, cpu}, {core::DType::f32, sim}}) {
     for (const float target : {0.0F, 1.0F}) {

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/registry.h"
+#include "kernels/simulator/device_type.h"
 #include "kernels/workshop/check.h"
 #include "tests/kernels/kernel_test.h"
 
@@ -17,7 +18,7 @@ using core::Tensor;
 // Products of bf16 factors on the simulated device are those of the same numbers in double, to the rounding
 // of sums in f32.
 void expect_bf16_product(int64_t rows, int64_t inner, int64_t columns, bool transpose) {
-  const core::Device sim{core::DeviceType::sim, 0};
+  const core::Device sim{simulator::kDeviceType, 0};
   const auto factor = [](const core::Shape& shape, uint64_t stream) {
     const Tensor x = Tensor::empty(shape, DType::f64);
     fill_slot({.name = "x", .shape = shape}, x, 7, stream);
@@ -37,7 +38,7 @@ void expect_bf16_product(int64_t rows, int64_t inner, int64_t columns, bool tran
   const Tensor c = Tensor::empty({rows, columns}, DType::f32, sim);
   dispatch<MatmulForward>(
       {.a = device_a.view(), .b = device_b.view(), .bias = device_bias.view(), .c = c.view()},
-      core::DeviceType::sim);
+      simulator::kDeviceType);
   const Tensor actual = c.to(core::Device{});
   for (int64_t i = 0; i < exact.numel(); ++i) {
     ASSERT_NEAR(exact.at(i), actual.at(i), 2e-5 * (1.0 + std::abs(exact.at(i)))) << i;

@@ -5,6 +5,7 @@
 
 #include "core/tensor.h"
 #include "kernels/registry.h"
+#include "kernels/simulator/device_type.h"
 #include "tests/kernels/kernel_test.h"
 
 MEDFUSION_KERNEL_TESTS(pooling)
@@ -75,7 +76,7 @@ TEST(Pooling, TheFirstOfEqualMaximaAndTheFirstNaNWin) {
   for (const int64_t channels : {3, 8}) {
     const Shape shape{5, 6, 5, channels};
     const Tensor exact = awkward(shape, DType::f64), single = awkward(shape, DType::f32);
-    for (const core::DeviceType type : {core::DeviceType::cpu, core::DeviceType::sim}) {
+    for (const core::DeviceType type : {core::DeviceType::cpu, simulator::kDeviceType}) {
       SCOPED_TRACE(fmt::format("{} channels on {}", channels, core::name_of(type)));
       expect_same(windows(exact, {}), windows(single, {type, 0}));
       expect_same(whole(exact, {}), whole(single, {type, 0}));

@@ -3,6 +3,7 @@
 #include "core/random.h"
 #include "kernels/reduction/reduction.h"
 #include "kernels/registry.h"
+#include "kernels/simulator/device_type.h"
 #include "tests/kernels/kernel_test.h"
 
 MEDFUSION_KERNEL_TESTS(reduction)
@@ -42,7 +43,7 @@ TEST(ReduceMax, TheFirstOfManyAndTheFirstNanWin) {
       }
       const Maximum expected = maximum(x, reduced, {}, "reference");
       const Maximum on_cpu = maximum(x.to(DType::f32), reduced, {}, "cpu");
-      const Maximum on_sim = maximum(x.to(DType::f32), reduced, {core::DeviceType::sim, 0}, "simt");
+      const Maximum on_sim = maximum(x.to(DType::f32), reduced, {simulator::kDeviceType, 0}, "simt");
       for (const Maximum& actual : {on_cpu, on_sim}) {
         for (int64_t i = 0; i < expected.y.numel(); ++i) {
           EXPECT_EQ(expected.argmax.at(i), actual.argmax.at(i)) << shape.str() << " " << i;

@@ -9,12 +9,13 @@
 #include "kernels/gpu/device.cuh"
 #include "kernels/registry.h"
 #include "kernels/simulator/device_memory.h"
+#include "kernels/simulator/device_type.h"
 #include "kernels/workshop/check.h"
 
 namespace medfusion::kernels {
 namespace {
 
-constexpr core::Device kSim{core::DeviceType::sim, 0};
+constexpr core::Device kSim{simulator::kDeviceType, 0};
 constexpr int64_t kSchedules = 4;
 constexpr int64_t kMostElements = 3000;  // of a case: what is larger takes seconds
 constexpr size_t kCases = 2;             // of a kind

@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "kernels/registry.h"
+#include "kernels/simulator/device_type.h"
 #include "kernels/softmax/softmax.h"
 #include "tests/kernels/kernel_test.h"
 
@@ -24,7 +25,7 @@ TEST(Softmax, NanAndInfinityFillTheirRow) {
       rows[width + place] = kInfinity;
       for (const int64_t row : {2, 3}) std::fill_n(rows + row * width, width, -kInfinity);
       rows[2 * width + place] = kNan;
-      for (const core::Device device : {core::Device{}, core::Device{core::DeviceType::sim, 0}}) {
+      for (const core::Device device : {core::Device{}, core::Device{simulator::kDeviceType, 0}}) {
         const Tensor on_device = x.to(device);
         const Tensor result = Tensor::empty(x.shape(), core::DType::f32, device);
         dispatch<SoftmaxForward>({on_device.view(), result.view()}, device.type);

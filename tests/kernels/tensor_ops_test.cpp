@@ -6,6 +6,7 @@
 #include "core/random.h"
 #include "core/runtime.h"
 #include "core/tensor.h"
+#include "kernels/simulator/device_type.h"
 
 namespace medfusion::kernels {
 namespace {
@@ -14,7 +15,7 @@ using core::DType;
 using core::Shape;
 using core::Tensor;
 
-constexpr core::Device kSim{core::DeviceType::sim, 0};
+constexpr core::Device kSim{simulator::kDeviceType, 0};
 constexpr DType kTypes[] = {DType::f32, DType::f64, DType::bf16,   DType::i64,
                             DType::i32, DType::u8,  DType::boolean};
 

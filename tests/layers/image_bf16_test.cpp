@@ -7,6 +7,7 @@
 
 #include "kernels/dense_block/dense_block.h"
 #include "kernels/registry.h"
+#include "kernels/simulator/device_type.h"
 #include "layers/convolution.h"
 #include "layers/functional/activation.h"
 #include "layers/functional/batch_norm.h"
@@ -25,7 +26,7 @@ using core::Shape;
 using core::Tensor;
 using core::Variable;
 
-constexpr core::Device kSim{core::DeviceType::sim, 0};
+constexpr core::Device kSim{simulator::kDeviceType, 0};
 // Eight roundings of 2^-9 in a row, as for the kernels (kernels/workshop/check.cpp).
 constexpr double kRounding = 8.0 / 512.0;
 

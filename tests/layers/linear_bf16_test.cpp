@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "kernels/simulator/device_type.h"
 #include "layers/functional/matmul.h"
 #include "tests/layers/fixture.h"
 
@@ -13,7 +14,7 @@ using core::DType;
 using core::Tensor;
 using core::Variable;
 
-constexpr core::Device kSim{core::DeviceType::sim, 0};
+constexpr core::Device kSim{simulator::kDeviceType, 0};
 
 Tensor rounded(const core::Shape& shape, uint64_t stream) {
   return random_tensor(shape, stream).to(DType::bf16).to(DType::f64);

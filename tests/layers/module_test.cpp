@@ -6,6 +6,7 @@
 #include "kernels/convolution/convolution.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/registry.h"
+#include "kernels/simulator/device_type.h"
 #include "layers/attention.h"
 #include "layers/convolution.h"
 #include "layers/functional/elementwise.h"
@@ -174,17 +175,17 @@ TEST_F(EncoderLayerTest, DropoutTakesItsStreamsFromTheContext) {
 // Kernels of `sim` that only note what they may round, and only while somebody listens.
 std::vector<bool>* heard = nullptr;
 template <class Arguments>
-const kernels::Register<Arguments> ear({"ear", core::DeviceType::sim, 99,
-                                        [](const Arguments&) { return heard != nullptr; },
-                                        [](const Arguments& a) { heard->push_back(a.tf32); }},
-                                       "anything");
+const kernels::Register<Arguments> ear("ear", simulator::kDeviceType, 99,
+                                       {{"somebody listens",
+                                         [](const Arguments&) { return heard != nullptr; }}},
+                                       [](const Arguments& a) { heard->push_back(a.tf32); });
 template const kernels::Register<kernels::MatmulForward> ear<kernels::MatmulForward>;
 template const kernels::Register<kernels::MatmulBackward> ear<kernels::MatmulBackward>;
 template const kernels::Register<kernels::ConvolutionForward> ear<kernels::ConvolutionForward>;
 template const kernels::Register<kernels::ConvolutionBackward> ear<kernels::ConvolutionBackward>;
 
 TEST(Tf32, OfTheContextReachesProductsAndConvolutionsInBothPasses) {
-  const core::Device sim{core::DeviceType::sim, 0};
+  const core::Device sim{simulator::kDeviceType, 0};
   Linear linear(8, 4, Init::normal(1.0), {DType::f32, sim});
   Convolution convolution(8, 8, {}, {DType::f32, sim});
   const Variable x(Tensor::zeros({1, 2, 2, 8}, DType::f32, sim), true);

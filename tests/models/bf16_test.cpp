@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/random.h"
+#include "kernels/simulator/device_type.h"
 #include "layers/functional/loss.h"
 #include "models/network.h"
 
@@ -14,7 +15,7 @@ using core::DType;
 using core::Tensor;
 using core::Variable;
 
-constexpr core::Device kSim{core::DeviceType::sim, 0};
+constexpr core::Device kSim{simulator::kDeviceType, 0};
 constexpr int64_t kBatch = 8;
 
 Tensor normals(const core::Shape& shape, uint64_t stream) {

@@ -4,6 +4,8 @@
 
 #include "core/random.h"
 #include "core/runtime.h"
+#include "kernels/gpu/device_type.h"
+#include "kernels/simulator/device_type.h"
 #include "layers/functional/loss.h"
 #include "models/network.h"
 #include "optim/optimizer.h"
@@ -77,7 +79,7 @@ void expect_near(const Tensor& expected, const Tensor& actual, double tolerance,
 }
 
 class Device : public testing::TestWithParam<core::DeviceType> {};
-INSTANTIATE_TEST_SUITE_P(All, Device, testing::Values(core::DeviceType::sim, core::DeviceType::cuda),
+INSTANTIATE_TEST_SUITE_P(All, Device, testing::Values(simulator::kDeviceType, kernels::cuda::kDeviceType),
                          [](const auto& test) { return std::string(core::name_of(test.param)); });
 
 TEST_P(Device, ATrainingStepIsThatOnTheCpu) {

@@ -8,6 +8,8 @@
 
 #include "core/random.h"
 #include "core/runtime.h"
+#include "kernels/gpu/device_type.h"
+#include "kernels/simulator/device_type.h"
 
 namespace medfusion::optim {
 namespace {
@@ -43,8 +45,8 @@ std::unique_ptr<data::Loader> make_loader(int64_t batch_size) {
 
 class PredictOn : public testing::TestWithParam<core::DeviceType> {};
 INSTANTIATE_TEST_SUITE_P(Devices, PredictOn,
-                         testing::Values(core::DeviceType::cpu, core::DeviceType::sim,
-                                         core::DeviceType::cuda),
+                         testing::Values(core::DeviceType::cpu, simulator::kDeviceType,
+                                         kernels::cuda::kDeviceType),
                          [](const auto& test) { return std::string(core::name_of(test.param)); });
 
 TEST_P(PredictOn, GivesTheLogitsOfEveryRowInTheOrderOfTheLoader) {

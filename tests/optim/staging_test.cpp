@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/simulator/device_memory.h"
+#include "kernels/simulator/device_type.h"
 #include "kernels/simulator/runtime.h"
 #include "tests/optim/wrapped_sim.h"
 
@@ -40,14 +41,14 @@ double use(core::Device device, bool release = true) {
 TEST(Staging, BringsEveryBatchInAnyOrderOfTheStreams) {
   for (uint64_t seed = 1; seed <= 10; ++seed) {
     simulator::set_sim_seed(seed);
-    EXPECT_EQ(use({core::DeviceType::sim, 0}), 36.0);
+    EXPECT_EQ(use({simulator::kDeviceType, 0}), 36.0);
   }
   simulator::set_sim_seed(1);
 }
 
 TEST(Staging, OverwritingWhatIsStillReadIsFound) {
   try {
-    use({core::DeviceType::sim, 0}, false);
+    use({simulator::kDeviceType, 0}, false);
     FAIL() << "not found";
   } catch (const core::Error& error) {
     EXPECT_THAT(error.what(), HasSubstr("without a wait between them"));
@@ -62,8 +63,8 @@ class DeafRuntime final : public WrappedSim {
 };
 
 TEST(Staging, AMissingWaitIsFound) {
-  constexpr core::Device kDeaf{core::DeviceType::sim, 9};
-  core::register_runtime(core::DeviceType::sim, [](int index) -> std::unique_ptr<core::Runtime> {
+  constexpr core::Device kDeaf{simulator::kDeviceType, 9};
+  core::register_runtime(simulator::kDeviceType, [](int index) -> std::unique_ptr<core::Runtime> {
     if (index == kDeaf.index) return std::make_unique<DeafRuntime>(index);
     return simulator::make_sim_runtime(index);
   });
@@ -73,7 +74,7 @@ TEST(Staging, AMissingWaitIsFound) {
   } catch (const core::Error& error) {
     EXPECT_THAT(error.what(), HasSubstr("without a wait between them"));
   }
-  core::register_runtime(core::DeviceType::sim, simulator::make_sim_runtime);
+  core::register_runtime(simulator::kDeviceType, simulator::make_sim_runtime);
 }
 
 }  // namespace

@@ -13,7 +13,9 @@
 
 #include "core/random.h"
 #include "core/runtime.h"
+#include "kernels/gpu/device_type.h"
 #include "kernels/simulator/device_memory.h"
+#include "kernels/simulator/device_type.h"
 #include "tests/optim/wrapped_sim.h"
 
 namespace medfusion::optim {
@@ -109,7 +111,7 @@ void expect_same_bits(const Outcome& expected, const Outcome& actual) {
 
 class TrainingStepOn : public testing::TestWithParam<core::DeviceType> {};
 INSTANTIATE_TEST_SUITE_P(Devices, TrainingStepOn,
-                         testing::Values(core::DeviceType::sim, core::DeviceType::cuda),
+                         testing::Values(simulator::kDeviceType, kernels::cuda::kDeviceType),
                          [](const auto& test) { return std::string(core::name_of(test.param)); });
 
 TEST_P(TrainingStepOn, ACapturedStepGivesTheBitsOfTheOthers) {
@@ -132,8 +134,8 @@ TEST_P(TrainingStepOn, ACapturedStepGivesTheBitsOfTheOthers) {
 // for the kernels (kernels/workshop/check.cpp).
 TEST(TrainingStep, InBf16TheLossStaysWithinRoundingOfF32) {
   const std::vector<int64_t> sizes{2, 2};
-  const Outcome full = train({core::DeviceType::sim, 0}, true, sizes);
-  const Outcome mixed = train({core::DeviceType::sim, 0}, true, sizes, Precision::bf16);
+  const Outcome full = train({simulator::kDeviceType, 0}, true, sizes);
+  const Outcome mixed = train({simulator::kDeviceType, 0}, true, sizes, Precision::bf16);
   for (size_t i = 0; i < full.numbers.size(); i += 2) {
     EXPECT_NEAR(full.numbers[i], mixed.numbers[i], 8.0 / 512.0 * full.numbers[i]) << "step " << i / 2;
     EXPECT_NE(full.numbers[i], mixed.numbers[i]) << "step " << i / 2;
@@ -146,7 +148,7 @@ TEST(TrainingStep, InBf16TheLossStaysWithinRoundingOfF32) {
 // f32.
 TEST(TrainingStep, InBf16TheLossFallsAsInF32) {
   const auto losses = [](Precision precision) {
-    const core::Device sim{core::DeviceType::sim, 0};
+    const core::Device sim{simulator::kDeviceType, 0};
     models::NetworkOptions options;
     options.size = "tiny";
     options.labels = 3;
@@ -203,7 +205,7 @@ class Spy : public models::Network {
 
 TEST(TrainingStep, RunsTheNetworkInItsPrecision) {
   for (const Precision precision : {Precision::tf32, Precision::f32, Precision::bf16}) {
-    Spy network({core::DeviceType::sim, 0});
+    Spy network({simulator::kDeviceType, 0});
     AdamW optimizer(network.parameters(), {});
     TrainingStep step(network, optimizer, nullptr, {.loss = {}, .seed = 5, .precision = precision});
     step.stage(batch_of(2, 0), 0);
@@ -286,14 +288,14 @@ void PrintTo(const CountingRuntime::Counts& counts, std::ostream* out) {
       counts.freed_early);
 }
 
-constexpr core::Device kCounting{core::DeviceType::sim, 8};
+constexpr core::Device kCounting{simulator::kDeviceType, 8};
 CountingRuntime& counting_runtime() {
-  core::register_runtime(core::DeviceType::sim, [](int index) -> std::unique_ptr<core::Runtime> {
+  core::register_runtime(simulator::kDeviceType, [](int index) -> std::unique_ptr<core::Runtime> {
     if (index == kCounting.index) return std::make_unique<CountingRuntime>(index);
     return simulator::make_sim_runtime(index);
   });
   core::Runtime& made = core::runtime(kCounting);
-  core::register_runtime(core::DeviceType::sim, simulator::make_sim_runtime);
+  core::register_runtime(simulator::kDeviceType, simulator::make_sim_runtime);
   return dynamic_cast<CountingRuntime&>(made);
 }
 
@@ -329,7 +331,7 @@ TEST(TrainingStep, BringsItsScalarsInOnePinnedCopyAndWaitsForResultsAlone) {
 
 // The copy of the first step's scalars may still read what the second would overwrite.
 TEST(TrainingStep, IsFinishedBeforeTheNextStarts) {
-  const auto network = make_network({core::DeviceType::sim, 0});
+  const auto network = make_network({simulator::kDeviceType, 0});
   AdamW optimizer(network->parameters(), {});
   TrainingStep step(*network, optimizer, nullptr, {.loss = {}, .graph = true});
   step.stage(batch_of(2, 0), 0);
@@ -366,7 +368,7 @@ TEST(TrainingStep, KeepsPinnedMemoryUntilAFailedStepHasReadIt) {
 
 // Steps of a batch on a device with so many bytes beyond the network's; the error, or nothing.
 std::string error_with(int64_t samples, int64_t bytes) {
-  constexpr core::Device kSmall{core::DeviceType::sim, 7};
+  constexpr core::Device kSmall{simulator::kDeviceType, 7};
   const auto network = make_network(kSmall);
   AdamW optimizer(network->parameters(), {});
   TrainingStep step(*network, optimizer, nullptr, {.loss = {}, .graph = true});

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/device.h"
+#include "kernels/gpu/device_type.h"
 #include "kernels/registry.h"
 #include "tests/tools/program.h"
 
@@ -16,7 +17,7 @@ using testing::StartsWith;
 
 bool built_with_cuda() {
   for (const auto& info : kernels::all_variants()) {
-    if (info.device == core::DeviceType::cuda) return true;
+    if (info.device == kernels::cuda::kDeviceType) return true;
   }
   return false;
 }

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace medfusion::cuda {
+namespace medfusion::kernels::cuda {
 namespace {
 
 namespace fs = std::filesystem;
@@ -200,4 +200,4 @@ TEST_F(LibraryPlaces, RemediesNameThePackagesOfTheCuda) {
 }
 
 }  // namespace
-}  // namespace medfusion::cuda
+}  // namespace medfusion::kernels::cuda

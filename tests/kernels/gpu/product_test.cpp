@@ -5,6 +5,7 @@
 #include "core/tensor.h"
 #include "kernels/gpu/columns.cuh"
 #include "kernels/gpu/product.cuh"
+#include "kernels/simulator/device_type.h"
 
 namespace medfusion::kernels {
 namespace {
@@ -13,7 +14,7 @@ using namespace cuda;  // NOLINT(google-build-using-namespace): the vocabulary o
 using core::DType;
 using core::Tensor;
 
-constexpr core::Device kSim{core::DeviceType::sim, 0};
+constexpr core::Device kSim{simulator::kDeviceType, 0};
 
 Tensor random(const core::Shape& shape, uint64_t stream) {
   const Tensor t = Tensor::empty(shape);

@@ -10,7 +10,7 @@
 
 #include "tests/kernels/gpu/tile_test.h"
 
-namespace medfusion::kernels {
+namespace medfusion::kernels::cuda::tile_test {
 namespace {
 
 Matrix of_f32(int rows, int columns, uint64_t seed) {
@@ -202,4 +202,4 @@ TYPED_TEST(SplitProduct, IsTheProductOfF32AndIsStoredInOrder) {
 }
 
 }  // namespace
-}  // namespace medfusion::kernels
+}  // namespace medfusion::kernels::cuda::tile_test

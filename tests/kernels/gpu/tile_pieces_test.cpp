@@ -6,7 +6,7 @@
 
 #include "tests/kernels/gpu/tile_test.h"
 
-namespace medfusion::kernels {
+namespace medfusion::kernels::cuda::tile_test {
 namespace {
 
 constexpr int kBlock = 256;
@@ -228,4 +228,4 @@ TYPED_TEST(SumsOverWarps, EveryWarpGetsTheSumsOfItsColumns) {
 }
 
 }  // namespace
-}  // namespace medfusion::kernels
+}  // namespace medfusion::kernels::cuda::tile_test

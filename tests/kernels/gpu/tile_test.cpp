@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <numeric>
 
-namespace medfusion::kernels {
+namespace medfusion::kernels::cuda::tile_test {
 namespace {
 
 // ---- shared tiles
@@ -444,4 +444,4 @@ TEST(Intrinsics, ANamedBarrierOrdersItsWarps) {
 }
 
 }  // namespace
-}  // namespace medfusion::kernels
+}  // namespace medfusion::kernels::cuda::tile_test

@@ -6,14 +6,13 @@
 #include "core/random.h"
 #include "core/tensor.h"
 #include "kernels/gpu/tile.cuh"
+#include "kernels/simulator/device_type.h"
 
-namespace medfusion::kernels {
-namespace {
+namespace medfusion::kernels::cuda::tile_test {
 
-using namespace cuda;  // NOLINT(google-build-using-namespace): the vocabulary of device code
 using core::Tensor;
 
-constexpr core::Device kSim{core::DeviceType::sim, 0};
+constexpr core::Device kSim{simulator::kDeviceType, 0};
 constexpr int kThreads = 64;  // two warps where an operation belongs to the block
 
 template <class Kernel>
@@ -86,5 +85,4 @@ void read_tile(const Tile& tile, Matrix& m) {
   }
 }
 
-}  // namespace
-}  // namespace medfusion::kernels
+}  // namespace medfusion::kernels::cuda::tile_test

@@ -11,6 +11,7 @@
 
 #include "core/random.h"
 #include "core/tensor.h"
+#include "kernels/simulator/device_type.h"
 
 namespace medfusion::kernels {
 namespace {
@@ -18,7 +19,7 @@ namespace {
 using namespace cuda;  // NOLINT(google-build-using-namespace): the vocabulary of device code
 using core::Tensor;
 
-constexpr core::Device kSim{core::DeviceType::sim, 0};
+constexpr core::Device kSim{simulator::kDeviceType, 0};
 
 // [rows, columns] of bf16 on the device, and on the host as floats.
 struct Matrix {

@@ -6,7 +6,8 @@
 
 namespace {
 
-using namespace medfusion::cuda;  // NOLINT(google-build-using-namespace): the vocabulary of device code
+using namespace medfusion::kernels::cuda;  // NOLINT(google-build-using-namespace): the vocabulary of device
+                                           // code
 
 // A helper passes on the place of its caller, as those of kernels do.
 __device__ __forceinline__ void wait_in_helper(Shared<uint64_t> barrier, Site site = Site::current()) {

@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/runtime.h"
 #include "core/tensor.h"
+#include "kernels/simulator/device_type.h"
 #include "tests/kernels/simulator/runtime_test.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -26,8 +27,8 @@ using namespace core;  // NOLINT(google-build-using-namespace): tests of a devic
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-constexpr Device kSim{DeviceType::sim, 0};
-constexpr Device kSecondSim{DeviceType::sim, 1};
+constexpr Device kSim{simulator::kDeviceType, 0};
+constexpr Device kSecondSim{simulator::kDeviceType, 1};
 
 // Stores where AddressSanitizer would stop the program.
 UNCHECKED void store_unchecked(volatile char* address) { *address = 1; }

@@ -5,10 +5,11 @@
 
 #include "core/error.h"
 #include "kernels/gpu/device.cuh"
+#include "kernels/simulator/device_type.h"
 
 namespace medfusion::kernels {
 
-inline constexpr core::Device kSim{core::DeviceType::sim, 0};
+inline constexpr core::Device kSim{simulator::kDeviceType, 0};
 
 inline int thread() { return static_cast<int>(threadIdx.x); }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/host_memory.h"
+#include "kernels/simulator/device_type.h"
 
 namespace medfusion::simulator {
 namespace {
@@ -400,12 +401,12 @@ TEST_F(SimRuntimeTest, AThreadThatPrefetchesOrdersItsCopiesByEvents) {
 }
 
 TEST_F(SimRuntimeTest, StreamsOfTheCallingThreadAreGuarded) {
-  const Device device{DeviceType::sim, 1};
+  const Device device{simulator::kDeviceType, 1};
   EXPECT_EQ(current_stream(device).id, 0U);
   {
     const StreamGuard guard(device, {3});
     EXPECT_EQ(current_stream(device).id, 3U);
-    EXPECT_EQ(current_stream({DeviceType::sim, 0}).id, 0U);
+    EXPECT_EQ(current_stream({simulator::kDeviceType, 0}).id, 0U);
     const StreamGuard inner(device, {4});
     EXPECT_EQ(current_stream(device).id, 4U);
   }
@@ -413,12 +414,12 @@ TEST_F(SimRuntimeTest, StreamsOfTheCallingThreadAreGuarded) {
 }
 
 TEST_F(SimRuntimeTest, DevicesHaveAnIndex) {
-  Runtime& zero = runtime({DeviceType::sim, 0});
-  Runtime& one = runtime({DeviceType::sim, 1});
+  Runtime& zero = runtime({simulator::kDeviceType, 0});
+  Runtime& one = runtime({simulator::kDeviceType, 1});
   EXPECT_NE(&zero, &one);
-  EXPECT_EQ(&one, &runtime({DeviceType::sim, 1}));
-  EXPECT_EQ(one.device(), (Device{DeviceType::sim, 1}));
-  EXPECT_THROW(runtime({DeviceType::sim, -1}), Error);
+  EXPECT_EQ(&one, &runtime({simulator::kDeviceType, 1}));
+  EXPECT_EQ(one.device(), (Device{simulator::kDeviceType, 1}));
+  EXPECT_THROW(runtime({simulator::kDeviceType, -1}), Error);
 }
 
 }  // namespace

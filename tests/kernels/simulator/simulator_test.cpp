@@ -8,6 +8,7 @@
 #include "kernels/gpu/device.cuh"
 #include "kernels/gpu/intrinsics.cuh"
 #include "kernels/gpu/reduce.cuh"
+#include "kernels/simulator/device_type.h"
 #include "tests/kernels/simulator/fault_of.h"
 
 namespace medfusion::kernels {
@@ -42,7 +43,7 @@ TEST_F(Simulator, ARunReachesEveryThreadOfEveryBlockOnce) {
 
 // What memory a launch uses is known by copying its arguments, however deep the pointers lie in them.
 TEST_F(Simulator, EveryPointerInALaunchsArgumentsIsNoted) {
-  const core::Device sim{core::DeviceType::sim, 0};
+  const core::Device sim{simulator::kDeviceType, 0};
   const Tensor read = Tensor::empty({4}, core::DType::f32, sim),
                written = Tensor::empty({4}, core::DType::f32, sim);
   struct Inner {

@@ -77,13 +77,9 @@ struct HalfBackward {
   static constexpr const char* kOperation = "half";
   static constexpr const char* kDirection = "backward";
 };
-template <class Args>
-Variant<Args> cpu_variant(const char* name) {
-  return {name, core::DeviceType::cpu, 1, [](const Args&) { return true; }, [](const Args&) {}};
-}
-const Register<HalfForward> one_way(cpu_variant<HalfForward>("one way"));
-const Register<HalfForward> there(cpu_variant<HalfForward>("both ways"));
-const Register<HalfBackward> and_back(cpu_variant<HalfBackward>("both ways"));
+const Register<HalfForward> one_way("one way", kCpu, 1, {}, [](const HalfForward&) {});
+const Register<HalfForward> there("both ways", kCpu, 1, {}, [](const HalfForward&) {});
+const Register<HalfBackward> and_back("both ways", kCpu, 1, {}, [](const HalfBackward&) {});
 
 TEST(Check, AVariantWithoutABackwardIsFollowedByTheOneThatDispatchTakes) {
   std::vector<std::string> called;

@@ -5,7 +5,9 @@
 #include <algorithm>
 
 #include "core/runtime.h"
+#include "kernels/gpu/device_type.h"
 #include "kernels/registry.h"
+#include "kernels/simulator/device_type.h"
 #include "kernels/workshop/check.h"
 
 namespace medfusion::kernels {
@@ -23,7 +25,7 @@ TEST(Ceilings, OfTheCpuHaveNoProductOfBf16) {
 // What they are means nothing at these sizes, and nothing at all on `sim`.
 class DeviceCeilings : public testing::TestWithParam<core::DeviceType> {};
 INSTANTIATE_TEST_SUITE_P(Devices, DeviceCeilings,
-                         testing::Values(core::DeviceType::sim, core::DeviceType::cuda),
+                         testing::Values(simulator::kDeviceType, kernels::cuda::kDeviceType),
                          [](const auto& test) { return std::string(core::name_of(test.param)); });
 
 TEST_P(DeviceCeilings, HaveProductsOfBothTypes) {
@@ -125,7 +127,7 @@ class TimeCaseMemory : public testing::TestWithParam<core::DeviceType> {
   }
 };
 INSTANTIATE_TEST_SUITE_P(Devices, TimeCaseMemory,
-                         testing::Values(core::DeviceType::cpu, core::DeviceType::sim),
+                         testing::Values(core::DeviceType::cpu, simulator::kDeviceType),
                          [](const auto& test) { return std::string(core::name_of(test.param)); });
 
 TEST_P(TimeCaseMemory, IsThatOfOneSetOfTensorsAndACallOnIt) {
@@ -162,7 +164,7 @@ TEST(TimeCase, TakesTheForwardOfEveryOperation) {
 
 // Cases that prepare copies and cases that allocate while they run.
 TEST(TimeCase, ReplaysACapturedGraphOfCalls) {
-  const core::Device sim{core::DeviceType::sim, 0};
+  const core::Device sim{simulator::kDeviceType, 0};
   for (const char* operation : {"layer_norm", "dense_block"}) {
     const std::vector<OpCase> cases = cases_of(operation);
     const auto small = std::find_if(cases.begin(), cases.end(), [](const OpCase& c) { return !c.bench; });

@@ -5,12 +5,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstdio>
 #include <exception>
 #include <iostream>
 #include <limits>
 #include <new>
+#include <optional>
 #include <system_error>
 #include <thread>
 
@@ -18,6 +18,7 @@
 #include "core/nearest.h"
 #include "core/runtime.h"
 #include "core/threads.h"
+#include "kernels/gpu/device_type.h"
 #include "kernels/registry.h"
 #include "kernels/workshop/check.h"
 #include "tools/medfusion/config/ready_configs.h"
@@ -143,28 +144,22 @@ namespace {
 
 core::Device device_of(const std::string& name) {
   if (name == "auto") {
-    return {is_present(core::DeviceType::cuda) ? core::DeviceType::cuda : core::DeviceType::cpu, 0};
+    constexpr core::Device kGpu{kernels::cuda::kDeviceType, 0};
+    return core::is_present(kGpu) ? kGpu : core::Device{};
   }
-  const size_t colon = name.find(':');
-  const std::string type = name.substr(0, colon);
-  int index = 0;
-  const char* const end = name.data() + name.size();
-  const bool numbered =
-      colon == std::string::npos || std::from_chars(name.data() + colon + 1, end, index).ptr == end;
-  const bool known = type == "cpu" || type == "cuda" || type == "sim";
-  if (!known || !numbered || index < 0) {
-    core::throw_input_error({}, fmt::format("--device: expected cpu, cuda, sim or auto, got '{}'", name));
+  const std::optional<core::Device> device = core::parse_device(name);
+  if (!device) {
+    std::string known;
+    for (const core::DeviceType type : core::device_types()) known += fmt::format("{}, ", type.name());
+    known.resize(known.size() - 2);
+    core::throw_input_error({}, fmt::format("--device: expected {} or auto, got '{}'", known, name));
   }
-  const core::Device device{type == "cpu"    ? core::DeviceType::cpu
-                            : type == "cuda" ? core::DeviceType::cuda
-                                             : core::DeviceType::sim,
-                            index};
   try {
-    core::runtime(device);
+    core::runtime(*device);
   } catch (const core::Error& error) {
     core::throw_input_error({}, fmt::format("--device {}: {}", name, error.what()));
   }
-  return device;
+  return *device;
 }
 
 // "attention=mma"
@@ -184,8 +179,7 @@ void choose_kernel(const std::string& assignment, core::DeviceType device) {
   const std::vector<std::string> variants = kernels::variants_of(operation, device);
   if (std::find(variants.begin(), variants.end(), variant) == variants.end()) {
     refuse(fmt::format("{} has no variant '{}' on {}; expected one of {}{}", operation, variant,
-                       core::name_of(device), fmt::join(variants, ", "),
-                       core::did_you_mean(variant, variants)));
+                       device.name(), fmt::join(variants, ", "), core::did_you_mean(variant, variants)));
   }
   kernels::set_kernel_override(operation, variant);
 }
@@ -211,15 +205,6 @@ std::vector<int64_t> rows_of_part(const data::Splits& splits, const std::string&
   const auto& rows = part == "train" ? splits.train : part == "val" ? splits.val : splits.test;
   if (rows.empty()) core::throw_input_error({run}, fmt::format("the {} part of the data has no rows", part));
   return rows;
-}
-
-bool is_present(core::DeviceType type) {
-  try {
-    core::runtime({type, 0});
-    return true;
-  } catch (const core::Error&) {
-    return false;
-  }
 }
 
 void use_threads(int64_t threads) {

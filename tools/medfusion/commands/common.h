@@ -77,9 +77,6 @@ TrainedRun open_run(const std::string& run, const CommonOptions& options, const 
 std::vector<int64_t> rows_of_part(const data::Splits& splits, const std::string& part,
                                   const std::string& run);
 
-// Whether this build and machine have a device of the type.
-bool is_present(core::DeviceType type);
-
 // Prints one JSON object (--json), or lines of text, to standard output.
 void print_json(const nlohmann::ordered_json& value);
 void print_text(const std::string& text);

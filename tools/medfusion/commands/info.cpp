@@ -16,6 +16,7 @@
 #include "core/error.h"
 #include "core/runtime.h"
 #ifdef MEDFUSION_WITH_CUDA
+#include "kernels/gpu/device_type.h"
 #include "kernels/gpu/libraries_cuda.h"
 #include "kernels/gpu/runtime_cuda.h"
 #include "kernels/workshop/check.h"
@@ -59,7 +60,7 @@ std::string driver_version() {
 // In bytes; null where the device is too busy to say.
 nlohmann::ordered_json free_memory(int index) {
   try {
-    return core::runtime({core::DeviceType::cuda, index}).memory().free;
+    return core::runtime({kernels::cuda::kDeviceType, index}).memory().free;
   } catch (const core::Error&) {
     return nullptr;
   }
@@ -71,9 +72,9 @@ nlohmann::ordered_json devices() {
   list.push_back(
       {{"name", "cpu"}, {"processor", processor_name()}, {"cores", std::thread::hardware_concurrency()}});
 #ifdef MEDFUSION_WITH_CUDA
-  for (int i = 0; i < core::cuda_device_count(); ++i) {
+  for (int i = 0; i < kernels::cuda::cuda_device_count(); ++i) {
     try {
-      const core::CudaDeviceInfo& device = core::cuda_device_info(i);
+      const kernels::cuda::CudaDeviceInfo& device = kernels::cuda::cuda_device_info(i);
       list.push_back({{"name", fmt::format("cuda:{}", i)},
                       {"processor", device.name},
                       {"cores", device.multiprocessors},
@@ -81,7 +82,7 @@ nlohmann::ordered_json devices() {
                       {"memory_bytes", device.memory_bytes},
                       {"free_memory_bytes", free_memory(i)},
                       {"driver_version", text_or_null(driver_version())},
-                      {"driver_cuda_version", core::cuda_driver_version()}});
+                      {"driver_cuda_version", kernels::cuda::cuda_driver_version()}});
     } catch (const core::Error&) {  // too old
     }
   }
@@ -96,7 +97,7 @@ nlohmann::ordered_json libraries() {
   return {
       {"CLI11", CLI11_VERSION},
 #ifdef MEDFUSION_WITH_CUDA
-      {"CUDA", core::cuda_runtime_version()},
+      {"CUDA", kernels::cuda::cuda_runtime_version()},
 #endif
       {"Eigen", triple(EIGEN_WORLD_VERSION, EIGEN_MAJOR_VERSION, EIGEN_MINOR_VERSION)},
       {"fmt", packed(FMT_VERSION)},
@@ -114,9 +115,9 @@ nlohmann::ordered_json libraries() {
 // Why this machine has no device that the build could use; empty where it has.
 std::string missing_device() {
   std::string why;
-  for (int i = std::max(core::cuda_device_count(), 1) - 1; i >= 0; --i) {
+  for (int i = std::max(kernels::cuda::cuda_device_count(), 1) - 1; i >= 0; --i) {
     try {
-      core::cuda_device_info(i);
+      kernels::cuda::cuda_device_info(i);
       return {};
     } catch (const core::Error& error) {  // the first is what counts
       why = error.what();
@@ -130,14 +131,14 @@ std::string without_library(const std::string& title) {
   const bool cublas = title == "cuBLAS";
   const std::string operation = cublas ? "matmul" : "convolution",
                     work = cublas ? "matrix products" : "convolutions";
-  std::vector<std::string> others = kernels::variants_of(operation, core::DeviceType::cuda);
+  std::vector<std::string> others = kernels::variants_of(operation, kernels::cuda::kDeviceType);
   std::erase(others, cublas ? "cublas" : "cudnn");
   return others.empty() ? fmt::format("cuda has no {} without it", work)
                         : fmt::format("{} run on {}", work, fmt::join(others, ", "));
 }
 
 // What the user can know and do where the library is not open.
-std::string library_hint(const cuda::LibraryState& library) {
+std::string library_hint(const kernels::cuda::LibraryState& library) {
   std::string hint;
   if (!library.built_with) {
     hint = fmt::format("{} was not found when this was configured; ",
@@ -156,7 +157,7 @@ std::string library_hint(const cuda::LibraryState& library) {
 nlohmann::ordered_json describe_cuda() {
 #ifdef MEDFUSION_WITH_CUDA
   return {{"built_with", true},
-          {"runtime_version", core::cuda_runtime_version()},
+          {"runtime_version", kernels::cuda::cuda_runtime_version()},
           {"hint", text_or_null(missing_device())}};
 #else
   return {
@@ -170,7 +171,7 @@ nlohmann::ordered_json describe_cuda() {
 nlohmann::ordered_json describe_cuda_libraries() {
   nlohmann::ordered_json all;
 #ifdef MEDFUSION_WITH_CUDA
-  for (const cuda::LibraryState& library : cuda::library_states()) {
+  for (const kernels::cuda::LibraryState& library : kernels::cuda::library_states()) {
     nlohmann::ordered_json tried = nlohmann::ordered_json::array();
     for (const auto& [file, reason] : library.tried) tried.push_back({{"file", file}, {"reason", reason}});
     all[library.title] = {{"built_with", library.built_with},

@@ -12,6 +12,7 @@
 #include "core/file.h"
 #include "core/threads.h"
 #include "kernels/registry.h"
+#include "kernels/simulator/device_type.h"
 #include "kernels/workshop/check.h"
 #include "kernels/workshop/time_case.h"
 #include "tools/medfusion/commands/kernels.h"
@@ -265,7 +266,7 @@ void write_plots(const BenchOptions& options, const std::vector<TimedRow>& rows,
 void bench(const BenchOptions& options) {
   use_threads(options.common.threads.value_or(0));
   const core::Device device = use_device(options.common);
-  if (device.type == core::DeviceType::sim) {
+  if (device.type == simulator::kDeviceType) {
     core::throw_input_error({}, "kernels bench: the simulated device has no speed; choose cpu or cuda");
   }
   if (options.time.graph && device.type == core::DeviceType::cpu) {

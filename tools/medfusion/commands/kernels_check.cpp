@@ -6,6 +6,7 @@
 
 #include "core/runtime.h"
 #include "kernels/registry.h"
+#include "kernels/simulator/device_type.h"
 #include "kernels/workshop/check.h"
 #include "tools/medfusion/commands/kernels.h"
 
@@ -177,7 +178,7 @@ void check(const KernelCheckOptions& options) {
   const OperationAndVariant wanted = parse_operation(options.operation);
   use_threads(options.common.threads.value_or(0));
   const core::Device device = use_device(options.common);
-  if (options.schedules > 1 && device.type != core::DeviceType::sim) {
+  if (options.schedules > 1 && device.type != simulator::kDeviceType) {
     core::throw_input_error({}, "--schedules: only the simulated device has more than one, add --device sim");
   }
   if (options.from > 0 && wanted.variant.empty()) {

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "kernels/gpu/device_type.h"
 #include "kernels/registry.h"
 #include "tools/medfusion/commands/kernels.h"
 #include "tools/medfusion/config/text_file.h"
@@ -25,7 +26,8 @@ std::vector<ShippedVariant> shipped_variants() {
   std::vector<ShippedVariant> result;
   std::set<std::pair<std::string, std::string>> seen;
   for (const auto& info : kernels::all_variants()) {
-    if (info.device != core::DeviceType::cuda || !seen.emplace(info.operation, info.name).second) continue;
+    if (info.device != kernels::cuda::kDeviceType || !seen.emplace(info.operation, info.name).second)
+      continue;
     result.push_back({info.operation, info.name});
   }
   return result;

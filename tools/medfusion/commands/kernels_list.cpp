@@ -54,8 +54,8 @@ void list(const ListOptions& options) {
       line("operation", width, "variant", "device", "priority", "directions", directions, "takes");
   std::map<core::DeviceType, bool> devices;
   for (const VariantInfo& row : rows) {
-    devices[row.device] = is_present(row.device);
-    const char* device = core::name_of(row.device);
+    devices[row.device] = core::is_present({row.device, 0});
+    const std::string device = row.device.name();
     json.push_back({{"operation", row.operation},
                     {"variant", row.name},
                     {"device", device},

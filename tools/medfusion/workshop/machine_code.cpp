@@ -200,7 +200,7 @@ std::string short_name(const std::string& mangled) {
       abi::__cxa_demangle(mangled.c_str(), nullptr, nullptr, &status), &std::free);
   if (status != 0 || demangled == nullptr) return mangled;
   std::string name = demangled.get();
-  for (const char* space : {"(anonymous namespace)::", "medfusion::kernels::", "medfusion::cuda::",
+  for (const char* space : {"(anonymous namespace)::", "medfusion::kernels::cuda::", "medfusion::kernels::",
                             "medfusion::core::", "medfusion::", "gpu::"}) {
     name = replace_all(name, space, "");
   }
@@ -232,6 +232,8 @@ std::vector<KernelCode> read_kernels(std::string_view file) {
 
 void name_kernel(KernelCode& code, const std::map<std::string, std::vector<std::string>>& operations) {
   code.kernel = short_name(code.mangled);
+  for (const auto& [operation, names] : operations)
+    replace_all(code.kernel, operation + "::", "");  // its room
   if (code.stem.empty()) code.stem = stem_of(code.mangled);
   const std::string& stem = code.stem;
   const size_t last = stem.rfind('_');
