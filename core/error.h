@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace medfusion::core {
 
@@ -39,6 +40,11 @@ std::string describe(const Place& place, const std::string& message);
 
 // Throws InputError with "file:line:column: message".
 [[noreturn]] void throw_input_error(const Place& place, const std::string& message);
+template <class First, class... Rest>  // the message as an fmt format string and its arguments
+[[noreturn]] void throw_input_error(const Place& place, fmt::format_string<First, Rest...> message,
+                                    First&& first, Rest&&... rest) {
+  throw_input_error(place, fmt::format(message, std::forward<First>(first), std::forward<Rest>(rest)...));
+}
 
 [[noreturn]] void throw_check_failed(const char* file, int line, const char* condition,
                                      const std::string& message);

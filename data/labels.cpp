@@ -19,8 +19,8 @@ std::vector<size_t> indices_of(const char* option, const std::vector<std::string
   for (const std::string& name : wanted) {
     const auto found = std::find(names.begin(), names.end(), name);
     if (found == names.end()) {
-      core::throw_input_error(
-          {file}, fmt::format("{}: the data has no '{}'{}", option, name, core::did_you_mean(name, names)));
+      core::throw_input_error({file}, "{}: the data has no '{}'{}", option, name,
+                              core::did_you_mean(name, names));
     }
     indices.push_back(static_cast<size_t>(found - names.begin()));
   }
@@ -33,7 +33,7 @@ void check_distinct(const char* option, const std::vector<std::string>& names) {
   std::set<std::string> seen;
   for (const std::string& name : names) {
     if (!seen.insert(name).second)
-      core::throw_input_error({}, fmt::format("{}: expected each name once, got '{}' again", option, name));
+      core::throw_input_error({}, "{}: expected each name once, got '{}' again", option, name);
   }
 }
 
@@ -49,8 +49,7 @@ void select_labels(Dataset& dataset, const std::vector<std::string>& wanted, int
     positives[i % count] += targets[i] == 1.0F;
   std::erase_if(chosen, [&](size_t label) { return positives[label] < min_positives; });
   if (chosen.empty()) {
-    core::throw_input_error({file},
-                            fmt::format("data.min_positives: no label has {} positives", min_positives));
+    core::throw_input_error({file}, "data.min_positives: no label has {} positives", min_positives);
   }
   const core::Tensor selected = core::Tensor::empty({dataset.size(), static_cast<int64_t>(chosen.size())});
   float* out = selected.data<float>();

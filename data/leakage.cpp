@@ -45,8 +45,7 @@ std::optional<std::string> copied_label(const Dataset& dataset, const Column& co
 
 // "guard: WHAT; guard.allow = ["LEAK"] accepts it"
 [[noreturn]] void refuse(const LeakRules& rules, const char* leak, const std::string& what) {
-  core::throw_input_error({rules.file},
-                          fmt::format("guard: {}; guard.allow = [\"{}\"] accepts it", what, leak));
+  core::throw_input_error({rules.file}, "guard: {}; guard.allow = [\"{}\"] accepts it", what, leak);
 }
 
 const char* how_to_leave_out(const Dataset& dataset) {
@@ -59,8 +58,8 @@ void check_names(const Dataset& dataset, const char* key, const std::vector<std:
   if (dataset.known_columns.empty()) return;
   for (const std::string& name : names) {
     if (contains(dataset.known_columns, name) || contains(dataset.labels, name)) continue;
-    core::throw_input_error({file}, fmt::format("{}: the data has no column '{}'{}", key, name,
-                                                core::did_you_mean(name, dataset.known_columns)));
+    core::throw_input_error({file}, "{}: the data has no column '{}'{}", key, name,
+                            core::did_you_mean(name, dataset.known_columns));
   }
 }
 

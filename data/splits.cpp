@@ -28,12 +28,11 @@ class StatedGroups {
 
   void set(const std::string& id, int64_t value, const core::Place& place) {
     const auto found = row_of_.find(id);
-    if (found == row_of_.end())
-      core::throw_input_error(place, fmt::format("expected an id of the data, got '{}'", id));
+    if (found == row_of_.end()) core::throw_input_error(place, "expected an id of the data, got '{}'", id);
     const size_t row = found->second;
     if (group[row] >= 0) {
-      core::throw_input_error(place, fmt::format("expected each id once, got '{}' again; first in {}:{}", id,
-                                                 places[row].file, places[row].line));
+      core::throw_input_error(place, "expected each id once, got '{}' again; first in {}:{}", id,
+                              places[row].file, places[row].line);
     }
     group[row] = value;
     places[row] = place;
@@ -52,29 +51,26 @@ void check_groups(const Dataset& dataset, const StatedGroups& groups, const std:
   std::unordered_map<std::string_view, int64_t> group_of;
   for (size_t i = 0; i < groups.group.size(); ++i) {
     if (groups.group[i] < 0) {
-      core::throw_input_error({file},
-                              fmt::format("expected every id of the data, '{}' is missing", dataset.ids[i]));
+      core::throw_input_error({file}, "expected every id of the data, '{}' is missing", dataset.ids[i]);
     }
     const auto [first, added] = group_of.emplace(dataset.patients[i], groups.group[i]);
     if (!added && !allow_patients && first->second != groups.group[i]) {
       core::throw_input_error(
           groups.places[i],
-          fmt::format("patient '{}' lies in two parts, {} and {}; guard.allow = [\"patient\"] accepts it",
-                      dataset.patients[i], name(first->second), name(groups.group[i])));
+          "patient '{}' lies in two parts, {} and {}; guard.allow = [\"patient\"] accepts it",
+          dataset.patients[i], name(first->second), name(groups.group[i]));
     }
   }
 }
 
 void check_fraction(const char* name, double fraction) {
   if (!(fraction >= 0.0 && fraction < 1.0)) {
-    core::throw_input_error(
-        {}, fmt::format("{}: expected a fraction of at least 0 and below 1, got {}", name, fraction));
+    core::throw_input_error({}, "{}: expected a fraction of at least 0 and below 1, got {}", name, fraction);
   }
 }
 
 void check_not_empty(Part part, const std::vector<int64_t>& rows, const std::string& file = "") {
-  if (rows.empty())
-    core::throw_input_error({file}, fmt::format("the {} part of the split is empty", kPartNames[part]));
+  if (rows.empty()) core::throw_input_error({file}, "the {} part of the split is empty", kPartNames[part]);
 }
 
 // Names of the groups of `rows` (patients, where there are no others) in random order, with their rows.
@@ -143,8 +139,8 @@ StatedGroups read_groups(const Dataset& dataset, const std::string& file, const 
                          int64_t (*group_of)(const CsvTable& table, int64_t row)) {
   const CsvTable table = CsvTable::read(file);
   if (table.columns() != 2) {
-    core::throw_input_error(
-        {file, 1}, fmt::format("expected two columns, the id and the {}, got {}", what, table.columns()));
+    core::throw_input_error({file, 1}, "expected two columns, the id and the {}, got {}", what,
+                            table.columns());
   }
   StatedGroups groups(dataset);
   for (int64_t row = 0; row < table.rows(); ++row) {
@@ -199,8 +195,7 @@ Splits official_splits(const Dataset& dataset, const std::string& root, double v
 
 Splits own_splits(const Dataset& dataset, double val_fraction, uint64_t seed, bool allow_patients) {
   if (dataset.parts.empty()) {
-    core::throw_input_error(
-        {}, fmt::format("split: the {} data does not say which rows train and test", dataset.name));
+    core::throw_input_error({}, "split: the {} data does not say which rows train and test", dataset.name);
   }
   StatedGroups groups(dataset);
   for (size_t i = 0; i < groups.group.size(); ++i) groups.group[i] = part_of(dataset.parts[i]);
@@ -221,8 +216,8 @@ Splits random_splits(const Dataset& dataset, double val_fraction, double test_fr
   check_fraction("val_fraction", val_fraction);
   check_fraction("test_fraction", test_fraction);
   if (val_fraction + test_fraction >= 1.0) {
-    core::throw_input_error({}, fmt::format("val_fraction + test_fraction: expected less than 1, got {}",
-                                            val_fraction + test_fraction));
+    core::throw_input_error({}, "val_fraction + test_fraction: expected less than 1, got {}",
+                            val_fraction + test_fraction);
   }
   Splits splits;
   splits.train = all_rows(dataset);
@@ -248,11 +243,11 @@ std::vector<int64_t> read_folds(const Dataset& dataset, const std::string& file,
 }
 
 std::vector<int64_t> make_folds(const Dataset& dataset, int64_t count, uint64_t seed) {
-  if (count < 2) core::throw_input_error({}, fmt::format("folds: expected at least 2, got {}", count));
+  if (count < 2) core::throw_input_error({}, "folds: expected at least 2, got {}", count);
   auto patients = shuffled_groups(dataset, all_rows(dataset), seed, kFoldStream);
   if (count > static_cast<int64_t>(patients.size())) {
-    core::throw_input_error(
-        {}, fmt::format("folds: expected at most one per patient ({}), got {}", patients.size(), count));
+    core::throw_input_error({}, "folds: expected at most one per patient ({}), got {}", patients.size(),
+                            count);
   }
   // The patient with the most images first, each to the fold that has the fewest.
   std::stable_sort(patients.begin(), patients.end(),
@@ -277,8 +272,8 @@ Splits fold_splits(const Dataset& dataset, const std::vector<int64_t>& folds, in
   }
   if (splits.test.empty()) {
     const int64_t highest = *std::max_element(folds.begin(), folds.end());
-    core::throw_input_error(
-        {}, fmt::format("the test part of the split is empty: fold {} of 0..{} has no rows", fold, highest));
+    core::throw_input_error({}, "the test part of the split is empty: fold {} of 0..{} has no rows", fold,
+                            highest);
   }
   check_not_empty(kTrain, splits.train);
   draw_val(dataset, val_fraction, seed, splits);

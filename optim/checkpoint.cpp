@@ -30,8 +30,8 @@ LoadReport load_weights(const layers::Module& network, const NamedTensors& tenso
       continue;
     }
     if (!(found->second.shape() == tensor.shape())) {
-      core::throw_input_error({file}, fmt::format("tensor '{}': expected shape {}, got {}", name,
-                                                  tensor.shape().str(), found->second.shape().str()));
+      core::throw_input_error({file}, "tensor '{}': expected shape {}, got {}", name, tensor.shape().str(),
+                              found->second.shape().str());
     }
   }
   for (const auto& [name, tensor] : tensors) {
@@ -41,9 +41,8 @@ LoadReport load_weights(const layers::Module& network, const NamedTensors& tenso
   if (report.loaded == 0)
     core::throw_input_error({file}, "no tensor has the name of a parameter of this network");
   if (strict && !report.missing.empty()) {
-    core::throw_input_error({file},
-                            fmt::format("{} of the network's {} tensors are missing, the first is '{}'",
-                                        report.missing.size(), own.size(), report.missing.front()));
+    core::throw_input_error({file}, "{} of the network's {} tensors are missing, the first is '{}'",
+                            report.missing.size(), own.size(), report.missing.front());
   }
   // Only now, when nothing can be refused any more, is the network touched.
   for (const auto& [name, tensor] : own) {

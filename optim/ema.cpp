@@ -77,8 +77,7 @@ void WeightAverage::load(const std::map<std::string, Tensor>& tensors, const std
   check_state(own, tensors, "weight average", file);
   const int64_t updates = tensors.at(kUpdates).data<int64_t>()[0];
   if (updates < 0)
-    core::throw_input_error({file},
-                            fmt::format("weight average state: expected updates >= 0, got {}", updates));
+    core::throw_input_error({file}, "weight average state: expected updates >= 0, got {}", updates);
   for (const Entry& entry : entries_) entry.average.copy_from(tensors.at(entry.name));
   updates_ = updates;
 }

@@ -102,8 +102,7 @@ void Optimizer::load_state(const std::map<std::string, Tensor>& state, const std
   const std::map<std::string, Tensor> own = state_tensors();
   check_state(own, state, "optimizer", file);
   const int64_t steps = state.at(kStep).data<int64_t>()[0];
-  if (steps < 0)
-    core::throw_input_error({file}, fmt::format("optimizer state: expected a step >= 0, got {}", steps));
+  if (steps < 0) core::throw_input_error({file}, "optimizer state: expected a step >= 0, got {}", steps);
   for (const auto& [name, tensor] : own) tensor.copy_from(state.at(name));
   steps_ = steps;
 }

@@ -52,7 +52,7 @@ std::vector<uint8_t> read_file(const std::string& path) {
   }
   std::ifstream stream(path, std::ios::binary | std::ios::ate);
   if (!stream) {
-    core::throw_input_error({path}, fmt::format("cannot open the image: {}", std::strerror(errno)));
+    core::throw_input_error({path}, "cannot open the image: {}", std::strerror(errno));
   }
   std::vector<uint8_t> bytes(static_cast<size_t>(std::max<std::streamoff>(0, stream.tellg())));
   stream.seekg(0);
@@ -77,24 +77,23 @@ void check_png(const std::string& path, Bytes bytes) {
   for (size_t at = kPngSignature.size();;) {
     if (bytes.size() - at < 12) {
       core::throw_input_error({path},
-                              fmt::format("truncated PNG: the file ends after {} bytes, before the IEND "
-                                          "chunk",
-                                          bytes.size()));
+                              "truncated PNG: the file ends after {} bytes, before the IEND "
+                              "chunk",
+                              bytes.size());
     }
     const size_t length = big_endian(bytes, at);
     const std::string_view type(reinterpret_cast<const char*>(&bytes[at + 4]), 4);
     if (!std::all_of(type.begin(), type.end(), [](char c) { return (c | 32) >= 'a' && (c | 32) <= 'z'; })) {
-      core::throw_input_error({path}, fmt::format("damaged PNG: expected a chunk at byte {}", at));
+      core::throw_input_error({path}, "damaged PNG: expected a chunk at byte {}", at);
     }
     if (bytes.size() - at - 12 < length) {
       core::throw_input_error({path},
-                              fmt::format("truncated PNG: the file ends after {} bytes, its {} chunk at byte "
-                                          "{} needs {}",
-                                          bytes.size(), type, at, at + 12 + length));
+                              "truncated PNG: the file ends after {} bytes, its {} chunk at byte "
+                              "{} needs {}",
+                              bytes.size(), type, at, at + 12 + length);
     }
     if (::crc32(0, &bytes[at + 4], static_cast<uInt>(length + 4)) != big_endian(bytes, at + 8 + length)) {
-      core::throw_input_error(
-          {path}, fmt::format("damaged PNG: wrong checksum of its {} chunk at byte {}", type, at));
+      core::throw_input_error({path}, "damaged PNG: wrong checksum of its {} chunk at byte {}", type, at);
     }
     if (type == "IEND") return;
     at += 12 + length;
@@ -132,7 +131,7 @@ void check_jpeg(const std::string& path, Bytes bytes) {
     while (at + 1 < bytes.size() && bytes[at] == 0xFF && bytes[at + 1] == 0xFF) ++at;  // fill bytes
     if (at + 1 >= bytes.size()) break;
     if (bytes[at] != 0xFF) {
-      core::throw_input_error({path}, fmt::format("damaged JPEG: expected a marker at byte {}", at));
+      core::throw_input_error({path}, "damaged JPEG: expected a marker at byte {}", at);
     }
     const uint8_t marker = bytes[at + 1];
     if (marker == 0xD9) return;
@@ -141,9 +140,10 @@ void check_jpeg(const std::string& path, Bytes bytes) {
     at += 2 + (size_t{bytes[at + 2]} << 8 | bytes[at + 3]);
     if (at >= bytes.size()) break;
   }
-  core::throw_input_error({path}, fmt::format("truncated JPEG: the file ends after {} bytes, before the "
-                                              "end-of-image marker",
-                                              bytes.size()));
+  core::throw_input_error({path},
+                          "truncated JPEG: the file ends after {} bytes, before the "
+                          "end-of-image marker",
+                          bytes.size());
 }
 
 // What stb_image decoded, as a tensor of Value; frees it.
@@ -152,8 +152,7 @@ Tensor taken(Pixel* decoded, const core::Shape& shape, const std::string& path, 
   const std::unique_ptr<Pixel, void (*)(void*)> pixels(decoded, stbi_image_free);
   if (pixels == nullptr) {
     const char* reason = stbi_failure_reason();
-    core::throw_input_error({path},
-                            fmt::format("damaged {}: {}", format, reason != nullptr ? reason : "unknown"));
+    core::throw_input_error({path}, "damaged {}: {}", format, reason != nullptr ? reason : "unknown");
   }
   Tensor result = Tensor::empty(shape, std::is_same_v<Value, uint8_t> ? DType::u8 : DType::i32);
   std::copy_n(pixels.get(), result.numel(), result.data<Value>());

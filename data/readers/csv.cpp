@@ -84,8 +84,8 @@ void CsvTable::parse_records() {
   }
   const size_t invalid = find_invalid_utf8(text_);
   if (invalid != std::string::npos) {
-    core::throw_input_error(place_of(invalid), fmt::format("expected UTF-8 text, got the byte {:#04x}",
-                                                           static_cast<unsigned char>(text_[invalid])));
+    core::throw_input_error(place_of(invalid), "expected UTF-8 text, got the byte {:#04x}",
+                            static_cast<unsigned char>(text_[invalid]));
   }
   size_t width = 0;
   while (position < text_.size()) {
@@ -103,8 +103,7 @@ void CsvTable::parse_records() {
     const size_t count = cells_.size() - first;
     if (width == 0) width = count;
     if (count != width) {
-      core::throw_input_error(place_of(start),
-                              fmt::format("expected {} cells as in the header, got {}", width, count));
+      core::throw_input_error(place_of(start), "expected {} cells as in the header, got {}", width, count);
     }
   }
   if (width == 0) core::throw_input_error({file_, 1}, "expected a header, got an empty file");
@@ -116,8 +115,8 @@ void CsvTable::check_header() const {
   for (size_t i = 0; i < header_.size(); ++i) {
     if (header_[i].empty()) continue;  // exports leave their index column without a name
     if (!seen.emplace(header_[i], i).second) {
-      core::throw_input_error(place_of(cells_[i].offset),
-                              fmt::format("expected each column once, got '{}' again", header_[i]));
+      core::throw_input_error(place_of(cells_[i].offset), "expected each column once, got '{}' again",
+                              header_[i]);
     }
   }
   if (header_.size() == 1 && header_[0].find_first_of(";\t") != std::string::npos) {
@@ -133,8 +132,7 @@ std::optional<int> CsvTable::find_column(std::string_view name) const {
 
 int CsvTable::column(std::string_view name) const {
   if (const auto found = find_column(name)) return *found;
-  core::throw_input_error({file_, 1},
-                          fmt::format("no column '{}'{}", name, core::did_you_mean(name, header_)));
+  core::throw_input_error({file_, 1}, "no column '{}'{}", name, core::did_you_mean(name, header_));
 }
 
 core::Place CsvTable::place(int64_t row, int column) const {
@@ -152,9 +150,8 @@ core::Place CsvTable::place_of(size_t offset) const {
 }
 
 void CsvTable::reject(int64_t row, int column, std::string_view expected) const {
-  core::throw_input_error(place(row, column),
-                          fmt::format("expected {} in column '{}', got '{}'", expected,
-                                      header_[static_cast<size_t>(column)], shown(cell(row, column))));
+  core::throw_input_error(place(row, column), "expected {} in column '{}', got '{}'", expected,
+                          header_[static_cast<size_t>(column)], shown(cell(row, column)));
 }
 
 std::string CsvTable::required(int64_t row, int column) const {

@@ -24,8 +24,7 @@ std::map<int, std::string> assign_roles(const CsvTable& table, const CsvOptions&
     if (name.empty()) return;
     const auto [place, added] = roles.emplace(table.column(name), role);
     if (!added) {
-      core::throw_input_error({table.file(), 1},
-                              fmt::format("column '{}' is both {} and {}", name, place->second, role));
+      core::throw_input_error({table.file(), 1}, "column '{}' is both {} and {}", name, place->second, role);
     }
   };
   for (const std::string& name : options.labels) assign(name, "a label");
@@ -49,14 +48,13 @@ std::vector<int> input_columns(const CsvTable& table, const CsvOptions& options,
   for (const std::string& name : options.exclude) {
     const int column = table.column(name);
     if (std::find(options.table.begin(), options.table.end(), name) != options.table.end()) {
-      core::throw_input_error({table.file(), 1}, fmt::format("excluded column '{}' is an input", name));
+      core::throw_input_error({table.file(), 1}, "excluded column '{}' is an input", name);
     }
     std::erase(columns, column);
   }
   for (const std::string& name : options.categorical) {
     if (std::find(columns.begin(), columns.end(), table.column(name)) == columns.end()) {
-      core::throw_input_error({table.file(), 1},
-                              fmt::format("categorical column '{}' is not an input", name));
+      core::throw_input_error({table.file(), 1}, "categorical column '{}' is not an input", name);
     }
   }
   return columns;
@@ -120,8 +118,8 @@ std::shared_ptr<ImageSource> find_images(const CsvTable& table, const CsvOptions
     std::error_code error;
     const auto size = fs::file_size(paths.back(), error);
     if (error) {
-      core::throw_input_error(table.place(row, column),
-                              fmt::format("expected the image as {}, got no such file", paths.back()));
+      core::throw_input_error(table.place(row, column), "expected the image as {}, got no such file",
+                              paths.back());
     }
     hasher.add(name);
     hasher.add(static_cast<int64_t>(size));

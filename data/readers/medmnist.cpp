@@ -39,15 +39,13 @@ core::Tensor read_images(const NpzFile& file, const std::string& name) {
   const core::Shape& shape = images.shape();
   const std::string place = file.path() + "/" + name + ".npy";
   if (images.dtype() != core::DType::u8) {
-    core::throw_input_error({place},
-                            fmt::format("expected u8 images, got {}", core::name_of(images.dtype())));
+    core::throw_input_error({place}, "expected u8 images, got {}", core::name_of(images.dtype()));
   }
   if (shape.rank() == 3) return images.unsqueeze(3);
   if (shape.rank() == 4 && shape[3] == 3) return images;
   const bool volumes = shape.rank() == 5 || shape.rank() == 4;
-  core::throw_input_error({place},
-                          fmt::format("expected images [N, H, W] or [N, H, W, 3], got {}{}", shape.str(),
-                                      volumes ? "; 3-D volumes are not supported" : ""));
+  core::throw_input_error({place}, "expected images [N, H, W] or [N, H, W, 3], got {}{}", shape.str(),
+                          volumes ? "; 3-D volumes are not supported" : "");
 }
 
 // [N, L] i64
@@ -55,12 +53,10 @@ core::Tensor read_labels(const NpzFile& file, const std::string& name, int64_t r
   const core::Tensor labels = file.read(name);
   const std::string place = file.path() + "/" + name + ".npy";
   if (core::is_floating(labels.dtype())) {
-    core::throw_input_error({place},
-                            fmt::format("expected integer labels, got {}", core::name_of(labels.dtype())));
+    core::throw_input_error({place}, "expected integer labels, got {}", core::name_of(labels.dtype()));
   }
   if (labels.rank() != 2 || labels.size(0) != rows || labels.size(1) == 0) {
-    core::throw_input_error({place},
-                            fmt::format("expected labels [{}, L], got {}", rows, labels.shape().str()));
+    core::throw_input_error({place}, "expected labels [{}, L], got {}", rows, labels.shape().str());
   }
   return labels.to(core::DType::i64);
 }
@@ -70,8 +66,7 @@ void set_classes(const std::vector<int64_t>& classes, const std::string& file, D
   constexpr int64_t kMostClasses = 10000;
   const int64_t count = *std::max_element(classes.begin(), classes.end()) + 1;
   if (count < 2 || count > kMostClasses || *std::min_element(classes.begin(), classes.end()) < 0) {
-    core::throw_input_error({file},
-                            fmt::format("expected labels that number 2 to {} classes from 0", kMostClasses));
+    core::throw_input_error({file}, "expected labels that number 2 to {} classes from 0", kMostClasses);
   }
   dataset.targets = core::Tensor::zeros({dataset.size(), count});
   for (size_t row = 0; row < classes.size(); ++row) {
@@ -85,7 +80,7 @@ void set_labels(const std::vector<int64_t>& values, int64_t count, const std::st
   dataset.targets = core::Tensor::empty({dataset.size(), count});
   for (size_t i = 0; i < values.size(); ++i) {
     if (values[i] != 0 && values[i] != 1) {
-      core::throw_input_error({file}, fmt::format("expected labels 0 or 1, got {}", values[i]));
+      core::throw_input_error({file}, "expected labels 0 or 1, got {}", values[i]);
     }
     dataset.targets.data<float>()[i] = static_cast<float>(values[i]);
   }
@@ -112,9 +107,8 @@ Dataset read_medmnist(const std::string& file) {
     const core::Tensor labels = read_labels(npz, part + "_labels", images.size(0));
     if (width == 0) width = labels.size(1);
     if (labels.size(1) != width) {
-      core::throw_input_error(
-          {file}, fmt::format("expected {} labels in {}_labels as in train_labels, got {}", width, part,
-                              labels.size(1)));
+      core::throw_input_error({file}, "expected {} labels in {}_labels as in train_labels, got {}", width,
+                              part, labels.size(1));
     }
     values.insert(values.end(), labels.data<int64_t>(), labels.data<int64_t>() + labels.numel());
     for (int64_t i = 0; i < images.size(0); ++i) dataset.ids.push_back(fmt::format("{}_{}", part, i));

@@ -38,22 +38,22 @@ void check_header(const CsvTable& table) {
   for (size_t i = 0; i < kHeader.size(); ++i) {
     const int column = static_cast<int>(i);
     if (column >= table.columns()) {
-      core::throw_input_error(
-          {table.file(), 1}, fmt::format("expected column {} of the header to be '{}', got {} columns", i + 1,
-                                         kHeader[i], table.columns()));
+      core::throw_input_error({table.file(), 1},
+                              "expected column {} of the header to be '{}', got {} columns", i + 1,
+                              kHeader[i], table.columns());
     }
     if (table.header()[i] != kHeader[i]) {
       core::throw_input_error(table.place(-1, column),
-                              fmt::format("expected column {} of the header to be '{}', got '{}'", i + 1,
-                                          kHeader[i], table.header()[i]));
+                              "expected column {} of the header to be '{}', got '{}'", i + 1, kHeader[i],
+                              table.header()[i]);
     }
   }
   // The first release ends each line with a comma.
   const size_t extra = table.header().size() - kHeader.size();
   if (extra > 1 || (extra == 1 && !table.header().back().empty())) {
     core::throw_input_error(table.place(-1, static_cast<int>(kHeader.size())),
-                            fmt::format("expected {} columns, got '{}' after them", kHeader.size(),
-                                        table.header()[kHeader.size()]));
+                            "expected {} columns, got '{}' after them", kHeader.size(),
+                            table.header()[kHeader.size()]);
   }
   if (table.rows() == 0) core::throw_input_error({table.file(), 2}, "expected one line per image, got none");
 }
@@ -118,9 +118,9 @@ std::shared_ptr<ImageSource> find_images(const fs::path& root, const CsvTable& t
     const auto found = files.find(name);
     if (found == files.end()) {
       core::throw_input_error(table.place(row, kImage),
-                              fmt::format("expected the image as {} or in another images*/ folder"
-                                          ", got no such file",
-                                          (root / "images" / name).string()));
+                              "expected the image as {} or in another images*/ folder"
+                              ", got no such file",
+                              (root / "images" / name).string());
     }
     paths.push_back(found->second.path);
     hasher.add(name);
@@ -195,7 +195,7 @@ void join(Dataset& dataset, const CsvTable& extra, const std::vector<std::string
   for (const std::string& id : dataset.ids) {
     const auto found = row_of.find(id);
     if (found == row_of.end())
-      core::throw_input_error({extra.file()}, fmt::format("expected a row for image {}, got none", id));
+      core::throw_input_error({extra.file()}, "expected a row for image {}, got none", id);
     rows.push_back(found->second);
   }
   for (int column = 0; column < extra.columns(); ++column) {

@@ -26,7 +26,7 @@ class Entry {
   Entry(zip_t* zip, const std::string& path, const std::string& name) : label_(path + "/" + name) {
     zip_stat_t stat;
     if (zip_stat(zip, name.c_str(), 0, &stat) != 0 || (stat.valid & ZIP_STAT_SIZE) == 0) {
-      core::throw_input_error({path}, fmt::format("expected an array {}, got none", name));
+      core::throw_input_error({path}, "expected an array {}, got none", name);
     }
     left_ = static_cast<int64_t>(stat.size);
     file_ = {zip_fopen(zip, name.c_str(), 0), zip_fclose};
@@ -150,7 +150,7 @@ NpzFile::NpzFile(const std::string& path) : path_(path), archive_(std::make_shar
     zip_error_init_with_code(&error, code);
     const std::string reason = zip_error_strerror(&error);
     zip_error_fini(&error);
-    core::throw_input_error({path}, fmt::format("expected an .npz archive: {}", reason));
+    core::throw_input_error({path}, "expected an .npz archive: {}", reason);
   }
 }
 

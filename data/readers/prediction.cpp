@@ -72,8 +72,7 @@ Dataset read_metadata(const DataOptions& options, const std::string& table, bool
     }
     dataset = read_nih_table(table, nih);
   } else {
-    core::throw_input_error({table},
-                            fmt::format("data of format {} has no table", core::text_of(options.format)));
+    core::throw_input_error({table}, "data of format {} has no table", core::text_of(options.format));
   }
   return dataset;
 }
@@ -114,13 +113,13 @@ Dataset rows_to_predict(const DataOptions& options, const std::vector<std::strin
       const std::string& id = metadata.ids[row];
       const std::string name = paths.empty() ? id : fs::path(id).filename().string();
       if (!row_of.emplace(name, row).second)
-        core::throw_input_error({table}, fmt::format("expected one row for image {}, got two", name));
+        core::throw_input_error({table}, "expected one row for image {}, got two", name);
     }
     std::vector<size_t> rows;
     for (const std::string& id : result.ids) {
       const auto found = row_of.find(id);
       if (found == row_of.end())
-        core::throw_input_error({table}, fmt::format("expected a row for image {}, got none", id));
+        core::throw_input_error({table}, "expected a row for image {}, got none", id);
       rows.push_back(found->second);
     }
     for (const Column& column : metadata.columns) {

@@ -19,7 +19,7 @@ std::string read_text_file(const std::string& path) {
   }
   errno = 0;
   const std::unique_ptr<gzFile_s, int (*)(gzFile)> file(gzopen(path.c_str(), "rb"), gzclose);
-  if (!file) core::throw_input_error({path}, fmt::format("cannot open: {}", std::strerror(errno)));
+  if (!file) core::throw_input_error({path}, "cannot open: {}", std::strerror(errno));
   std::string text;
   std::array<char, 1 << 16> buffer;
   int count = 0;

@@ -221,8 +221,7 @@ void check_cuts(const TableEncoder& encoder, const FeatureOptions& options) {
     for (int64_t f = 0; f < encoder.features() && !found; ++f)
       found = encoder.numeric(f) && encoder.column_name(f) == cuts->column;
     if (!found) {
-      core::throw_input_error(
-          {}, fmt::format("features.cuts: the table has no numeric column '{}'", cuts->column));
+      core::throw_input_error({}, "features.cuts: the table has no numeric column '{}'", cuts->column);
     }
   }
 }

@@ -153,9 +153,9 @@ std::vector<SyntheticRow> plan_resampling(const core::Tensor& features, const co
   const size_t least = segments ? 2 : 1;
   if (classes.rare.size() < least) {
     core::throw_input_error({},
-                            fmt::format("resample.method: expected at least {} rows of the rarer class in "
-                                        "the training part, got {}",
-                                        least, classes.rare.size()));
+                            "resample.method: expected at least {} rows of the rarer class in "
+                            "the training part, got {}",
+                            least, classes.rare.size());
   }
   const auto wanted = std::llround(options.ratio * static_cast<double>(classes.other.size()));
   const int64_t total = wanted - static_cast<int64_t>(classes.rare.size());

@@ -77,8 +77,7 @@ TableEncoder TableEncoder::fit(const std::vector<Column>& columns, const std::ve
   for (const std::string& name : log_columns) {
     const bool numeric = std::any_of(columns.begin(), columns.end(),
                                      [&](const Column& c) { return c.name == name && c.numeric; });
-    if (!numeric)
-      core::throw_input_error({}, fmt::format("log_columns: the table has no numeric column '{}'", name));
+    if (!numeric) core::throw_input_error({}, "log_columns: the table has no numeric column '{}'", name);
   }
   for (const Column& column : columns) {
     for (const int64_t row : rows) {
@@ -141,12 +140,11 @@ void TableEncoder::fill_in(const Source& source, float* values) {
 const Column& TableEncoder::find(const std::vector<Column>& columns, const Source& source) {
   const auto column =
       std::find_if(columns.begin(), columns.end(), [&](const Column& c) { return c.name == source.name; });
-  if (column == columns.end())
-    core::throw_input_error({}, fmt::format("the table has no column '{}'", source.name));
+  if (column == columns.end()) core::throw_input_error({}, "the table has no column '{}'", source.name);
   if (column->numeric != source.numeric) {
-    core::throw_input_error({}, fmt::format("expected column '{}' to hold {}, as in training, got {}",
-                                            source.name, source.numeric ? "numbers" : "categories",
-                                            source.numeric ? "categories" : "numbers"));
+    core::throw_input_error({}, "expected column '{}' to hold {}, as in training, got {}", source.name,
+                            source.numeric ? "numbers" : "categories",
+                            source.numeric ? "categories" : "numbers");
   }
   MEDFUSION_CHECK(rows_of(*column) == rows_of(columns.front()),
                   "TableEncoder: column '{}' has {} rows, the first column {}", source.name, rows_of(*column),
@@ -233,20 +231,18 @@ TableEncoder TableEncoder::from_json(const nlohmann::json& json, const std::stri
       } else {
         source.categories = column.at("categories").get<std::vector<std::string>>();
         if (!std::is_sorted(source.categories.begin(), source.categories.end())) {
-          core::throw_input_error({file},
-                                  fmt::format("expected the categories of '{}' in order", source.name));
+          core::throw_input_error({file}, "expected the categories of '{}' in order", source.name);
         }
       }
       source.fill = column.value("fill", 0.0);
       const auto count = static_cast<double>(source.categories.size());
       if (count > 0.0 && !(source.fill >= 0.0 && source.fill < count)) {
-        core::throw_input_error(
-            {file}, fmt::format("expected the fill of '{}' to be one of its categories", source.name));
+        core::throw_input_error({file}, "expected the fill of '{}' to be one of its categories", source.name);
       }
       encoder.sources_.push_back(std::move(source));
     }
   } catch (const nlohmann::json::exception& error) {
-    core::throw_input_error({file}, fmt::format("expected the encoder of a table: {}", error.what()));
+    core::throw_input_error({file}, "expected the encoder of a table: {}", error.what());
   }
   encoder.name_features();
   return encoder;

@@ -141,7 +141,7 @@ TableSelection TableSelection::from_json(const nlohmann::json& json, const Table
     for (const auto& name : json.at("features").get<std::vector<std::string>>()) {
       const auto found = std::find(names.begin(), names.end(), name);
       if (found == names.end()) {
-        core::throw_input_error({file}, fmt::format("expected features of the table, got '{}'", name));
+        core::throw_input_error({file}, "expected features of the table, got '{}'", name);
       }
       selection.kept_.push_back(found - names.begin());
     }
@@ -158,14 +158,13 @@ TableSelection TableSelection::from_json(const nlohmann::json& json, const Table
       for (size_t l = 0; l < seen.size(); ++l) {
         for (const int64_t i : seen[l]) {
           if (i < 0 || i >= selection.features())
-            core::throw_input_error(
-                {file}, fmt::format("expected a feature below {}, got {}", selection.features(), i));
+            core::throw_input_error({file}, "expected a feature below {}, got {}", selection.features(), i);
           selection.mask_.data<bool>()[static_cast<int64_t>(l) * selection.features() + i] = true;
         }
       }
     }
   } catch (const nlohmann::json::exception& error) {
-    core::throw_input_error({file}, fmt::format("expected the selected features: {}", error.what()));
+    core::throw_input_error({file}, "expected the selected features: {}", error.what());
   }
   selection.encode_cuts(encoder);
   return selection;

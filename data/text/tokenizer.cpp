@@ -86,11 +86,10 @@ Tokenizer Tokenizer::from_json(const nlohmann::json& json, const std::string& fi
     tokenizer.max_length_ = json.at("max_length").get<int64_t>();
     tokenizer.words_ = json.at("words").get<std::vector<std::string>>();
   } catch (const nlohmann::json::exception& error) {
-    core::throw_input_error({file}, fmt::format("expected a tokenizer: {}", error.what()));
+    core::throw_input_error({file}, "expected a tokenizer: {}", error.what());
   }
   if (tokenizer.max_length_ < 1) {
-    core::throw_input_error(
-        {file}, fmt::format("expected a max_length of at least 1, got {}", tokenizer.max_length_));
+    core::throw_input_error({file}, "expected a max_length of at least 1, got {}", tokenizer.max_length_);
   }
   tokenizer.index_words();
   return tokenizer;

@@ -192,8 +192,8 @@ void find_pixel_maps(Network& network, const Batch& inputs, const ExplainOptions
 void find_level_maps(Network& network, const ImageLevels& levels, const Batch& inputs,
                      const ExplainOptions& options, Explanation& result) {
   if (!options.levels.backbone() && !levels.pyramid.front().defined()) {
-    core::throw_input_error(
-        {}, fmt::format("level {}: the network has no pyramid; expected C2 to C5", options.levels.text()));
+    core::throw_input_error({}, "level {}: the network has no pyramid; expected C2 to C5",
+                            options.levels.text());
   }
   Context context;
   const Prepared prepared = network.prepare(inputs, context).to(network.device());
@@ -276,8 +276,8 @@ Levels Levels::parse(const std::string& text) {
   const bool repeated =
       std::adjacent_find(result.numbers_.begin(), result.numbers_.end()) != result.numbers_.end();
   if (!known || repeated || (text[0] != 'C' && text[0] != 'P')) {
-    core::throw_input_error(
-        {}, fmt::format("expected levels of P2 to P5 or of C2 to C5, several as P2+P3, got '{}'", text));
+    core::throw_input_error({}, "expected levels of P2 to P5 or of C2 to C5, several as P2+P3, got '{}'",
+                            text);
   }
   return result;
 }

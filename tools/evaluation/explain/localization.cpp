@@ -70,9 +70,8 @@ std::string quoted(const std::string& text) {
 std::vector<BoxRow> read_boxes(const std::string& file) {
   const data::CsvTable table = data::CsvTable::parse(with_plain_header(data::read_text_file(file)), file);
   if (table.columns() < 6) {
-    core::throw_input_error(
-        {file, 1},
-        fmt::format("expected image, finding, x, y, width and height, got {} columns", table.columns()));
+    core::throw_input_error({file, 1}, "expected image, finding, x, y, width and height, got {} columns",
+                            table.columns());
   }
   std::vector<BoxRow> rows;
   for (int64_t i = 0; i < table.rows(); ++i) {
@@ -81,11 +80,9 @@ std::vector<BoxRow> read_boxes(const std::string& file) {
     for (int k = 0; k < 4; ++k) {
       const double value = table.number(i, 2 + k);
       if (std::isnan(value) || value < 0.0 || (k >= 2 && value == 0.0)) {
-        core::throw_input_error(
-            table.place(i, 2 + k),
-            fmt::format("expected {}, got '{}'",
-                        k < 2 ? "a place of a box in pixels" : "a positive size of a box in pixels",
-                        table.cell(i, 2 + k)));
+        core::throw_input_error(table.place(i, 2 + k), "expected {}, got '{}'",
+                                k < 2 ? "a place of a box in pixels" : "a positive size of a box in pixels",
+                                table.cell(i, 2 + k));
       }
       row.pixels[static_cast<size_t>(k)] = value;
     }

@@ -37,9 +37,10 @@ MapMethod map_method(const std::string& name) {
   const auto found = std::find(kMapMethods.begin(), kMapMethods.end(), name);
   if (found != kMapMethods.end()) return static_cast<MapMethod>(found - kMapMethods.begin());
   core::throw_input_error(
-      {}, fmt::format("expected gradcam, gradcam++, hirescam, integrated, guided, attention or occlusion, "
-                      "got '{}'",
-                      name));
+      {},
+      "expected gradcam, gradcam++, hirescam, integrated, guided, attention or occlusion, "
+      "got '{}'",
+      name);
 }
 
 Tensor saliency_map(MapMethod method, const Tensor& activations, const Tensor& gradient) {

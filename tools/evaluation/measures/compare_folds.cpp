@@ -36,8 +36,7 @@ std::vector<int64_t> folds_of(const PredictionsFile& predictions, const std::str
   std::vector<int64_t> folds;
   for (const std::string& each : predictions.ids) {
     const auto found = fold_of.find(each);
-    if (found == fold_of.end())
-      core::throw_input_error({path}, fmt::format("expected the fold of '{}', got none", each));
+    if (found == fold_of.end()) core::throw_input_error({path}, "expected the fold of '{}', got none", each);
     folds.push_back(found->second);
   }
   return folds;

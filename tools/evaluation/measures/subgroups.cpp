@@ -82,9 +82,8 @@ std::vector<const data::Column*> subgroup_columns(const std::vector<data::Column
     if (found != columns.end()) {
       result.push_back(&*found);
     } else if (!wanted.empty()) {
-      core::throw_input_error(
-          {}, fmt::format("evaluation.subgroups: expected columns of the data, got '{}'{}", name,
-                          core::did_you_mean(name, names)));
+      core::throw_input_error({}, "evaluation.subgroups: expected columns of the data, got '{}'{}", name,
+                              core::did_you_mean(name, names));
     }
   }
   return result;

@@ -85,8 +85,7 @@ std::string checked_page(const std::string& name, const std::function<std::strin
   try {
     return make();
   } catch (const Json::exception& error) {
-    core::throw_input_error({name},
-                            fmt::format("expected the files of this version of medfusion: {}", error.what()));
+    core::throw_input_error({name}, "expected the files of this version of medfusion: {}", error.what());
   }
 }
 

@@ -152,12 +152,12 @@ core::Device device_of(const std::string& name) {
     std::string known;
     for (const core::DeviceType type : core::device_types()) known += fmt::format("{}, ", type.name());
     known.resize(known.size() - 2);
-    core::throw_input_error({}, fmt::format("--device: expected {} or auto, got '{}'", known, name));
+    core::throw_input_error({}, "--device: expected {} or auto, got '{}'", known, name);
   }
   try {
     core::runtime(*device);
   } catch (const core::Error& error) {
-    core::throw_input_error({}, fmt::format("--device {}: {}", name, error.what()));
+    core::throw_input_error({}, "--device {}: {}", name, error.what());
   }
   return *device;
 }
@@ -165,7 +165,7 @@ core::Device device_of(const std::string& name) {
 // "attention=mma"
 void choose_kernel(const std::string& assignment, core::DeviceType device) {
   const auto refuse = [&](const std::string& why) {
-    core::throw_input_error({}, fmt::format("--kernel {}: {}", assignment, why));
+    core::throw_input_error({}, "--kernel {}: {}", assignment, why);
   };
   const size_t equals = assignment.find('=');
   if (equals == std::string::npos || equals == 0 || equals + 1 == assignment.size())
@@ -203,7 +203,7 @@ TrainedRun open_run(const std::string& run, const CommonOptions& options, const 
 std::vector<int64_t> rows_of_part(const data::Splits& splits, const std::string& part,
                                   const std::string& run) {
   const auto& rows = part == "train" ? splits.train : part == "val" ? splits.val : splits.test;
-  if (rows.empty()) core::throw_input_error({run}, fmt::format("the {} part of the data has no rows", part));
+  if (rows.empty()) core::throw_input_error({run}, "the {} part of the data has no rows", part);
   return rows;
 }
 

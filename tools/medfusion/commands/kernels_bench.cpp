@@ -283,8 +283,8 @@ void bench(const BenchOptions& options) {
   std::string request;
   std::vector<TimedRow> rows = measure(options, device, request, print_row);
   if (rows.empty()) {
-    core::throw_input_error({}, fmt::format("kernels bench: no case of '{}' to time on {}", options.operation,
-                                            core::name_of(device.type)));
+    core::throw_input_error({}, "kernels bench: no case of '{}' to time on {}", options.operation,
+                            core::name_of(device.type));
   }
   if (options.peer) ask_peer(options, device, request, rows, print_row);
   json["rows"] = nlohmann::ordered_json::array();

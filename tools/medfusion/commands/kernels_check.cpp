@@ -73,7 +73,7 @@ class Checks {
     const std::string name = fmt::format("{}/{}", operation, variant);
     const std::vector<Item> items = items_of(operation, device_, options_.smallest > 0);
     if (options_.from > static_cast<int64_t>(items.size())) {
-      core::throw_input_error({}, fmt::format("--from: {} has {} cases", name, items.size()));
+      core::throw_input_error({}, "--from: {} has {} cases", name, items.size());
     }
     std::map<core::DType, Tally> tallies;
     for (size_t i = static_cast<size_t>(options_.from); i < items.size() && lost_.empty(); ++i) {
@@ -96,8 +96,8 @@ class Checks {
   void finish() {
     if (options_.common.json) print_json(json_);
     if (variants_ == 0) {
-      core::throw_input_error({}, fmt::format("kernels: {} has no such variant on {}", options_.operation,
-                                              core::name_of(device_.type)));
+      core::throw_input_error({}, "kernels: {} has no such variant on {}", options_.operation,
+                              core::name_of(device_.type));
     }
     if (!lost_.empty()) throw core::Error("kernels check: " + lost_);
     if (!failures_.empty()) {

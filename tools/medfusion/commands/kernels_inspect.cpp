@@ -76,9 +76,8 @@ void inspect(const InspectOptions& options) {
   }
   select(report, options.what, options.architecture);
   if (report.kernels.empty()) {
-    core::throw_input_error({},
-                            fmt::format("kernels inspect: no kernel of '{}'{}", options.what,
-                                        options.architecture.empty() ? "" : " for " + options.architecture));
+    core::throw_input_error({}, "kernels inspect: no kernel of '{}'{}", options.what,
+                            options.architecture.empty() ? "" : " for " + options.architecture);
   }
   write(as_json(report));
   if (options.markdown) return print_text(as_markdown(report));

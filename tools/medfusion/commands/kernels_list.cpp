@@ -84,8 +84,7 @@ void list(const ListOptions& options) {
 void throw_unknown_operation(const std::string& operation) {
   std::set<std::string> known;
   for (const VariantInfo& info : kernels::all_variants()) known.insert(info.operation);
-  core::throw_input_error(
-      {}, fmt::format("kernels: expected one of {}, got '{}'", fmt::join(known, ", "), operation));
+  core::throw_input_error({}, "kernels: expected one of {}, got '{}'", fmt::join(known, ", "), operation);
 }
 
 OperationAndVariant parse_operation(const std::string& text) {
@@ -97,8 +96,8 @@ OperationAndVariant parse_operation(const std::string& text) {
   }
   if (!text.empty() && known.empty()) throw_unknown_operation(result.operation);
   if (slash != std::string::npos && !known.contains(result.variant)) {
-    core::throw_input_error({}, fmt::format("kernels: {} has no variant '{}' (see medfusion kernels list {})",
-                                            result.operation, result.variant, result.operation));
+    core::throw_input_error({}, "kernels: {} has no variant '{}' (see medfusion kernels list {})",
+                            result.operation, result.variant, result.operation);
   }
   return result;
 }

@@ -19,8 +19,8 @@ data::ResampleOptions to_resample_options(const Config& config, const std::vecto
   if (!options.label.empty()) {
     const auto found = std::find(labels.begin(), labels.end(), options.label);
     if (found == labels.end()) {
-      core::throw_input_error({}, fmt::format("resample.label: the data has no label '{}'{}", options.label,
-                                              core::did_you_mean(options.label, labels)));
+      core::throw_input_error({}, "resample.label: the data has no label '{}'{}", options.label,
+                              core::did_you_mean(options.label, labels));
     }
     options.label_index = found - labels.begin();
   }

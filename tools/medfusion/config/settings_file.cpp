@@ -64,7 +64,7 @@ struct Assignment {
 
   [[noreturn]] void reject(const toml::node& node, const std::string& what) const {
     core::throw_input_error(with_places ? place_of(node.source(), file) : core::Place{file},
-                            fmt::format("{}: expected {}, got {}", key.name, expected(key), what));
+                            "{}: expected {}, got {}", key.name, expected(key), what);
   }
 
   template <class T>
@@ -117,8 +117,8 @@ bool is_section(const std::vector<core::Field>& keys, const std::string& name) {
 
 [[noreturn]] void unknown(const std::vector<core::Field>& keys, const core::Place& place,
                           const std::string& name, bool is_table) {
-  core::throw_input_error(place, fmt::format("unknown {} {}; did you mean {}?", is_table ? "section" : "key",
-                                             one_line(name), nearest_key(keys, name, is_table)));
+  core::throw_input_error(place, "unknown {} {}; did you mean {}?", is_table ? "section" : "key",
+                          one_line(name), nearest_key(keys, name, is_table));
 }
 
 // Every value of a table, and of the tables in it.
@@ -131,8 +131,8 @@ void read_table(const toml::table& table, const std::string& prefix, const std::
       places[name] = place_of(node.source(), file);
     } else if (is_section(keys, name)) {
       if (!node.is_table()) {
-        core::throw_input_error(place_of(node.source(), file),
-                                fmt::format("{}: expected a section [{}], got {}", name, name, shown(node)));
+        core::throw_input_error(place_of(node.source(), file), "{}: expected a section [{}], got {}", name,
+                                name, shown(node));
       }
       read_table(*node.as_table(), name + ".", file, keys, places);
     } else {
@@ -176,7 +176,7 @@ void refuse_long_lines(const std::string& text, const std::string& file) {
   for (const std::string_view line : split(text, '\n')) {
     ++number;
     if (line.size() <= kLongest) continue;
-    core::throw_input_error({file, number}, fmt::format("expected lines of at most {} characters", kLongest));
+    core::throw_input_error({file, number}, "expected lines of at most {} characters", kLongest);
   }
 }
 
@@ -222,8 +222,7 @@ void SettingsReader::set(const std::string& name, const std::string& value, cons
     if (table.size() != 1) core::throw_input_error({option}, "expected one value");
     assignment.read(*table.get("value"));
   } catch (const toml::parse_error&) {
-    core::throw_input_error({option},
-                            fmt::format("{}: expected {}, got '{}'", name, expected(*key), one_line(value)));
+    core::throw_input_error({option}, "{}: expected {}, got '{}'", name, expected(*key), one_line(value));
   }
   places_[name] = {option};
 }

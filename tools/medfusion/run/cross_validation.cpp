@@ -33,9 +33,10 @@ void check_defined(const data::Dataset& dataset, const std::vector<int64_t>& fol
       defined = positive && negative;
     }
     if (!defined) {
-      core::throw_input_error({}, fmt::format("cv: fold {} of 0..{} has no label with both a positive and a "
-                                              "negative row, so it has no AUROC; expected fewer folds",
-                                              fold, count - 1));
+      core::throw_input_error({},
+                              "cv: fold {} of 0..{} has no label with both a positive and a "
+                              "negative row, so it has no AUROC; expected fewer folds",
+                              fold, count - 1);
     }
   }
 }

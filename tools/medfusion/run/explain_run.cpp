@@ -62,8 +62,8 @@ class Run {
   int64_t label_index(const std::string& name) const {
     const auto found = std::find(run_.labels.begin(), run_.labels.end(), name);
     if (found == run_.labels.end()) {
-      core::throw_input_error({}, fmt::format("--labels: the run has no label '{}'{}", name,
-                                              core::did_you_mean(name, run_.labels)));
+      core::throw_input_error({}, "--labels: the run has no label '{}'{}", name,
+                              core::did_you_mean(name, run_.labels));
     }
     return found - run_.labels.begin();
   }

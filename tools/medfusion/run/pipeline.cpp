@@ -127,9 +127,10 @@ std::unique_ptr<models::Network> make_network(const Config& config, const std::v
   options.text_length = preprocessing.text ? preprocessing.text->max_length() : 0;
   if (preprocessing.selection && options.table_features == 0 && !options.modalities.image &&
       options.vocabulary == 0) {
-    core::throw_input_error({}, fmt::format("features: stage one selected no feature for any label at "
-                                            "features.alpha = {}, and the network reads nothing else",
-                                            config.features.alpha));
+    core::throw_input_error({},
+                            "features: stage one selected no feature for any label at "
+                            "features.alpha = {}, and the network reads nothing else",
+                            config.features.alpha);
   }
   return models::make_network(options);
 }

@@ -40,9 +40,9 @@ void RunDirectory::check_free(const fs::path& folder, bool overwrite) {
   for (const char* name : kFiles) {
     if (overwrite || !is_there(folder / name)) continue;
     core::throw_input_error({folder.string()},
-                            fmt::format("holds a run already ({}); choose another folder with --out, or "
-                                        "overwrite it with --force",
-                                        name));
+                            "holds a run already ({}); choose another folder with --out, or "
+                            "overwrite it with --force",
+                            name);
   }
 }
 
@@ -72,7 +72,7 @@ RunDirectory RunDirectory::open(const fs::path& folder) {
   }
   for (const char* name : {"config.toml", "labels.txt", "preprocessing.json", "data.json"}) {
     if (!is_there(folder / name)) {
-      core::throw_input_error({folder.string()}, fmt::format("not a complete run: {} is missing", name));
+      core::throw_input_error({folder.string()}, "not a complete run: {} is missing", name);
     }
   }
   return RunDirectory(folder);
@@ -146,11 +146,9 @@ fs::path RunDirectory::existing_checkpoint(const std::string& which) const {
   const fs::path path = checkpoint(which);
   if (!is_there(path)) {
     core::throw_input_error(
-        {folder_.string()},
-        fmt::format("not a complete run: {} is missing{}", path.filename().string(),
-                    is_there(folder_ / ".replaced")
-                        ? "; train --force was cut off, and the run before it is in .replaced"
-                        : ""));
+        {folder_.string()}, "not a complete run: {} is missing{}", path.filename().string(),
+        is_there(folder_ / ".replaced") ? "; train --force was cut off, and the run before it is in .replaced"
+                                        : "");
   }
   return path;
 }

@@ -205,9 +205,10 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
   optim::TrainOptions options = config.train;
   options.step.seed = static_cast<uint64_t>(config.seed);
   if (options.step.precision != optim::Precision::f32 && network->device().type == core::DeviceType::cpu) {
-    core::throw_input_error({}, fmt::format("train.precision: expected f32 on the cpu (the others need "
-                                            "--device cuda or sim), got {}",
-                                            core::text_of(options.step.precision)));
+    core::throw_input_error({},
+                            "train.precision: expected f32 on the cpu (the others need "
+                            "--device cuda or sim), got {}",
+                            core::text_of(options.step.precision));
   }
   optim::TrainResult result;
   const auto validation =

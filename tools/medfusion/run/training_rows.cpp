@@ -17,12 +17,13 @@ void check_table_alone(const Config& config, const data::Dataset& dataset, const
   const bool images = config.model.modalities.image && dataset.images != nullptr;
   if (images || encoded.text.defined()) {
     core::throw_input_error(
-        {}, fmt::format("resample.method: expected \"random\" for data with {}, which cannot be mixed; got "
-                        "\"{}\"",
-                        images ? "images" : "text", method));
+        {},
+        "resample.method: expected \"random\" for data with {}, which cannot be mixed; got "
+        "\"{}\"",
+        images ? "images" : "text", method);
   }
   if (!encoded.table.values.defined()) {
-    core::throw_input_error({}, fmt::format("resample.method: \"{}\" needs a table, there is none", method));
+    core::throw_input_error({}, "resample.method: \"{}\" needs a table, there is none", method);
   }
 }
 
