@@ -3,7 +3,6 @@
 // convolution, with their normalized input in one tensor that all layers share. Backward as in
 // dense_block_cpu_backward.cpp: the corrections of batch norm wait as two sums per channel until the
 // channel's gradient is consumed.
-
 #include <algorithm>
 
 #include "core/tensor.h"

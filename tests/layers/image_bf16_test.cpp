@@ -143,18 +143,20 @@ bool fits(const core::View& buffer, const std::vector<kernels::DenseBlockLayer>&
          });
 }
 const kernels::Register<kernels::DenseBlockForward> narrow_forward(
-    {"narrow", kSim.type, 100,
-     [](const auto& b) {
-       return fits(b.buffer, b.layers) && all_of_dtype({b.mean, b.inv_std}, DType::f32);
-     },
-     [](const auto& /*b*/) { ++narrow_forwards; }});
+    "narrow", kSim.type, 100,
+    {{"bf16",
+      [](const kernels::DenseBlockForward& b) {
+        return fits(b.buffer, b.layers) && all_of_dtype({b.mean, b.inv_std}, DType::f32);
+      }}},
+    [](const kernels::DenseBlockForward& /*b*/) { ++narrow_forwards; });
 const kernels::Register<kernels::DenseBlockBackward> narrow_backward(
-    {"narrow", kSim.type, 100,
-     [](const auto& b) {
-       return fits(b.buffer, b.layers) && b.gradient.dtype == DType::bf16 &&
-              all_of_dtype({b.gradients[0].conv1, b.gradients[1].norm2_weight}, DType::f32);
-     },
-     [](const auto& /*b*/) { ++narrow_backwards; }});
+    "narrow", kSim.type, 100,
+    {{"bf16",
+      [](const kernels::DenseBlockBackward& b) {
+        return fits(b.buffer, b.layers) && b.gradient.dtype == DType::bf16 &&
+               all_of_dtype({b.gradients[0].conv1, b.gradients[1].norm2_weight}, DType::f32);
+      }}},
+    [](const kernels::DenseBlockBackward& /*b*/) { ++narrow_backwards; });
 
 TEST(ImageBf16, ADenseBlockOfBf16IsTakenWhereTheDeviceHasOne) {
   const int64_t c = 8, m = 16, k = 8;
