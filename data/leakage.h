@@ -24,17 +24,17 @@ struct LeakRules {
 
   void visit_fields(core::FieldVisitor& visit) {
     using core::Range;
-    visit("targets", targets,
-          "Columns that are outcomes, whether they are predicted or not: refused as inputs.");
-    visit("leaking", leaking, "Columns that may give an outcome away: refused as inputs.");
+    visit("targets", targets, "Columns that are outcomes, predicted or not; they are refused as inputs.");
+    visit("leaking", leaking, "Columns that may reveal an outcome; they are refused as inputs.");
+    visit("duplicates", duplicates,
+          "Which equal rows must lie in one part of a split. Rows with an image are equal if their images "
+          "have the same bytes, rows without one if all columns and the text are equal. `always` counts all "
+          "of them. `auto` counts equal columns only if at most a tenth of the rows repeat others; else they "
+          "are a coincidence. `never` does not compare rows.");
     visit(
-        "duplicates", duplicates,
-        "Rows that repeat others, by the bytes of the image or, without one, by all columns and the text, "
-        "lie in one part of a split: `auto` takes equal columns for a coincidence where more than a tenth of "
-        "the rows repeat others, `always` never does, `never` does not compare rows.");
-    visit("allow", allow, Range::one_of({kLeaks.begin(), kLeaks.end()}),
-          "Leaks that are accepted: a target, or a column listed as leaking, as an input; a patient, or "
-          "duplicated rows, in two parts of a split; resampling before the split.");
+        "allow", allow, Range::one_of({kLeaks.begin(), kLeaks.end()}),
+        "Leaks that are accepted: `target` and `leaking` (such a column is an input), `patient` and "
+        "`duplicate` (a patient, or equal rows, in two parts of a split), `resampling` (before the split).");
   }
   bool allows(const std::string& leak) const;
 };

@@ -53,59 +53,59 @@ struct DataOptions : CsvColumns {  // whose table, keep_constant and read_images
     using core::Range;
     visit("format", format,
           "Layout of the data: `nih` (ChestX-ray14), `phantom` (what `medfusion synth` writes), `csv` (a "
-          "table, "
-          "and a folder of images), `medmnist` (an .npz file), `none` (no data: the labels come from "
-          "`data.label_count`, `data.labels_file` or `data.labels`, and only `train.epochs = 0` can run).");
+          "table, with or without a folder of images), `medmnist` (an .npz file), or `none` (no data). With "
+          "`none` the labels come from `data.label_count`, `data.labels_file` or `data.labels`, and "
+          "`train.epochs` must be 0.");
     visit("root", root,
-          "Folder of the data, relative to the working directory. Where it starts with `../shared/data` and "
-          "the environment variable `MEDFUSION_DATA` is set, that replaces the start. Files that other keys "
-          "name are in this folder unless absolute.");
+          "Folder of the data, relative to the working directory. If it starts with `../shared/data` and the "
+          "environment variable `MEDFUSION_DATA` is set, the variable's value replaces this start. File "
+          "names in other keys are relative to this folder unless they are absolute.");
     visit("images", images,
-          "`csv`: folder that the cells of `data.image_column` start from; empty means that of the table.");
+          "`csv`: folder to which the file names in `data.image_column` are relative; empty means the folder "
+          "of the table.");
     visit("labels", labels,
           "Labels to predict, in this order; empty means all that the data has. `csv`: the columns that hold "
           "them (0, 1, or empty for unknown).");
     visit("labels_file", labels_file, "File with one label name per line, in place of `data.labels`.");
     visit("label_count", label_count, Range::at_least(0),
-          "Number of labels named class_0, class_1, ..., in place of `data.labels`; for `data.format = "
+          "Number of labels, named class_0, class_1, ..., in place of `data.labels`; for `data.format = "
           "\"none\"`.");
     visit("min_positives", min_positives, Range::at_least(0),
-          "Leaves out labels with fewer positives in the whole data.");
+          "Labels with fewer positives than this in the whole data are left out.");
     visit("shuffle_labels", shuffle_labels,
-          "A control: patients trade their labels at random before anything else is done, so that nothing "
-          "true is left to learn. A test AUROC clear of 0.5 then shows a leak.");
+          "A control: the labels are shuffled among patients before anything else is done, so there is "
+          "nothing true to learn. A test AUROC clear of 0.5 then shows a leak.");
     split.visit_fields(visit);
     image.visit_fields(visit);
     visit("cache_megabytes", cache_megabytes, Range::in(0, 1 << 24),
           "Memory for decoded and resized images, in MiB.");
+    visit("table", table,
+          "Table columns that are inputs; the text of `nih` mentions only these. Empty means age, sex, view "
+          "and follow_up for `nih`, and every column without another role for `csv`. `nih` also has "
+          "aspect_ratio and pixel_spacing of the original image; they are read only if named here.");
     visit(
-        "table", table,
-        "Columns that become table inputs, of which alone the text speaks; empty means all: `nih` age, sex, "
-        "view and follow_up (and where named aspect_ratio and pixel_spacing of the original image), `csv` "
-        "every column without another role.");
-    visit("log_columns", log_columns,
-          "Numeric table columns read as sign(x) log(1 + |x|), such as counts with a wide range.");
+        "log_columns", log_columns,
+        "Numeric table columns that are replaced by sign(x) log(1 + |x|), such as counts with a wide range.");
     visit("extra_table", extra_table,
-          "`nih`, `phantom`: CSV file with a column `Image Index` and a row for each image, whose other "
-          "columns "
-          "join the table. `medfusion predict` reads the file of this name beside its `--table`.");
+          "`nih`, `phantom`: CSV file with a column `Image Index` and a row for each image; its other "
+          "columns are added to the table. `medfusion predict` reads the file of this name in the folder of "
+          "its `--table`.");
     text.visit_fields(visit);
     visit("file", file, "`csv`: the file of the table; `medmnist`: the .npz file.");
     visit("id_column", id_column,
           "`csv`: column of the ids, which are unique; empty means the image's file name, or else the row.");
     visit("patient_column", patient_column,
-          "`csv`: column of the patients; empty means that each row is one.");
+          "`csv`: column of the patients; empty means that each row is a patient.");
     visit("image_column", image_column, "`csv`: column of the images' file names; empty means no images.");
     visit("text_column", text_column, "`csv`: column of the text; empty means no text.");
     visit("part_column", part_column,
           "`csv`: column of the part (train, val, test) for `data.split = \"own\"`.");
     visit("categorical_columns", categorical_columns,
-          "`csv`, `data.extra_table`: table columns that are categories although they hold numbers; columns "
-          "that hold text are so anyway.");
-    visit(
-        "exclude", exclude,
-        "`csv`: columns that are not inputs; labels may be among them. Columns that hold one value only are "
-        "left out anyway.");
+          "`csv`, `data.extra_table`: table columns that hold numbers but are categories. Columns that hold "
+          "text are always categories.");
+    visit("exclude", exclude,
+          "`csv`: columns that are not inputs; labels may be among them. Columns with a single value are "
+          "always left out.");
   }
   void check_rules(const core::Require& require) const;
 

@@ -30,19 +30,19 @@ struct SplitOptions {
 
   void visit_fields(core::FieldVisitor& visit) {
     using core::Range;
-    visit(
-        "split", kind,
-        "Training, validation and test parts: `official` (the lists of `nih`; else as `own`), `own` (those "
-        "the data brings: `data.part_column`, or the arrays of `medmnist`), `random` (whole patients at "
-        "random), `folds` (fold `data.fold` of `data.folds` is the test part), `file` (`data.split_file`).");
-    visit("split_file", file, "CSV file with two columns, the id and one of train, val, test.");
+    visit("split", kind,
+          "How the training, validation and test parts are made: `official` (the lists of `nih`; other "
+          "formats as `own`), `own` (the parts that the data brings: `data.part_column`, or the arrays of "
+          "`medmnist`), `random` (whole patients at random), `folds` (fold `data.fold` of `data.folds` is "
+          "the test part), `file` (`data.split_file`).");
+    visit("split_file", file, "CSV file with two columns: the id, and one of train, val, test.");
     visit("folds", folds,
-          "CSV file with two columns, the id and the fold counting from 0; or a number of folds to draw at "
+          "CSV file with two columns, the id and the fold (counted from 0); or a number of folds to draw at "
           "random by patient.");
     visit("fold", fold, Range::at_least(0), "The fold that is the test part.");
     visit("val_fraction", val_fraction, Range::below(0, 1),
-          "Share of the training part's images that become the validation part, by patient, where the split "
-          "brings none.");
+          "If the split has no validation part: share of the training part's images that become one, drawn "
+          "by patient.");
     visit("test_fraction", test_fraction, Range::below(0, 1),
           "Share of the images in the test part of a `random` split.");
   }

@@ -48,16 +48,17 @@ struct ModelOptions {
   void visit_fields(core::FieldVisitor& visit) {
     using core::Range;
     visit("name", name, Range::one_of({"medfusionnet", "densenet"}),
-          "`medfusionnet`, or `densenet`: the plain classifier, image alone.");
+          "`medfusionnet`, or `densenet`: the plain classifier, which reads the image only.");
     visit("size", size, Range::one_of({"densenet121", "small", "tiny"}),
-          "Size of the dense branch, and the defaults of the keys below that are 0.");
+          "Size of the dense branch. It also decides the defaults of the keys below that are 0.");
     visit("output", output,
-          "`sigmoid`: labels are independent; `softmax`: exactly one is true, for weights trained elsewhere: "
-          "only `train.epochs = 0` can run.");
-    visit("branches.dense", branches.dense, "Switches the dense branch's vote on.");
+          "`sigmoid`: labels are independent. `softmax`: exactly one label is true; this is for weights "
+          "trained elsewhere, and `train.epochs` must be 0.");
+    visit("branches.dense", branches.dense,
+          "Switches the logits of the dense branch on; the other branches read its features in any case.");
     visit("branches.pyramid", branches.pyramid, "Switches the pyramid branch on.");
     visit("branches.attention", branches.attention,
-          "Switches the attention branch on, which alone reads table and text.");
+          "Switches the attention branch on; only this branch reads table and text.");
     visit("modalities.image", modalities.image, "The network reads images.");
     visit("modalities.table", modalities.table, "The network reads the table.");
     visit("modalities.text", modalities.text, "The network reads text.");
@@ -66,18 +67,20 @@ struct ModelOptions {
     visit("heads", heads, Range::in(0, 256), "Attention heads; 0 is the size's default.");
     visit("layers", layers, Range::in(0, 64), "Layers of the attention branch; 0 is the size's default.");
     visit("mlp_ratio", mlp_ratio, Range::in(0, 16),
-          "Hidden width of a layer's two linear maps, in units of `model.dim`; 0 is the size's default.");
+          "Hidden width of the MLP in a layer, in units of `model.dim`; 0 is the size's default.");
     visit("pyramid_channels", pyramid_channels, Range::in(0, 4096),
-          "Channels of the pyramid's maps; 0 is the size's default.");
+          "Channels of the pyramid's feature maps; 0 is the size's default.");
     visit("token_levels", token_levels, Range::in(2, 5), "Pyramid levels whose pixels become tokens.");
-    visit("text_tokens", text_tokens, "A token for each word, or one, the words' mean.");
-    visit("upsample", upsample, "How the pyramid enlarges a map by two.");
+    visit("text_tokens", text_tokens,
+          "`words`: a token for each word; `mean`: a single token, the mean over the words.");
+    visit("upsample", upsample, "How the pyramid enlarges a feature map.");
     visit("align_corners", align_corners,
-          "Bilinear enlargement keeps the corner pixels' centres in place; else half-pixel centres.");
+          "With `bilinear`: whether the centres of the corner pixels stay in place; if false, half-pixel "
+          "centres are used.");
     visit("dropout", dropout, Range::below(0, 1), "Share of activations dropped in training.");
     visit(
         "modality_dropout", modality_dropout, Range::below(0, 1),
-        "Probability in training that a sample loses a modality, so that the network learns to do without.");
+        "Probability that a training sample loses a modality, so that the network learns to do without it.");
   }
   void check_rules(const core::Require& require) const;
   // Puts the size's defaults where dim, heads, layers, mlp_ratio or pyramid_channels is 0.

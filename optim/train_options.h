@@ -65,7 +65,7 @@ struct TrainOptions {
     visit("learning_rate", learning_rate, Range::above(0),
           "Highest learning rate, reached after the warm-up.");
     visit("weight_decay", weight_decay, Range::at_least(0),
-          "Weight decay, of weights but not of biases and norms.");
+          "Weight decay of weights; biases and norms have none.");
     visit("momentum", sgd.momentum, Range::below(0, 1), "Momentum of `sgd`.");
     visit("beta1", adamw.beta1, Range::below(0, 1), "Decay of the first moment of `adamw`.");
     visit("beta2", adamw.beta2, Range::below(0, 1), "Decay of the second moment of `adamw`.");
@@ -77,23 +77,27 @@ struct TrainOptions {
     visit("min_learning_rate", min_learning_rate, Range::at_least(0),
           "Learning rate at the end of `cosine`.");
     visit("clip_norm", step.clip_norm, Range::at_least(0),
-          "Largest norm of all gradients together; 0 switches clipping off.");
+          "Largest global norm of the gradients; 0 switches clipping off.");
     visit("ema_decay", ema_decay, Range::below(0, 1),
-          "Decay per step of the averaged weights that are evaluated and kept; 0 switches averaging off.");
+          "Decay per step of the moving average of the weights, which is evaluated and kept; 0 switches "
+          "averaging off.");
     visit("early_stopping", early_stopping, Range::at_least(0),
-          "Stops after this many evaluations without a better validation macro AUROC; 0 never does.");
+          "Training stops after this many evaluations without a better validation macro AUROC; 0 switches "
+          "this off.");
     step.loss.visit_fields(visit);
     visit("prior_bias", prior_bias, "Starts each label's bias at the log odds of its share of positives.");
     visit("graph", step.graph,
-          "On a GPU, captures the step as a graph and replays it; the same numbers. No effect on the cpu.");
+          "On a GPU, captures the training step as a graph and replays it; the numbers stay the same. It has "
+          "no effect on the cpu.");
     visit("precision", step.precision,
-          "While training, on a GPU. `tf32`: products and convolutions may round their operands to TF32. "
-          "`bf16`: images and what is made of them are bf16, and linear layers and attention multiply in "
+          "Precision of training on a GPU. `tf32`: products and convolutions may round their operands to "
+          "TF32. `bf16`: images and their feature maps are bf16, and linear layers and attention multiply in "
           "bf16; weights, statistics and the rest stay f32.");
     visit("eval_every", eval_every, Range::at_least(1),
-          "Epochs from one evaluation on the validation part to the next.");
+          "Number of epochs from one evaluation on the validation part to the next.");
     visit("workers", workers, Range::in(0, 1024),
-          "Threads that decode and augment images ahead; 0 does so between the steps.");
+          "Number of threads that decode and augment images in advance; with 0 this happens between the "
+          "steps.");
     visit("select", select,
           "The checkpoint that eval and predict take: `best` by validation macro AUROC, or `last`.");
     visit("threshold", threshold, "How the validation part sets each label's threshold: Youden's J, or F1.");

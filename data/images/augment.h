@@ -21,16 +21,19 @@ struct AugmentOptions {
   void visit_fields(core::FieldVisitor& visit) {
     using core::Range;
     visit("shift", shift, Range::below(0, 1),
-          "Training images move by at most this fraction of their size along each axis.");
-    visit("scale", scale, Range::below(0, 1), "They grow or shrink by a factor in [1 - scale, 1 + scale].");
-    visit("rotation", rotation, Range::in(0, 180), "They turn by at most this many degrees.");
+          "Training images are shifted by at most this fraction of their size along each axis.");
+    visit("scale", scale, Range::below(0, 1),
+          "Training images are scaled by a factor in [1 - scale, 1 + scale].");
+    visit("rotation", rotation, Range::in(0, 180),
+          "Training images are rotated by at most this many degrees.");
     visit("brightness", brightness, Range::in(0, 1),
           "A value in [-brightness, brightness] is added to pixels in [0, 1].");
     visit("contrast", contrast, Range::below(0, 1),
-          "Pixels are stretched about their mean by a factor in [1 - contrast, 1 + contrast].");
-    visit("gamma", gamma, Range::in(0, 2), "Pixels are raised to a power e^g, g in [-gamma, gamma].");
+          "The differences of pixels from their mean are multiplied by a factor in [1 - contrast, 1 + "
+          "contrast].");
+    visit("gamma", gamma, Range::in(0, 2), "Pixels are raised to the power e^g, with g in [-gamma, gamma].");
     visit("horizontal_flip", horizontal_flip, Range::in(0, 1),
-          "Probability of mirroring left to right; off, because the heart lies on the left.");
+          "Probability of mirroring left to right; 0 by default, because the heart lies on the left.");
   }
 };
 

@@ -28,13 +28,16 @@ struct ImageFormat {
     using core::Range;
     visit("image_size", size, Range::in(16, 4096), "Height and width that images are resized to, in pixels.");
     visit("channels", channels, Range::in(1, 3),
-          "Channels of the network's input, 1 or 3; gray images are repeated, colors averaged.");
+          "Channels of the network's input, 1 or 3. Gray images are repeated for 3, colors are averaged for "
+          "1.");
     visit("normalize", normalize,
           "How pixels in [0, 1] are normalized: `fixed` by `data.mean` and `data.std`, `image` by each "
           "image's own mean and standard deviation.");
-    visit("mean", mean, "Subtracted from pixels in [0, 1]; one value, or one per channel. Empty means 0.");
+    visit("mean", mean,
+          "This is subtracted from pixels in [0, 1]; one value, or one per channel. Empty means 0.");
     visit("std", std, Range::above(0),
-          "Divides what the mean was subtracted from; one value, or one per channel. Empty means 1.");
+          "After the mean is subtracted, pixels are divided by this; one value, or one per channel. Empty "
+          "means 1.");
   }
   void check_rules(const core::Require& require) const;
 };

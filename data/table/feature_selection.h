@@ -48,30 +48,29 @@ struct FeatureOptions {
     using core::Range;
     visit(
         "mode", mode,
-        "The table's features in the network (docs/features.md): `top_n` (each label sees those that stage "
+        "Table features that the network reads (docs/features.md): `top_n` (each label sees those that stage "
         "one selected for it), `all` (every label sees all), `none` (the network does not read the table).");
-    visit("top_n", top_n, Range::in(1, 4096), "Features that stage one selects per label, at most.");
+    visit("top_n", top_n, Range::in(1, 4096), "Largest number of features that stage one selects per label.");
     visit("score", score,
-          "What features are ranked by, and what their threshold maximizes; with `auroc` the threshold "
-          "maximizes Youden's J.");
-    visit(
-        "alpha", alpha, Range::in(0, 1),
-        "Highest false-discovery rate (Benjamini-Hochberg) of the features selected for a label; 1 lets all "
-        "pass. A label for which none passes selects none.");
+          "The score by which features are ranked. The threshold of a feature maximizes it as well; with "
+          "`auroc` the threshold maximizes Youden's J.");
+    visit("alpha", alpha, Range::in(0, 1),
+          "Largest false-discovery rate (Benjamini-Hochberg) of the features selected for a label; 1 lets "
+          "all pass. A label for which none passes selects none.");
     visit("bootstrap", bootstrap, Range::in(0, 100000),
-          "Resamples of the training patients that show how stable the selection is.");
-    visit(
-        "discretize", discretize,
-        "Bins of numeric features, which the tokens then carry: `mdl` (Fayyad and Irani, by entropy and "
-        "description length), `quantile` (`features.bins` of equal size), `cuts` (`features.cuts`), `none`; "
-        "`auto` is `mdl` with `features.mode = \"top_n\"` and else `none`.");
-    visit("bins", bins, Range::in(1, 64), "Bins of `quantile`.");
-    visit(
-        "cuts", cuts,
-        "Cuts of `cuts`, one text per column, such as \"age: 40 60\"; a value at a cut is in the upper bin.");
+          "Number of resamples of the training patients that show how stable the selection is.");
+    visit("discretize", discretize,
+          "How numeric features are cut into bins, which the tokens then carry: `mdl` (by entropy and "
+          "description length, Fayyad and Irani), `quantile` (`features.bins` bins of about equal size), "
+          "`cuts` (at `features.cuts`), `none`; `auto` is `mdl` with `features.mode = \"top_n\"` and else "
+          "`none`.");
+    visit("bins", bins, Range::in(1, 64), "Number of bins of `quantile`.");
+    visit("cuts", cuts,
+          "Cuts for `features.discretize = \"cuts\"`, one text per column, such as \"age: 40 60\"; a value "
+          "at a cut is in the upper bin.");
     visit("impute", impute,
-          "What a missing value is read as, beside the token of its being missing: `none` (0, the mean), "
-          "`median` (of the training part; of categories the most frequent).");
+          "What a missing value is read as, besides being marked as missing: `none` (0, the mean), `median` "
+          "(that of the training part; for categories the most frequent one).");
   }
   void check_rules(const core::Require& require) const;
 

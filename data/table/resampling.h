@@ -36,19 +36,19 @@ struct ResampleOptions {
 
   void visit_fields(core::FieldVisitor& visit) {
     using core::Range;
-    visit(
-        "method", method,
-        "Over-sampling of the rarer class in the training part: `random` repeats rows, `smote` and `adasyn` "
-        "make new ones (of a table alone).");
-    visit(
-        "label", label,
-        "Label whose classes are balanced; empty means rows with any positive label against those without.");
+    visit("method", method,
+          "Over-sampling of the rarer class in the training part: `random` repeats rows, `smote` and "
+          "`adasyn` make new rows (only of a table without images).");
+    visit("label", label,
+          "Label whose classes are balanced; if empty, rows with any positive label are balanced against "
+          "rows without one.");
     visit("ratio", ratio, Range::above_to(0, 10),
-          "Rows of the rarer class per row of the other, afterwards.");
-    visit("neighbours", neighbours, Range::in(1, 1000), "Nearest rows that `smote` and `adasyn` look at.");
+          "Number of rows of the rarer class per row of the other class after over-sampling.");
+    visit("neighbours", neighbours, Range::in(1, 1000),
+          "Number of nearest rows that `smote` and `adasyn` use.");
     visit("before_split", before_split,
-          "Resamples all data before the split: a mistake, for the test part then holds what the network was "
-          "trained on. Refused unless `guard.allow` has `resampling`.");
+          "Resamples all data before the split. This is a mistake: the test part then holds what the network "
+          "was trained on. It is refused unless `guard.allow` has `resampling`.");
   }
   void check_rules(const core::Require& require) const;
 };

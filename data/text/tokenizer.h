@@ -28,9 +28,9 @@ struct TextOptions {
   void visit_fields(core::FieldVisitor& visit) {
     using core::Range;
     visit("text_length", length, Range::in(1, 4096),
-          "Words of text that the network reads; the rest is cut.");
+          "Number of words that the network reads of a text; further words are cut off.");
     visit("text_min_count", min_count, Range::at_least(1),
-          "A word is in the vocabulary where the training part has it at least this often.");
+          "A word enters the vocabulary if the training part has it at least this often.");
   }
 };
 

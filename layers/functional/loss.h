@@ -37,19 +37,18 @@ struct LossOptions {
     using core::Range;
     visit("loss", kind,
           "`bce` (weighted binary cross-entropy), `focal`, `asymmetric`; unknown labels do not count.");
-    visit(
-        "pos_weight", weighting,
-        "Weight of a label's positives: `none` is 1, `balanced` its negatives per positive, at most 100, in "
-        "the training part, `sqrt` the root of that.");
+    visit("pos_weight", weighting,
+          "Weight of a label's positives: `none` is 1, `balanced` is the number of negatives per positive in "
+          "the training part, at most 100, `sqrt` is the square root of that.");
     visit("focal_gamma", focal_gamma, Range::at_least(0), "Exponent of `focal`.");
     visit("asl_gamma_neg", asymmetric_gamma_negative, Range::at_least(0),
           "Exponent of `asymmetric` for negatives.");
     visit("asl_gamma_pos", asymmetric_gamma_positive, Range::at_least(0),
           "Exponent of `asymmetric` for positives.");
     visit("asl_clip", asymmetric_clip, Range::below(0, 1),
-          "Probability that `asymmetric` subtracts from negatives.");
+          "`asymmetric` subtracts this from the probability of negatives.");
     visit("label_smoothing", label_smoothing, Range::below(0, 1),
-          "Moves targets from 0 and 1 to s/2 and 1 - s/2.");
+          "With the value s, the targets 0 and 1 become s/2 and 1 - s/2.");
   }
 };
 

@@ -28,9 +28,10 @@ struct CalibrationOptions {
 
   void visit_fields(core::FieldVisitor& visit) {
     visit("method", method,
-          "How the validation part turns each label's logit into a probability: `temperature` (one slope), "
-          "`platt` (slope and intercept), `isotonic` (a rising curve), or `none`. Not for `model.output = "
-          "\"softmax\"`, nor for a label with fewer than five positives or negatives there.");
+          "How each label's logit becomes a probability, fitted on the validation part: `temperature` (one "
+          "slope), `platt` (slope and intercept), `isotonic` (a rising curve), or `none`. It does not apply "
+          "to `model.output = \"softmax\"`, nor to a label with fewer than five positives or negatives in "
+          "the validation part.");
   }
 };
 

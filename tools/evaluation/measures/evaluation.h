@@ -49,11 +49,12 @@ struct EvaluationOptions {
   void visit_fields(core::FieldVisitor& visit) {
     using core::Range;
     visit("subgroups", subgroups,
-          "Columns by which `eval` forms subgroups; empty means sex, age and view as far as the data has "
-          "them.");
+          "Columns by which `eval` forms subgroups; empty means sex, age and view, if the data has them.");
     visit("age_bands", age_bands, Range::at_least(0),
-          "Ascending bounds of the bands of a column called age; other numeric columns go by quartiles.");
-    visit("bins", bins, Range::in(1, 1000), "Bins of the calibration curve and its error.");
+          "Ascending bounds of the age bands, for a column called age; other numeric columns are grouped by "
+          "quartile.");
+    visit("bins", bins, Range::in(1, 1000),
+          "Number of bins of the calibration curve and of the calibration error.");
   }
   void check_rules(const core::Require& require) const;
 };

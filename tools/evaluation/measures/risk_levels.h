@@ -35,16 +35,16 @@ struct RiskOptions {
 
   void visit_fields(core::FieldVisitor& visit) {
     using core::Range;
-    visit(
-        "method", method,
-        "How each label's low, intermediate and high risk are told apart: `targets` chooses the cut-offs on "
-        "the validation part by `risk.sensitivity` and `risk.ppv`, `cutoffs` takes `risk.low` and "
-        "`risk.high`.");
+    visit("method", method,
+          "How the cut-offs between low, intermediate and high risk are set for each label: `targets` "
+          "chooses them on the validation part by `risk.sensitivity` and `risk.ppv`, `cutoffs` takes "
+          "`risk.low` and `risk.high`, `none` gives no levels.");
     visit("sensitivity", sensitivity, Range::in(0, 1),
           "`targets`: at least this share of the positives is not at low risk.");
-    visit("ppv", ppv, Range::in(0, 1), "`targets`: at least this share of those at high risk is positive.");
-    visit("low", low, Range::in(0, 1), "`cutoffs`: at low risk below this probability.");
-    visit("high", high, Range::in(0, 1), "`cutoffs`: at high risk from this probability on.");
+    visit("ppv", ppv, Range::in(0, 1),
+          "`targets`: at least this share of the samples at high risk is positive.");
+    visit("low", low, Range::in(0, 1), "`cutoffs`: the risk is low below this probability.");
+    visit("high", high, Range::in(0, 1), "`cutoffs`: the risk is high from this probability on.");
   }
   void check_rules(const core::Require& require) const;
 };

@@ -24,7 +24,7 @@ struct PublishedOptions {
 
   void visit_fields(core::FieldVisitor& visit) {
     visit("method", method, core::Range::one_of({"random", "smote", "adasyn"}),
-          "Resampling before the split in `medfusion cv --protocol as-published`.");
+          "Method of resampling before the split in `medfusion cv --protocol as-published`.");
     visit("settings", settings, "Settings of the network in that comparison, each as KEY=VALUE of `--set`.");
   }
 };
@@ -48,7 +48,7 @@ struct Config {
           "Seed of everything that is drawn at random: initial weights, order, augmentation, dropout, random "
           "splits.");
     visit("threads", threads, core::Range::in(0, 4096),
-          "Threads to compute with; 0 takes all cores. Results do not depend on it.");
+          "Number of threads to compute with; 0 uses all cores. Results do not depend on it.");
     visit.section("data", data);
     visit.section("guard", data.guard);
     visit.section("resample", resample);
