@@ -49,7 +49,7 @@ void add_compare_command(CLI::App& program, Action& action) {
                                              "Compare two runs, or two cross-validations, on the same rows: "
                                              "paired DeLong tests and patient bootstrap");
   const auto options = std::make_shared<CompareOptions>();
-  const char* const help = "Run directory that eval, or folder that cv wrote predictions.csv into";
+  const char* const help = "Folder with predictions.csv: a run directory after eval, or the folder of a cv";
   add_value(*command, "first", options->first, "RUN_A", help)->required();
   add_value(*command, "second", options->second, "RUN_B", help)->required();
   add_number(*command, "--bootstrap", options->resamples, "N", 0, 1000000,

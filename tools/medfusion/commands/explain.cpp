@@ -95,7 +95,8 @@ void add_explain_command(CLI::App& program, Action& action) {
             "Part of the run's data, instead of images: train, val or test")
       ->check(CLI::IsMember({"train", "val", "test"}));
   add_value(*command, "--data", options->data, "DIR", "Folder of the data, instead of the run's own");
-  add_value(*command, "--limit", options->job.limit, "N", "Samples to explain, spread evenly over the data")
+  add_value(*command, "--limit", options->job.limit, "N",
+            "Number of samples to explain, spread evenly over the data")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   add_value(*command, "--labels", options->job.labels, "NAME",
@@ -108,14 +109,15 @@ void add_explain_command(CLI::App& program, Action& action) {
   add_choice(*command, "--method", options->method, "NAME",
              {"guided", "integrated", "hirescam", "gradcam", "gradcam++", "attention", "occlusion"},
              "Method of the maps: guided, integrated, hirescam, gradcam, gradcam++, attention or occlusion");
-  add_value(*command, "--boxes", options->job.boxes, "FILE.csv",
-            "Boxes of findings, to score the maps by; the format of BBox_List_2017.csv (or .gz)");
+  add_value(
+      *command, "--boxes", options->job.boxes, "FILE.csv",
+      "File with boxes of findings, against which maps are scored; format of BBox_List_2017.csv (or .gz)");
   add_value(*command, "--box-size", options->job.box_size, "N",
             "Width and height in pixels of the images that the boxes were drawn on (default: 1024 for nih, "
             "else each image's own)")
       ->check(CLI::Range(1, 65536));
   add_value(*command, "--map-threshold", options->job.threshold, "X",
-            "A pixel belongs to the map's box from this share of the map's largest value")
+            "A pixel belongs to the map's box if it has at least this share of the map's largest value")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   add_value(*command, "--out", options->out, "DIR",

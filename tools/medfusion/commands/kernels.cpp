@@ -4,7 +4,7 @@
 namespace medfusion::tools {
 
 void add_kernels_command(CLI::App& program, Action& action) {
-  CLI::App* command = program.add_subcommand("kernels", "Look at the kernels, one by one");
+  CLI::App* command = program.add_subcommand("kernels", "List, check, time and inspect the kernels");
   command->require_subcommand(1);
   add_kernels_list_command(*command, action);
   add_kernels_check_command(*command, action);

@@ -306,7 +306,7 @@ void add_kernels_bench_command(CLI::App& kernels, Action& action) {
   add_value(*command, "operation", options->operation, "OPERATION[/VARIANT]",
             "Only this operation, or one variant of it");
   add_choice(*command, "--direction", options->direction, "TEXT", {"forward", "backward", "both", "each"},
-             "What a call does; each: forward and backward separately");
+             "What a call runs; both: forward and backward together; each: both, separately");
   add_choice(*command, "--precision", options->precision, "TEXT", {"f32", "bf16", "each"},
              "Only cases in f32 or in bf16; each: both");
   add_value(*command, "--case", options->cases, "TEXT",
@@ -320,10 +320,10 @@ void add_kernels_bench_command(CLI::App& kernels, Action& action) {
   command->add_flag("--peer", options->peer, "Time PyTorch on the same shapes afterwards, in the same run");
   add_value(*command, "--python", options->python, "PROGRAM", "The Python that has PyTorch")
       ->capture_default_str();
-  add_value(*command, "--peer-script", options->peer_script, "FILE", "What --peer runs")
+  add_value(*command, "--peer-script", options->peer_script, "FILE", "Script that --peer runs")
       ->capture_default_str();
   add_value(*command, "--plot", options->plot_folder, "DIR",
-            "Write a roofline per operation into this folder, as SVG");
+            "Write a roofline plot of each operation into this folder, as SVG");
   add_common_options(*command, options->common);
   command->remove_option(command->get_option("--json"));
   CLI::Option* json = add_value(*command, "--json", options->json_file, "FILE",

@@ -204,7 +204,7 @@ void add_kernels_check_command(CLI::App& kernels, Action& action) {
   add_value(*command, "operation", options->operation, "OPERATION[/VARIANT]",
             "Only this operation, or one variant of it");
   add_number(*command, "--schedules", options->schedules, "N", 1, 100000,
-             "With --device sim: repeat each case under this many orders and compare bit for bit");
+             "With --device sim: repeat each case under this many thread orders and compare bit by bit");
   add_value(*command, "--smallest", options->smallest, "N",
             "Only the N smallest cases that a variant supports, in each precision")
       ->check(CLI::Range(1, 100000));
