@@ -71,7 +71,9 @@ std::string report_lead(const RunRecord& run) {
     lead += "; evaluated on other data: " + html_escape(run.evaluation.value("dataset", "?")) + " (hash " +
             html_escape(run.evaluation.value("data_hash", "?")) + ")";
   }
-  return lead + ". A research tool: no medical device, not for decisions about patients." + warning_box(run);
+  return lead +
+         ". This is a research tool and no medical device; do not use it for decisions about patients." +
+         warning_box(run);
 }
 
 std::vector<std::string> missing_parts(const RunRecord& run) {

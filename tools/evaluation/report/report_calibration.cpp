@@ -71,8 +71,9 @@ std::string calibration_section(const RunRecord& run) {
   std::string html =
       "<p>" + fitted_sentence("Method", fitted_parts(run).calibration) +
       " A perfect model has intercept 0 and slope 1. The expected calibration error (ECE) of a finite sample "
-      "is never 0: <b>ECE if calibrated</b> is what exactly right probabilities would show on average on as "
-      "many " +
+      "is never 0: <b>ECE if calibrated</b> is the average ECE that exactly right probabilities would have "
+      "on "
+      "as many " +
       samples_word(run) +
       ". Resamples hold rows several times and show more error than the sample itself, so that the "
       "percentile interval of the ECE lies high, and may lie above its value.</p>\n";
@@ -112,14 +113,15 @@ std::string risk_section(const RunRecord& run) {
   std::string html = "<p>" + fitted_sentence("Cut-offs", fitted_parts(run).risk);
   if (method == "targets") {
     html += fmt::format(
-        " Low lies below the highest cut-off that leaves at least {} of the positives above it "
-        "(risk.sensitivity); high begins at the lowest cut-off from which on at least {} are positive "
-        "(risk.ppv), but not below the first.",
+        " The risk is low below the highest cut-off that leaves at least {} of the positives at or above it "
+        "(risk.sensitivity). It is high from the lowest cut-off on at or above which at least {} of the "
+        "samples are positive (risk.ppv); this cut-off is not below the first.",
         setting_text(run, "risk.sensitivity"), setting_text(run, "risk.ppv"));
   }
   html +=
-      " The observed shares are of the evaluated rows, with Wilson's 95% intervals: whether the targets hold "
-      "there is for them to show.</p>\n";
+      " The observed shares are those of the evaluated rows, with Wilson's 95% intervals. They show whether "
+      "the "
+      "targets hold there.</p>\n";
   HtmlTable table({"label", "level", "probability from", samples_word(run), "share", "positive",
                    "mean probability", "observed share"});
   for (const auto& [name, label] : labels.items()) {
@@ -141,9 +143,10 @@ std::string risk_section(const RunRecord& run) {
   html += table.empty() ? "<p>The run has no risk levels.</p>\n" : table.html();
   const auto merged = without_intermediate(labels);
   if (!merged.empty()) {
-    html += "<p>" + list_text(merged) +
-            ": the intermediate level is empty, because both cut-offs are one: the share of positives that "
-            "<code>high</code> asks for is reached from the cut-off of <code>low</code> on already.</p>\n";
+    html +=
+        "<p>" + list_text(merged) +
+        ": the intermediate level is empty, because both cut-offs are equal: the share of positives "
+        "that <code>high</code> requires is already reached from the cut-off of <code>low</code> on.</p>\n";
   }
   return html + missing_levels(labels);
 }

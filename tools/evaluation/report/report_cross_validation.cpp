@@ -72,10 +72,10 @@ std::string protocols_section(const RunRecord& run) {
     rows(html_escape(name), published.at("labels").at(name), same.at("labels").at(name), label);
   return "<div class=\"warning\"><b>The figures under &quot;as published&quot; are wrong.</b> " +
          html_escape(protocols.value("warning", "")) +
-         ". They stand beside the honest ones because many published figures are made like this. &quot;Same "
-         "network&quot; has their settings and differs in nothing but that it resamples inside the training "
-         "part "
-         "of the honest folds.</div>\n" +
+         ". They are shown with the honest ones because many published figures are made in this way. "
+         "&quot;Same "
+         "network&quot; has the same settings; the only difference is that it resamples inside the training "
+         "part of the honest folds.</div>\n" +
          table.html();
 }
 

@@ -104,11 +104,12 @@ std::string samples_section(const RunRecord& run) {
     }
   }
   std::string html = "<p>Of the explained " + samples_word(run) +
-                     ", the surest successes and the worst failures, so that both are seen.";
+                     ", these are the most confident correct predictions and the worst errors.";
   if (pictures) {
     html +=
-        " Left the image, right what the output rests on (bright: more); a cross marks the strongest place, "
-        "cyan boxes the annotated one where there is one.";
+        " The image is at the left. The map at the right shows what the output depends on (brighter means "
+        "more). "
+        "A cross marks the largest value; cyan boxes are annotations.";
   }
   html += " A change of the logit is the output with a modality or feature minus that without it.</p>\n";
   const std::pair<const char*, const char*> titles[] = {

@@ -117,8 +117,8 @@ std::string attention_html(const RunRecord& run, const Json& attention) {
     html +=
         "<details><summary>Rolled out over the layers, with the residual path</summary>" +
         shares_html(names, shares,
-                    "The product over layers of (attention + 1) / 2: half of a token goes past each layer, "
-                    "so that every label keeps mostly itself") +
+                    "The product over layers of (attention + identity) / 2: half of a token bypasses each "
+                    "layer, so that every label attends mostly to itself") +
         "</details>\n";
   }
   return html;

@@ -292,8 +292,8 @@ std::vector<std::string> accepted_leaks(const RunRecord& run) {
   }
   if (allows(run, "duplicate")) {
     leaks.emplace_back(
-        "Rows that repeat others may lie in two parts: accepted by guard.allow; how many do is not in "
-        "data.json");
+        "Rows that repeat others may lie in two parts: accepted by guard.allow; data.json does not say how "
+        "many do");
   }
   return leaks;
 }
@@ -305,8 +305,8 @@ std::string warning_box(const RunRecord& run) {
     lines.emplace_back("Evaluated on the training part: the figures say nothing about new patients");
   if (split == "val") {
     lines.emplace_back(
-        "Evaluated on the validation part, which checkpoint, calibration and thresholds were chosen on: the "
-        "figures are too good");
+        "Evaluated on the validation part, on which checkpoint, calibration and thresholds were chosen: the "
+        "figures are too optimistic");
   }
   const auto suspicious = guard_list(run, "warnings");
   if (!suspicious.empty()) {

@@ -210,7 +210,7 @@ std::string table_of(const std::vector<TimedRow>& rows, const kernels::Ceilings&
                   ceilings.bytes_per_second * 1e-9, ceilings.flops_per_second * 1e-9);
   if (ceilings.bf16_flops_per_second > 0.0)
     text += fmt::format(", bf16 matrix product {:.1f} GFLOP/s", ceilings.bf16_flops_per_second * 1e-9);
-  text += "; GFLOP/s of a row are held against the product of its type\n";
+  text += "; GFLOP/s of a row are compared with the product of its type\n";
   size_t width = 4;
   for (const TimedRow& row : rows) width = std::max(width, row.name().size());
   text += fmt::format("{:<{}} {:>4} {:>10} {:>17} {:>8} {:>5} {:>9} {:>5} {:>9} {:>11}  {}\n", "case", width,
