@@ -59,4 +59,19 @@ std::vector<double> benjamini_hochberg(std::span<const double> p_values) {
   return result;
 }
 
+std::vector<double> holm(std::span<const double> p_values) {
+  std::vector<double> adjusted(p_values.begin(), p_values.end());
+  std::vector<size_t> order;
+  for (size_t i = 0; i < p_values.size(); ++i) {
+    if (!std::isnan(p_values[i])) order.push_back(i);
+  }
+  std::ranges::stable_sort(order, {}, [&](size_t i) { return p_values[i]; });
+  double largest = 0.0;
+  for (size_t rank = 0; rank < order.size(); ++rank) {
+    largest = std::max(largest, static_cast<double>(order.size() - rank) * p_values[order[rank]]);
+    adjusted[order[rank]] = std::min(1.0, largest);
+  }
+  return adjusted;
+}
+
 }  // namespace medfusion::data

@@ -32,4 +32,8 @@ double maximal_chi_square_p(double x, int64_t cuts, double least_share, double m
 // the hypotheses is rejected. In the order given.
 std::vector<double> benjamini_hochberg(std::span<const double> p_values);
 
+// Holm (Scand. J. Stat. 6, 1979): each p-value adjusted so that the chance of any false rejection stays below
+// the level. In the order given; NaN stays NaN and counts as no test.
+std::vector<double> holm(std::span<const double> p_values);
+
 }  // namespace medfusion::data

@@ -254,6 +254,47 @@ TEST(Bootstrap, PercentilesAreLinearBetweenDraws) {
   EXPECT_TRUE(std::isnan(percentile_interval({}).low));
 }
 
+TEST(Bootstrap, AnIntervalHoldsItsEstimateOrIsNone) {
+  std::vector<double> draws;
+  for (int i = 0; i < 200; ++i) draws.push_back(0.10 + 0.001 * i);
+  const Interval centred = interval_around(0.2, draws), plain = percentile_interval(draws);
+  EXPECT_EQ(centred.low, plain.low);
+  EXPECT_EQ(centred.high, plain.high);
+  const Interval corrected = interval_around(0.1025, draws);  // below 97.5 % of the draws
+  EXPECT_LE(corrected.low, 0.1025);
+  EXPECT_GE(corrected.high, 0.1025);
+  EXPECT_LT(corrected.high, plain.high);
+  EXPECT_TRUE(std::isnan(interval_around(0.05, draws).low));  // below all of them
+  EXPECT_TRUE(std::isnan(interval_around(0.5, draws).high));
+}
+
+// 12 of 12 positives found, in 6 patients: Wilson's interval for 6 of 6. Nothing resampled differs.
+TEST(Intervals, AProportionWithoutAMistakeHasWilsonsInterval) {
+  EvaluationInput input;
+  LabelPredictions label;
+  label.name = "A";
+  label.threshold = optim::MetricValue::of(0.5);
+  for (int i = 0; i < 24; ++i) {
+    input.patients.push_back(std::to_string(i / 2));
+    label.targets.push_back(i < 12 ? 1.0 : 0.0);
+    label.probabilities.push_back(i < 12 ? 0.9 - 0.01 * i : 0.3 - 0.01 * i);
+    label.predicted.push_back(i < 12 ? 1 : 0);
+  }
+  input.labels = {label};
+  EvaluationOptions options;
+  options.resamples = 100;
+  const auto json = evaluation_json(input, options)["labels"]["A"];
+  const auto sensitivity = json["measures"]["sensitivity"];
+  EXPECT_EQ(sensitivity["value"], 1.0);
+  EXPECT_NEAR(sensitivity["low"].get<double>(), data::wilson(6, 6).low, 1e-12);
+  EXPECT_EQ(sensitivity["high"], 1.0);
+  EXPECT_NEAR(json["measures"]["accuracy"]["low"].get<double>(), data::wilson(12, 12).low, 1e-12);
+  EXPECT_EQ(json["measures"]["auroc"]["value"], 1.0);
+  EXPECT_TRUE(json["measures"]["auroc"]["low"].is_null());
+  EXPECT_TRUE(json["calibration"]["slope"]["value"].is_null());
+  EXPECT_EQ(json["calibration"]["slope"]["undefined"], "not estimable: the classes are separated");
+}
+
 TEST(Bootstrap, PValueCountsTheSmallerSide) {
   std::vector<double> differences(99, 1.0);
   EXPECT_DOUBLE_EQ(bootstrap_p_value(differences), 2.0 / 100);

@@ -194,6 +194,24 @@ TEST(Report, SaysWhatWasFittedOnHowManyRows) {
   EXPECT_EQ(warning_box(run), "");
 }
 
+// The weights that eval takes are those of the best epoch so far, whatever the last one was.
+TEST(Report, SaysThatARunWasInterrupted) {
+  RunRecord run = record("r1");
+  run.settings["train.epochs"] = 40;
+  run.settings["train.select"] = "best";
+  run.history.clear();
+  for (const double auroc : {0.6, 0.8, 0.7}) {
+    run.history.push_back({{"epoch", run.history.size() + 1}});
+    run.history.back()["val"]["macro"]["auroc"] = auroc;
+  }
+  EXPECT_TRUE(has(fitted_parts(run).checkpoint.how, "best macro AUROC (epoch 2)"));
+  EXPECT_FALSE(has(warning_box(run), "interrupted"));
+  run.preprocessing["weights"] = "";
+  EXPECT_TRUE(has(warning_box(run), "interrupted after epoch 3 of 40"));
+  EXPECT_TRUE(has(warning_box(run), "best macro AUROC (epoch 2)"));
+  EXPECT_TRUE(has(fitted_parts(run).checkpoint.how, "epoch 2"));
+}
+
 TEST(Report, SaysThatNothingWasFittedWithoutAValidationPart) {
   RunRecord run = record("r1");
   run.data["parts"]["val"] = {{"rows", 0}, {"patients", 0}};
@@ -371,6 +389,8 @@ TEST(Report, OfACrossValidation) {
                            "platt, 2 of 2 labels and folds", "out of fold"})
     EXPECT_TRUE(has(html, part)) << part;
   EXPECT_FALSE(has(html, "Honest protocol"));
+  EXPECT_LT(html.find("<b>0.750</b><span>macro AUROC, mean over folds"),
+            html.find("macro AUROC, folds pooled"));
   const nlohmann::ordered_json measures{
       {"accuracy", 0.5}, {"f1", 0.5}, {"f1_weighted", 0.5}, {"gmean", nullptr}, {"auroc", 0.9876}};
   for (const char* protocol : {"as_published", "same_network", "honest"}) {

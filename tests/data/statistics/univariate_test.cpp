@@ -205,6 +205,19 @@ TEST(Significance, BenjaminiHochbergAgreesWithScipy) {
 }
 
 // Under no association the rejection rate is at most the level, choice of the threshold included.
+// R: p.adjust(c(0.01, 0.04, 0.03, NA, 0.9), "holm").
+TEST(Significance, HolmAgreesWithR) {
+  const std::vector<double> adjusted = holm(std::vector<double>{0.01, 0.04, 0.03, NAN, 0.9});
+  const std::vector<double> expected{0.04, 0.09, 0.09, NAN, 0.9};
+  for (size_t i = 0; i < expected.size(); ++i) {
+    if (std::isnan(expected[i])) {
+      EXPECT_TRUE(std::isnan(adjusted[i]));
+    } else {
+      EXPECT_NEAR(adjusted[i], expected[i], 1e-15) << i;
+    }
+  }
+}
+
 TEST(Significance, MaximalTestsKeepTheirLevel) {
   uint64_t state = 7;
   const auto uniform = [&] {

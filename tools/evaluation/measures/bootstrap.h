@@ -66,6 +66,11 @@ struct Interval {
 };
 Interval percentile_interval(std::vector<double> draws, double confidence = data::kConfidence);
 
+// An interval that holds `value`: the percentile interval, or where that lies beside it, as for errors that
+// resampling enlarges, the bias-corrected one (Efron and Tibshirani, section 14.3, without acceleration). NaN
+// where all draws lie on one side of the value.
+Interval interval_around(double value, const std::vector<double>& draws);
+
 // Two-sided p-value of a difference from its draws: twice the smaller share on one side of 0, the observed
 // sample counting as one draw, at most 1. NaN where no draw is a number.
 double bootstrap_p_value(std::span<const double> differences);

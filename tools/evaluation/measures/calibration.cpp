@@ -208,20 +208,29 @@ Recalibration recalibrate(std::span<const double> probabilities, std::span<const
   std::vector<uint32_t> clusters;
   for (size_t i = 0; i < targets.size(); ++i) {
     if (std::isnan(targets[i])) continue;
-    if (std::isnan(probabilities[i])) return {undefined, undefined};
+    if (std::isnan(probabilities[i])) return {undefined, undefined, "a probability is not a number"};
     logits.push_back(data::logit(probabilities[i]));
     known.push_back(targets[i]);
     clusters.push_back(cluster[i]);
   }
   const auto positives = std::count(known.begin(), known.end(), 1.0);
-  if (positives == 0 || positives == static_cast<std::ptrdiff_t>(known.size())) return {undefined, undefined};
+  if (positives == 0 || positives == static_cast<std::ptrdiff_t>(known.size()))
+    return {undefined, undefined, "not estimable: a class is missing"};
+  double highest_negative = -INFINITY, lowest_positive = INFINITY;
+  for (size_t i = 0; i < known.size(); ++i) {
+    if (known[i] == 1.0) lowest_positive = std::min(lowest_positive, logits[i]);
+    if (known[i] == 0.0) highest_negative = std::max(highest_negative, logits[i]);
+  }
+  if (highest_negative < lowest_positive)
+    return {undefined, undefined, "not estimable: the classes are separated"};
   const auto estimate = [&](const LogisticFit& fit, Eigen::Index at) {
     if (!fit.converged) return undefined;
     return data::normal_interval(fit.coefficients[at], std::sqrt(fit.covariance(at, at)));
   };
   const Eigen::MatrixXd none(static_cast<Eigen::Index>(known.size()), 0);
   return {estimate(fit_logistic(none, known, {.offset = logits, .cluster = clusters}), 0),
-          estimate(fit_logistic(as_column(logits), known, {.cluster = clusters}), 1)};
+          estimate(fit_logistic(as_column(logits), known, {.cluster = clusters}), 1),
+          {}};
 }
 
 }  // namespace medfusion::tools

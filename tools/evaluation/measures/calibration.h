@@ -65,9 +65,11 @@ std::vector<double> pool_adjacent_violators(std::span<const double> targets, std
 // Logistic recalibration of probabilities on new samples (Cox, Biometrika 45, 1958): `intercept` of targets
 // on logit(p) with slope 1 ("calibration in the large"; 0 is perfect) and `slope` with a free intercept (1 is
 // perfect), each with an interval from the covariance that is robust to dependence within a patient
-// (`cluster`, one per sample). Undefined (NaN) where a class is missing or the fit does not converge.
+// (`cluster`, one per sample). NaN where a class is missing, where the probabilities separate the classes (no
+// finite slope is likeliest then), or where the fit does not converge.
 struct Recalibration {
   data::Estimate intercept, slope;
+  std::string undefined;  // why neither has a value; empty where both may have one
 };
 Recalibration recalibrate(std::span<const double> probabilities, std::span<const double> targets,
                           std::span<const uint32_t> cluster);

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "data/statistics/delong.h"
+#include "data/statistics/significance.h"
 #include "tools/evaluation/measures/bootstrap.h"
 
 namespace medfusion::tools {
@@ -138,8 +139,36 @@ Json delong_json(const LabelPredictions& first, const LabelPredictions& second) 
           {"p_value", result.p_value}};
 }
 
+// Adds "p_holm" beside each "p_value" of the labels' differences: one family for each measure, and DeLong's.
+void adjust_p_values(Json& labels) {
+  std::vector<std::string> pointers{"/delong"};
+  for (const Measure measure : kMeasures)
+    pointers.push_back(std::string("/measures/") + name_of(measure) + "/difference");
+  for (const std::string& pointer : pointers) {
+    std::vector<Json*> tests;
+    std::vector<double> p;
+    for (Json& label : labels) {
+      Json& test = label[Json::json_pointer(pointer)];
+      if (!test.contains("p_value")) continue;
+      tests.push_back(&test);
+      p.push_back(test["p_value"].is_number() ? test["p_value"].get<double>() : kUndefined);
+    }
+    const std::vector<double> adjusted = data::holm(p);
+    for (size_t i = 0; i < tests.size(); ++i) (*tests[i])["p_holm"] = number_or_null(adjusted[i]);
+  }
+}
+
 std::string number(const Json& value, const char* format = "{:.4f}") {
   return value.is_null() ? "-" : fmt::format(fmt::runtime(format), value.get<double>());
+}
+
+// The adjusted p where there is one; "<=" where no draw lies on the other side of 0, and more draws might
+// give less.
+std::string p_text(const Json& test, int64_t resamples) {
+  const Json raw = test.value("p_value", Json()), p = test.value("p_holm", raw);
+  if (!raw.is_number()) return "-";
+  const bool floor = resamples > 0 && raw.get<double>() * static_cast<double>(resamples + 1) < 2.5;
+  return (floor ? "<=" : "") + number(p, resamples > 0 ? "{:.4f}" : "{:.2g}");
 }
 
 std::string interval(const Json& value) {
@@ -191,10 +220,12 @@ Json compare_predictions(const PredictionsFile& first, const PredictionsFile& se
       label["measures"][name_of(measure)] = comparison.of_label(static_cast<int64_t>(i), measure);
     }
   }
+  adjust_p_values(json["labels"]);
   return json;
 }
 
 std::string comparison_table(const Json& comparison) {
+  const auto resamples = comparison.at("resamples").get<int64_t>();
   size_t width = 5;
   for (const auto& [name, label] : comparison.at("labels").items()) width = std::max(width, name.size());
   std::string text =
@@ -204,17 +235,17 @@ std::string comparison_table(const Json& comparison) {
                   comparison.at("resamples").get<int64_t>());
   text +=
       fmt::format("{:<{}}  {:>9}  {:>7}  {:>7}  {:<27}  {:>8}  {:<27}  {:>8}\n", "AUROC", width, "positives",
-                  "first", "second", "difference, bootstrap", "p", "difference, DeLong", "p");
+                  "first", "second", "difference, bootstrap", "p, Holm", "difference, DeLong", "p, Holm");
   const auto line = [&](const std::string& name, const std::string& positives, const Json& auroc,
                         const Json& delong) {
     const Json& difference = auroc.at("difference");
     text += fmt::format("{:<{}}  {:>9}  {:>7}  {:>7}  {:<27}  {:>8}", name, width, positives,
                         number(auroc.at("first").at("value")), number(auroc.at("second").at("value")),
-                        interval(difference), number(difference.at("p_value"), "{:.4f}"));
+                        interval(difference), p_text(difference, resamples));
     if (!delong.is_null() && !delong.at("difference").is_null()) {
       const Json value{
           {"value", delong.at("difference")}, {"low", delong.at("low")}, {"high", delong.at("high")}};
-      text += fmt::format("  {:<27}  {:>8}", interval(value), number(delong.at("p_value"), "{:.2g}"));
+      text += fmt::format("  {:<27}  {:>8}", interval(value), p_text(delong, 0));
     }
     text += "\n";
   };
@@ -229,7 +260,7 @@ std::string comparison_table(const Json& comparison) {
     const Json& difference = pair.at("difference");
     text += fmt::format("{:<17}  {:>7}  {:>7}  {:<27}  {:>8}\n", name, number(pair.at("first").at("value")),
                         number(pair.at("second").at("value")), interval(difference),
-                        number(difference.at("p_value"), "{:.4f}"));
+                        p_text(difference, resamples));
   }
   if (comparison.contains("cross_validation")) text += folds_line(comparison.at("cross_validation"));
   return text;

@@ -50,14 +50,19 @@ class Summary {
 
   Json of_label(size_t label, Measure measure) const {
     const auto at = static_cast<int64_t>(label);
-    Json json = resampled_json(resampled_.full(at)[measure], resampled_.draws(at, measure));
+    const double value = resampled_.full(at)[measure];
+    Json json = resampled_json(value, resampled_.draws(at, measure));
+    if (!json["low"].is_null() && json["low"] == json["high"])
+      json.update(interval_json(without_resampling(value, input_.labels[label], measure)));
     if (json["value"].is_null())
       json["undefined"] = ranked_[label].why_undefined(measure, input_.labels[label].threshold.reason);
     return json;
   }
 
   Json of_macro(Measure measure) const {
-    Json json = resampled_json(resampled_.macro(measure), resampled_.macro_draws(measure));
+    const double value = resampled_.macro(measure);
+    Json json = resampled_json(value, resampled_.macro_draws(measure));
+    if (!json["low"].is_null() && json["low"] == json["high"]) json["low"] = json["high"] = nullptr;
     const auto members = resampled_.averaged(measure);
     json["labels"] = members.size();
     if (members.empty())
@@ -66,6 +71,27 @@ class Summary {
   }
 
  private:
+  // Where every resample gives the value: of a proportion that is 0 or 1, Wilson's interval, each patient
+  // counting once; of others none.
+  data::Estimate without_resampling(double value, const LabelPredictions& label, Measure measure) const {
+    std::set<uint32_t> patients;  // of the rows that the proportion counts
+    const bool proportion = measure == Measure::sensitivity || measure == Measure::specificity ||
+                            measure == Measure::ppv || measure == Measure::npv ||
+                            measure == Measure::accuracy;
+    for (size_t row = 0; proportion && row < label.predicted.size(); ++row) {
+      const double target = label.targets[row];
+      const bool positive = label.predicted[row] == 1;
+      const bool counts = measure == Measure::sensitivity   ? target == 1.0
+                          : measure == Measure::specificity ? target == 0.0
+                          : measure == Measure::accuracy    ? true
+                                                            : positive == (measure == Measure::ppv);
+      if (counts && !std::isnan(target)) patients.insert(bootstrap_.patient_of_row()[row]);
+    }
+    if (patients.empty() || (value != 0.0 && value != 1.0)) return {value, kUndefined, kUndefined};
+    const auto trials = static_cast<int64_t>(patients.size());
+    return data::wilson(value == 1.0 ? trials : 0, trials);
+  }
+
   const EvaluationInput& input_;
   PatientBootstrap bootstrap_;
   std::vector<RankedLabel> ranked_;
@@ -113,8 +139,10 @@ Json calibration_json(const std::vector<double>& probabilities, const std::vecto
   const MeasureValues values =
       RankedLabel(probabilities, targets, patients, {}, options.bins)
           .measures(std::vector<uint32_t>(probabilities.empty() ? 1 : probabilities.size(), 1));
-  return {{"intercept", interval_json(recalibration.intercept)},
-          {"slope", interval_json(recalibration.slope)},
+  Json intercept = interval_json(recalibration.intercept), slope = interval_json(recalibration.slope);
+  if (!recalibration.undefined.empty()) intercept["undefined"] = slope["undefined"] = recalibration.undefined;
+  return {{"intercept", intercept},
+          {"slope", slope},
           {"brier", number_or_null(values[Measure::brier])},
           {"brier_scaled", number_or_null(values[Measure::brier_scaled])},
           {"log_loss", number_or_null(values[Measure::log_loss])},
@@ -285,7 +313,7 @@ Json interval_json(const data::Estimate& estimate) {
 }
 
 Json resampled_json(double value, const std::vector<double>& draws) {
-  const Interval interval = percentile_interval(draws);
+  const Interval interval = interval_around(value, draws);
   Json json = interval_json({value, interval.low, interval.high});
   if (interval.undefined > 0) json["undefined_resamples"] = interval.undefined;
   return json;

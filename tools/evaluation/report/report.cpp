@@ -96,12 +96,18 @@ std::string summary_section(const RunRecord& run) {
     return "<div class=\"tile\"><b>" + value + "</b><span>" + what + "</span></div>\n";
   };
   std::string html = "<div class=\"tiles\">\n";
+  if (!run.folds.empty()) {  // the headline; the others are of the rows of all folds together
+    const Json& folds = run.cross_validation.at("macro_auroc");
+    html += tile(number_text(folds.at("mean")),
+                 "macro AUROC, mean over folds<br>standard deviation " + number_text(folds.at("std")));
+  }
+  const std::string pooled = run.folds.empty() ? "" : ", folds pooled";
   for (const auto& [key, what] :
        {std::pair{"auroc", "macro AUROC"}, std::pair{"auprc", "macro AUPRC"},
         std::pair{"sensitivity", "macro sensitivity"}, std::pair{"specificity", "macro specificity"},
         std::pair{"ece", "macro ECE"}}) {
     const Json& measure = macro.at(key);
-    std::string note = what;
+    std::string note = what + pooled;
     if (measure.value("low", Json()).is_number()) {
       note +=
           fmt::format("<br>95% interval {} to {}", number_text(measure["low"]), number_text(measure["high"]));

@@ -75,17 +75,19 @@ std::string calibration_section(const RunRecord& run) {
       "on "
       "as many " +
       samples_word(run) +
-      ". Resamples hold rows several times and show more error than the sample itself, so that the "
-      "percentile interval of the ECE lies high, and may lie above its value.</p>\n";
+      ". Resamples hold rows several times and show more error than the sample itself. Where the percentile "
+      "interval of the ECE lies above its value, the bias-corrected one stands in its place, or none.</p>\n";
   HtmlTable table({"label", "intercept", "slope", "Brier", "Brier, scaled", "ECE", "ECE if calibrated",
                    "ECE before calibration"});
   const Json& labels = evaluation.at("labels");
   for (const auto& [name, label] : labels.items()) {
     const Json& fit = label.at("calibration");
     const Json raw = label.contains("calibration_raw") ? label["calibration_raw"].at("ece") : Json();
-    table.row({html_escape(name), interval_text(fit.at("intercept")), interval_text(fit.at("slope")),
-               number_text(fit.at("brier")), number_text(fit.at("brier_scaled")),
-               interval_text(label.at("measures").at("ece"), resamples),
+    const auto estimate = [&](const char* key) {
+      return fit.at(key).contains("undefined") ? "not estimable" : interval_text(fit.at(key));
+    };
+    table.row({html_escape(name), estimate("intercept"), estimate("slope"), number_text(fit.at("brier")),
+               number_text(fit.at("brier_scaled")), interval_text(label.at("measures").at("ece"), resamples),
                number_text(fit.value("ece_when_calibrated", Json())), number_text(raw)});
   }
   const Json& macro = evaluation.at("macro");

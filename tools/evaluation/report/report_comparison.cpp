@@ -77,8 +77,12 @@ std::string macro_html(const std::vector<RunRecord>& runs) {
   return html;
 }
 
-std::string p_text(const Json& test) {
-  return test.is_object() ? significant_text(test.value("p_value", Json()), 2) : "-";
+// The adjusted p where there is one; at most that where no draw lies on the other side of 0.
+std::string p_text(const Json& test, int64_t resamples = 0) {
+  if (!test.is_object()) return "-";
+  const Json raw = test.value("p_value", Json());
+  const bool floor = raw.is_number() && raw.get<double>() * static_cast<double>(resamples + 1) < 2.5;
+  return (floor && resamples > 0 ? "&le; " : "") + significant_text(test.value("p_holm", raw), 2);
 }
 
 std::string pair_html(const RunRecord& first, const RunRecord& second, const EvaluationOptions& options) {
@@ -92,7 +96,7 @@ std::string pair_html(const RunRecord& first, const RunRecord& second, const Eva
     const Json& difference = pair.at("difference");
     table.row({html_escape(name), number_text(pair.at("first").at("value")),
                number_text(pair.at("second").at("value")), interval_text(difference, options.resamples),
-               p_text(difference), interval_text(delong, "difference"), p_text(delong)});
+               p_text(difference, options.resamples), interval_text(delong, "difference"), p_text(delong)});
     entries.push_back(interval_entry(name, difference));
   };
   for (const auto& [name, label] : json.at("labels").items())
@@ -102,7 +106,8 @@ std::string pair_html(const RunRecord& first, const RunRecord& second, const Eva
   for (const auto& [name, pair] : json["macro"].items()) {
     macro.row({html_escape(name), number_text(pair.at("first").at("value")),
                number_text(pair.at("second").at("value")),
-               interval_text(pair.at("difference"), options.resamples), p_text(pair["difference"])});
+               interval_text(pair.at("difference"), options.resamples),
+               p_text(pair["difference"], options.resamples)});
   }
   return "<h3>" + html_escape(first.name + " and " + second.name) + "</h3>\n" + table.html() +
          interval_figure("AUROC, " + first.name + " minus " + second.name, "difference", entries, 0.0) +
@@ -114,7 +119,7 @@ std::string pairs_html(const std::vector<RunRecord>& runs) {
   std::string html = fmt::format(
       "<p>The first run and each other on the same rows, as <code>medfusion compare</code>: both are "
       "resampled "
-      "together, {} times over patients; p is two-sided, and not corrected for the number of labels. "
+      "together, {} times over patients; p is two-sided, and of labels adjusted for their number (Holm). "
       "DeLong's "
       "test takes {} of one patient as independent.</p>\n",
       options.resamples, samples_word(runs.front()));

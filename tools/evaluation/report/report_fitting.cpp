@@ -156,11 +156,37 @@ Fitted weights_of(const RunRecord& run) {
   return result;
 }
 
+// The epoch of the best checkpoint so far, by metrics.jsonl; 0 where no epoch was evaluated.
+int64_t best_epoch(const RunRecord& run) {
+  int64_t epoch = 0;
+  double best = -1.0;
+  for (const Json& line : run.history) {
+    const Json auroc = value_at(line, "/val/macro/auroc");
+    const double value = auroc.is_number() ? auroc.get<double>() : -1.0;
+    if (epoch == 0 ? line.contains("val") : value > best) {
+      epoch = line.value("epoch", int64_t{0});
+      best = value;
+    }
+  }
+  return epoch;
+}
+
+// A run that was cut off has fitted nothing to the validation part, and its best checkpoint so far counts.
+bool was_interrupted(const RunRecord& run) {
+  return run.folds.empty() && !run.history.empty() && run.preprocessing.is_object() &&
+         run.preprocessing.value("weights", "").empty();
+}
+
 Fitted checkpoint_of(const RunRecord& run) {
-  const std::string kept = run.preprocessing.is_object() ? run.preprocessing.value("weights", "") : "";
+  std::string kept = run.preprocessing.is_object() ? run.preprocessing.value("weights", "") : "";
+  if (was_interrupted(run) && best_epoch(run) > 0 && setting_of(run, "train.select") == "best") kept = "best";
   if (setting_of(run, "train.epochs") == "0") return {"the start", "nothing", ""};
   const std::string rows = rows_text(run, "val", "validation");
-  if (kept == "best" && !rows.empty()) return {"the epoch of the best macro AUROC", rows, ""};
+  if (kept == "best" && !rows.empty()) {
+    const int64_t epoch = best_epoch(run);
+    const std::string which = epoch > 0 ? fmt::format(" (epoch {})", epoch) : "";
+    return {"the epoch of the best macro AUROC" + which, rows, ""};
+  }
   std::string note = rows.empty() ? "the validation part is empty" : "train.select is last";
   return {"the last epoch", "nothing", note};
 }
@@ -307,6 +333,13 @@ std::string warning_box(const RunRecord& run) {
     lines.emplace_back(
         "Evaluated on the validation part, on which checkpoint, calibration and thresholds were chosen: the "
         "figures are too optimistic");
+  }
+  if (was_interrupted(run)) {
+    lines.push_back(fmt::format(
+        "Training was interrupted after epoch {} of {}: calibration, thresholds and risk "
+        "levels were not fitted. {}",
+        run.history.back().value("epoch", int64_t{0}), html_escape(setting_of(run, "train.epochs")),
+        fitted_sentence("Checkpoint", checkpoint_of(run))));
   }
   const auto suspicious = guard_list(run, "warnings");
   if (!suspicious.empty()) {
