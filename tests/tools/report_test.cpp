@@ -350,6 +350,15 @@ TEST(Report, TheChecklistHasEveryItem) {
   EXPECT_FALSE(has(html, "docs/images.md"));
 }
 
+// Threshold and cut-offs follow different aims, and may disagree on a sample.
+TEST(Report, ExplainsDecisionsThatDisagreeWithTheRiskLevel) {
+  RunRecord run = record("r1");
+  EXPECT_FALSE(has(run_report(run), "predicted positive at low risk"));
+  EXPECT_EQ(run.evaluation["labels"]["Mass"]["risk"]["positive_at_low"], 0);
+  run.evaluation["labels"]["Mass"]["risk"]["positive_at_low"] = 3;
+  EXPECT_TRUE(has(run_report(run), "Mass: 3 predicted positive at low risk"));
+}
+
 TEST(Report, ExplainsAnEmptyIntermediateLevel) {
   RunRecord run = record("r1");
   EXPECT_TRUE(has(risk_section(run), "at least 0.95 of the positives"));

@@ -166,6 +166,13 @@ Json risk_json(const LabelPredictions& label) {
     entry["high"] = number_or_null(group.observed.high);
     json["levels"].push_back(entry);
   }
+  int64_t positive_at_low = 0, negative_at_high = 0;
+  for (size_t row = 0; row < label.predicted.size(); ++row) {
+    positive_at_low += label.predicted[row] == 1 && label.levels[row] == RiskLevel::low ? 1 : 0;
+    negative_at_high += label.predicted[row] == 0 && label.levels[row] == RiskLevel::high ? 1 : 0;
+  }
+  json["positive_at_low"] = positive_at_low;
+  json["negative_at_high"] = negative_at_high;
   return json;
 }
 

@@ -109,6 +109,25 @@ std::string calibration_section(const RunRecord& run) {
          "share.</p>\n";
 }
 
+// Where threshold and cut-offs disagree, and why they may.
+std::string disagreements(const Json& labels) {
+  std::vector<std::string> items;
+  for (const auto& [name, label] : labels.items()) {
+    const auto count = [&risk = label.at("risk")](const char* key) { return risk.value(key, int64_t{0}); };
+    const int64_t positive = count("positive_at_low"), negative = count("negative_at_high");
+    if (positive > 0)
+      items.push_back(fmt::format("{}: {} predicted positive at low risk", html_escape(name), positive));
+    if (negative > 0)
+      items.push_back(fmt::format("{}: {} predicted negative at high risk", html_escape(name), negative));
+  }
+  if (items.empty()) return "";
+  return "<p>The threshold of the prediction and the cut-offs of the levels follow different aims: the "
+         "threshold balances both kinds of errors (train.threshold), the cut-offs keep the sensitivity and "
+         "the "
+         "share of positives above. They disagree on these samples:</p>\n" +
+         list_html(items);
+}
+
 std::string risk_section(const RunRecord& run) {
   const Json& labels = run.evaluation.at("labels");
   const std::string method = run.evaluation.value("risk_method", "none");
@@ -150,7 +169,7 @@ std::string risk_section(const RunRecord& run) {
         ": the intermediate level is empty, because both cut-offs are equal: the share of positives "
         "that <code>high</code> requires is already reached from the cut-off of <code>low</code> on.</p>\n";
   }
-  return html + missing_levels(labels);
+  return html + disagreements(labels) + missing_levels(labels);
 }
 
 }  // namespace medfusion::tools
