@@ -33,6 +33,8 @@ TEST(Kernels, ListShowsEveryRegisteredVariant) {
                                      << ": its registration does not say what it takes";
   }
   for (const auto& row : rows) EXPECT_NE(row.at("takes").get<std::string>(), "") << row.dump();
+  for (const std::string& line : lines_of(run_medfusion({"kernels", "list"}).out))
+    EXPECT_LE(line.size(), 120U) << line;
   EXPECT_THAT(run_medfusion({"kernels", "list", "attention"}).out,
               AllOf(HasSubstr("attention"), HasSubstr("mma"), Not(HasSubstr("softmax"))));
 }

@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <tuple>
 
 #include "kernels/registry.h"
 #include "kernels/workshop/op_case.h"
 #include "tools/medfusion/commands/kernels.h"
+#include "tools/medfusion/config/text_file.h"
 
 namespace medfusion::tools {
 namespace {
@@ -38,45 +40,71 @@ std::vector<VariantInfo> rows_of(const std::string& operation) {
   return rows;
 }
 
+// Words in lines of at most `width` characters.
+std::vector<std::string> wrapped(const std::string& text, size_t width) {
+  std::vector<std::string> lines(1);
+  for (const std::string_view word : split(text, ' ')) {
+    if (!lines.back().empty() && lines.back().size() + 1 + word.size() > width) lines.emplace_back();
+    lines.back().append(lines.back().empty() ? "" : " ").append(word);
+  }
+  return lines;
+}
+
+// A line for each variant with all its devices; what it takes goes on below.
+std::string list_text(const std::vector<VariantInfo>& rows) {
+  constexpr size_t kWidth = 120;
+  const auto head = [](const std::string& operation, const std::string& variant, const std::string& devices,
+                       const std::string& priority) {
+    return fmt::format("{:<14}{:<11}{:<11}{:>8}  ", operation, variant, devices, priority);
+  };
+  std::string text = head("operation", "variant", "devices", "priority") + "takes\n";
+  const auto same = [](const VariantInfo& a, const VariantInfo& b) {
+    return std::tie(a.operation, a.name, a.priority, a.direction, a.takes) ==
+           std::tie(b.operation, b.name, b.priority, b.direction, b.takes);
+  };
+  for (size_t first = 0; first < rows.size();) {
+    std::vector<std::string> devices;
+    const VariantInfo& row = rows[first];
+    for (; first < rows.size() && same(rows[first], row); ++first)
+      devices.emplace_back(rows[first].device.name());
+    std::ranges::sort(devices);
+    std::string start = head(row.operation, row.name, fmt::format("{}", fmt::join(devices, ", ")),
+                             std::to_string(row.priority));
+    const std::string directions = row.direction == "backward, forward" ? "" : row.direction + ": ";
+    for (const std::string& line : wrapped(directions + row.takes, kWidth - start.size())) {
+      text += start + line + "\n";
+      start.assign(start.size(), ' ');
+    }
+  }
+  return text;
+}
+
 void list(const ListOptions& options) {
   const std::vector<VariantInfo> rows = rows_of(options.operation);
   if (rows.empty()) throw_unknown_operation(options.operation);
-  size_t width = 9, directions = 10;
-  for (const VariantInfo& row : rows) {
-    width = std::max(width, row.operation.size());
-    directions = std::max(directions, row.direction.size());
-  }
-  const auto line = [&](const auto&... cells) {
-    return fmt::format("{:<{}}  {:<12} {:<6} {:>8}  {:<{}}  {}\n", cells...);
-  };
   nlohmann::ordered_json json = nlohmann::ordered_json::array();
-  std::string text =
-      line("operation", width, "variant", "device", "priority", "directions", directions, "takes");
   std::map<core::DeviceType, bool> devices;
   for (const VariantInfo& row : rows) {
     devices[row.device] = core::is_present({row.device, 0});
-    const std::string device = row.device.name();
     json.push_back({{"operation", row.operation},
                     {"variant", row.name},
-                    {"device", device},
+                    {"device", row.device.name()},
                     {"present", devices[row.device]},
                     {"priority", row.priority},
                     {"directions", row.direction},
                     {"takes", row.takes}});
-    text += line(row.operation, width, row.name, device, row.priority, row.direction, directions, row.takes);
   }
+  std::string text = list_text(rows);
   for (const auto& [device, there] : devices) {
-    if (!there)
-      text += fmt::format("{}: compiled, but this machine has no such device\n", core::name_of(device));
+    if (!there) text += fmt::format("{}: compiled, but this machine has no such device\n", device.name());
   }
   text +=
-      "Dispatch takes the variant of the highest priority that supports and suits the arguments, or the "
-      "one that --kernel names; the reference is f64.\n";
-  if (options.common.json) {
-    print_json(json);
-  } else {
-    print_text(text);
-  }
+      "A variant has forward and backward, unless its line names other directions. Dispatch takes the "
+      "variant\n"
+      "of the highest priority that supports and suits the arguments, or the one that --kernel names; the\n"
+      "reference is f64.\n";
+  if (options.common.json) return print_json(json);
+  print_text(text);
 }
 
 }  // namespace
