@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <numeric>
+#include <set>
 #include <unordered_map>
 
 #include "core/random.h"
@@ -150,6 +151,14 @@ StatedGroups read_groups(const Dataset& dataset, const std::string& file, const 
   return groups;
 }
 
+// Folds may count from 1: all of 1 to k are there, and no 0.
+void count_from_zero(std::vector<int64_t>& folds) {
+  const std::set<int64_t> distinct(folds.begin(), folds.end());
+  const auto count = static_cast<int64_t>(distinct.size());
+  if (distinct.empty() || *distinct.begin() != 1 || *distinct.rbegin() != count) return;
+  for (int64_t& fold : folds) --fold;
+}
+
 int64_t part_of(std::string_view name) {
   const auto found = std::find(kPartNames.begin(), kPartNames.end(), name);
   return found == kPartNames.end() ? -1 : found - kPartNames.begin();
@@ -235,10 +244,11 @@ Splits random_splits(const Dataset& dataset, double val_fraction, double test_fr
 }
 
 std::vector<int64_t> read_folds(const Dataset& dataset, const std::string& file, bool allow_patients) {
-  const auto groups = read_groups(dataset, file, "fold", [](const CsvTable& table, int64_t row) {
+  auto groups = read_groups(dataset, file, "fold", [](const CsvTable& table, int64_t row) {
     return table.integer(row, 1, 0, 9999);
   });
   check_groups(dataset, groups, file, fold_name, allow_patients);
+  count_from_zero(groups.group);
   return groups.group;
 }
 
@@ -272,8 +282,10 @@ Splits fold_splits(const Dataset& dataset, const std::vector<int64_t>& folds, in
   }
   if (splits.test.empty()) {
     const int64_t highest = *std::max_element(folds.begin(), folds.end());
-    core::throw_input_error({}, "the test part of the split is empty: fold {} of 0..{} has no rows", fold,
-                            highest);
+    const std::string rule =
+        fold > 0 ? "" : fmt::format("; folds count from 0, or from 1 where each of 1..{} is there", highest);
+    core::throw_input_error({}, "the test part of the split is empty: fold {} of 0..{} has no rows{}", fold,
+                            highest, rule);
   }
   check_not_empty(kTrain, splits.train);
   draw_val(dataset, val_fraction, seed, splits);

@@ -37,8 +37,8 @@ struct SplitOptions {
           "the test part), `file` (`data.split_file`).");
     visit("split_file", file, "CSV file with two columns: the id, and one of train, val, test.");
     visit("folds", folds,
-          "CSV file with two columns, the id and the fold (counted from 0); or a number of folds to draw at "
-          "random by patient.");
+          "CSV file with two columns, the id and the fold, counted from 0 or from 1 (then the first is fold 0 "
+          "here); or a number of folds to draw at random by patient.");
     visit("fold", fold, Range::at_least(0), "The fold that is the test part.");
     visit("val_fraction", val_fraction, Range::below(0, 1),
           "If the split has no validation part: share of the training part's images that become one, drawn "
@@ -68,7 +68,8 @@ Splits file_splits(const Dataset& dataset, const std::string& file, double val_f
 // Patients drawn at random until a part holds its fraction of all images, as closely as whole patients allow.
 Splits random_splits(const Dataset& dataset, double val_fraction, double test_fraction, uint64_t seed);
 
-// The fold of each row, from a CSV file with two columns, the id and the fold counting from 0.
+// The fold of each row, from a CSV file with two columns, the id and the fold. Folds count from 0; where the
+// file counts from 1 (each of 1 to the highest is there, and no 0), 1 becomes 0.
 std::vector<int64_t> read_folds(const Dataset& dataset, const std::string& file, bool allow_patients = false);
 
 // `count` folds of about the same number of images, patients drawn at random.

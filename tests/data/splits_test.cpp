@@ -165,6 +165,21 @@ TEST(Splits, OwnPartsOfTheData) {
   EXPECT_THAT(splits.test, ElementsAre(1));
 }
 
+TEST(Splits, FoldsMayCountFromOne) {
+  const TemporaryFolder folder;
+  const Dataset data = dataset_of({"a", "b", "c", "d"});
+  const std::string file = folder.write("folds.csv", "id,fold\nr0,1\nr1,2\nr2,3\nr3,1\n");
+  const std::vector<int64_t> folds = read_folds(data, file);
+  EXPECT_THAT(folds, ElementsAre(0, 1, 2, 0));
+  EXPECT_THAT(fold_splits(data, folds, 0, 0.0, 1).test, ElementsAre(0, 3));
+  folder.write("folds.csv", "id,fold\nr0,1\nr1,3\nr2,3\nr3,1\n");  // without a fold 2: nothing to go by
+  const std::vector<int64_t> gap = read_folds(data, file);
+  EXPECT_THAT(gap, ElementsAre(1, 3, 3, 1));
+  EXPECT_EQ(input_error([&] { fold_splits(data, gap, 0, 0.0, 1); }),
+            "the test part of the split is empty: fold 0 of 0..3 has no rows; folds count from 0, or from 1 "
+            "where each of 1..3 is there");
+}
+
 TEST(Splits, FoldsFromAFile) {
   const TemporaryFolder folder;
   const Dataset data = dataset_of({"a", "a", "b", "c"});
