@@ -33,6 +33,7 @@ struct Column {
   bool numeric = true;
   std::vector<double> numbers;
   std::vector<std::string> categories;
+  bool decimal_comma = false;  // how a file writes the numbers
 };
 
 struct Dataset {

@@ -65,7 +65,8 @@ struct DataOptions : CsvColumns {  // whose table, keep_constant and read_images
           "of the table.");
     visit("labels", labels,
           "Labels to predict, in this order; empty means all that the data has. `csv`: the columns that hold "
-          "them (0, 1, or empty for unknown).");
+          "them (0 or 1, false or true, no or yes; a missing cell is unknown; -1 is what `data.uncertain` "
+          "says).");
     visit("labels_file", labels_file, "File with one label name per line, in place of `data.labels`.");
     visit("label_count", label_count, Range::at_least(0),
           "Number of labels, named class_0, class_1, ..., in place of `data.labels`; for `data.format = "
@@ -91,6 +92,19 @@ struct DataOptions : CsvColumns {  // whose table, keep_constant and read_images
           "columns are added to the table. `medfusion predict` reads the file of this name in the folder of "
           "its `--table`.");
     text.visit_fields(visit);
+    visit("separator", dialect.separator,
+          "`csv`: what separates the columns; `auto` takes what stands most often in the header.");
+    visit("decimal", decimal,
+          "`csv`: decimal mark of the inputs' numbers; the other mark, blanks and apostrophes may separate "
+          "groups of three digits, and a percent sign divides by 100. `auto` takes for each column the mark "
+          "that reads all its numbers, and where both do (1,520) the point.");
+    visit(
+        "missing", dialect.missing,
+        "`csv`: cells that are missing beside empty ones, `?` and the spellings that pandas reads so (`NA`, "
+        "`N/A`, `NULL`, `NaN`, `None`, `#N/A`, ...).");
+    visit("uncertain", uncertain,
+          "`csv`: what a label of -1 is: `refuse` stops with the number of such rows, `unknown`, `negative`, "
+          "`positive`.");
     visit("file", file, "`csv`: the file of the table; `medmnist`: the .npz file.");
     visit("id_column", id_column,
           "`csv`: column of the ids, which are unique; empty means the image's file name, or else the row.");
@@ -105,7 +119,7 @@ struct DataOptions : CsvColumns {  // whose table, keep_constant and read_images
           "text are always categories.");
     visit("exclude", exclude,
           "`csv`: columns that are not inputs; labels may be among them. Columns with a single value are "
-          "always left out.");
+          "always left out, and so are dates and identifiers that `data.table` does not name.");
   }
   void check_rules(const core::Require& require) const;
 

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <span>
 #include <unordered_map>
 
 #include "core/nearest.h"
@@ -13,6 +14,11 @@ namespace medfusion::data {
 namespace {
 
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+
+// What pandas 2 reads as missing, and the question mark of the UCI tables.
+constexpr std::array<std::string_view, 19> kMissingSpellings = {
+    "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>",
+    "?",    "N/A",      "NA",  "NULL",    "NaN",      "None", "n/a",  "nan",    "null"};
 
 // Long cells are cut in messages.
 std::string shown(const std::string& cell) {
@@ -25,23 +31,50 @@ std::string shown(const std::string& cell) {
 
 }  // namespace
 
-CsvTable CsvTable::read(const std::string& path) { return parse(read_text_file(path), path); }
+CsvTable CsvTable::read(const std::string& path, CsvDialect dialect) {
+  return parse(read_text_file(path), path, std::move(dialect));
+}
 
-CsvTable CsvTable::parse(std::string text, const std::string& file) {
+CsvTable CsvTable::parse(std::string text, const std::string& file, CsvDialect dialect) {
   CsvTable table;
   table.file_ = file;
   table.text_ = std::move(text);
+  table.missing_ = std::move(dialect.missing);
   table.find_lines();
+  table.separator_ = dialect.separator == Separator::comma       ? ','
+                     : dialect.separator == Separator::semicolon ? ';'
+                     : dialect.separator == Separator::tab       ? '\t'
+                                                                 : table.find_separator();
   table.parse_records();
   table.check_header();
   return table;
 }
 
-// Reads the cell that starts at `position`; returns the position of the comma or line end after it.
+// What stands most often in the header, outside of quotes.
+char CsvTable::find_separator() const {
+  std::array<std::pair<char, int64_t>, 3> counts = {{{',', 0}, {';', 0}, {'\t', 0}}};
+  bool quoted = false;
+  bool begun = false;
+  for (size_t i = line_starts_.front(); i < text_.size(); ++i) {
+    const char c = text_[i];
+    if (c == '"') quoted = !quoted;
+    if (quoted) continue;
+    const bool line_end = c == '\n' || c == '\r';
+    if (line_end && begun) break;
+    for (auto& [separator, count] : counts) count += c == separator ? 1 : 0;
+    begun = begun || !line_end;
+  }
+  return std::max_element(counts.begin(), counts.end(),
+                          [](const auto& a, const auto& b) { return a.second < b.second; })
+      ->first;
+}
+
+// Reads the cell that starts at `position`; returns the position of the separator or line end after it.
 size_t CsvTable::parse_cell(size_t position, Cell& cell) const {
   cell.offset = position;
   if (position >= text_.size() || text_[position] != '"') {
-    const size_t end = std::min(text_.find_first_of(",\r\n\"", position), text_.size());
+    size_t end = position;
+    while (end < text_.size() && !ends_cell(text_[end]) && text_[end] != '"') ++end;
     if (end < text_.size() && text_[end] == '"') {
       core::throw_input_error(place_of(end), "expected the whole cell in quotes, got a quote inside it");
     }
@@ -60,8 +93,11 @@ size_t CsvTable::parse_cell(size_t position, Cell& cell) const {
       continue;
     }
     const size_t end = quote + 1;
-    if (end < text_.size() && text_[end] != ',' && text_[end] != '\r' && text_[end] != '\n') {
-      core::throw_input_error(place_of(end), "expected a comma or a line end after the closing quote");
+    if (end < text_.size() && !ends_cell(text_[end])) {
+      core::throw_input_error(place_of(end), "expected a {} or a line end after the closing quote",
+                              separator_ == ','   ? "comma"
+                              : separator_ == ';' ? "semicolon"
+                                                  : "tab");
     }
     return end;
   }
@@ -98,9 +134,16 @@ void CsvTable::parse_records() {
     for (;; ++position) {
       cells_.emplace_back();
       position = parse_cell(position, cells_.back());
-      if (position >= text_.size() || text_[position] != ',') break;
+      if (position >= text_.size() || text_[position] != separator_) break;
     }
     const size_t count = cells_.size() - first;
+    const auto record = std::span(cells_).subspan(first);
+    if (count > 1 &&
+        std::all_of(record.begin(), record.end(), [](const Cell& cell) { return trim(cell.text).empty(); })) {
+      cells_.resize(first);
+      ++blank_rows_;
+      continue;
+    }
     if (width == 0) width = count;
     if (count != width) {
       core::throw_input_error(place_of(start), "expected {} cells as in the header, got {}", width, count);
@@ -118,9 +161,6 @@ void CsvTable::check_header() const {
       core::throw_input_error(place_of(cells_[i].offset), "expected each column once, got '{}' again",
                               header_[i]);
     }
-  }
-  if (header_.size() == 1 && header_[0].find_first_of(";\t") != std::string::npos) {
-    core::throw_input_error({file_, 1}, "expected commas between the columns, got semicolons or tabs");
   }
 }
 
@@ -155,8 +195,8 @@ void CsvTable::reject(int64_t row, int column, std::string_view expected) const 
 }
 
 std::string CsvTable::required(int64_t row, int column) const {
-  const std::string_view text = trim(cell(row, column));
-  if (is_missing(text)) reject(row, column, "a value");
+  const std::string_view text = known(row, column);
+  if (text.empty()) reject(row, column, "a value");
   return std::string(text);
 }
 
@@ -170,30 +210,47 @@ int64_t CsvTable::integer(int64_t row, int column, int64_t low, int64_t high) co
 }
 
 double CsvTable::number(int64_t row, int column) const {
-  const std::string_view text = trim(cell(row, column));
-  if (is_missing(text)) return std::numeric_limits<double>::quiet_NaN();
+  const std::string_view text = known(row, column);
+  if (text.empty()) return std::numeric_limits<double>::quiet_NaN();
   const auto value = parse_number(text);
   if (!value) reject(row, column, "a number");
   if (std::abs(*value) > std::numeric_limits<float>::max()) reject(row, column, "a number that f32 holds");
   return *value;
 }
 
-float CsvTable::label(int64_t row, int column) const {
-  const std::string_view text = trim(cell(row, column));
-  if (is_missing(text)) return std::numeric_limits<float>::quiet_NaN();
+float CsvTable::label(int64_t row, int column, Uncertain uncertain) const {
+  const std::string_view text = known(row, column);
   const auto value = parse_number(text);
-  if (value && *value == -1.0) return std::numeric_limits<float>::quiet_NaN();
-  if (!value || (*value != 0.0 && *value != 1.0)) reject(row, column, "0, 1, -1 or nothing");
-  return static_cast<float>(*value);
+  const bool unknown = value == -1.0 && uncertain == Uncertain::unknown;
+  if (text.empty() || unknown) return std::numeric_limits<float>::quiet_NaN();
+  if (value == -1.0 && uncertain != Uncertain::refuse) return uncertain == Uncertain::positive ? 1.0F : 0.0F;
+  if (value == 0.0 || value == 1.0) return static_cast<float>(*value);
+  const std::string word = lower(text);
+  if (word == "true" || word == "yes") return 1.0F;
+  if (word != "false" && word != "no") reject(row, column, "0, 1, -1, true, false, yes, no or nothing");
+  return 0.0F;
 }
 
-std::string CsvTable::category(int64_t row, int column) const {
+std::string CsvTable::category(int64_t row, int column) const { return std::string(known(row, column)); }
+
+std::string_view CsvTable::known(int64_t row, int column) const {
   const std::string_view text = trim(cell(row, column));
-  return is_missing(text) ? "" : std::string(text);
+  const bool missing =
+      is_missing(text) || std::find(missing_.begin(), missing_.end(), text) != missing_.end();
+  return missing ? std::string_view() : text;
 }
 
 bool is_missing(std::string_view cell) {
-  return cell.empty() || cell == "?" || cell == "NA" || cell == "N/A" || cell == "NaN" || cell == "nan";
+  if (cell.empty()) return true;
+  if (cell.back() >= '0' && cell.back() <= '9') return false;  // most cells are numbers
+  return std::find(kMissingSpellings.begin(), kMissingSpellings.end(), cell) != kMissingSpellings.end();
+}
+
+std::string lower(std::string_view text) {
+  std::string result(text);
+  std::transform(result.begin(), result.end(), result.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  return result;
 }
 
 std::string_view trim(std::string_view text) {

@@ -1,7 +1,6 @@
 #include "data/readers/csv_folder.h"
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -9,6 +8,7 @@
 
 #include "data/labels.h"
 #include "data/readers/csv.h"
+#include "data/readers/csv_inputs.h"
 #include "data/readers/file_images.h"
 #include "data/readers/text_file.h"
 
@@ -46,6 +46,7 @@ std::vector<int> input_columns(const CsvTable& table, const CsvOptions& options,
     if (named && !roles.contains(column)) columns.push_back(column);
   }
   for (const std::string& name : options.exclude) {
+    if (name.empty()) continue;
     const int column = table.column(name);
     if (std::find(options.table.begin(), options.table.end(), name) != options.table.end()) {
       core::throw_input_error({table.file(), 1}, "excluded column '{}' is an input", name);
@@ -60,36 +61,48 @@ std::vector<int> input_columns(const CsvTable& table, const CsvOptions& options,
   return columns;
 }
 
-bool mostly_numbers(const CsvTable& table, int column) {
-  int64_t numbers = 0;
-  int64_t others = 0;
+bool is_uncertain(const CsvTable& table, int64_t row, int column) {
+  return parse_number(table.known(row, column)) == -1.0;
+}
+
+// What -1 is in a label, and a label that has one class only, are said once.
+void note_label(const CsvTable& table, int column, const CsvOptions& options, Dataset& dataset) {
+  int64_t uncertain = 0, first = -1, zeros = 0, ones = 0;
   for (int64_t row = 0; row < table.rows(); ++row) {
-    const std::string_view cell = trim(table.cell(row, column));
-    if (!is_missing(cell)) ++(parse_number(cell) ? numbers : others);
+    if (is_uncertain(table, row, column) && uncertain++ == 0) first = row;
+    const float value = table.label(
+        row, column, options.uncertain == Uncertain::refuse ? Uncertain::unknown : options.uncertain);
+    zeros += value == 0.0F ? 1 : 0;
+    ones += value == 1.0F ? 1 : 0;
   }
-  return numbers >= others;
+  const std::string& name = table.header()[static_cast<size_t>(column)];
+  if (uncertain > 0 && options.uncertain == Uncertain::refuse) {
+    core::throw_input_error(
+        table.place(first, column),
+        "label '{}' is -1 in {} of {} rows; expected 0, 1 or nothing, or data.uncertain = "
+        "\"unknown\", \"negative\" or \"positive\"",
+        name, uncertain, table.rows());
+  }
+  if (uncertain > 0) {
+    dataset.notes.push_back(fmt::format("label '{}': -1 in {} of {} rows is read as {} (data.uncertain)",
+                                        name, uncertain, table.rows(), core::text_of(options.uncertain)));
+  }
+  if (zeros + ones > 0 && (zeros == 0 || ones == 0)) {
+    dataset.notes.push_back(fmt::format("label '{}' is {} wherever it is known, in {} of {} rows", name,
+                                        ones > 0 ? 1 : 0, zeros + ones, table.rows()));
+  }
 }
 
-// At most one known value: nothing to learn from.
-bool is_constant(const Column& column) {
-  std::set<double> numbers;
-  for (const double value : column.numbers) {
-    if (!std::isnan(value)) numbers.insert(value);
-  }
-  std::set<std::string> texts(column.categories.begin(), column.categories.end());
-  texts.erase("");
-  return numbers.size() <= 1 && texts.size() <= 1;
-}
-
-core::Tensor read_labels(const CsvTable& table, const std::vector<std::string>& names) {
-  const auto count = static_cast<int64_t>(names.size());
-  core::Tensor targets = core::Tensor::empty({table.rows(), count});
+void read_targets(const CsvTable& table, const CsvOptions& options, Dataset& dataset) {
+  const auto count = static_cast<int64_t>(options.labels.size());
+  dataset.labels = options.labels;
+  dataset.targets = core::Tensor::empty({table.rows(), count});
   for (int64_t i = 0; i < count; ++i) {
-    const int column = table.column(names[static_cast<size_t>(i)]);
+    const int column = table.column(options.labels[static_cast<size_t>(i)]);
+    note_label(table, column, options, dataset);
     for (int64_t row = 0; row < table.rows(); ++row)
-      targets.data<float>()[row * count + i] = table.label(row, column);
+      dataset.targets.data<float>()[row * count + i] = table.label(row, column, options.uncertain);
   }
-  return targets;
 }
 
 void read_ids(const CsvTable& table, const CsvOptions& options, Dataset& dataset) {
@@ -97,7 +110,8 @@ void read_ids(const CsvTable& table, const CsvOptions& options, Dataset& dataset
   std::unordered_set<std::string> seen;
   for (int64_t row = 0; row < table.rows(); ++row) {
     std::string id = name.empty() ? "" : table.category(row, table.column(name));
-    if (id.empty() && !options.id_column.empty()) table.reject(row, table.column(name), "an id");
+    const bool needed = !options.id_column.empty() && !options.labels.empty();  // not to predict
+    if (id.empty() && needed) table.reject(row, table.column(name), "an id");
     if (id.empty()) id = fmt::format("row-{}", row + 1);
     if (!seen.insert(id).second) table.reject(row, name.empty() ? 0 : table.column(name), "each id once");
     const bool has_patients = !options.patient_column.empty();
@@ -137,44 +151,32 @@ std::vector<std::string> read_parts(const CsvTable& table, int column) {
   return parts;
 }
 
-}  // namespace
-
-Column read_input_column(const CsvTable& table, int column, const std::vector<std::string>& categorical) {
-  Column result;
-  result.name = table.header()[static_cast<size_t>(column)];
-  result.numeric = std::find(categorical.begin(), categorical.end(), result.name) == categorical.end() &&
-                   mostly_numbers(table, column);
-  for (int64_t row = 0; row < table.rows(); ++row) {
-    if (result.numeric) {
-      result.numbers.push_back(table.number(row, column));
-    } else {
-      result.categories.push_back(table.category(row, column));
-    }
+void note_writing(const CsvTable& table, Dataset& dataset) {
+  if (table.separator() != ',') {
+    dataset.notes.push_back(fmt::format("columns are separated by {}s (data.separator)",
+                                        table.separator() == ';' ? "semicolon" : "tab"));
   }
-  return result;
+  if (table.blank_rows() > 0)
+    dataset.notes.push_back(fmt::format("{} blank rows are skipped", table.blank_rows()));
 }
+
+}  // namespace
 
 Dataset read_csv_folder(const CsvOptions& options) {
   check_distinct("labels", options.labels);
   check_distinct("table", options.table);
-  const CsvTable table = CsvTable::read(options.file);
+  const CsvTable table = CsvTable::read(options.file, options.dialect);
   if (table.rows() == 0)
     core::throw_input_error({table.file(), 2}, "expected at least one row after the header");
   const std::map<int, std::string> roles = assign_roles(table, options);
   Dataset dataset;
   dataset.name = "csv";
   dataset.known_columns = table.header();
-  dataset.labels = options.labels;
+  note_writing(table, dataset);
   read_ids(table, options, dataset);
-  dataset.targets = read_labels(table, options.labels);
-  for (const int column : input_columns(table, options, roles)) {
-    Column read = read_input_column(table, column, options.categorical);
-    if (!options.keep_constant && is_constant(read)) {
-      dataset.notes.push_back(fmt::format("column '{}' is left out, it holds one value only", read.name));
-    } else {
-      dataset.columns.push_back(std::move(read));
-    }
-  }
+  read_targets(table, options, dataset);
+  read_inputs(table, input_columns(table, options, roles),
+              {options.table, options.categorical, options.decimal, options.keep_constant}, dataset);
   if (!options.text_column.empty()) {
     const int column = table.column(options.text_column);
     for (int64_t row = 0; row < table.rows(); ++row) dataset.texts.push_back(table.category(row, column));

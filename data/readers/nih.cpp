@@ -8,7 +8,7 @@
 
 #include "data/labels.h"
 #include "data/readers/csv.h"
-#include "data/readers/csv_folder.h"
+#include "data/readers/csv_inputs.h"
 #include "data/readers/file_images.h"
 #include "data/readers/text_file.h"
 

@@ -45,36 +45,43 @@ std::vector<std::string> list_images(const std::vector<std::string>& given) {
   return paths;
 }
 
-// With `images`, ids that are the names of the images where the table has them.
-Dataset read_metadata(const DataOptions& options, const std::string& table, bool images) {
-  Dataset dataset;
-  if (options.format == DataFormat::csv) {
-    CsvOptions csv;
-    csv.file = table;
-    // Images are found by their names, whatever the rows are called.
-    const bool by_image =
-        images && !options.image_column.empty() && CsvTable::read(table).find_column(options.image_column);
-    csv.id_column = by_image ? options.image_column : options.id_column;
-    csv.patient_column = options.patient_column;
-    csv.image_column = options.image_column;
-    csv.text_column = options.text_column;
-    csv.table = options.table;
-    csv.categorical = options.categorical_columns;
-    csv.keep_constant = true;
-    csv.read_images = false;
-    dataset = read_csv_folder(csv);
-  } else if (options.format == DataFormat::nih || options.format == DataFormat::phantom) {
-    NihOptions nih;
-    nih.columns = options.table;
-    nih.categorical = options.categorical_columns;
-    if (!options.extra_table.empty()) {
-      nih.extra_table = (fs::path(table).parent_path() / fs::path(options.extra_table).filename()).string();
-    }
-    dataset = read_nih_table(table, nih);
-  } else {
+// Columns that the run does not read need not be there. Rows that are joined to images are found by the
+// images' names, whatever the rows are called.
+CsvOptions csv_options(const DataOptions& options, const std::string& file, bool images,
+                       const std::vector<std::string>& inputs, bool text) {
+  const CsvTable table = CsvTable::read(file, options.dialect);
+  const auto if_there = [&](const std::string& name) { return table.find_column(name) ? name : ""; };
+  CsvOptions csv;
+  csv.file = file;
+  csv.dialect = options.dialect;
+  csv.image_column = if_there(options.image_column);
+  csv.id_column = images ? csv.image_column : if_there(options.id_column);
+  if (images && csv.id_column.empty())
+    csv.id_column = options.id_column.empty() ? options.image_column : options.id_column;
+  csv.text_column = text ? options.text_column : "";
+  csv.table = inputs;
+  csv.categorical = inputs;  // as words, which the encoder reads
+  if (inputs.empty()) csv.exclude = table.header();
+  csv.keep_constant = true;
+  csv.read_images = false;
+  return csv;
+}
+
+Dataset read_metadata(const DataOptions& options, const std::string& table, bool images,
+                      const TableEncoder* encoder, bool text) {
+  const std::vector<std::string> inputs =
+      encoder == nullptr ? std::vector<std::string>() : encoder->column_names();
+  if (options.format == DataFormat::csv)
+    return read_csv_folder(csv_options(options, table, images, inputs, text));
+  if (options.format != DataFormat::nih && options.format != DataFormat::phantom)
     core::throw_input_error({table}, "data of format {} has no table", core::text_of(options.format));
+  NihOptions nih;
+  nih.columns = options.table;
+  nih.categorical = inputs;  // as words, which the encoder reads
+  if (!options.extra_table.empty()) {
+    nih.extra_table = (fs::path(table).parent_path() / fs::path(options.extra_table).filename()).string();
   }
-  return dataset;
+  return read_nih_table(table, nih);
 }
 
 // `values` in the order of `rows`.
@@ -90,7 +97,7 @@ std::vector<T> pick(const std::vector<T>& values, const std::vector<size_t>& row
 }  // namespace
 
 Dataset rows_to_predict(const DataOptions& options, const std::vector<std::string>& images,
-                        const std::string& table) {
+                        const std::string& table, const TableEncoder* encoder, bool text) {
   Dataset result;
   result.name = core::text_of(options.format);
   const std::vector<std::string> paths = list_images(images);
@@ -103,7 +110,7 @@ Dataset rows_to_predict(const DataOptions& options, const std::vector<std::strin
   }
   if (!paths.empty()) result.images = std::make_shared<FileImages>(paths);
   if (!table.empty()) {
-    const Dataset metadata = read_metadata(options, table, !paths.empty());
+    const Dataset metadata = read_metadata(options, table, !paths.empty(), encoder, text);
     if (paths.empty()) {
       result.ids = metadata.ids;
       result.images = std::make_shared<FileImages>(std::vector<std::string>(metadata.ids.size()));
@@ -122,10 +129,13 @@ Dataset rows_to_predict(const DataOptions& options, const std::vector<std::strin
         core::throw_input_error({table}, "expected a row for image {}, got none", id);
       rows.push_back(found->second);
     }
+    std::vector<Column> columns;
     for (const Column& column : metadata.columns) {
-      result.columns.push_back(
+      columns.push_back(
           {column.name, column.numeric, pick(column.numbers, rows), pick(column.categories, rows)});
     }
+    result.notes = metadata.notes;
+    if (encoder != nullptr) result.columns = encoder->as_trained(columns, result.notes);
     result.texts = pick(metadata.texts, rows);
   }
   result.patients = result.ids;

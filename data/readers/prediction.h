@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "data/open.h"
+#include "data/table/table_encoder.h"
 
 namespace medfusion::data {
 
@@ -12,9 +13,11 @@ namespace medfusion::data {
 // `table`, where not empty, has the layout of the training data: the official header for nih, the columns the
 // options name for csv; for nih with an extra_table the file of that name beside it. It must hold a row for
 // every image, found by the image's file name; without images every row of the table is one, with none
-// present. Columns and texts stay empty without a table. Targets are unknown. Throws core::InputError naming
-// what is missing.
+// present. Of a csv table only what the run reads is read: the columns of `encoder` (null: none), as training
+// read them (TableEncoder::as_trained), and the text where `text` is true; ids may be missing where there are
+// no images. Columns and texts stay empty without a table. Targets are unknown. Dataset::notes says which
+// cells became missing. Throws core::InputError naming what is missing.
 Dataset rows_to_predict(const DataOptions& options, const std::vector<std::string>& images,
-                        const std::string& table);
+                        const std::string& table, const TableEncoder* encoder, bool text);
 
 }  // namespace medfusion::data

@@ -4,7 +4,10 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <set>
 
+#include "data/readers/csv.h"
+#include "data/readers/csv_numbers.h"
 #include "data/statistics/samples.h"
 
 namespace medfusion::data {
@@ -14,6 +17,57 @@ constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
 
 int64_t rows_of(const Column& column) {
   return static_cast<int64_t>(column.numeric ? column.numbers.size() : column.categories.size());
+}
+
+// The place of `word` in `known`, or of the same number written otherwise; -1 where there is none.
+int64_t category_place(const std::vector<std::string>& known, const std::string& word) {
+  auto found = std::lower_bound(known.begin(), known.end(), word);
+  if (found != known.end() && *found == word) return found - known.begin();
+  const auto number = parse_number(word);
+  if (!number) return -1;
+  found = std::find_if(known.begin(), known.end(),
+                       [&](const auto& other) { return parse_number(other) == number; });
+  return found == known.end() ? -1 : found - known.begin();
+}
+
+// Cells that become missing, for a note.
+struct UnreadCells {
+  int64_t count = 0;
+  std::set<std::string> words;
+
+  void add(const std::string& word) {
+    ++count;
+    constexpr size_t kShown = 3;
+    if (words.size() < kShown) words.insert(word);
+  }
+  void note(const std::string& column, int64_t rows, const char* what,
+            std::vector<std::string>& notes) const {
+    if (count == 0) return;
+    std::string examples;
+    for (const std::string& word : words) examples += (examples.empty() ? "'" : ", '") + word + "'";
+    notes.push_back(fmt::format("column '{}': {} of {} cells hold {}, read as missing, such as {}", column,
+                                count, rows, what, examples));
+  }
+};
+
+std::vector<double> numbers_of(const Column& column, bool decimal_comma, std::vector<std::string>& notes) {
+  const std::vector<std::string_view> cells(column.categories.begin(), column.categories.end());
+  const NumberWriting writing =
+      writing_of(cells, DecimalMark::automatic, decimal_comma ? DecimalMark::comma : DecimalMark::point);
+  std::vector<double> numbers;
+  UnreadCells unread;
+  for (const std::string& cell : column.categories) {
+    auto value = parse_written(cell, writing.mark);
+    if (value && std::abs(*value) > std::numeric_limits<float>::max()) value.reset();
+    if (!value && !cell.empty()) unread.add(cell);
+    numbers.push_back(value.value_or(kMissing));
+  }
+  unread.note(column.name, rows_of(column), "no number", notes);
+  if (writing.either > 0 && writing.unusual > 0) {
+    notes.push_back(fmt::format("column '{}': '{}' is read as {}", column.name, cells[writing.example],
+                                numbers[writing.example]));
+  }
+  return numbers;
 }
 
 }  // namespace
@@ -32,6 +86,7 @@ TableEncoder::Source TableEncoder::fit_numeric(const Column& column, const std::
   Source source;
   source.name = column.name;
   source.log = log;
+  source.decimal_comma = column.decimal_comma;
   std::vector<double> known, sorted;
   for (const int64_t row : rows) {
     const double value = column.numbers[static_cast<size_t>(row)];
@@ -115,11 +170,9 @@ void TableEncoder::read_cell(const Source& source, const Column& column, size_t 
     return;
   }
   const auto& known = source.categories;
-  const auto found = std::lower_bound(known.begin(), known.end(), column.categories[row]);
-  const bool is_known = found != known.end() && *found == column.categories[row];
-  std::fill_n(values, source.width(), is_known ? 0.0 : kMissing);
-  if (!is_known || known.size() == 1) return;
-  const auto index = found - known.begin();
+  const int64_t index = category_place(known, column.categories[row]);
+  std::fill_n(values, source.width(), index >= 0 ? 0.0 : kMissing);
+  if (index < 0 || known.size() == 1) return;
   if (known.size() == 2) {
     *values = static_cast<double>(index);
   } else {
@@ -141,15 +194,44 @@ const Column& TableEncoder::find(const std::vector<Column>& columns, const Sourc
   const auto column =
       std::find_if(columns.begin(), columns.end(), [&](const Column& c) { return c.name == source.name; });
   if (column == columns.end()) core::throw_input_error({}, "the table has no column '{}'", source.name);
-  if (column->numeric != source.numeric) {
-    core::throw_input_error({}, "expected column '{}' to hold {}, as in training, got {}", source.name,
-                            source.numeric ? "numbers" : "categories",
-                            source.numeric ? "categories" : "numbers");
-  }
   MEDFUSION_CHECK(rows_of(*column) == rows_of(columns.front()),
                   "TableEncoder: column '{}' has {} rows, the first column {}", source.name, rows_of(*column),
                   rows_of(columns.front()));
   return *column;
+}
+
+Column TableEncoder::read_as(const Source& source, const Column& column, std::vector<std::string>& notes) {
+  Column result{column.name, source.numeric, {}, {}, column.decimal_comma};
+  if (source.numeric) {
+    result.numbers = column.numeric ? column.numbers : numbers_of(column, source.decimal_comma, notes);
+    return result;
+  }
+  UnreadCells unread;
+  for (int64_t row = 0; row < rows_of(column); ++row) {
+    const auto at = static_cast<size_t>(row);
+    const bool blank = column.numeric && std::isnan(column.numbers[at]);
+    const std::string word = blank            ? ""
+                             : column.numeric ? fmt::format("{}", column.numbers[at])
+                                              : column.categories[at];
+    const int64_t place = category_place(source.categories, word);
+    if (place < 0 && !word.empty()) unread.add(word);
+    result.categories.push_back(place < 0 ? "" : source.categories[static_cast<size_t>(place)]);
+  }
+  unread.note(column.name, rows_of(column), "words that training never saw", notes);
+  return result;
+}
+
+std::vector<std::string> TableEncoder::column_names() const {
+  std::vector<std::string> names;
+  for (const Source& source : sources_) names.push_back(source.name);
+  return names;
+}
+
+std::vector<Column> TableEncoder::as_trained(const std::vector<Column>& columns,
+                                             std::vector<std::string>& notes) const {
+  std::vector<Column> result;
+  for (const Source& source : sources_) result.push_back(read_as(source, find(columns, source), notes));
+  return result;
 }
 
 std::vector<std::vector<double>> TableEncoder::raw_features(const std::vector<Column>& columns) const {
@@ -158,7 +240,10 @@ std::vector<std::vector<double>> TableEncoder::raw_features(const std::vector<Co
   size_t first = 0;
   std::vector<double> cell;
   for (const Source& source : sources_) {
-    const Column& column = find(columns, source);
+    const Column& found = find(columns, source);
+    std::vector<std::string> unread;
+    const Column converted = found.numeric == source.numeric ? Column{} : read_as(source, found, unread);
+    const Column& column = found.numeric == source.numeric ? found : converted;
     const auto width = static_cast<size_t>(source.width());
     cell.resize(width);
     for (size_t row = 0; row < static_cast<size_t>(rows); ++row) {
@@ -208,6 +293,7 @@ nlohmann::json TableEncoder::to_json() const {
     if (source.numeric) {
       columns.push_back({{"name", source.name}, {"mean", source.mean}, {"scale", source.scale}});
       if (source.log) columns.back()["log"] = true;
+      if (source.decimal_comma) columns.back()["decimal"] = ",";
     } else {
       columns.push_back({{"name", source.name}, {"categories", source.categories}});
     }
@@ -228,6 +314,7 @@ TableEncoder TableEncoder::from_json(const nlohmann::json& json, const std::stri
         source.mean = column.at("mean").get<double>();
         source.scale = column.at("scale").get<double>();
         source.log = column.value("log", false);
+        source.decimal_comma = column.value("decimal", ".") == ",";
       } else {
         source.categories = column.at("categories").get<std::vector<std::string>>();
         if (!std::is_sorted(source.categories.begin(), source.categories.end())) {

@@ -40,8 +40,8 @@ class TableEncoder {
   int64_t features() const { return static_cast<int64_t>(names_.size()); }
   const std::vector<std::string>& feature_names() const { return names_; }
 
-  // All rows, [n, F] f32 without NaN and without bins. Finds the columns by name; throws core::InputError
-  // where one is missing or of the other kind.
+  // All rows, [n, F] f32 without NaN and without bins. Finds the columns by name, and reads them as
+  // as_trained() does; throws core::InputError where one is missing.
   core::Table encode(const std::vector<Column>& columns) const;
   // `rows` rows of which nothing is known.
   core::Table encode_missing(int64_t rows) const;
@@ -57,6 +57,14 @@ class TableEncoder {
   const std::string& column_name(int64_t feature) const { return source_of(feature).name; }
   bool numeric(int64_t feature) const { return source_of(feature).numeric; }
 
+  // The names of the columns fitted, in order.
+  std::vector<std::string> column_names() const;
+  // The columns fitted, in order, as training read them: of numbers or of words, whatever `columns` hold, and
+  // with the words of training where the same number is written otherwise (1.0 for 1). A word that training
+  // did not see, and a word among numbers, is missing; `notes` receives a line for each column that has some,
+  // with their count. Throws as encode() does.
+  std::vector<Column> as_trained(const std::vector<Column>& columns, std::vector<std::string>& notes) const;
+
   nlohmann::json to_json() const;
   // Throws core::InputError naming `file` where the content is not that of to_json().
   static TableEncoder from_json(const nlohmann::json& json, const std::string& file);
@@ -65,7 +73,8 @@ class TableEncoder {
   struct Source {
     std::string name;
     bool numeric = true;
-    bool log = false;  // of the numbers, before mean and scale
+    bool log = false;            // of the numbers, before mean and scale
+    bool decimal_comma = false;  // how the training table wrote them
     double mean = 0.0;
     double scale = 0.0;                   // the standard deviation; 0 for a constant
     std::vector<std::string> categories;  // ascending
@@ -80,6 +89,7 @@ class TableEncoder {
   const Source& source_of(int64_t feature) const {
     return sources_[static_cast<size_t>(owners_[static_cast<size_t>(feature)])];
   }
+  static Column read_as(const Source& source, const Column& column, std::vector<std::string>& notes);
   static const Column& find(const std::vector<Column>& columns, const Source& source);
   static void read_cell(const Source& source, const Column& column, size_t row, double* values);
   static void fill_in(const Source& source, float* values);

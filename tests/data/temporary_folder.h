@@ -61,4 +61,12 @@ inline std::string shared_data(const std::string& needed) {
   return std::filesystem::exists(root / needed) ? (root / needed).string() : "";
 }
 
+// The same for ../shared/cases and $MEDFUSION_CASES.
+inline std::string shared_case(const std::string& needed) {
+  const char* override_path = std::getenv("MEDFUSION_CASES");
+  std::filesystem::path root =
+      override_path != nullptr ? override_path : MEDFUSION_SOURCE_DIR "/../shared/cases";
+  return std::filesystem::exists(root / needed) ? (root / needed).string() : "";
+}
+
 }  // namespace medfusion::data

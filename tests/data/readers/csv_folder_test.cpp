@@ -39,6 +39,7 @@ TEST(CsvFolder, EveryRole) {
   options.text_column = "note";
   options.part_column = "set";
   options.labels = {"sick"};
+  options.uncertain = Uncertain::unknown;
   options.categorical = {"code"};
   const Dataset data = read_csv_folder(options);
   EXPECT_THAT(data.ids, ElementsAre("a.png", "row-2", "sub/b.png"));
@@ -72,8 +73,11 @@ TEST(CsvFolder, ErrorsNameThePlace) {
     return whole.substr(std::min(options.file.size(), whole.size()));
   };
   options.labels = {"y"};
-  EXPECT_EQ(message("y,w\n1,5\n0,6\n1,tall\n"), ":4:3: expected a number in column 'w', got 'tall'");
-  EXPECT_EQ(message("y,w\n1,5\nyes,6\n"), ":3:1: expected 0, 1, -1 or nothing in column 'y', got 'yes'");
+  EXPECT_EQ(
+      message("y,w\n1,5\n0,6\n1,tall\n"),
+      ":4:3: expected a number in column 'w', got 'tall'; data.missing or data.categorical_columns allow it");
+  EXPECT_EQ(message("y,w\n1,5\nmaybe,6\n"),
+            ":3:1: expected 0, 1, -1, true, false, yes, no or nothing in column 'y', got 'maybe'");
   EXPECT_EQ(message("y,w\n"), ":2: expected at least one row after the header");
   EXPECT_EQ(message("Y,w\n1,2\n"), ":1: no column 'y'; did you mean 'Y'?");
   options.table = {"w", "y"};
@@ -169,9 +173,10 @@ TEST(OpenDataset, ReadsTheCervicalCancerTable) {
   EXPECT_EQ(all.size(), 858);
   // 32 features without two constant ones, and the three other targets, which leak.
   EXPECT_EQ(all.columns.size(), 33U);
-  EXPECT_THAT(all.notes,
-              ElementsAre(HasSubstr("'STDs:cervical condylomatosis' is left out"),
-                          HasSubstr("'STDs:AIDS' is left out"), HasSubstr("rows repeat earlier ones")));
+  EXPECT_THAT(all.notes, ElementsAre(HasSubstr("'STDs:cervical condylomatosis' is left out"),
+                                     HasSubstr("'STDs:AIDS' is left out"),
+                                     HasSubstr("inputs of the table: numbers Age, "),
+                                     HasSubstr("rows repeat earlier ones")));
   EXPECT_EQ(all.images, nullptr);
   for (const Column& column : all.columns) EXPECT_TRUE(column.numeric) << column.name;
   options.table = {"Age", "Smokes", "STDs: Time since last diagnosis"};
@@ -214,11 +219,13 @@ TEST(RowsToPredict, JoinsTheTableByTheImage) {
   options.format = DataFormat::csv;
   options.id_column = "case";
   options.image_column = "picture";
-  const Dataset rows =
-      rows_to_predict(options, {folder.path("b.png"), folder.path("a.png")}, folder.path("t.csv"));
+  const TableEncoder encoder = TableEncoder::fit({{"age", true, {40, 60}, {}}}, {0, 1});
+  const Dataset rows = rows_to_predict(options, {folder.path("b.png"), folder.path("a.png")},
+                                       folder.path("t.csv"), &encoder, false);
   EXPECT_THAT(rows.ids, ElementsAre("b.png", "a.png"));
-  EXPECT_THAT(rows.columns.at(1).numbers, ElementsAre(50, 40));
-  EXPECT_THAT(rows_to_predict(options, {}, folder.path("t.csv")).ids, ElementsAre("c1", "c2"));
+  EXPECT_THAT(rows.columns.at(0).numbers, ElementsAre(50, 40));
+  EXPECT_THAT(rows_to_predict(options, {}, folder.path("t.csv"), &encoder, false).ids,
+              ElementsAre("c1", "c2"));
 }
 
 }  // namespace

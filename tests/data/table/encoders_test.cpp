@@ -104,9 +104,30 @@ TEST(TableEncoder, ColumnsAreFoundByName) {
   for (int64_t i = 0; i < a.values.numel(); ++i) EXPECT_EQ(a.values.at(i), b.values.at(i));
   turned.pop_back();
   EXPECT_EQ(input_error([&] { encoder.encode(turned); }), "the table has no column 'age'");
-  turned.push_back({"age", false, {}, {"a", "b", "c", "d", "e"}});
-  EXPECT_EQ(input_error([&] { encoder.encode(turned); }),
-            "expected column 'age' to hold numbers, as in training, got categories");
+}
+
+// Whatever a file looks like, the kinds and words of training hold.
+TEST(TableEncoder, ColumnsAreReadAsTrainingReadThem) {
+  const std::vector<Column> trained = {{"age", true, {40, 60}, {}}, {"stage", false, {}, {"1", "2"}}};
+  const auto fitted = TableEncoder::fit(trained, {0, 1});
+  const auto encoder = TableEncoder::from_json(nlohmann::json::parse(fitted.to_json().dump()), "t.json");
+  const std::vector<Column> given = {{"other", false, {}, {"x", "y", "z"}},
+                                     {"stage", true, {2, 1, 3}, {}},
+                                     {"age", false, {}, {"60.0", "old", ""}}};
+  std::vector<std::string> notes;
+  const std::vector<Column> read = encoder.as_trained(given, notes);
+  ASSERT_EQ(read.size(), 2U);
+  EXPECT_EQ(read[0].numbers[0], 60.0);
+  EXPECT_TRUE(std::isnan(read[0].numbers[1]) && std::isnan(read[0].numbers[2]));
+  EXPECT_THAT(read[1].categories, ElementsAre("2", "1", ""));
+  EXPECT_THAT(notes, ElementsAre("column 'age': 1 of 3 cells hold no number, read as missing, such as 'old'",
+                                 "column 'stage': 1 of 3 cells hold words that training never saw, read as "
+                                 "missing, such as '3'"));
+  const core::Table direct = encoder.encode(given), after = encoder.encode(read);
+  for (int64_t i = 0; i < direct.values.numel(); ++i) {
+    EXPECT_EQ(direct.values.at(i), after.values.at(i));
+    EXPECT_EQ(direct.missing.at(i), after.missing.at(i));
+  }
 }
 
 TEST(TableEncoder, JsonGivesTheSameEncoder) {

@@ -9,6 +9,7 @@
 #include "data/readers/prediction.h"
 #include "tools/medfusion/commands/common.h"
 #include "tools/medfusion/run/explain_run.h"
+#include "tools/medfusion/run/guard.h"
 #include "tools/medfusion/run/pipeline.h"
 
 namespace medfusion::tools {
@@ -31,7 +32,10 @@ data::Dataset open_split(const ExplainCommand& options, const TrainedRun& traine
 
 data::Dataset open_images(const ExplainCommand& options, const TrainedRun& trained, ExplainJob& job) {
   data::Dataset dataset =
-      data::rows_to_predict(to_data_options(trained.config), options.images, options.table);
+      data::rows_to_predict(to_data_options(trained.config), options.images, options.table,
+                            trained.preprocessing.table ? &*trained.preprocessing.table : nullptr,
+                            trained.preprocessing.text.has_value());
+  if (!options.common.quiet) print_remarks(dataset.notes, {});
   dataset.labels = trained.labels;
   job.rows.resize(static_cast<size_t>(dataset.size()));
   std::iota(job.rows.begin(), job.rows.end(), int64_t{0});

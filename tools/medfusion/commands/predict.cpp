@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "data/readers/prediction.h"
 #include "tools/medfusion/commands/common.h"
+#include "tools/medfusion/run/guard.h"
 #include "tools/medfusion/run/pipeline.h"
 
 namespace medfusion::tools {
@@ -55,7 +56,9 @@ void predict(const PredictOptions& options) {
   }
   refuse_inputs_as_output(options);
   data::Dataset dataset =
-      data::rows_to_predict(to_data_options(trained.config), options.images, options.table);
+      data::rows_to_predict(to_data_options(trained.config), options.images, options.table,
+                            trained.preprocessing.table ? &*trained.preprocessing.table : nullptr,
+                            trained.preprocessing.text.has_value());
   dataset.labels = trained.labels;
   core::Batch encoded;
   if (!options.table.empty()) {
@@ -86,7 +89,9 @@ void predict(const PredictOptions& options) {
   } else if (!options.common.quiet) {
     print_text(fmt::format("wrote {} rows to {}\n", dataset.size(), options.out));
   }
-  if (!options.common.quiet) note_what_is_missing(options, trained);
+  if (options.common.quiet) return;
+  print_remarks(dataset.notes, {});
+  note_what_is_missing(options, trained);
 }
 
 }  // namespace
