@@ -3,7 +3,6 @@
 
 #include <map>
 #include <string>
-#include <vector>
 
 #include "models/network.h"
 
@@ -14,18 +13,11 @@ using NamedTensors = std::map<std::string, core::Tensor>;
 // Every parameter and buffer of the network, sharing its memory.
 NamedTensors weights_of(const layers::Module& network);
 
-// What load_weights found.
-struct LoadReport {
-  int64_t loaded = 0;
-  std::vector<std::string> missing;     // in the network, not in the file: keep what they are
-  std::vector<std::string> unexpected;  // in the file, not in the network: ignored
-};
+// Names that are no weights: "optimizer.*", "ema.*", and torchvision's "num_batches_tracked".
+bool passed_over(const std::string& name);
 
-// Copies tensors into the network's parameters and buffers of the same name. `file` is the name that errors
-// carry. A shape that differs is an error; with `strict` a missing name is one too. Names beginning with
-// "optimizer." or "ema." and torchvision's "num_batches_tracked" are passed over. At least one name must
-// match.
-LoadReport load_weights(const layers::Module& network, const NamedTensors& tensors, const std::string& file,
-                        bool strict);
+// Copies tensors into the network's parameters and buffers of the same name, all of which must be there in
+// the same shape; others are ignored. Throws core::InputError naming `file`, before anything is changed.
+void load_weights(const layers::Module& network, const NamedTensors& tensors, const std::string& file);
 
 }  // namespace medfusion::optim

@@ -17,6 +17,7 @@ struct TrainOptions {
   ConfigOptions config;
   std::string out;
   std::string init;
+  bool init_partial = false;
   bool force = false;
 };
 
@@ -41,9 +42,9 @@ void train(const TrainOptions& options) {
       print_remarks(dataset.notes, suspicious_columns(dataset, splits.train));
   }
   RunReplacement replacement(folder, options.force);
-  const auto result = train_run(
-      {config, device, options.init, !options.common.shows_progress(), "", [&] { replacement.keep(); }},
-      dataset, splits, replacement.run());
+  const auto result = train_run({config, device, options.init, !options.common.shows_progress(), "",
+                                 [&] { replacement.keep(); }, options.init_partial},
+                                dataset, splits, replacement.run());
   const bool trained = result.epochs_run > 0;
   nlohmann::ordered_json report = {
       {"run", folder.string()},
@@ -70,7 +71,11 @@ void add_train_command(CLI::App& program, Action& action) {
   add_value(*command, "--out", options->out, "RUN",
             "Run directory to write (default: runs/ and the configuration's name)");
   add_value(*command, "--init", options->init, "FILE.safetensors",
-            "Initial weights, by name; with --set train.epochs=0 this turns foreign weights into a run");
+            "Initial weights, by name (docs/weights.md). Refused where they give less than 50 % of the "
+            "backbone's parameters. With --set train.epochs=0 this turns foreign weights into a run, and "
+            "all must be there");
+  command->add_flag("--init-partial", options->init_partial, "Take what --init gives, however little")
+      ->needs("--init");
   command->add_flag("--force", options->force, "Replace an existing run, as soon as the new one has weights");
   add_common_options(*command, options->common);
   command->footer(

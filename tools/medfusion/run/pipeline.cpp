@@ -169,7 +169,7 @@ TrainedRun TrainedRun::open(const RunDirectory& run, core::Device device) {
     weights = best ? "best" : "last";
   }
   const std::string path = run.existing_checkpoint(weights).string();
-  optim::load_weights(*result.network, core::load_safetensors(path), path, true);
+  optim::load_weights(*result.network, core::load_safetensors(path), path);
   return result;
 }
 

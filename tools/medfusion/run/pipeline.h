@@ -80,6 +80,7 @@ struct TrainingJob {
   bool quiet = false;
   std::string title;                         // shown before the progress line, e.g. "fold 2"
   std::function<void()> on_checkpoint = {};  // called when the run has weights, after each epoch
+  bool init_partial = false;                 // takes `init` whatever share of the network it gives
 };
 
 // Trains on splits.train, validates on splits.val (may be empty), and writes everything into `run`. Returns

@@ -12,8 +12,10 @@
 #include "optim/progress.h"
 #include "tools/medfusion/run/feature_report.h"
 #include "tools/medfusion/run/guard.h"
+#include "tools/medfusion/run/initial_weights.h"
 #include "tools/medfusion/run/pipeline.h"
 #include "tools/medfusion/run/training_rows.h"
+#include "tools/medfusion/run/weights_metadata.h"
 
 namespace medfusion::tools {
 namespace {
@@ -62,25 +64,10 @@ nlohmann::ordered_json describe_data(const data::Dataset& dataset, const data::S
   return json;
 }
 
-// Random weights, biases by the prevalence in `targets` (of the training rows), then what `init` holds.
-void initialize(models::Network& network, const TrainingJob& job, const core::Tensor& targets,
-                const RunDirectory& run) {
-  network.initialize(static_cast<uint64_t>(job.config.seed));
-  if (job.config.train.prior_bias) network.set_prior(optim::prior_logits(targets));
-  if (job.init.empty()) return;
-  // Foreign weights of a plain classifier must be complete; a MedFusionNet may start from a backbone alone.
-  const bool strict = job.config.model.name == "densenet";
-  const auto report = optim::load_weights(network, core::load_safetensors(job.init), job.init, strict);
-  run.log(fmt::format(
-      "initialized {} tensors from {}; {} of the network keep their random start, {} of the file are "
-      "not used",
-      report.loaded, job.init, report.missing.size(), report.unexpected.size()));
-}
-
-std::map<std::string, std::string> checkpoint_metadata(const TrainingJob& job, int64_t epoch) {
-  return {{"medfusion", MEDFUSION_VERSION},
-          {"epoch", std::to_string(epoch)},
-          {"seed", std::to_string(job.config.seed)}};
+// The metadata of a checkpoint of this epoch.
+Metadata with_epoch(Metadata metadata, int64_t epoch) {
+  metadata["epoch"] = std::to_string(epoch);
+  return metadata;
 }
 
 optim::ProgressOptions progress_options(bool quiet) {
@@ -92,8 +79,8 @@ optim::ProgressOptions progress_options(bool quiet) {
 // Progress line, log and files, from the callbacks of the training loop.
 class Recorder {
  public:
-  Recorder(const TrainingJob& job, const RunDirectory& run, int64_t batches)
-      : job_(job), run_(run), progress_(progress_options(job.quiet), batches) {}
+  Recorder(const TrainingJob& job, const RunDirectory& run, const Metadata& metadata, int64_t batches)
+      : job_(job), run_(run), metadata_(metadata), progress_(progress_options(job.quiet), batches) {}
 
   optim::TrainCallbacks callbacks() {
     optim::TrainCallbacks result;
@@ -101,7 +88,7 @@ class Recorder {
     result.on_epoch = [this](const nlohmann::ordered_json& line) { epoch(line); };
     result.on_checkpoint = [this](const optim::NamedTensors& tensors, bool is_best, int64_t number) {
       core::save_safetensors(run_.checkpoint(is_best ? "best" : "last").string(), tensors,
-                             checkpoint_metadata(job_, number));
+                             with_epoch(metadata_, number));
       // The last weights are written after the best ones.
       if (!is_best && job_.on_checkpoint) job_.on_checkpoint();
     };
@@ -137,6 +124,7 @@ class Recorder {
 
   const TrainingJob& job_;
   const RunDirectory& run_;
+  const Metadata& metadata_;
   optim::Progress progress_;
 };
 
@@ -197,7 +185,8 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
   const auto network = make_network(config, dataset.labels, preprocessing, job.device);
   write_start(run, config, dataset, splits, preprocessing, training_rows, *network);
   const Tensor targets = targets_of(training_rows.dataset, training_rows.rows);
-  initialize(*network, job, targets, run);
+  const Metadata metadata = weights_metadata(config, dataset.labels, preprocessing);
+  initialize(*network, job, targets, metadata, run);
   if (config.train.epochs > 0 && !has_known(targets)) {
     core::throw_input_error({config.data.folder().string()}, "no row of the training part has a known label");
   }
@@ -216,12 +205,12 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
   if (options.epochs == 0) {
     for (const char* which : {"best", "last"}) {
       core::save_safetensors(run.checkpoint(which).string(), optim::weights_of(*network),
-                             checkpoint_metadata(job, 0));
+                             with_epoch(metadata, 0));
     }
     if (job.on_checkpoint) job.on_checkpoint();
   } else {
     const auto training = make_loader(config, training_rows.dataset, encoded, training_rows.rows, true);
-    Recorder recorder(job, run, options.epochs * training->batches());
+    Recorder recorder(job, run, metadata, options.epochs * training->batches());
     result = optim::train(*network, *training, targets, validation.get(), dataset.labels, options,
                           recorder.callbacks());
   }

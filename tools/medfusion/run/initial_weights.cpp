@@ -1,0 +1,77 @@
+#include "tools/medfusion/run/initial_weights.h"
+
+#include <fmt/format.h>
+
+#include "core/safetensors.h"
+
+namespace medfusion::tools {
+namespace {
+
+// "3 start anew: a, b, c", of which at most `most` are named.
+std::string listing(const char* what, const std::vector<std::string>& names, size_t most) {
+  std::string text = fmt::format("{} {}", names.size(), what);
+  for (size_t i = 0; i < std::min(names.size(), most); ++i) text += (i == 0 ? ": " : ", ") + names[i];
+  if (names.size() > most) text += fmt::format(" and {} more", names.size() - most);
+  return text;
+}
+
+std::vector<std::string> init_lines(const optim::TransferReport& report, const std::string& file,
+                                    size_t most) {
+  std::vector<std::string> lines{
+      fmt::format("init: {}: loaded {} of {} tensors, {} of {} parameters, {:.1f} % of the backbone's", file,
+                  report.tensors.loaded, report.tensors.all, report.parameters.loaded, report.parameters.all,
+                  100.0 * report.backbone.fraction())};
+  if (!report.anew.empty()) lines.push_back("init: " + listing("start anew", report.anew, most));
+  if (!report.unused.empty())
+    lines.push_back("init: " + listing("of the file are not used", report.unused, most));
+  for (const std::string& note : report.notes) lines.push_back("note: " + note);
+  return lines;
+}
+
+// A note where the file was trained on images of another form.
+void compare_input(const Metadata& own, const Metadata& given, optim::TransferReport& report,
+                   const std::string& file) {
+  const auto theirs = given.find("input");
+  if (theirs == given.end() || theirs->second == "null" || own.at("input") == "null") return;
+  if (theirs->second == own.at("input")) return;
+  report.notes.push_back(
+      fmt::format("{}: was trained on images as {}, this run has {}", file, theirs->second, own.at("input")));
+}
+
+void check_enough(const optim::TransferReport& report, const TrainingJob& job) {
+  if (job.init_partial) return;
+  if (report.backbone.fraction() < kLeastInitialShare) {
+    core::throw_input_error(
+        {job.init},
+        "gives {:.1f} % of the backbone's parameters, expected at least {:.0f} %; the first "
+        "of {} that start anew is {}; --init-partial takes it as it is",
+        100.0 * report.backbone.fraction(), 100.0 * kLeastInitialShare, report.anew.size(),
+        report.anew.front());
+  }
+  if (job.config.train.epochs == 0 && !report.anew.empty()) {
+    core::throw_input_error({job.init},
+                            "expected all weights, as train.epochs = 0 trains none; the first of {} that "
+                            "start anew is {}; --init-partial takes it as it is",
+                            report.anew.size(), report.anew.front());
+  }
+}
+
+}  // namespace
+
+void initialize(models::Network& network, const TrainingJob& job, const core::Tensor& targets,
+                const Metadata& own, const RunDirectory& run) {
+  network.initialize(static_cast<uint64_t>(job.config.seed));
+  if (job.config.train.prior_bias) network.set_prior(optim::prior_logits(targets));
+  if (job.init.empty()) return;
+  Metadata given;
+  const optim::NamedTensors tensors = core::load_safetensors(job.init, &given);
+  optim::TransferReport report = optim::transfer_weights(network, row_names(own, run.folder().string()),
+                                                         tensors, row_names(given, job.init), job.init);
+  compare_input(own, given, report, job.init);
+  check_enough(report, job);
+  for (const std::string& line : init_lines(report, job.init, 1000)) run.log(line);
+  if (job.quiet) return;
+  for (const std::string& line : init_lines(report, job.init, 12)) fmt::print(stderr, "{}\n", line);
+}
+
+}  // namespace medfusion::tools
