@@ -140,10 +140,16 @@ Variable Variable::result(const char* operation, Tensor value, const std::vector
   variable.state_->dtype = variable.value_.dtype();
   std::vector<std::shared_ptr<GradientState>> states;
   states.reserve(inputs.size());
-  for (const Variable& input : inputs) states.push_back(input.state_);
+  for (const Variable& input : inputs) states.push_back(input.requires_grad() ? input.state_ : nullptr);
   variable.state_->producer = std::make_shared<Node>(operation, next_order++, std::move(states),
                                                      std::move(backward), std::weak_ptr(variable.state_));
   return variable;
+}
+
+void Variable::freeze() const {
+  MEDFUSION_CHECK(state_ && !state_->producer, "freeze: not a leaf that requires a gradient");
+  state_->frozen = true;
+  state_->gradient = Tensor();
 }
 
 void Variable::set_gradient_buffer(const Tensor& buffer) const {

@@ -20,6 +20,7 @@ struct GradientState {
   DType dtype = DType::f32;
   Tensor gradient;  // undefined until something is accumulated, for leaves: the persistent buffer
   std::shared_ptr<Node> producer;  // null for leaves
+  bool frozen = false;             // a leaf that nobody wants the gradient of any more
 };
 
 // The gradients of an operation's inputs, as its backward closure sees them.
@@ -60,11 +61,14 @@ class Variable {
   int64_t size(int i) const { return value_.size(i); }
   int rank() const { return value_.rank(); }
   Device device() const { return value_.device(); }
-  bool requires_grad() const { return state_ != nullptr; }
+  bool requires_grad() const { return state_ != nullptr && !state_->frozen; }
   // The gradient: of a leaf its buffer; undefined for others outside backward, and for constants.
   Tensor gradient() const { return state_ ? state_->gradient : Tensor(); }
   // Makes `buffer` (same shape and dtype) the gradient buffer of this leaf, e.g. a slice of one flat buffer.
   void set_gradient_buffer(const Tensor& buffer) const;
+  // Makes this leaf, and every copy of it, a constant: no operation records it any more, and its gradient
+  // buffer is given back.
+  void freeze() const;
   // The same value outside the graph.
   Variable detach() const { return Variable(value_); }
 

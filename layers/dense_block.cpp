@@ -1,5 +1,7 @@
 #include "layers/dense_block.h"
 
+#include "layers/functional/concat.h"
+#include "layers/functional/convolution.h"
 #include "layers/functional/pooling.h"
 
 namespace medfusion::layers {
@@ -25,8 +27,27 @@ DenseBlock::DenseBlock(int64_t count, int64_t in, int64_t growth, int64_t middle
   }
 }
 
+Variable DenseBlock::Layer::forward_half_frozen(const Variable& x, const Context& context) {
+  const Variable z = convolution(norm1.forward(x, context, true), conv1);
+  return concat({x, convolution(norm2.forward(z, context, true), conv2, {}, 1, 1)}, 3);
+}
+
+// Layers that are frozen alike go together.
 Variable DenseBlock::forward(const Variable& x, const Context& context) {
-  return dense_block(x, parameters_, context.training);
+  Variable result = x;
+  for (size_t first = 0, last = 0; first < layers_.size(); first = last) {
+    const bool frozen = layers_[first].norm1.frozen();
+    if (layers_[last++].half_frozen()) {
+      result = layers_[first].forward_half_frozen(result, context);
+      continue;
+    }
+    while (last < layers_.size() && !layers_[last].half_frozen() && layers_[last].norm1.frozen() == frozen)
+      ++last;
+    const std::vector<DenseLayer> part(parameters_.begin() + static_cast<long>(first),
+                                       parameters_.begin() + static_cast<long>(last));
+    result = dense_block(result, part, context.training && !frozen);
+  }
+  return result;
 }
 
 Transition::Transition(int64_t in, int64_t out, const TensorOptions& options)

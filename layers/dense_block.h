@@ -11,7 +11,7 @@
 namespace medfusion::layers {
 
 // `count` dense layers on one buffer, named denselayer1, denselayer2, ...; each has `middle` channels between
-// its convolutions and adds `growth`.
+// its convolutions and adds `growth`. Frozen batch norms are as in layers/norm.h.
 class DenseBlock : public Module {
  public:
   DenseBlock(int64_t count, int64_t in, int64_t growth, int64_t middle, const TensorOptions& options);
@@ -21,6 +21,9 @@ class DenseBlock : public Module {
  private:
   struct Layer : Module {
     Layer(int64_t in, int64_t growth, int64_t middle, const TensorOptions& options);
+    // [B, H, W, in] -> [B, H, W, in + growth], where only one of the norms is frozen.
+    core::Variable forward_half_frozen(const core::Variable& x, const Context& context);
+    bool half_frozen() const { return norm1.frozen() != norm2.frozen(); }
     BatchNorm norm1, norm2;
     core::Variable conv1, conv2;  // [middle, in, 1, 1], [growth, middle, 3, 3]
   };

@@ -14,7 +14,8 @@ BatchNorm::BatchNorm(int64_t channels, const TensorOptions& options)
       running_var(add_buffer("running_var", {channels}, 1.0, options)) {}
 
 Variable BatchNorm::forward(const Variable& x, const Context& context, bool relu) {
-  return batch_norm(x, weight, bias, running_mean, running_var, context.training, 0.1, 1e-5, relu);
+  return batch_norm(x, weight, bias, running_mean, running_var, context.training && !frozen(), 0.1, 1e-5,
+                    relu);
 }
 
 LayerNorm::LayerNorm(int64_t width, const TensorOptions& options)

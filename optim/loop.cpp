@@ -7,6 +7,7 @@
 
 #include "layers/functional/loss.h"
 #include "optim/ema.h"
+#include "optim/freeze.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
 #include "optim/step.h"
@@ -52,11 +53,11 @@ std::unique_ptr<Optimizer> make_optimizer(const models::Network& network, const 
   if (options.optimizer == OptimizerKind::adamw) {
     AdamWOptions adamw = options.adamw;
     adamw.weight_decay = options.weight_decay;
-    return std::make_unique<AdamW>(network.parameters(), adamw);
+    return std::make_unique<AdamW>(trained_parameters(network), adamw);
   }
   SgdOptions sgd = options.sgd;
   sgd.weight_decay = options.weight_decay;
-  return std::make_unique<SGD>(network.parameters(), sgd);
+  return std::make_unique<SGD>(trained_parameters(network), sgd);
 }
 
 // One training run: what train() keeps between epochs.

@@ -49,9 +49,10 @@ core::Tensor positive_weights(const core::Tensor& targets, PositiveWeight kind);
 // Logits of the prevalence per label, with one positive and one negative added to each count.
 core::Tensor prior_logits(const core::Tensor& targets);
 
-// Trains `network` from the weights it has. `validation` may be null: then there is no best checkpoint,
-// and the last weights (or their average) count. Throws core::Error where the loss is no longer finite,
-// naming epoch and batch. Afterwards the network holds the last weights (the average where there is one).
+// Trains `network` from the weights it has, but for what is frozen (optim/freeze.h). `validation` may be
+// null: then there is no best checkpoint, and the last weights (or their average) count. Throws core::Error
+// where the loss is no longer finite, naming epoch and batch. Afterwards the network holds the last weights
+// (the average where there is one).
 TrainResult train(models::Network& network, data::Loader& training, const core::Tensor& training_targets,
                   data::Loader* validation, const std::vector<std::string>& labels,
                   const TrainOptions& options, const TrainCallbacks& callbacks = {});

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "optim/freeze.h"
 #include "optim/predict.h"
 
 namespace medfusion::optim {
@@ -31,7 +32,7 @@ TrainingStep::TrainingStep(models::Network& network, Optimizer& optimizer, Weigh
       average_(average),
       options_(options),
       device_(network.device()),
-      parameters_(network.parameters()),
+      parameters_(trained_parameters(network)),
       captures_(options.graph && device_.type != core::DeviceType::cpu),
       scalars_(Tensor::zeros({kScalarBytes * (2 + optimizer.scalar_count())}, DType::u8, device_)),
       results_(Tensor::zeros({2}, DType::f64, device_)),

@@ -26,7 +26,8 @@ struct StepResult {
 // layers use the streams from step * 2^20 on, and what changes from step to step is read on the device.
 class TrainingStep {
  public:
-  // `average` may be null. All outlive the object; the optimizer holds the network's parameters.
+  // `average` may be null. All outlive the object; the optimizer holds the network's parameters but for
+  // the frozen ones.
   TrainingStep(models::Network& network, Optimizer& optimizer, WeightAverage* average,
                const StepOptions& options);
   ~TrainingStep();

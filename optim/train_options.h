@@ -3,6 +3,8 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "core/settings.h"
 #include "layers/context.h"
@@ -49,6 +51,7 @@ struct TrainOptions {
   double min_learning_rate = 1e-5;
   StepOptions step;
   double ema_decay = 0.0;
+  std::vector<std::string> freeze;
   int64_t early_stopping = 0;
   bool prior_bias = true;
   int64_t eval_every = 1;
@@ -81,6 +84,10 @@ struct TrainOptions {
     visit("ema_decay", ema_decay, Range::below(0, 1),
           "Decay per step of the moving average of the weights, which is evaluated and kept; 0 switches "
           "averaging off.");
+    visit("freeze", freeze,
+          "Parts of the network that stay as they are, by the names of their parameters or the beginning of "
+          "these up to a dot: `features` is the backbone. Their batch norms take the running statistics, in "
+          "training too. For weights of `--init`.");
     visit("early_stopping", early_stopping, Range::at_least(0),
           "Training stops after this many evaluations without a better validation macro AUROC; 0 switches "
           "this off.");

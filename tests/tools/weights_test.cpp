@@ -152,6 +152,25 @@ TEST_F(Weights, DamagedMetadataIsRefused) {
               HasSubstr(file.string() + ": metadata 'labels': expected JSON as train writes it"));
 }
 
+TEST_F(Weights, AFrozenBackboneStaysThatOfInit) {
+  const fs::path first = train("first");
+  const fs::path second = train("second", {"--init", (first / "last.safetensors").string(), "--set",
+                                           "train.freeze=features", "--set", "train.ema_decay=0.9"});
+  const auto before = tensors_of(first), after = tensors_of(second);
+  for (const auto& [name, tensor] : before) {
+    if (!name.starts_with("features.")) continue;
+    EXPECT_TRUE(same(after.at(name), tensor)) << name;
+  }
+  EXPECT_FALSE(same(after.at("dense_head.weight"), before.at("dense_head.weight")));
+  EXPECT_FALSE(after.contains("optimizer.features.conv0.weight.m"));
+  const Outcome refused = run_medfusion(
+      train_command(folder_ / "tiny.toml", folder_ / "third", {"--set", "train.freeze=feature"}));
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_THAT(refused.err, HasSubstr("train.freeze: no parameter of the network is or lies in 'feature'; did "
+                                     "you mean 'features'?"));
+  EXPECT_FALSE(fs::exists(folder_ / "third"));
+}
+
 TEST(WeightsOfATable, ColumnsInAnotherOrderKeepTheirWeights) {
   const TemporaryFolder folder;
   std::string one = "id,value,height,color,sick,part\n", two = "id,color,height,value,sick,part\n";

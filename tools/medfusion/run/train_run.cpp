@@ -9,6 +9,7 @@
 #include "core/safetensors.h"
 #include "core/threads.h"
 #include "kernels/registry.h"
+#include "optim/freeze.h"
 #include "optim/progress.h"
 #include "tools/medfusion/run/feature_report.h"
 #include "tools/medfusion/run/guard.h"
@@ -183,6 +184,7 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
   const TrainingRows training_rows = resample_training(config, dataset, preprocessing, splits.train);
   const core::Batch& encoded = training_rows.encoded;
   const auto network = make_network(config, dataset.labels, preprocessing, job.device);
+  optim::freeze(*network, config.train.freeze, "train.freeze");
   write_start(run, config, dataset, splits, preprocessing, training_rows, *network);
   const Tensor targets = targets_of(training_rows.dataset, training_rows.rows);
   const Metadata metadata = weights_metadata(config, dataset.labels, preprocessing);

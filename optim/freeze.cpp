@@ -1,0 +1,56 @@
+#include "optim/freeze.h"
+
+#include <algorithm>
+#include <set>
+
+#include "core/nearest.h"
+
+namespace medfusion::optim {
+namespace {
+
+bool lies_in(const std::string& parameter, const std::string& name) {
+  return parameter == name || parameter.starts_with(name + ".");
+}
+
+// Every name that freezes something: of parameters, and of what they lie in.
+std::vector<std::string> names_in(const Parameters& parameters) {
+  std::set<std::string> names;
+  for (const auto& [parameter, variable] : parameters) {
+    for (size_t dot = parameter.find('.'); dot != std::string::npos; dot = parameter.find('.', dot + 1))
+      names.insert(parameter.substr(0, dot));
+    names.insert(parameter);
+  }
+  return {names.begin(), names.end()};
+}
+
+}  // namespace
+
+void freeze(const layers::Module& network, const std::vector<std::string>& names, const std::string& key) {
+  const Parameters parameters = network.parameters();
+  std::set<std::string> frozen;
+  for (const std::string& name : names) {
+    bool any = false;
+    for (const auto& [parameter, variable] : parameters) {
+      if (!lies_in(parameter, name)) continue;
+      any = true;
+      frozen.insert(parameter);
+    }
+    if (any) continue;
+    core::throw_input_error({}, "{}: no parameter of the network is or lies in '{}'{}", key, name,
+                            core::did_you_mean(name, names_in(parameters)));
+  }
+  if (!parameters.empty() && frozen.size() == parameters.size())
+    core::throw_input_error({}, "{}: expected a part of the network, got all of it: nothing is left to train",
+                            key);
+  for (const auto& [parameter, variable] : parameters) {
+    if (frozen.contains(parameter) && variable.requires_grad()) variable.freeze();
+  }
+}
+
+Parameters trained_parameters(const layers::Module& network) {
+  Parameters result = network.parameters();
+  std::erase_if(result, [](const auto& parameter) { return !parameter.second.requires_grad(); });
+  return result;
+}
+
+}  // namespace medfusion::optim

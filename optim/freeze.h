@@ -1,0 +1,22 @@
+// Training a part of a network.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "layers/module.h"
+#include "optim/optimizer.h"
+
+namespace medfusion::optim {
+
+// Freezes every parameter that has one of the names or lies below it: "features" is "features.conv0.weight"
+// and all others that begin with "features.". They are constants from then on: no gradient, no update, no
+// weight decay; a batch norm whose weight and bias are frozen normalizes by its running statistics, in
+// training as in prediction, and leaves them. Throws core::InputError, naming `key` and the nearest name, and
+// changes nothing where no parameter has a name, or where none would be left to train.
+void freeze(const layers::Module& network, const std::vector<std::string>& names, const std::string& key);
+
+// The parameters that are not frozen.
+Parameters trained_parameters(const layers::Module& network);
+
+}  // namespace medfusion::optim
