@@ -43,9 +43,10 @@ void add_commands(CLI::App& program, Action& action) {
   program.set_version_flag("--version", std::string("medfusion ") + MEDFUSION_VERSION,
                            "Print the version and exit");
   program.footer("medfusion COMMAND --help explains a command and shows an example.");
-  for (const auto add : {add_synth_command, add_train_command, add_eval_command, add_compare_command,
-                         add_predict_command, add_explain_command, add_cv_command, add_report_command,
-                         add_features_command, add_info_command, add_kernels_command, add_shell_commands}) {
+  for (const auto add :
+       {add_synth_command, add_data_command, add_train_command, add_eval_command, add_compare_command,
+        add_predict_command, add_explain_command, add_cv_command, add_report_command, add_features_command,
+        add_info_command, add_kernels_command, add_shell_commands}) {
     add(program, action);
   }
 }
@@ -123,6 +124,12 @@ void add_config_options(CLI::App& command, ConfigOptions& options) {
   add_value(command, "--set", options.assignments, "KEY=VALUE",
             "Change a key of the configuration; may be repeated")
       ->allow_extra_args(false);
+}
+
+void add_strict_option(CLI::App& command, bool& strict) {
+  command.add_flag("--strict", strict,
+                   "Refuse data that depart from those of training (schema.json of the run), instead of "
+                   "naming what departs");
 }
 
 ConfigBuilder read_config(const ConfigOptions& options, const CommonOptions& common) {

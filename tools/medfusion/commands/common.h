@@ -52,6 +52,8 @@ void add_choice(CLI::App& command, const std::string& name, std::string& value, 
 
 void add_common_options(CLI::App& command, CommonOptions& options);
 void add_config_options(CLI::App& command, ConfigOptions& options);
+// --strict, of commands that hold data against a run's schema.json.
+void add_strict_option(CLI::App& command, bool& strict);
 
 // The file, then --set in order, then --seed and --threads.
 ConfigBuilder read_config(const ConfigOptions& options, const CommonOptions& common);
@@ -97,6 +99,7 @@ void add_predict_command(CLI::App& program, Action& action);
 void add_cv_command(CLI::App& program, Action& action);
 void add_explain_command(CLI::App& program, Action& action);
 void add_report_command(CLI::App& program, Action& action);
+void add_data_command(CLI::App& program, Action& action);
 void add_features_command(CLI::App& program, Action& action);
 void add_info_command(CLI::App& program, Action& action);
 void add_kernels_command(CLI::App& program, Action& action);

@@ -6,6 +6,7 @@
 #include <set>
 #include <tuple>
 
+#include "core/runtime.h"
 #include "kernels/registry.h"
 #include "kernels/workshop/op_case.h"
 #include "tools/medfusion/commands/kernels.h"
