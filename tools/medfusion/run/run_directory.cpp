@@ -18,10 +18,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array kFiles{"report.html",        "config.toml",      "labels.txt",       "data.json",
-                            "preprocessing.json", "features.json",    "train.log",        "metrics.jsonl",
-                            "metrics.json",       "predictions.csv",  "evaluation.json",  "cv.json",
-                            "protocols.json",     "best.safetensors", "last.safetensors", "explain"};
+constexpr std::array kFiles{
+    "report.html",      "config.toml",     "labels.txt", "data.json",      "preprocessing.json",
+    "schema.json",      "features.json",   "train.log",  "metrics.jsonl",  "metrics.json",
+    "predictions.csv",  "evaluation.json", "cv.json",    "protocols.json", "best.safetensors",
+    "last.safetensors", "explain"};
 
 constexpr bool kFlush = true;
 

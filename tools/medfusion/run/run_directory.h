@@ -3,10 +3,12 @@
 //   labels.txt               one label name per line, in the order of the network's outputs
 //   data.json                what was seen: hash and counts of the data, versions
 //   preprocessing.json       what was fitted to the training part: table encoder, tokenizer, thresholds
-//   features.json            stage one: the statistics of the table's features per label; where there is a
-//   table train.log                text, one line per event metrics.jsonl            one JSON object per
-//   evaluation best.safetensors         weights of the best evaluation last.safetensors         weights of
-//   the last evaluation
+//   schema.json              the data contract: columns, labels, images, text, parts (data/schema.h)
+//   features.json            stage one: the table's features per label; where there is a table
+//   train.log                text, one line per event
+//   metrics.jsonl            one JSON object per evaluation
+//   best.safetensors         weights of the best evaluation
+//   last.safetensors         weights of the last evaluation
 #pragma once
 
 #include <filesystem>

@@ -15,6 +15,7 @@
 #include "tools/medfusion/run/guard.h"
 #include "tools/medfusion/run/initial_weights.h"
 #include "tools/medfusion/run/pipeline.h"
+#include "tools/medfusion/run/schema_file.h"
 #include "tools/medfusion/run/training_rows.h"
 #include "tools/medfusion/run/weights_metadata.h"
 
@@ -186,6 +187,7 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
   const auto network = make_network(config, dataset.labels, preprocessing, job.device);
   optim::freeze(*network, config.train.freeze, "train.freeze");
   write_start(run, config, dataset, splits, preprocessing, training_rows, *network);
+  write_schema(run, schema_of(config, dataset, splits, preprocessing), !job.quiet && job.title.empty());
   const Tensor targets = targets_of(training_rows.dataset, training_rows.rows);
   const Metadata metadata = weights_metadata(config, dataset.labels, preprocessing);
   initialize(*network, job, targets, metadata, run);
