@@ -9,6 +9,7 @@
 #include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/run/evaluate_run.h"
 #include "tools/medfusion/run/pipeline.h"
+#include "tools/medfusion/run/schema_file.h"
 #include "tools/medfusion/run/training_rows.h"
 
 namespace medfusion::tools {
@@ -20,6 +21,7 @@ struct EvalOptions {
   std::string split = "test";
   std::string data;
   std::string out;
+  bool strict = false;
   int64_t resamples = EvaluationOptions{}.resamples;
 };
 
@@ -29,6 +31,8 @@ void evaluate(const EvalOptions& options) {
   const data::Dataset dataset = open_data(trained.config, data_options);
   const data::Splits splits = data::make_splits(data_options, dataset);
   const std::vector<int64_t> rows = rows_of_part(splits, options.split, options.run);
+  if (!options.data.empty() || options.strict)
+    hold_against_schema({options.run, options.strict, options.common.quiet}, dataset, rows);
   const auto loader =
       make_loader(trained.config, dataset, trained.preprocessing.encode(dataset), rows, false);
   optim::ProgressOptions progress_options;
@@ -68,6 +72,7 @@ void add_eval_command(CLI::App& program, Action& action) {
             "Folder for the three files (default: the run directory)");
   add_number(*command, "--bootstrap", options->resamples, "N", 0, 1000000,
              "Resamples of the patients for the intervals; 0: no intervals");
+  add_strict_option(*command, options->strict);
   add_common_options(*command, options->common);
   command->footer(
       "Example (after medfusion train phantom --out runs/phantom):\n"

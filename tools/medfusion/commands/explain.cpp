@@ -11,6 +11,7 @@
 #include "tools/medfusion/run/explain_run.h"
 #include "tools/medfusion/run/guard.h"
 #include "tools/medfusion/run/pipeline.h"
+#include "tools/medfusion/run/schema_file.h"
 
 namespace medfusion::tools {
 namespace {
@@ -20,6 +21,7 @@ struct ExplainCommand {
   std::string run;
   std::vector<std::string> images;
   std::string table, split, data, out, level = "C2+C3+C4", method = "guided";
+  bool strict = false;
   ExplainJob job;
 };
 
@@ -76,6 +78,7 @@ void explain_command(const ExplainCommand& options) {
   job.levels = Levels::parse(options.level);
   const data::Dataset dataset =
       files ? open_images(options, trained, job) : open_split(options, trained, job);
+  if (files) hold_against_schema({options.run, options.strict, options.common.quiet}, dataset);
   const core::Batch encoded = files && options.table.empty()
                                   ? trained.preprocessing.encode_missing(dataset.size())
                                   : trained.preprocessing.encode(dataset);
@@ -126,6 +129,7 @@ void add_explain_command(CLI::App& program, Action& action) {
       ->capture_default_str();
   add_value(*command, "--out", options->out, "DIR",
             "Folder for explain.json, localization.csv and overlays/ (default: RUN/explain)");
+  add_strict_option(*command, options->strict);
   add_common_options(*command, options->common);
   command->footer(
       "Example (after medfusion train phantom --out runs/phantom):\n"

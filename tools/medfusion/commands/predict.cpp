@@ -11,6 +11,7 @@
 #include "tools/medfusion/commands/common.h"
 #include "tools/medfusion/run/guard.h"
 #include "tools/medfusion/run/pipeline.h"
+#include "tools/medfusion/run/schema_file.h"
 
 namespace medfusion::tools {
 namespace {
@@ -21,6 +22,7 @@ struct PredictOptions {
   std::vector<std::string> images;
   std::string table;
   std::string out;
+  bool strict = false;
 };
 
 // A network without an input predicts all the same; the user should know.
@@ -60,6 +62,7 @@ void predict(const PredictOptions& options) {
                             trained.preprocessing.table ? &*trained.preprocessing.table : nullptr,
                             trained.preprocessing.text.has_value());
   dataset.labels = trained.labels;
+  hold_against_schema({options.run, options.strict, options.common.quiet}, dataset);
   core::Batch encoded;
   if (!options.table.empty()) {
     encoded = trained.preprocessing.encode(dataset);
@@ -104,6 +107,7 @@ void add_predict_command(CLI::App& program, Action& action) {
   add_value(*command, "--table", options->table, "FILE.csv",
             "Table of the images' metadata, with the columns of the training data");
   add_value(*command, "--out", options->out, "FILE.csv", "File to write (default: standard output)");
+  add_strict_option(*command, options->strict);
   add_common_options(*command, options->common);
   command->footer(
       "Example (after medfusion train phantom --out runs/phantom):\n"
