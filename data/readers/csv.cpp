@@ -218,12 +218,12 @@ double CsvTable::number(int64_t row, int column) const {
   return *value;
 }
 
-float CsvTable::label(int64_t row, int column, Uncertain uncertain) const {
+float CsvTable::label(int64_t row, int column, Uncertain minus_one) const {
   const std::string_view text = known(row, column);
   const auto value = parse_number(text);
-  const bool unknown = value == -1.0 && uncertain == Uncertain::unknown;
+  const bool unknown = value == -1.0 && minus_one == Uncertain::unknown;
   if (text.empty() || unknown) return std::numeric_limits<float>::quiet_NaN();
-  if (value == -1.0 && uncertain != Uncertain::refuse) return uncertain == Uncertain::positive ? 1.0F : 0.0F;
+  if (value == -1.0 && minus_one != Uncertain::refuse) return minus_one == Uncertain::positive ? 1.0F : 0.0F;
   if (value == 0.0 || value == 1.0) return static_cast<float>(*value);
   const std::string word = lower(text);
   if (word == "true" || word == "yes") return 1.0F;

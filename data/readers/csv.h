@@ -66,9 +66,9 @@ class CsvTable {
   std::string required(int64_t row, int column) const;  // any text, not missing
   int64_t integer(int64_t row, int column, int64_t low = INT64_MIN, int64_t high = INT64_MAX) const;
   double number(int64_t row, int column) const;  // finite; NaN where the cell is missing
-  // 0 or 1, also written false, no, true, yes; NaN where missing. -1 is what `uncertain` says; the caller of
+  // 0 or 1, also written false, no, true, yes; NaN where missing. -1 is what `minus_one` says; the caller of
   // `refuse` looks for it first.
-  float label(int64_t row, int column, Uncertain uncertain = Uncertain::unknown) const;
+  float label(int64_t row, int column, Uncertain minus_one = Uncertain::unknown) const;
   std::string category(int64_t row, int column) const;  // trimmed; empty where missing
   // The cell without blanks around it; empty where missing.
   std::string_view known(int64_t row, int column) const;

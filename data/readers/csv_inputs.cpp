@@ -141,7 +141,7 @@ Column read_cells(const CsvTable& table, int column, const Cells& cells, const I
                   NumberWriting& writing) {
   Column result;
   result.name = table.header()[static_cast<size_t>(column)];
-  writing = writing_of(cells, rules.decimal);
+  writing = writing_of(cells, rules.mark);
   const bool categorical = is_among(rules.categorical, result.name);
   const bool numbers =
       rules.keep_all ? writing.others == 0 && !writing.conflict : writing.numbers >= writing.others;

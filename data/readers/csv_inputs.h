@@ -13,7 +13,7 @@ namespace medfusion::data {
 struct InputRules {
   std::vector<std::string> named = {};        // kept although they look like dates or identifiers
   std::vector<std::string> categorical = {};  // categories although they hold numbers; kept as well
-  DecimalMark decimal = DecimalMark::automatic;
+  DecimalMark mark = DecimalMark::automatic;
   // Rows to apply a run to: nothing is left out, and a column with a cell that is no number is categorical.
   bool keep_all = false;
 };
