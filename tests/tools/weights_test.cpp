@@ -142,6 +142,30 @@ TEST_F(Weights, ACheckpointWithoutMetadataIsEvaluated) {
   EXPECT_EQ(contents(run / "predictions.csv"), before);
 }
 
+// MONAI's spelling, from a parallel training: the backbone is taken, the head has no place here.
+TEST_F(Weights, ForeignNamesAreTaken) {
+  std::map<std::string, Tensor> foreign;
+  const auto own = tensors_of(train("first"));
+  for (const auto& [name, tensor] : own) {
+    if (!name.starts_with("features.")) continue;
+    const size_t layer = name.find("denselayer");
+    std::string spelled = "module." + name;
+    if (layer != std::string::npos) spelled.insert(name.find('.', layer) + 8, "layers.");
+    foreign[spelled] = tensor;
+  }
+  foreign["module.class_layers.out.weight"] = Tensor::zeros({3, 4});
+  foreign["module.features.norm0.num_batches_tracked"] = Tensor::zeros({1}, core::DType::i64);
+  const fs::path file = folder_ / "foreign.safetensors";
+  core::save_safetensors(file.string(), foreign, {{"format", "pt"}, {"labels", "none of ours"}});
+  const Outcome outcome = init("second", file, {"--set", "train.freeze=features"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr("100.0 % of the backbone's"));
+  EXPECT_THAT(outcome.err, HasSubstr("init: 1 of the file are not used: module.class_layers.out.weight\n"));
+  const auto taken = tensors_of(folder_ / "second");
+  EXPECT_TRUE(same(taken.at("features.denseblock1.denselayer1.norm1.weight"),
+                   own.at("features.denseblock1.denselayer1.norm1.weight")));
+}
+
 TEST_F(Weights, DamagedMetadataIsRefused) {
   const fs::path run = train("run");
   const fs::path file = folder_ / "damaged.safetensors";

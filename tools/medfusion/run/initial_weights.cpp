@@ -32,7 +32,9 @@ std::vector<std::string> init_lines(const optim::TransferReport& report, const s
 void compare_input(const Metadata& own, const Metadata& given, optim::TransferReport& report,
                    const std::string& file) {
   const auto theirs = given.find("input");
-  if (theirs == given.end() || theirs->second == "null" || own.at("input") == "null") return;
+  if (!given.contains("medfusion") || theirs == given.end() || theirs->second == "null" ||
+      own.at("input") == "null")
+    return;
   if (theirs->second == own.at("input")) return;
   report.notes.push_back(
       fmt::format("{}: was trained on images as {}, this run has {}", file, theirs->second, own.at("input")));
