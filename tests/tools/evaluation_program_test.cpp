@@ -120,10 +120,11 @@ TEST_F(Evaluation, PredictionsFollowFromWhatTheRunKeeps) {
 
 TEST_F(Evaluation, PredictWritesTheSameDecisionsAndLevels) {
   const auto evaluated = data::CsvTable::read((run() / "predictions.csv").string());
-  const auto predicted = data::CsvTable::parse(
-      succeed({"predict", run().string(), "--table", (*folder_ / "phantom" / "Data_Entry_2017.csv").string(),
-               "--images", (*folder_ / "phantom" / "images").string()}),
-      "stdout");
+  const auto predicted =
+      data::CsvTable::parse(succeed({"predict", run().string(), "--quiet", "--table",
+                                     (*folder_ / "phantom" / "Data_Entry_2017.csv").string(), "--images",
+                                     (*folder_ / "phantom" / "images").string()}),
+                            "stdout");
   EXPECT_EQ(predicted.rows(), 240);
   std::map<std::string, int64_t> row_of;
   for (int64_t row = 0; row < predicted.rows(); ++row) row_of[predicted.cell(row, 0)] = row;

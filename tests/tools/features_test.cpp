@@ -134,7 +134,7 @@ TEST(Features, EveryModeTrainsAndPredictsWhatItEvaluated) {
     // New rows go through what was stored.
     std::map<std::string, std::string> predicted;
     for (const auto& row :
-         rows_of(succeed({"predict", run.string(), "--table", (folder / "table.csv").string()})))
+         rows_of(succeed({"predict", run.string(), "--table", (folder / "table.csv").string(), "--quiet"})))
       predicted[row.at("id")] = row.at("probability_sick");
     const auto evaluated = rows_of(contents(run / "predictions.csv"));
     EXPECT_EQ(evaluated.size(), 40U);
@@ -189,7 +189,7 @@ TEST(Features, SelectionPerLabelBesideTheImage) {
   std::map<std::string, std::map<std::string, std::string>> predicted;
   for (const auto& row :
        rows_of(succeed({"predict", run.string(), "--table", (data / "Data_Entry_2017.csv").string(),
-                        "--images", (data / "images").string()})))
+                        "--quiet", "--images", (data / "images").string()})))
     predicted[row.at("id")] = row;
   for (const auto& row : rows_of(contents(run / "predictions.csv"))) {
     for (const auto& [column, value] : predicted.at(row.at("id"))) EXPECT_EQ(row.at(column), value) << column;

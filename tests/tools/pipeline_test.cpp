@@ -44,12 +44,12 @@ TEST(Pipeline, PredictAgreesWithEval) {
   const auto evaluated = probabilities_in(contents(run / "predictions.csv"));
   EXPECT_EQ(evaluated.size(), lines_of(contents(data / "test_list.txt")).size());
 
-  std::vector<std::string> arguments{"predict", run.string(), "--table",
-                                     (data / "Data_Entry_2017.csv").string(), "--images"};
+  std::vector<std::string> arguments{
+      "predict", run.string(), "--quiet", "--table", (data / "Data_Entry_2017.csv").string(), "--images"};
   for (const auto& [id, values] : evaluated) arguments.push_back((data / "images" / id).string());
   EXPECT_EQ(probabilities_in(succeed(arguments)), evaluated);
   // The table matters, so the agreement above is not one of the image alone.
-  arguments.erase(arguments.begin() + 2, arguments.begin() + 4);
+  arguments.erase(arguments.begin() + 2, arguments.begin() + 5);
   const Outcome images_alone = run_medfusion(arguments);
   EXPECT_EQ(images_alone.code, 0);
   EXPECT_EQ(images_alone.err,
@@ -69,7 +69,7 @@ TEST(Pipeline, PredictAgreesWithEval) {
       run_medfusion({"predict", run.string(), "--table", (data / "Data_Entry_2017.csv").string()});
   EXPECT_EQ(outcome.code, 0);
   EXPECT_EQ(probabilities_in(outcome.out).size(), 48U);
-  EXPECT_EQ(outcome.err, "note: predicting without images, which the network was trained with\n");
+  EXPECT_TRUE(outcome.err.ends_with("note: predicting without images, which the network was trained with\n"));
 }
 
 TEST(Pipeline, ARunCutOffAfterACheckpointIsEvaluated) {
@@ -203,16 +203,16 @@ TEST(Pipeline, ATableWithoutImagesTrains) {
   EXPECT_GT(metrics.at("labels").at("sick").at("auroc").get<double>(), 0.9);
   // predict on the table alone gives the same for the rows of the test part.
   const auto evaluated = probabilities_in(contents(run / "predictions.csv"));
-  const auto predicted =
-      probabilities_in(succeed({"predict", run.string(), "--table", (folder / "table.csv").string()}));
+  const auto predicted = probabilities_in(
+      succeed({"predict", run.string(), "--table", (folder / "table.csv").string(), "--quiet"}));
   EXPECT_EQ(evaluated.size(), 30U);
   EXPECT_EQ(predicted.size(), 120U);
   for (const auto& [id, values] : evaluated) EXPECT_EQ(predicted.at(id), values) << id;
   // So does a single row, whose columns hold one value each.
   const auto lines = lines_of(csv);
   write(folder / "one.csv", lines[0] + "\n" + lines[4] + "\n");
-  const auto one =
-      probabilities_in(succeed({"predict", run.string(), "--table", (folder / "one.csv").string()}));
+  const auto one = probabilities_in(
+      succeed({"predict", run.string(), "--table", (folder / "one.csv").string(), "--quiet"}));
   EXPECT_EQ(one, (std::map<std::string, std::string>{{"r3", predicted.at("r3")}}));
   // A table that is read is no place to write to, and images are none of this run's.
   const std::string table = (folder / "one.csv").string();
