@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "data/dataset.h"
+#include "data/number_writing.h"
 #include "data/readers/csv.h"
-#include "data/readers/csv_numbers.h"
 
 namespace medfusion::data {
 

@@ -6,8 +6,7 @@
 #include <map>
 #include <set>
 
-#include "data/readers/csv.h"
-#include "data/readers/csv_numbers.h"
+#include "data/number_writing.h"
 #include "data/statistics/samples.h"
 
 namespace medfusion::data {
@@ -23,10 +22,10 @@ int64_t rows_of(const Column& column) {
 int64_t category_place(const std::vector<std::string>& known, const std::string& word) {
   auto found = std::lower_bound(known.begin(), known.end(), word);
   if (found != known.end() && *found == word) return found - known.begin();
-  const auto number = parse_number(word);
+  const auto number = parse_written(word, DecimalMark::point);
   if (!number) return -1;
   found = std::find_if(known.begin(), known.end(),
-                       [&](const auto& other) { return parse_number(other) == number; });
+                       [&](const auto& other) { return parse_written(other, DecimalMark::point) == number; });
   return found == known.end() ? -1 : found - known.begin();
 }
 

@@ -7,7 +7,7 @@
 
 #include "data/images/image.h"
 #include "data/open.h"
-#include "data/readers/prediction.h"
+#include "data/prediction.h"
 #include "tests/data/temporary_folder.h"
 
 namespace medfusion::data {

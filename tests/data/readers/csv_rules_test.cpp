@@ -5,10 +5,10 @@
 
 #include <cmath>
 
+#include "data/number_writing.h"
 #include "data/open.h"
+#include "data/prediction.h"
 #include "data/readers/csv_folder.h"
-#include "data/readers/csv_numbers.h"
-#include "data/readers/prediction.h"
 #include "tests/data/temporary_folder.h"
 
 namespace medfusion::data {

@@ -6,7 +6,7 @@
 #include <memory>
 #include <numeric>
 
-#include "data/readers/prediction.h"
+#include "data/prediction.h"
 #include "tools/medfusion/commands/common.h"
 #include "tools/medfusion/run/explain_run.h"
 #include "tools/medfusion/run/guard.h"

@@ -7,7 +7,7 @@
 #include <numeric>
 
 #include "core/file.h"
-#include "data/readers/prediction.h"
+#include "data/prediction.h"
 #include "tools/medfusion/commands/common.h"
 #include "tools/medfusion/run/guard.h"
 #include "tools/medfusion/run/pipeline.h"

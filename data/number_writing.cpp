@@ -1,4 +1,4 @@
-#include "data/readers/csv_numbers.h"
+#include "data/number_writing.h"
 
 #include <algorithm>
 

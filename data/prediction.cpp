@@ -1,4 +1,4 @@
-#include "data/readers/prediction.h"
+#include "data/prediction.h"
 
 #include <algorithm>
 #include <cctype>
