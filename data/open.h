@@ -92,6 +92,10 @@ struct DataOptions : CsvColumns {  // whose table, keep_constant and read_images
           "columns are added to the table. `medfusion predict` reads the file of this name in the folder of "
           "its `--table`.");
     text.visit_fields(visit);
+    visit_csv_fields(visit);
+  }
+  // Of `csv`, and the file of `medmnist`.
+  void visit_csv_fields(core::FieldVisitor& visit) {
     visit("separator", dialect.separator,
           "`csv`: what separates the columns; `auto` takes what stands most often in the header.");
     visit("decimal", decimal,

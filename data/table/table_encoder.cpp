@@ -205,7 +205,6 @@ Column TableEncoder::read_as(const Source& source, const Column& column, std::ve
     result.numbers = column.numeric ? column.numbers : numbers_of(column, source.decimal_comma, notes);
     return result;
   }
-  UnreadCells unread;
   for (int64_t row = 0; row < rows_of(column); ++row) {
     const auto at = static_cast<size_t>(row);
     const bool blank = column.numeric && std::isnan(column.numbers[at]);
@@ -213,10 +212,8 @@ Column TableEncoder::read_as(const Source& source, const Column& column, std::ve
                              : column.numeric ? fmt::format("{}", column.numbers[at])
                                               : column.categories[at];
     const int64_t place = category_place(source.categories, word);
-    if (place < 0 && !word.empty()) unread.add(word);
-    result.categories.push_back(place < 0 ? "" : source.categories[static_cast<size_t>(place)]);
+    result.categories.push_back(place < 0 ? word : source.categories[static_cast<size_t>(place)]);
   }
-  unread.note(column.name, rows_of(column), "words that training never saw", notes);
   return result;
 }
 

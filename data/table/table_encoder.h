@@ -61,8 +61,9 @@ class TableEncoder {
   std::vector<std::string> column_names() const;
   // The columns fitted, in order, as training read them: of numbers or of words, whatever `columns` hold, and
   // with the words of training where the same number is written otherwise (1.0 for 1). A word that training
-  // did not see, and a word among numbers, is missing; `notes` receives a line for each column that has some,
-  // with their count. Throws as encode() does.
+  // did not see stays, and encode() reads it as missing (depart_from of data/schema.h counts them). A word
+  // among numbers is missing; `notes` receives a line for each column that has some, with their count. Throws
+  // as encode() does.
   std::vector<Column> as_trained(const std::vector<Column>& columns, std::vector<std::string>& notes) const;
 
   nlohmann::json to_json() const;

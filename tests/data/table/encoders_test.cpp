@@ -119,10 +119,9 @@ TEST(TableEncoder, ColumnsAreReadAsTrainingReadThem) {
   ASSERT_EQ(read.size(), 2U);
   EXPECT_EQ(read[0].numbers[0], 60.0);
   EXPECT_TRUE(std::isnan(read[0].numbers[1]) && std::isnan(read[0].numbers[2]));
-  EXPECT_THAT(read[1].categories, ElementsAre("2", "1", ""));
-  EXPECT_THAT(notes, ElementsAre("column 'age': 1 of 3 cells hold no number, read as missing, such as 'old'",
-                                 "column 'stage': 1 of 3 cells hold words that training never saw, read as "
-                                 "missing, such as '3'"));
+  EXPECT_THAT(read[1].categories, ElementsAre("2", "1", "3"));
+  EXPECT_THAT(notes,
+              ElementsAre("column 'age': 1 of 3 cells hold no number, read as missing, such as 'old'"));
   const core::Table direct = encoder.encode(given), after = encoder.encode(read);
   for (int64_t i = 0; i < direct.values.numel(); ++i) {
     EXPECT_EQ(direct.values.at(i), after.values.at(i));
