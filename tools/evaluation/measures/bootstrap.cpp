@@ -7,7 +7,6 @@
 
 #include "core/error.h"
 #include "core/threads.h"
-#include "data/statistics/distributions.h"
 #include "data/statistics/samples.h"
 #include "tools/evaluation/measures/measures.h"
 
@@ -99,19 +98,9 @@ Interval percentile_interval(std::vector<double> draws, double confidence) {
 }
 
 Interval interval_around(double value, const std::vector<double>& draws) {
-  const Interval plain = percentile_interval(draws);
-  if (!(value < plain.low || value > plain.high)) return plain;
-  std::vector<double> sorted = draws;
-  std::erase_if(sorted, [](double draw) { return std::isnan(draw); });
-  std::sort(sorted.begin(), sorted.end());
-  const auto below = std::lower_bound(sorted.begin(), sorted.end(), value) - sorted.begin();
-  const double share = static_cast<double>(below) / static_cast<double>(sorted.size());
-  if (share <= 0.0 || share >= 1.0) return {kUndefined, kUndefined, plain.undefined};
-  const double shift = 2.0 * data::normal_quantile(share),
-               width = data::normal_quantile((1.0 + data::kConfidence) / 2.0);
-  const auto quantile = [&](double z) { return data::quantile(sorted, data::normal_cdf(z)); };
-  return {std::min(value, quantile(shift - width)), std::max(value, quantile(shift + width)),
-          plain.undefined};
+  Interval interval = percentile_interval(draws);
+  if (value < interval.low || value > interval.high) interval.low = interval.high = kUndefined;
+  return interval;
 }
 
 double bootstrap_p_value(std::span<const double> differences) {

@@ -66,9 +66,8 @@ struct Interval {
 };
 Interval percentile_interval(std::vector<double> draws, double confidence = data::kConfidence);
 
-// An interval that holds `value`: the percentile interval, or where that lies beside it, as for errors that
-// resampling enlarges, the bias-corrected one (Efron and Tibshirani, section 14.3, without acceleration). NaN
-// where all draws lie on one side of the value.
+// The percentile interval; NaN where it does not hold `value`, as for errors that resampling enlarges: the
+// draws are biased then, and a bias correction would leave the least of them.
 Interval interval_around(double value, const std::vector<double>& draws);
 
 // Two-sided p-value of a difference from its draws: twice the smaller share on one side of 0, the observed

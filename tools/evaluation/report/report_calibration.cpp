@@ -76,7 +76,7 @@ std::string calibration_section(const RunRecord& run) {
       "as many " +
       samples_word(run) +
       ". Resamples hold rows several times and show more error than the sample itself. Where the percentile "
-      "interval of the ECE lies above its value, the bias-corrected one stands in its place, or none.</p>\n";
+      "interval of the ECE lies above its value, none is shown.</p>\n";
   HtmlTable table({"label", "intercept", "slope", "Brier", "Brier, scaled", "ECE", "ECE if calibrated",
                    "ECE before calibration"});
   const Json& labels = evaluation.at("labels");
