@@ -28,8 +28,8 @@ DenseBlock::DenseBlock(int64_t count, int64_t in, int64_t growth, int64_t middle
 }
 
 Variable DenseBlock::Layer::forward_half_frozen(const Variable& x, const Context& context) {
-  const Variable z = convolution(norm1.forward(x, context, true), conv1);
-  return concat({x, convolution(norm2.forward(z, context, true), conv2, {}, 1, 1)}, 3);
+  const Variable z = convolution(norm1.forward(x, context, true), conv1, {}, 1, 0, context.tf32());
+  return concat({x, convolution(norm2.forward(z, context, true), conv2, {}, 1, 1, context.tf32())}, 3);
 }
 
 // Layers that are frozen alike go together.
@@ -45,7 +45,7 @@ Variable DenseBlock::forward(const Variable& x, const Context& context) {
       ++last;
     const std::vector<DenseLayer> part(parameters_.begin() + static_cast<long>(first),
                                        parameters_.begin() + static_cast<long>(last));
-    result = dense_block(result, part, context.training && !frozen);
+    result = dense_block(result, part, context.training && !frozen, context.tf32());
   }
   return result;
 }

@@ -42,6 +42,7 @@ struct DenseBlockForward {
   bool training = true;
   double eps = 1e-5;
   double momentum = 0.1;
+  bool tf32 = false;  // a device may round f32 operands of convolutions to 10 bits of mantissa (TF32)
   auto tensors() const { return std::array{&buffer}; }
 };
 
@@ -61,6 +62,7 @@ struct DenseBlockBackward {
   std::vector<DenseBlockLayerGradient> gradients;
   bool training = true;
   double eps = 1e-5;
+  bool tf32 = false;
   auto tensors() const { return std::array{&buffer, &gradient}; }
 };
 

@@ -231,7 +231,8 @@ void run_forward(const DenseBlockForward& b) {
     dispatch(ConvolutionForward{.x = active.view(),
                                 .weight = l.conv2,
                                 .y = channels_of(b.buffer, channels, channels + growth),
-                                .padding = 1},
+                                .padding = 1,
+                                .tf32 = b.tf32},
              kDevice);
     // The last layer's channels are not read again.
     if (b.training && i + 1 < b.layers.size()) statistics(channels, channels + growth);
@@ -285,7 +286,8 @@ class BackwardPass {
                                  .grad_y = grad_new.view(),
                                  .grad_x = grad_z_.view(),
                                  .grad_weight = g.conv2,
-                                 .padding = 1},
+                                 .padding = 1,
+                                 .tf32 = b_.tf32},
              kDevice);
     dispatch(BatchNormBackward{.x = l.z,
                                .weight = l.norm2_weight,

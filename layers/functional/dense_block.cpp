@@ -96,6 +96,7 @@ struct SavedBlock {
   Tensor buffer, mean, inv_std;
   std::vector<SavedLayer> layers;
   bool training = false;
+  bool tf32 = false;
 
   std::vector<kernels::DenseBlockLayer> views() const {
     std::vector<kernels::DenseBlockLayer> result;
@@ -126,7 +127,8 @@ void run_backward(const SavedBlock& block, int64_t input_channels, const Tensor&
                                                 .gradient = gradient.view(),
                                                 .gradients = views,
                                                 .training = block.training,
-                                                .eps = kEps},
+                                                .eps = kEps,
+                                                .tf32 = block.tf32},
                     device);
   for (size_t i = 0; i < grads.size(); ++i) inputs.accumulate(1 + i, grads[i]);
   inputs.accumulate(0, gradient.slice(3, 0, input_channels));
@@ -178,7 +180,7 @@ bool has_kernels(const Variable& x, const std::vector<DenseLayer>& layers, int64
 
 }  // namespace
 
-Variable dense_block(const Variable& x, const std::vector<DenseLayer>& layers, bool training) {
+Variable dense_block(const Variable& x, const std::vector<DenseLayer>& layers, bool training, bool tf32) {
   check(x, layers, training);
   std::vector<Variable> inputs{x};
   int64_t channels = x.size(3);
@@ -187,7 +189,7 @@ Variable dense_block(const Variable& x, const std::vector<DenseLayer>& layers, b
     channels += l.conv2.size(0);
   }
   if (x.dtype() == core::DType::bf16 && !has_kernels(x, layers, channels, training)) {
-    return cast(dense_block(cast(x, core::DType::f32), layers, training), core::DType::bf16);
+    return cast(dense_block(cast(x, core::DType::f32), layers, training, tf32), core::DType::bf16);
   }
   const bool recorded =
       core::gradients_enabled() &&
@@ -195,6 +197,7 @@ Variable dense_block(const Variable& x, const std::vector<DenseLayer>& layers, b
   const core::Device device = x.device();
   SavedBlock block;
   block.training = training;
+  block.tf32 = tf32;
   block.buffer = Tensor::empty({x.size(0), x.size(1), x.size(2), channels}, x.dtype(), device);
   if (training) {
     const core::DType dtype = core::statistics_dtype(x.dtype());
@@ -215,7 +218,8 @@ Variable dense_block(const Variable& x, const std::vector<DenseLayer>& layers, b
                                                .layers = block.views(),
                                                .training = training,
                                                .eps = kEps,
-                                               .momentum = kMomentum},
+                                               .momentum = kMomentum,
+                                               .tf32 = tf32},
                     device.type);
   const Tensor y = block.buffer;
   return Variable::result("dense_block", y, inputs,

@@ -20,8 +20,10 @@ struct DenseLayer {
 // x [B, H, W, c0] -> [B, H, W, c0 + layers * k]: the input's channels followed by those of each layer. Batch
 // norms use eps 1e-5 and momentum 0.1 (running variance unbiased). f32 runs on one buffer without
 // concatenation. x may be bf16, parameters and statistics being f32: a device that has no kernels for that
-// runs the block in f32 and rounds its result.
-core::Variable dense_block(const core::Variable& x, const std::vector<DenseLayer>& layers, bool training);
+// runs the block in f32 and rounds its result. With tf32 a device may round f32 operands of
+// convolutions to 10 bits of mantissa, in both passes.
+core::Variable dense_block(const core::Variable& x, const std::vector<DenseLayer>& layers, bool training,
+                           bool tf32 = false);
 
 // The same as the textbook has it, from concat, batch_norm, relu and convolution: the oracle of the above.
 core::Variable dense_block_composed(const core::Variable& x, const std::vector<DenseLayer>& layers,

@@ -9,6 +9,7 @@
 #include "kernels/simulator/device_type.h"
 #include "layers/attention.h"
 #include "layers/convolution.h"
+#include "layers/dense_block.h"
 #include "layers/functional/elementwise.h"
 #include "tests/layers/fixture.h"
 
@@ -194,6 +195,22 @@ TEST(Tf32, OfTheContextReachesProductsAndConvolutionsInBothPasses) {
     std::vector<bool> rounds;
     heard = &rounds;
     const Variable y = linear.forward(convolution.forward(x, context), context);
+    y.backward(Tensor::zeros(y.shape(), DType::f32, sim));
+    heard = nullptr;
+    EXPECT_THAT(rounds, ElementsAre(context.tf32(), context.tf32(), context.tf32(), context.tf32()));
+  }
+}
+
+// The 3x3 convolutions of a dense block are most of a DenseNet's work.
+TEST(Tf32, OfTheContextReachesTheConvolutionsOfADenseBlock) {
+  const core::Device sim{simulator::kDeviceType, 0};
+  DenseBlock block(2, 8, 4, 8, {DType::f32, sim});
+  const Variable x(Tensor::zeros({1, 4, 4, 8}, DType::f32, sim), true);
+  for (const Precision precision : {Precision::f32, Precision::tf32}) {
+    const Context context{.training = true, .precision = precision};
+    std::vector<bool> rounds;
+    heard = &rounds;
+    const Variable y = block.forward(x, context);
     y.backward(Tensor::zeros(y.shape(), DType::f32, sim));
     heard = nullptr;
     EXPECT_THAT(rounds, ElementsAre(context.tf32(), context.tf32(), context.tf32(), context.tf32()));
