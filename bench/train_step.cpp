@@ -46,16 +46,20 @@ struct Options {
 
 models::NetworkOptions network_options(const Options& options, core::Device device) {
   models::NetworkOptions network;
+  const size_t dash = options.model.find('-');
+  if (options.model != "densenet121" && !options.model.starts_with("densenet-") &&
+      !options.model.starts_with("medfusionnet-")) {
+    core::throw_input_error({}, "--model: expected densenet121, densenet-SIZE or medfusionnet-SIZE, got '{}'",
+                            options.model);
+  }
+  network.size = options.model.substr(dash == std::string::npos ? 0 : dash + 1);
   if (options.fused()) {
     network.name = "medfusionnet";
-    network.size = options.model.substr(std::string("medfusionnet-").size());
     network.table_features = kFeatures;
     network.vocabulary = kVocabulary;
     network.text_length = kWords;
   } else {
     network.name = "densenet";
-    network.size = options.model == "densenet121" ? options.model
-                                                  : options.model.substr(std::string("densenet-").size());
   }
   network.image_channels = options.channels;
   network.labels = options.labels;
@@ -204,7 +208,7 @@ int main(int argc, char** argv) {
     }
   } catch (const std::exception& error) {
     fmt::print(stderr, "train_step: {}\n", error.what());
-    return 1;
+    return dynamic_cast<const core::InputError*>(&error) != nullptr ? 2 : 1;
   }
   return 0;
 }

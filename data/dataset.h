@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/tensor.h"
@@ -46,7 +47,8 @@ struct Dataset {
   core::Tensor targets;                    // [N, L] f32: 0, 1, or NaN for unknown
   std::vector<Column> columns;             // the table
   std::vector<std::string> known_columns;  // of the file, inputs or not, and labels; empty: not known
-  std::vector<std::string> texts;          // N, or empty where there is no text
+  std::vector<std::pair<std::string, std::string>> left_out;  // columns that the reader left out, and why
+  std::vector<std::string> texts;                             // N, or empty where there is no text
   std::vector<std::string> parts;  // N: "train", "val" or "test" where the data itself says so; or empty
   std::vector<int64_t> repeats;    // N: the first row that each repeats, or itself; empty: none does
   std::vector<std::string> notes;  // what a reader should be told: columns left out, repeated rows

@@ -26,8 +26,8 @@ struct NumberWriting {
   DecimalMark mark = DecimalMark::point;
   int64_t numbers = 0;  // cells that are numbers with one mark or the other
   int64_t others = 0;   // cells that are not
-  int64_t unusual =
-      0;  // of the numbers: those with a separator of thousands, a decimal comma or a percent sign
+  // Of the numbers: those with a separator of thousands, a decimal comma or a percent sign.
+  int64_t unusual = 0;
   int64_t either = 0;  // of the numbers: those that each mark reads, but not alike, such as 1,520
   size_t example = 0;  // the place of the first unusual number
   // The places of two numbers that no mark reads both, such as 1,52 and 1.52.

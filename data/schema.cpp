@@ -37,18 +37,6 @@ Roles roles_of(const DataOptions& options, const Dataset& dataset) {
   return roles;
 }
 
-// What the reader noted of a column that it left out; empty where it said nothing.
-std::string noted_reason(const Dataset& dataset, const std::string& column) {
-  constexpr std::string_view kLeftOut = "left out";
-  for (const std::string& note : dataset.notes) {
-    const size_t at = note.find(kLeftOut);
-    if (at == std::string::npos || note.find("'" + column + "'") == std::string::npos) continue;
-    const size_t start = note.find_first_not_of(" ,:;", at + kLeftOut.size());
-    return start == std::string::npos ? note : note.substr(start);
-  }
-  return {};
-}
-
 // Of the formats whose columns and labels have fixed names; empty where the column is none of those.
 std::string nih_reason(const DataOptions& options, const std::string& column) {
   if (std::find(kNihLabels.begin(), kNihLabels.end(), column) != kNihLabels.end()) {
@@ -63,7 +51,9 @@ std::string nih_reason(const DataOptions& options, const std::string& column) {
 
 std::string reason_left_out(const DataOptions& options, const Dataset& dataset, const std::string& column) {
   if (is_in(options.exclude, column)) return "data.exclude names it";
-  if (const std::string noted = noted_reason(dataset, column); !noted.empty()) return noted;
+  for (const auto& [name, why] : dataset.left_out) {
+    if (name == column) return why;
+  }
   if (column.empty()) return "it has no name";
   if (options.format == DataFormat::nih || options.format == DataFormat::phantom) {
     if (const std::string reason = nih_reason(options, column); !reason.empty()) return reason;

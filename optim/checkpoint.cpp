@@ -13,7 +13,7 @@ bool passed_over(const std::string& name) {
   return name.ends_with("num_batches_tracked") || name.starts_with("optimizer.") || name.starts_with("ema.");
 }
 
-void load_weights(const layers::Module& network, const NamedTensors& tensors, const std::string& file) {
+void load_weights(layers::Module& network, const NamedTensors& tensors, const std::string& file) {
   const NamedTensors own = weights_of(network);
   std::string first;
   size_t missing = 0;

@@ -18,6 +18,6 @@ bool passed_over(const std::string& name);
 
 // Copies tensors into the network's parameters and buffers of the same name, all of which must be there in
 // the same shape; others are ignored. Throws core::InputError naming `file`, before anything is changed.
-void load_weights(const layers::Module& network, const NamedTensors& tensors, const std::string& file);
+void load_weights(layers::Module& network, const NamedTensors& tensors, const std::string& file);
 
 }  // namespace medfusion::optim

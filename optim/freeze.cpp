@@ -25,7 +25,7 @@ std::vector<std::string> names_in(const Parameters& parameters) {
 
 }  // namespace
 
-void freeze(const layers::Module& network, const std::vector<std::string>& names, const std::string& key) {
+void freeze(layers::Module& network, const std::vector<std::string>& names, const std::string& key) {
   const Parameters parameters = network.parameters();
   std::set<std::string> frozen;
   for (const std::string& name : names) {

@@ -14,7 +14,7 @@ namespace medfusion::optim {
 // weight decay; a batch norm whose weight and bias are frozen normalizes by its running statistics, in
 // training as in prediction, and leaves them. Throws core::InputError, naming `key` and the nearest name, and
 // changes nothing where no parameter has a name, or where none would be left to train.
-void freeze(const layers::Module& network, const std::vector<std::string>& names, const std::string& key);
+void freeze(layers::Module& network, const std::vector<std::string>& names, const std::string& key);
 
 // The parameters that are not frozen.
 Parameters trained_parameters(const layers::Module& network);

@@ -204,8 +204,8 @@ std::string own_name(const std::string& name) {
   return std::regex_replace(result, classifier, "classifier.");
 }
 
-TransferReport transfer_weights(const layers::Module& network, const RowNames& own,
-                                const NamedTensors& tensors, const RowNames& given, const std::string& file) {
+TransferReport transfer_weights(layers::Module& network, const RowNames& own, const NamedTensors& tensors,
+                                const RowNames& given, const std::string& file) {
   const NamedTensors mine = weights_of(network);
   NamedTensors found;
   std::map<std::string, std::string> spelling;  // of the names in the file

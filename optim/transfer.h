@@ -45,7 +45,7 @@ std::string own_name(const std::string& name);
 // and a tensor that it does not have or has in another shape, keeps what it was. Optimizer state, averages
 // and "num_batches_tracked" are passed over. Throws core::InputError, before anything is changed, where two
 // tensors have the same name here, or none has one of the network's.
-TransferReport transfer_weights(const layers::Module& network, const RowNames& own,
-                                const NamedTensors& tensors, const RowNames& given, const std::string& file);
+TransferReport transfer_weights(layers::Module& network, const RowNames& own, const NamedTensors& tensors,
+                                const RowNames& given, const std::string& file);
 
 }  // namespace medfusion::optim

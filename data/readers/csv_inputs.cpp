@@ -175,6 +175,11 @@ std::string list_of_inputs(const std::vector<Column>& columns) {
   return text;
 }
 
+void leave_out(const std::string& column, const std::string& why, Dataset& dataset) {
+  dataset.left_out.emplace_back(column, why);
+  dataset.notes.push_back(fmt::format("column '{}' is left out, {}", column, why));
+}
+
 }  // namespace
 
 void read_inputs(const CsvTable& table, const std::vector<int>& columns, const InputRules& rules,
@@ -185,15 +190,14 @@ void read_inputs(const CsvTable& table, const std::vector<int>& columns, const I
     if (!rules.keep_all && !is_among(rules.named, name) && !is_among(rules.categorical, name)) {
       const std::string reason = why_left_out(name, cells);
       if (!reason.empty()) {
-        dataset.notes.push_back(
-            fmt::format("column '{}' is left out, {}; data.table names it to use it", name, reason));
+        leave_out(name, reason + "; data.table names it to use it", dataset);
         continue;
       }
     }
     NumberWriting writing;
     Column read = read_cells(table, column, cells, rules, writing);
     if (!rules.keep_all && is_constant(read)) {
-      dataset.notes.push_back(fmt::format("column '{}' is left out, it holds one value only", name));
+      leave_out(name, "it holds one value only", dataset);
       continue;
     }
     if (read.numeric && writing.unusual > 0) {

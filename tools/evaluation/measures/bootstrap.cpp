@@ -116,4 +116,9 @@ double bootstrap_p_value(std::span<const double> differences) {
   return std::min(1.0, 2.0 * fewer / static_cast<double>(defined + 1));
 }
 
+bool is_least_p_value(double p_value, int64_t resamples) {
+  return resamples > 0 &&
+         p_value < 2.5 / static_cast<double>(resamples + 1);  // the least but one is 4 / (n + 1)
+}
+
 }  // namespace medfusion::tools

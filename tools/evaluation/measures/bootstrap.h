@@ -73,5 +73,7 @@ Interval interval_around(double value, const std::vector<double>& draws);
 // Two-sided p-value of a difference from its draws: twice the smaller share on one side of 0, the observed
 // sample counting as one draw, at most 1. NaN where no draw is a number.
 double bootstrap_p_value(std::span<const double> differences);
+// Whether a p-value is the least that so many resamples give: more of them could lower it.
+bool is_least_p_value(double p_value, int64_t resamples);
 
 }  // namespace medfusion::tools

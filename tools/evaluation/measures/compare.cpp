@@ -167,8 +167,8 @@ std::string number(const Json& value, const char* format = "{:.4f}") {
 std::string p_text(const Json& test, int64_t resamples) {
   const Json raw = test.value("p_value", Json()), p = test.value("p_holm", raw);
   if (!raw.is_number()) return "-";
-  const bool floor = resamples > 0 && raw.get<double>() * static_cast<double>(resamples + 1) < 2.5;
-  return (floor ? "<=" : "") + number(p, resamples > 0 ? "{:.4f}" : "{:.2g}");
+  return (is_least_p_value(raw.get<double>(), resamples) ? "<=" : "") +
+         number(p, resamples > 0 ? "{:.4f}" : "{:.2g}");
 }
 
 std::string interval(const Json& value) {

@@ -81,8 +81,8 @@ std::string macro_html(const std::vector<RunRecord>& runs) {
 std::string p_text(const Json& test, int64_t resamples = 0) {
   if (!test.is_object()) return "-";
   const Json raw = test.value("p_value", Json());
-  const bool floor = raw.is_number() && raw.get<double>() * static_cast<double>(resamples + 1) < 2.5;
-  return (floor && resamples > 0 ? "&le; " : "") + significant_text(test.value("p_holm", raw), 2);
+  const bool least = raw.is_number() && is_least_p_value(raw.get<double>(), resamples);
+  return (least ? "&le; " : "") + significant_text(test.value("p_holm", raw), 2);
 }
 
 std::string pair_html(const RunRecord& first, const RunRecord& second, const EvaluationOptions& options) {

@@ -51,9 +51,7 @@ Json change(const Contribution& contribution, const Explanation& explanation, in
 
 Json features_json(const Explanation& explanation, int64_t sample, int64_t label, const TrainedRun& run) {
   Json features = Json::array();
-  const Preprocessing& made = run.preprocessing;
-  const std::vector<std::string> names =
-      made.selection ? made.selection->feature_names(*made.table) : made.table->feature_names();
+  const std::vector<std::string> names = run.preprocessing.token_names();
   for (size_t f = 0; f < explanation.features.size(); ++f) {
     Json feature;
     feature["name"] = names.at(f);

@@ -51,6 +51,11 @@ int64_t Preprocessing::table_features() const {
   return selection ? selection->features() : table ? table->features() : 0;
 }
 
+std::vector<std::string> Preprocessing::token_names() const {
+  if (!table) return {};
+  return selection ? selection->feature_names(*table) : table->feature_names();
+}
+
 // The features that become tokens.
 core::Table Preprocessing::tokens_of(const core::Table& rows) const {
   if (table_features() == 0) return {};

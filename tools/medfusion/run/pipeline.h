@@ -40,8 +40,9 @@ struct Preprocessing {
   core::Batch encode(const data::Dataset& dataset) const;
   // The same for rows of which only the image is known.
   core::Batch encode_missing(int64_t rows) const;
-  // Tokens that the table gives.
+  // Tokens that the table gives, and the features that they are made of.
   int64_t table_features() const;
+  std::vector<std::string> token_names() const;
   // The form of preprocessing.json; `file` is the name that errors carry.
   nlohmann::ordered_json to_json() const;
   static Preprocessing from_json(const nlohmann::ordered_json& json, const std::string& file);

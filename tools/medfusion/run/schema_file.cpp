@@ -16,11 +16,8 @@ constexpr const char* kSchemaFile = "schema.json";
 data::Schema schema_of(const Config& config, const data::Dataset& dataset, const data::Splits& splits,
                        const Preprocessing& preprocessing) {
   data::SchemaEncoders encoders;
-  if (preprocessing.table) {
-    encoders.table = &*preprocessing.table;
-    encoders.features = preprocessing.selection ? preprocessing.selection->feature_names(*preprocessing.table)
-                                                : preprocessing.table->feature_names();
-  }
+  if (preprocessing.table) encoders.table = &*preprocessing.table;
+  encoders.features = preprocessing.token_names();
   if (preprocessing.text) encoders.text = &*preprocessing.text;
   return data::describe(to_data_options(config), dataset, splits, encoders);
 }

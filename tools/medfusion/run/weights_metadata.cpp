@@ -12,7 +12,7 @@ Json describe_table(const Preprocessing& preprocessing) {
   if (preprocessing.table_features() == 0) return features;
   const data::TableEncoder& encoder = *preprocessing.table;
   const std::vector<std::string>& all = encoder.feature_names();
-  const auto names = preprocessing.selection ? preprocessing.selection->feature_names(encoder) : all;
+  const std::vector<std::string> names = preprocessing.token_names();
   const auto bins = preprocessing.selection ? preprocessing.selection->bins() : std::vector<int64_t>();
   for (size_t i = 0; i < names.size(); ++i) {
     const auto feature = std::find(all.begin(), all.end(), names[i]) - all.begin();
