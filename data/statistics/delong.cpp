@@ -43,8 +43,9 @@ class Placements {
     int64_t above = positives_, below = 0;
     for (const ScoreGroup& group : groups_) {
       above -= group.positives;
-      of_positives_.push_back(share(2 * below + group.negatives, negatives_));
-      of_negatives_.push_back(share(2 * above + group.positives, positives_));
+      twice_below_.push_back(2 * below + group.negatives);
+      twice_above_.push_back(2 * above + group.positives);
+      twice_area_ += group.positives * twice_below_.back();
       below += group.negatives;
     }
   }
@@ -54,17 +55,24 @@ class Placements {
   double area() const { return area_; }
 
   // Of a sample whose score is among the groups.
-  double of(double score, bool positive) const {
-    const auto group = std::lower_bound(groups_.begin(), groups_.end(), score,
-                                        [](const ScoreGroup& g, double value) { return g.score < value; });
-    return (positive ? of_positives_ : of_negatives_)[static_cast<size_t>(group - groups_.begin())];
+  double of(double score, bool positive) const { return share(twice(score, positive), others(positive)); }
+
+  // The difference to a second ranking of the same samples, counted in integers before the one division: of
+  // the placements of a sample, and of the areas.
+  double difference(const Placements& second, double score, double second_score, bool positive) const {
+    return share(twice(score, positive) - second.twice(second_score, positive), others(positive));
+  }
+  double difference(const Placements& second) const {
+    return share(twice_area_ - second.twice_area_, positives_ * negatives_);
   }
 
   double variance() const {
     Deviations deviations;
     for (size_t g = 0; g < groups_.size(); ++g) {
-      deviations.add(true, of_positives_[g] - area_, static_cast<double>(groups_[g].positives));
-      deviations.add(false, of_negatives_[g] - area_, static_cast<double>(groups_[g].negatives));
+      deviations.add(true, share(twice_below_[g], negatives_) - area_,
+                     static_cast<double>(groups_[g].positives));
+      deviations.add(false, share(twice_above_[g], positives_) - area_,
+                     static_cast<double>(groups_[g].negatives));
     }
     return deviations.variance();
   }
@@ -73,11 +81,20 @@ class Placements {
   static double share(int64_t twice, int64_t of) {
     return static_cast<double>(twice) / (2.0 * static_cast<double>(of));
   }
+  int64_t others(bool positive) const { return positive ? negatives_ : positives_; }
+  int64_t twice(double score, bool positive) const {
+    const auto group = std::lower_bound(groups_.begin(), groups_.end(), score,
+                                        [](const ScoreGroup& g, double value) { return g.score < value; });
+    return (positive ? twice_below_ : twice_above_)[static_cast<size_t>(group - groups_.begin())];
+  }
 
   std::vector<ScoreGroup> groups_;
   double area_;
   int64_t positives_ = 0, negatives_ = 0;
-  std::vector<double> of_positives_, of_negatives_;  // of each group
+  // Twice the samples of the other class below the positives of each group, and above its negatives (a tie
+  // counts half); twice the pairs in the right order.
+  std::vector<int64_t> twice_below_, twice_above_;
+  int64_t twice_area_ = 0;
 };
 
 // Sums over the samples of one cluster: counts, and their placements less what the area makes them expect.
@@ -154,13 +171,13 @@ DelongComparison delong_paired(std::span<const double> first, std::span<const do
   const Placements a(std::move(ranked_first.groups)), b(std::move(ranked_second.groups));
   result.first = a.area();
   result.second = b.area();
-  result.difference = a.area() - b.area();
+  result.difference = a.difference(b);
   Deviations deviations;
   for (size_t i = 0; i < targets.size(); ++i) {
     const Truth truth = truth_of(targets[i]);
     if (truth == Truth::unknown) continue;
     const bool positive = truth == Truth::positive;
-    deviations.add(positive, a.of(first[i], positive) - b.of(second[i], positive) - result.difference);
+    deviations.add(positive, a.difference(b, first[i], second[i], positive) - result.difference);
   }
   result.standard_error = std::sqrt(deviations.variance());
   const Estimate interval = normal_interval(result.difference, result.standard_error);
