@@ -1,6 +1,7 @@
 #include "tools/medfusion/run/guard.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -16,6 +17,8 @@ namespace {
 constexpr double kSuspicious = 0.80;
 constexpr int64_t kFewest = 10;  // of each class: below, an AUROC says little
 
+constexpr const char* kMissing = "whether it is missing";
+
 // A way to read a column as a score; NaN leaves a row out.
 struct Reading {
   std::string what;
@@ -23,7 +26,7 @@ struct Reading {
 };
 
 std::vector<Reading> readings(const data::Column& column, const std::vector<int64_t>& rows) {
-  std::vector<Reading> result{{"whether it is missing", {}}};
+  std::vector<Reading> result{{kMissing, {}}};
   std::set<std::string> categories;
   for (const int64_t row : rows) {
     const auto index = static_cast<size_t>(row);
@@ -61,6 +64,38 @@ double strength(const Reading& reading, const std::vector<double>& targets) {
   return std::max(value, 1.0 - value);
 }
 
+// Columns that tell a label in the same way.
+struct Suspicion {
+  std::vector<std::string> columns;
+  std::string what, label;
+  double least = 1.0, most = 0.0;  // AUROC
+};
+
+// Columns that are missing together are one suspicion.
+void add_suspicion(std::vector<Suspicion>& found, const std::string& column, const std::string& what,
+                   const std::string& label, double value) {
+  auto same = std::find_if(found.begin(), found.end(), [&](const Suspicion& each) {
+    return what == kMissing && each.what == what && each.label == label;
+  });
+  if (same == found.end()) same = found.insert(found.end(), {{}, what, label});
+  same->columns.push_back(column);
+  same->least = std::min(same->least, value);
+  same->most = std::max(same->most, value);
+}
+
+std::string text_of(const Suspicion& suspicion) {
+  const auto& [columns, what, label, least, most] = suspicion;
+  std::string auroc = fmt::format("{:.2f}", least);
+  if (const std::string upper = fmt::format("{:.2f}", most); upper != auroc) auroc += " to " + upper;
+  if (columns.size() == 1) {
+    return fmt::format("column '{}' alone ({}) tells '{}' at an AUROC of {} on training rows: does it leak?",
+                       columns[0], what, label, auroc);
+  }
+  return fmt::format(
+      "each of the columns '{}' alone ({}) tells '{}' at an AUROC of {} on training rows: do they leak?",
+      fmt::join(columns, "', '"), what, label, auroc);
+}
+
 }  // namespace
 
 void refuse_leaks(const Config& config, const data::Dataset& dataset, const data::Splits& splits) {
@@ -70,7 +105,7 @@ void refuse_leaks(const Config& config, const data::Dataset& dataset, const data
 }
 
 std::vector<std::string> suspicious_columns(const data::Dataset& dataset, const std::vector<int64_t>& rows) {
-  std::vector<std::string> warnings;
+  std::vector<Suspicion> found;
   const auto labels = static_cast<int64_t>(dataset.labels.size());
   for (const data::Column& column : dataset.columns) {
     const std::vector<Reading> all = readings(column, rows);
@@ -80,13 +115,13 @@ std::vector<std::string> suspicious_columns(const data::Dataset& dataset, const 
       for (const Reading& reading : all) {
         const double value = strength(reading, targets);
         if (value <= kSuspicious) continue;
-        warnings.push_back(fmt::format(
-            "column '{}' alone ({}) tells '{}' at an AUROC of {:.2f} on training rows: does it leak?",
-            column.name, reading.what, dataset.labels[static_cast<size_t>(label)], value));
+        add_suspicion(found, column.name, reading.what, dataset.labels[static_cast<size_t>(label)], value);
         break;
       }
     }
   }
+  std::vector<std::string> warnings;
+  for (const Suspicion& each : found) warnings.push_back(text_of(each));
   return warnings;
 }
 

@@ -14,7 +14,8 @@ namespace medfusion::tools {
 void refuse_leaks(const Config& config, const data::Dataset& dataset, const data::Splits& splits);
 
 // One line for each column of the table that alone tells a label of `rows` at an AUROC above 0.80, by its
-// numbers in either direction, by one of its categories, or by whether it is missing. Labels with fewer than
+// numbers in either direction, by one of its categories, or by whether it is missing (one line for all of
+// these). Labels with fewer than
 // 10 positives or negatives among the rows are left out.
 std::vector<std::string> suspicious_columns(const data::Dataset& dataset, const std::vector<int64_t>& rows);
 

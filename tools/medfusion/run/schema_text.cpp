@@ -11,6 +11,7 @@ namespace medfusion::tools {
 namespace {
 
 constexpr size_t kWidth = 120;
+constexpr size_t kMostOfNames = 8 * kWidth;  // characters of a list of columns left out
 
 size_t characters_of(const std::string& text) {
   return static_cast<size_t>(std::count_if(
@@ -46,6 +47,21 @@ std::string listed(const std::vector<std::string>& words, size_t width) {
     line += next;
   }
   return clipped(line, width);
+}
+
+// Lines of at most kWidth: `name` and what fits, then the rest below it, broken at blanks.
+std::string wrapped(const std::string& name, std::string text) {
+  const std::string indent(name.size(), ' ');
+  std::string lines = name;
+  const size_t width = kWidth - name.size();
+  while (characters_of(text) > width) {
+    size_t end = text.rfind(' ', width);
+    if (end == std::string::npos) end = text.find(' ');
+    if (end == std::string::npos) break;
+    lines += text.substr(0, end) + "\n" + indent;
+    text.erase(0, end + 1);
+  }
+  return lines + text + "\n";
 }
 
 std::string share(int64_t count, int64_t of) {
@@ -100,8 +116,8 @@ std::string roles_text(const data::Schema& schema) {
   if (!has("id")) words.emplace_back(has("image") ? "id: the image" : "id: the row's number");
   std::string text = fmt::format("roles     {}\n", listed(words, kWidth - 10));
   for (const auto& [why, columns] : by_reason(schema)) {
-    const std::string reason = clipped(why, kWidth / 2);
-    text += fmt::format("left out  {} ({})\n", listed(columns, kWidth - 13 - characters_of(reason)), reason);
+    const std::string reason = "(" + clipped(why, kWidth / 2) + ")";
+    text += wrapped("left out  ", listed(columns, kMostOfNames) + " " + reason);
   }
   return text;
 }
