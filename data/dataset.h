@@ -48,7 +48,8 @@ struct Dataset {
   std::vector<Column> columns;             // the table
   std::vector<std::string> known_columns;  // of the file, inputs or not, and labels; empty: not known
   std::vector<std::pair<std::string, std::string>> left_out;  // columns that the reader left out, and why
-  std::vector<std::string> texts;                             // N, or empty where there is no text
+  std::vector<std::string> outcome_like;  // inputs that nobody named and that are written as labels are
+  std::vector<std::string> texts;         // N, or empty where there is no text
   std::vector<std::string> parts;  // N: "train", "val" or "test" where the data itself says so; or empty
   std::vector<int64_t> repeats;    // N: the first row that each repeats, or itself; empty: none does
   std::vector<std::string> notes;  // what a reader should be told: columns left out, repeated rows

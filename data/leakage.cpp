@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <unordered_map>
 
@@ -112,6 +113,13 @@ void check_inputs(const Dataset& dataset, const LeakRules& rules) {
              fmt::format("column '{}' is listed in guard.leaking and must not be an input; {}", column.name,
                          how_to_leave_out(dataset)));
     }
+  }
+  if (!dataset.outcome_like.empty() && !rules.allows("target")) {
+    core::throw_input_error({rules.file},
+                            "guard: inputs that are written as the labels are may be outcomes; data.exclude "
+                            "= {} leaves them out, "
+                            "data.table = [\"*\"] uses all that data.exclude does not name",
+                            nlohmann::json(dataset.outcome_like).dump());
   }
 }
 

@@ -40,8 +40,9 @@ struct LeakRules {
 };
 
 // Throws core::InputError where an input column is a target, holds a copy of a label (two values, each of
-// which stands for one value of the label in every row of at least 20), or is listed as leaking; and where
-// the rules name a column that is not in Dataset::known_columns.
+// which stands for one value of the label in every row of at least 20), is listed as leaking, or may be an
+// outcome (Dataset::outcome_like; one line names them all); and where the rules name a column that is not in
+// Dataset::known_columns.
 void check_inputs(const Dataset& dataset, const LeakRules& rules);
 
 // Throws core::InputError where a patient, or a row and its repeat (Dataset::repeats), lie in two

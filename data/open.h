@@ -83,7 +83,9 @@ struct DataOptions : CsvColumns {  // whose table, keep_constant and read_images
     visit("table", table,
           "Table columns that are inputs; the text of `nih` mentions only these. Empty means age, sex, view "
           "and follow_up for `nih`, and every column without another role for `csv`. `nih` also has "
-          "aspect_ratio and pixel_spacing of the original image; they are read only if named here.");
+          "aspect_ratio and pixel_spacing of the original image; they are read only if named here. For `csv` "
+          "an asterisk stands for any characters: `*` is every column without another role. Inputs that are "
+          "written as the labels are (0 and 1) must be named here, or left out by `data.exclude`.");
     visit(
         "log_columns", log_columns,
         "Numeric table columns that are replaced by sign(x) log(1 + |x|), such as counts with a wide range.");
@@ -121,9 +123,11 @@ struct DataOptions : CsvColumns {  // whose table, keep_constant and read_images
     visit("categorical_columns", categorical_columns,
           "`csv`, `data.extra_table`: table columns that hold numbers but are categories. Columns that hold "
           "text are always categories.");
-    visit("exclude", exclude,
-          "`csv`: columns that are not inputs; labels may be among them. Columns with a single value are "
-          "always left out, and so are dates and identifiers that `data.table` does not name.");
+    visit(
+        "exclude", exclude,
+        "`csv`: columns that are not inputs; labels may be among them, and an asterisk stands for any "
+        "characters. Columns with a single value are always left out, and so are dates and identifiers that "
+        "`data.table` does not name.");
   }
   void check_rules(const core::Require& require) const;
 

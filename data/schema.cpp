@@ -50,7 +50,7 @@ std::string nih_reason(const DataOptions& options, const std::string& column) {
 }
 
 std::string reason_left_out(const DataOptions& options, const Dataset& dataset, const std::string& column) {
-  if (is_in(options.exclude, column)) return "data.exclude names it";
+  if (names_column(options.exclude, column)) return "data.exclude names it";
   for (const auto& [name, why] : dataset.left_out) {
     if (name == column) return why;
   }

@@ -17,6 +17,32 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kInput = "an input";
+
+bool is_pattern(const std::string& name) { return name.find('*') != std::string::npos; }
+
+bool matches(std::string_view pattern, std::string_view name) {
+  const size_t star = pattern.find('*');
+  if (star == std::string_view::npos) return pattern == name;
+  if (!name.starts_with(pattern.substr(0, star))) return false;
+  for (size_t i = star; i <= name.size(); ++i) {
+    if (matches(pattern.substr(star + 1), name.substr(i))) return true;
+  }
+  return false;
+}
+
+// The columns that a name stands for.
+std::vector<int> columns_of(const CsvTable& table, const std::string& name) {
+  if (!is_pattern(name)) return {table.column(name)};
+  std::vector<int> columns;
+  for (int column = 0; column < table.columns(); ++column) {
+    const std::string& title = table.header()[static_cast<size_t>(column)];
+    if (!title.empty() && matches(name, title)) columns.push_back(column);  // not an export's row numbers
+  }
+  if (columns.empty() && name != "*") core::throw_input_error({table.file(), 1}, "no column like '{}'", name);
+  return columns;
+}
+
 // The role of each column that has one; a label that is an input as well would give the answer away.
 std::map<int, std::string> assign_roles(const CsvTable& table, const CsvOptions& options) {
   std::map<int, std::string> roles;
@@ -28,7 +54,9 @@ std::map<int, std::string> assign_roles(const CsvTable& table, const CsvOptions&
     }
   };
   for (const std::string& name : options.labels) assign(name, "a label");
-  for (const std::string& name : options.table) assign(name, "an input");
+  for (const std::string& name : options.table) {
+    if (!is_pattern(name)) assign(name, kInput);
+  }
   assign(options.text_column, "the text");
   assign(options.part_column, "the part");
   // The id, the patient and the image may be one column.
@@ -40,18 +68,25 @@ std::map<int, std::string> assign_roles(const CsvTable& table, const CsvOptions&
 std::vector<int> input_columns(const CsvTable& table, const CsvOptions& options,
                                const std::map<int, std::string>& roles) {
   std::vector<int> columns;
-  for (const std::string& name : options.table) columns.push_back(table.column(name));
-  for (int column = 0; options.table.empty() && column < table.columns(); ++column) {
-    const bool named = !table.header()[static_cast<size_t>(column)].empty();  // not an export's row numbers
-    if (named && !roles.contains(column)) columns.push_back(column);
+  const auto is_input = [&](int column) {
+    const auto role = roles.find(column);
+    return role != roles.end() && role->second == kInput;
+  };
+  for (const std::string& name : options.table.empty() ? std::vector<std::string>{"*"} : options.table) {
+    for (const int column : columns_of(table, name)) {
+      const bool twice = std::find(columns.begin(), columns.end(), column) != columns.end();
+      if (!twice && (is_input(column) || !roles.contains(column))) columns.push_back(column);
+    }
   }
   for (const std::string& name : options.exclude) {
     if (name.empty()) continue;
-    const int column = table.column(name);
-    if (std::find(options.table.begin(), options.table.end(), name) != options.table.end()) {
-      core::throw_input_error({table.file(), 1}, "excluded column '{}' is an input", name);
+    for (const int column : columns_of(table, name)) {
+      if (is_input(column)) {
+        core::throw_input_error({table.file(), 1}, "excluded column '{}' is an input",
+                                table.header()[static_cast<size_t>(column)]);
+      }
+      std::erase(columns, column);
     }
-    std::erase(columns, column);
   }
   for (const std::string& name : options.categorical) {
     if (std::find(columns.begin(), columns.end(), table.column(name)) == columns.end()) {
@@ -103,6 +138,28 @@ void read_targets(const CsvTable& table, const CsvOptions& options, Dataset& dat
     for (int64_t row = 0; row < table.rows(); ++row)
       dataset.targets.data<float>()[row * count + i] = table.label(row, column, options.uncertain);
   }
+}
+
+// Inputs that nobody named and of which each known cell is written like a cell of a label.
+std::vector<std::string> outcome_like(const CsvTable& table, const CsvOptions& options,
+                                      const std::vector<Column>& inputs) {
+  std::unordered_set<std::string_view> written;
+  for (const std::string& label : options.labels) {
+    const int column = table.column(label);
+    for (int64_t row = 0; row < table.rows(); ++row) written.insert(table.known(row, column));
+  }
+  std::vector<std::string> names;
+  for (const Column& input : inputs) {
+    const auto& named = options.categorical;
+    if (std::find(named.begin(), named.end(), input.name) != named.end()) continue;
+    const int column = table.column(input.name);
+    int64_t row = 0;
+    while (row < table.rows() &&
+           (table.known(row, column).empty() || written.contains(table.known(row, column))))
+      ++row;
+    if (row == table.rows()) names.push_back(input.name);
+  }
+  return names;
 }
 
 void read_ids(const CsvTable& table, const CsvOptions& options, Dataset& dataset) {
@@ -162,6 +219,11 @@ void note_writing(const CsvTable& table, Dataset& dataset) {
 
 }  // namespace
 
+bool names_column(const std::vector<std::string>& names, std::string_view column) {
+  return std::any_of(names.begin(), names.end(),
+                     [&](const std::string& name) { return matches(name, column); });
+}
+
 Dataset read_csv_folder(const CsvOptions& options) {
   check_distinct("labels", options.labels);
   check_distinct("table", options.table);
@@ -177,6 +239,7 @@ Dataset read_csv_folder(const CsvOptions& options) {
   read_targets(table, options, dataset);
   read_inputs(table, input_columns(table, options, roles),
               {options.table, options.categorical, options.decimal, options.keep_constant}, dataset);
+  if (options.table.empty()) dataset.outcome_like = outcome_like(table, options, dataset.columns);
   if (!options.text_column.empty()) {
     const int column = table.column(options.text_column);
     for (int64_t row = 0; row < table.rows(); ++row) dataset.texts.push_back(table.category(row, column));

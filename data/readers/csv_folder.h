@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "data/dataset.h"
@@ -13,11 +14,12 @@ namespace medfusion::data {
 
 // What the columns of a table are.
 struct CsvColumns {
-  std::string id_column;             // unique ids; empty: the image's name, or else row-1, row-2, ...
-  std::string patient_column;        // empty: each row is a patient
-  std::string image_column;          // empty: no images. A missing cell means that the row has none
-  std::string text_column;           // empty: no text
-  std::string part_column;           // train, val or test, for own_splits; empty: none
+  std::string id_column;       // unique ids; empty: the image's name, or else row-1, row-2, ...
+  std::string patient_column;  // empty: each row is a patient
+  std::string image_column;    // empty: no images. A missing cell means that the row has none
+  std::string text_column;     // empty: no text
+  std::string part_column;     // train, val or test, for own_splits; empty: none
+  // In these two an asterisk stands for any characters.
   std::vector<std::string> table;    // columns that are inputs; empty: all that have no other role
   std::vector<std::string> exclude;  // columns that are not inputs; they may have another role
   CsvDialect dialect;
@@ -34,9 +36,14 @@ struct CsvOptions : CsvColumns {
   std::vector<std::string> categorical = {};  // inputs that are categories although they hold numbers
 };
 
+// Whether one of the names (CsvColumns::table, CsvColumns::exclude) stands for the column.
+bool names_column(const std::vector<std::string>& names, std::string_view column);
+
 // Missing cells are those of is_missing() and CsvDialect::missing; input columns are read by read_inputs().
 // Dataset::notes holds what was decided: blank rows, another separator than a comma, labels of -1, columns
-// left out, the inputs. Throws core::InputError naming file, line and column.
+// left out, the inputs. Dataset::outcome_like holds inputs that neither `table` nor `categorical` names and
+// of which each known cell is written like a cell of a label. Throws core::InputError naming file, line and
+// column.
 Dataset read_csv_folder(const CsvOptions& options);
 
 }  // namespace medfusion::data

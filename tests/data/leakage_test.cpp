@@ -82,6 +82,17 @@ TEST(Guard, RefusesATargetAsAnInput) {
   check_inputs(data, rules_of({"target"}));
 }
 
+TEST(Guard, RefusesInputsWrittenAsTheLabelsAre) {
+  Dataset data = rows_of(30);
+  data.outcome_like = {"No Finding", "Edema"};
+  EXPECT_EQ(
+      input_error([&] { check_inputs(data, rules_of()); }),
+      "table.csv: guard: inputs that are written as the labels are may be outcomes; data.exclude = "
+      "[\"No Finding\",\"Edema\"] leaves them out, data.table = [\"*\"] uses all that data.exclude does "
+      "not name");
+  check_inputs(data, rules_of({"target"}));
+}
+
 TEST(Guard, RefusesNamesThatNoColumnHas) {
   Dataset data = rows_of(30);
   data.known_columns = {"Age", "Schiller", "Biopsy", "Dx"};

@@ -143,8 +143,18 @@ TEST(Guard, WarnsOfAColumnThatTellsTheLabelAlone) {
     ++row;
   }
   write(folder / "noise.csv", wider);
-  const Outcome outcome = run_medfusion(
-      {"train", config.string(), "--out", (folder / "run").string(), "--set", "train.epochs=1"});
+  const std::vector<std::string> arguments{"train", config.string(), "--out", (folder / "run").string(),
+                                           "--set", "train.epochs=1"};
+  // It is written as the label is, so it must be named.
+  const Outcome refused = run_medfusion(arguments);
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_EQ(refused.err, "medfusion: " + (folder / "noise.csv").string() +
+                             ": guard: inputs that are written as the labels are may be outcomes; "
+                             "data.exclude = [\"hint\"] leaves them out, data.table = [\"*\"] uses all that "
+                             "data.exclude does not name\n");
+  auto named = arguments;
+  named.insert(named.end(), {"--set", "data.table=*"});
+  const Outcome outcome = run_medfusion(named);
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_NE(outcome.err.find("warning: column 'hint' alone (its value) tells 'y' at an AUROC of 0.9"),
             std::string::npos)

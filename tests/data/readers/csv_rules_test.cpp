@@ -20,6 +20,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
+using testing::UnorderedElementsAre;
 
 class CsvRules : public testing::Test {
  protected:
@@ -355,6 +356,50 @@ TEST_F(CsvRules, TheInputsAreListed) {
     EXPECT_THAT(notes, HasSubstr("inputs of the table: numbers Age, No Finding"));
     EXPECT_THAT(notes, HasSubstr("; categories Sex (2)"));
   }
+}
+
+// The labels are written 0 and 1; a history of 0.0 and 1.0 and a count are written otherwise.
+TEST_F(CsvRules, InputsWrittenAsTheLabelsAreMayBeOutcomes) {
+  for (const std::string& file :
+       files("other-findings.csv",
+             "id,patient,Sex,Age,smokes,No Finding,Fracture,Edema,Pneumonia,Consolidation\n"
+             "a,p,M,57,1.0,1,,0,0,0\nb,q,F,61,0.0,0,1,1,0,1\nc,r,F,62,?,0,0,0,1,0\n")) {
+    CsvOptions given = options(file);
+    given.labels = {"Edema"};
+    EXPECT_THAT(read_csv_folder(given).outcome_like,
+                UnorderedElementsAre("No Finding", "Consolidation", "Pneumonia", "Fracture"));
+    given.exclude = {"No Finding", "*on*"};
+    EXPECT_THAT(read_csv_folder(given).outcome_like, ElementsAre("Fracture"));
+    given.categorical = {"Fracture"};  // named
+    EXPECT_THAT(read_csv_folder(given).outcome_like, IsEmpty());
+    given.categorical = {};
+    given.table = {"Fracture"};
+    EXPECT_THAT(read_csv_folder(given).outcome_like, IsEmpty());
+  }
+}
+
+// Identifiers and dates need their whole names all the same.
+TEST_F(CsvRules, AnAsteriskStandsForColumns) {
+  std::string text = "id,patient,study_date,lab_a,lab_b,,A,B\n";
+  for (int i = 0; i < 30; ++i)
+    text += fmt::format("r{0},p{0},2001-01-{1:02},{2},{3},{0},{4},{5}\n", i, 1 + i % 28, i % 7, i % 5, i % 2,
+                        i % 3 == 0 ? 1 : 0);
+  CsvOptions given = options(folder_.write("t.csv", text));
+  const auto inputs = [&](std::vector<std::string> table, std::vector<std::string> exclude) {
+    given.table = std::move(table);
+    given.exclude = std::move(exclude);
+    std::vector<std::string> names;
+    for (const Column& column : read_csv_folder(given).columns) names.push_back(column.name);
+    return names;
+  };
+  EXPECT_THAT(inputs({"*"}, {}), ElementsAre("lab_a", "lab_b", "B"));
+  EXPECT_THAT(inputs({"*"}, {"lab*"}), ElementsAre("B"));
+  EXPECT_THAT(inputs({"lab_b", "l*b*"}, {}), ElementsAre("lab_b", "lab_a"));
+  EXPECT_THAT(inputs({"study_date", "*"}, {"*_a"}), ElementsAre("study_date", "lab_b", "B"));
+  EXPECT_EQ(input_error([&] { inputs({"x*"}, {}); }), given.file + ":1: no column like 'x*'");
+  EXPECT_EQ(input_error([&] { inputs({}, {"*x"}); }), given.file + ":1: no column like '*x'");
+  EXPECT_EQ(input_error([&] { inputs({"lab_a"}, {"lab*"}); }),
+            given.file + ":1: excluded column 'lab_a' is an input");
 }
 
 TEST_F(CsvRules, FoldsCountFromOne) {
