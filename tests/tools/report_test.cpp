@@ -91,6 +91,54 @@ TEST(Html, EscapesAndEncodes) {
   EXPECT_THROW(table.row({"1"}), core::Error);
 }
 
+TEST(Html, TakesTagsAndEntitiesAway) {
+  EXPECT_EQ(plain_text("<b>a &amp; b</b> &ge; 0.5, &#39;x&lt;y&#39;"), "a & b \u2265 0.5, 'x<y'");
+  EXPECT_EQ(plain_text(html_escape("<a href=\"x\">'&")), "<a href=\"x\">'&");
+}
+
+// The class of each heading of a table, in order.
+std::vector<std::string> alignment(const HtmlTable& table) {
+  std::istringstream html(table.html());
+  std::string line;
+  while (std::getline(html, line) && !line.starts_with("<thead>")) {
+  }
+  std::vector<std::string> result;
+  for (size_t at = line.find("<th "); at != std::string::npos; at = line.find("<th ", at + 1))
+    result.push_back(line.substr(at, line.find('>', at) - at).ends_with("num\"") ? "right" : "left");
+  return result;
+}
+
+TEST(Html, AlignsNumbersAtTheRightAndWordsAtTheLeft) {
+  HtmlTable table({"label", "level", "from", "AUROC", "hash", "p", "value", "of folds", "none"});
+  table.row({"1", "low", "0", "0.5 [0.4,&nbsp;0.6]<sup>&dagger;</sup>", "1234a", "&le; 0.002", "tiny",
+             "2 of 3", "-"});
+  table.row({"2", "high", "by fold", "not estimable: no positive", "5678", "1e-05", "12", "1 of 3", ""});
+  EXPECT_EQ(alignment(table), (std::vector<std::string>{"left", "left", "right", "right", "left", "right",
+                                                        "left", "right", "left"}));
+}
+
+// On a telephone a table that is too wide stands row by row, so that nothing of it is out of sight.
+TEST(Html, StacksWhatDoesNotFitATelephone) {
+  HtmlTable narrow({"label", "n &ge; 5"});
+  narrow.row({"Mass", "12"});
+  EXPECT_FALSE(narrow.html().find("stack") != std::string::npos);
+  EXPECT_NE(narrow.html().find("data-head=\"n \u2265 5\""), std::string::npos);
+  HtmlTable wide({"label", "a", "b", "c", "d"});
+  wide.row({"Mass", "0.51 [0.405,&nbsp;0.603]", "0.51 [0.405,&nbsp;0.603]", "0.51 [0.405,&nbsp;0.603]", "1"});
+  EXPECT_NE(wide.html().find("class=\" stack\""), std::string::npos);
+}
+
+// Headings count on from 1, and each link of the navigation leads to a section with its number and title.
+TEST(Html, NumbersHeadingsAndLinksToThem) {
+  const std::string html = html_page(
+      "t", "", {{"a", "First & one", "<h3>x</h3><h3>y</h3>"}, {"b", "Second", "<p>z</p>\n<h3>w</h3>"}});
+  for (const char* part :
+       {"<h2>1. First &amp; one</h2>", "<h3>1.1 x</h3><h3>1.2 y</h3>", "<h2>2. Second</h2>", "<h3>2.1 w</h3>",
+        "<a href=\"#a\"><span class=\"number\">1.</span>First &amp; one</a>", "<section id=\"a\">",
+        "<a href=\"#b\"><span class=\"number\">2.</span>Second</a>", "<section id=\"b\">"})
+    EXPECT_NE(html.find(part), std::string::npos) << part;
+}
+
 TEST(Chart, BreaksLinesWhereThereIsNoNumber) {
   Chart chart{"t", "x", "y", {}};
   chart.series = {{"s", {{0, 1}, {1, 2}, {1.5, NAN}, {2, 3}, {3, 4}}, "", false, false, {}}};
@@ -248,7 +296,7 @@ TEST(Report, SaysWhichLeaksWereAccepted) {
   EXPECT_FALSE(has(html, "refuses to start"));
   EXPECT_FALSE(has(html, "no patient is in two parts"));
   EXPECT_TRUE(has(html, "column &#39;age&#39; alone tells &#39;Mass&#39;"));
-  EXPECT_LT(html.find("class=\"warning\""), html.find("<nav>"));
+  EXPECT_LT(html.find("class=\"warning\""), html.find("<section"));
   run = record("r1");
   run.settings["resample.before_split"] = true;
   run.data["guard"]["allowed"] = {"resampling"};
@@ -307,7 +355,7 @@ TEST(Report, SaysWhatErrorRightProbabilitiesWouldShow) {
   RunRecord run = record("r1");
   const auto& fit = run.evaluation["labels"]["Mass"]["calibration"];
   const std::string html = calibration_section(run);
-  EXPECT_TRUE(has(html, "<td>" + number_text(fit["ece_when_calibrated"]) + "</td>"));
+  EXPECT_TRUE(has(html, ">" + number_text(fit["ece_when_calibrated"]) + "</td>"));
   EXPECT_EQ(count_of(html, "stroke-opacity"), fit["equal_mass"].size());  // a bar at every point
 }
 
@@ -336,8 +384,9 @@ TEST(Report, TheChecklistHasEveryItem) {
     for (size_t at = html.find("<tr><th scope=\"row\">"); at != std::string::npos;
          at = html.find("<tr><th scope=\"row\">", at + 1)) {
       size_t cell = at;
-      for (size_t i = 0; i < column; ++i) cell = html.find("<td>", cell + 1);
-      std::istringstream numbers(html.substr(cell + 4, html.find("</td>", cell) - cell - 4));
+      for (size_t i = 0; i < column; ++i) cell = html.find("<td", cell + 1);
+      cell = html.find('>', cell) + 1;
+      std::istringstream numbers(html.substr(cell, html.find("</td>", cell) - cell));
       for (std::string each; std::getline(numbers, each, ',');)
         if (!each.empty() && std::stoi(each) == number) return true;
     }
@@ -365,7 +414,7 @@ TEST(Report, ExplainsAnEmptyIntermediateLevel) {
   EXPECT_FALSE(has(risk_section(run), "the intermediate level is empty"));
   run.evaluation["labels"]["Mass"]["risk"]["cutoffs"] = {{"low", 0.123456}, {"high", 0.123456}};
   EXPECT_TRUE(has(risk_section(run), "Mass: the intermediate level is empty"));
-  EXPECT_TRUE(has(risk_section(run), "<td>0.1235</td>"));
+  EXPECT_TRUE(has(risk_section(run), ">0.1235</td>"));
 }
 
 TEST(Report, MarksIntervalsOverPartOfTheResamples) {
@@ -378,6 +427,20 @@ TEST(Report, MarksIntervalsOverPartOfTheResamples) {
   run.evaluation["resamples"] = 1000;
   EXPECT_TRUE(has(performance_section(run), "tenth of the resamples"));
 }
+
+TEST(Report, EveryLinkWithinThePageLeadsSomewhere) {
+  const std::string html = run_report(record("r1"));
+  size_t links = 0;
+  for (size_t at = html.find("href=\"#"); at != std::string::npos; at = html.find("href=\"#", at + 1)) {
+    const std::string id = html.substr(at + 7, html.find('"', at + 7) - at - 7);
+    EXPECT_TRUE(has(html, "id=\"" + id + "\"")) << id;
+    ++links;
+  }
+  EXPECT_GE(links, count_of(html, "<section"));
+  EXPECT_EQ(count_of(html, "<h2>1. "), 1U);
+}
+
+TEST(Report, NumbersThePagesInPrint) { EXPECT_TRUE(has(run_report(record("r1")), "counter(page)")); }
 
 TEST(Report, OpensWhatIsFoldedForPrint) { EXPECT_TRUE(has(run_report(record("r1")), "onbeforeprint=")); }
 

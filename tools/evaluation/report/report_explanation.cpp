@@ -17,7 +17,7 @@ constexpr size_t kFeaturesPerLabel = 5;
 
 std::string of_share(const Json& proportion) {
   if (!proportion.is_object() || !proportion.value("value", Json()).is_number()) return "-";
-  return fmt::format("{} [{}, {}]", percent_text(proportion["value"]), percent_text(proportion["low"]),
+  return fmt::format("{} [{},&nbsp;{}]", percent_text(proportion["value"]), percent_text(proportion["low"]),
                      percent_text(proportion["high"]));
 }
 

@@ -288,7 +288,7 @@ std::string fitted_table(const RunRecord& run) {
         std::pair{"thresholds", parts.thresholds}, std::pair{"risk levels", parts.risk}}) {
     table.row({name, wide_cell(fitted.how), wide_cell(fitted.on), wide_cell(fitted.note)});
   }
-  return table.html("text");
+  return table.html();
 }
 
 std::vector<std::string> accepted_leaks(const RunRecord& run) {

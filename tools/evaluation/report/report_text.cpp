@@ -39,7 +39,7 @@ std::string interval_text(const Json& measure, int64_t resamples) {
   const char* mark = undefined > kLargeShare * static_cast<double>(resamples) && resamples > 0 ? kDagger : "";
   const Json low = measure.value("low", Json()), high = measure.value("high", Json());
   if (!low.is_number() || !high.is_number()) return number_text(measure["value"]) + mark;
-  return number_text(measure["value"]) + " [" + number_text(low) + ", " + number_text(high) + "]" + mark;
+  return number_text(measure["value"]) + " [" + number_text(low) + ",&nbsp;" + number_text(high) + "]" + mark;
 }
 
 std::string interval_text(const Json& json, const char* value, const char* low, const char* high) {

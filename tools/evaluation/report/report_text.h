@@ -9,8 +9,8 @@
 
 namespace medfusion::tools {
 
-// "0.912 [0.880, 0.941]" of {"value", "low", "high"}; "-" where there is no value. Marked with a dagger where
-// more than a tenth of `resamples` had no value (docs/evaluation.md: undefined_resamples).
+// "0.912 [0.880, 0.941]", HTML, of {"value", "low", "high"}; "-" where there is no value. Marked with a
+// dagger where more than a tenth of `resamples` had no value (docs/evaluation.md: undefined_resamples).
 std::string interval_text(const nlohmann::ordered_json& measure, int64_t resamples = 0);
 // The same of numbers that have other names; "-" where `json` is no object.
 std::string interval_text(const nlohmann::ordered_json& json, const char* value, const char* low = "low",
