@@ -11,8 +11,10 @@
 #include "core/random.h"
 #include "core/threads.h"
 #include "data/statistics/calibration_error.h"
+#include "data/statistics/curves.h"
 #include "data/statistics/ranking.h"
 #include "tools/evaluation/measures/bootstrap.h"
+#include "tools/evaluation/measures/decision_intervals.h"
 #include "tools/evaluation/measures/measures.h"
 
 namespace medfusion::tools {
@@ -298,6 +300,39 @@ TEST(Bootstrap, PValueCountsTheSmallerSide) {
   EXPECT_DOUBLE_EQ(bootstrap_p_value(differences), 20.0 / 100);
   EXPECT_DOUBLE_EQ(bootstrap_p_value(std::vector<double>(99, 0.0)), 1.0);
   EXPECT_TRUE(std::isnan(bootstrap_p_value(std::vector<double>{kUnknown})));
+}
+
+// Each resample written out as rows, and its decision curve by the library's function.
+TEST(DecisionIntervals, AreThoseOfTheCurvesOfTheResamples) {
+  const std::vector<std::string> patients{"a", "a", "b", "c", "d", "d", "e", "f"};
+  const std::vector<double> probabilities{0.25, 0.9, 0.1, 0.5, 0.75, 0.4, 0.6, 0.3};
+  const std::vector<double> targets{0, 1, 0, 1, 0, kUnknown, 1, 0};
+  const std::vector<double> thresholds{0.1, 0.25, 0.5, 0.6, 0.95};
+  const PatientBootstrap bootstrap(patients, 200, 3);
+  const auto curve = data::decision_curve(probabilities, targets, thresholds);
+  std::vector<std::vector<double>> draws(thresholds.size());
+  for (int64_t resample = 0; resample < bootstrap.resamples(); ++resample) {
+    const auto weights = bootstrap.weights(resample);
+    std::vector<double> p, t;
+    for (size_t row = 0; row < patients.size(); ++row) {
+      for (uint32_t k = 0; k < weights[bootstrap.patient_of_row()[row]]; ++k) {
+        p.push_back(probabilities[row]);
+        t.push_back(targets[row]);
+      }
+    }
+    const auto drawn = data::decision_curve(p, t, thresholds);
+    for (size_t i = 0; i < thresholds.size(); ++i)
+      draws[i].push_back(drawn.empty() ? kUndefined : drawn[i].model);
+  }
+  const auto intervals = decision_intervals(curve, probabilities, targets, bootstrap);
+  ASSERT_EQ(intervals.size(), thresholds.size());
+  for (size_t i = 0; i < thresholds.size(); ++i) {
+    const Interval expected = interval_around(curve[i].model, draws[i]);
+    EXPECT_NEAR(intervals[i].low, expected.low, 1e-12);
+    EXPECT_NEAR(intervals[i].high, expected.high, 1e-12);
+    EXPECT_LE(intervals[i].low, curve[i].model);
+  }
+  EXPECT_LT(intervals[1].low, intervals[1].high);
 }
 
 }  // namespace

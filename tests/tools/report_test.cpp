@@ -1,14 +1,12 @@
 #include "tools/evaluation/report/report.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <cmath>
 #include <sstream>
 
 #include "core/error.h"
-#include "core/random.h"
-#include "tools/evaluation/measures/evaluation.h"
+#include "tests/tools/report_record.h"
 #include "tools/evaluation/report/chart.h"
 #include "tools/evaluation/report/report_fitting.h"
 #include "tools/evaluation/report/report_text.h"
@@ -18,185 +16,6 @@ namespace {
 
 // A one-pixel PNG's bytes need not be valid here: the page only carries them.
 constexpr const char* kPicture = "\x89PNG";
-
-nlohmann::ordered_json evaluation_of(const std::string& label) {
-  EvaluationInput input;
-  LabelPredictions predictions;
-  predictions.name = label;
-  for (int i = 0; i < 40; ++i) {
-    input.patients.push_back("p" + std::to_string(i / 2));
-    predictions.targets.push_back(i % 3 == 0 ? 1.0 : 0.0);
-    predictions.probabilities.push_back((i * 37 % 40 + (i % 3 == 0 ? 25 : 0)) / 70.0);
-    predictions.predicted.push_back(predictions.probabilities.back() > 0.5 ? 1 : 0);
-    predictions.levels.push_back(predictions.probabilities.back() > 0.5 ? RiskLevel::high : RiskLevel::low);
-  }
-  predictions.threshold = optim::MetricValue::of(0.5);
-  input.labels = {predictions};
-  EvaluationOptions options;
-  options.resamples = 50;
-  nlohmann::ordered_json json{{"split", "test"}, {"calibration_method", "none"}, {"risk_method", "targets"}};
-  json.update(evaluation_json(input, options));
-  return json;
-}
-
-RunRecord record(const std::string& name, const std::string& label = "Mass") {
-  RunRecord run;
-  run.name = name;
-  run.config = "seed = 1\n\n[train]\nloss = \"bce\"\nepochs = 2\n\n[model]\nsize = \"tiny\"\n";
-  run.settings = {{"seed", 1},
-                  {"train.loss", "bce"},
-                  {"train.epochs", 2},
-                  {"train.threshold", "youden"},
-                  {"train.pos_weight", "sqrt"},
-                  {"model.size", "tiny"},
-                  {"data.format", "phantom"},
-                  {"resample.method", "none"},
-                  {"calibration.method", "platt"},
-                  {"risk.method", "targets"},
-                  {"risk.sensitivity", 0.95},
-                  {"risk.ppv", 0.5}};
-  run.data = {{"version", "0"}, {"dataset", "d"}, {"data_hash", "00ff"}, {"rows", 60}};
-  run.data["parts"]["train"] = {{"rows", 20}, {"patients", 10}, {"ids_hash", "a"}};
-  run.data["parts"]["val"] = {{"rows", 12}, {"patients", 6}, {"ids_hash", "v"}};
-  run.data["parts"]["test"] = {{"rows", 40}, {"patients", 20}, {"ids_hash", "b"}};
-  run.data["shared_patients"]["train and test"] = 0;
-  run.data["train_positives"][label] = 7;
-  run.data["guard"] = {{"allowed", nlohmann::ordered_json::array()},
-                       {"notes", nlohmann::ordered_json::array()},
-                       {"warnings", nlohmann::ordered_json::array()}};
-  run.preprocessing = {{"table", nullptr}, {"features", nullptr}, {"text", nullptr}, {"weights", "best"}};
-  run.preprocessing["thresholds"] = {{{"value", 0.5}}};
-  run.preprocessing["calibration"] = {{{"method", "platt"}, {"slope", 1.0}, {"intercept", 0.0}}};
-  run.preprocessing["risk"] = {{{"low", 0.25}, {"high", 0.5}}};
-  run.history = {{{"epoch", 1}, {"train_loss", 0.5}}, {{"epoch", 2}, {"train_loss", 0.25}}};
-  run.evaluation = evaluation_of(label);
-  return run;
-}
-
-size_t count_of(const std::string& text, const std::string& part) {
-  size_t count = 0;
-  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
-  return count;
-}
-
-TEST(Html, EscapesAndEncodes) {
-  EXPECT_EQ(html_escape("<a href=\"x\">'&"), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;");
-  // RFC 4648, section 10.
-  EXPECT_EQ(data_uri("t", ""), "data:t;base64,");
-  EXPECT_EQ(data_uri("t", "f"), "data:t;base64,Zg==");
-  EXPECT_EQ(data_uri("t", "fo"), "data:t;base64,Zm8=");
-  EXPECT_EQ(data_uri("t", "foobar"), "data:t;base64,Zm9vYmFy");
-  EXPECT_EQ(data_uri("t", "\xff\xfe\xfd"), "data:t;base64,//79");
-  HtmlTable table({"a", "b"});
-  EXPECT_THROW(table.row({"1"}), core::Error);
-}
-
-TEST(Html, TakesTagsAndEntitiesAway) {
-  EXPECT_EQ(plain_text("<b>a &amp; b</b> &ge; 0.5, &#39;x&lt;y&#39;"), "a & b \u2265 0.5, 'x<y'");
-  EXPECT_EQ(plain_text(html_escape("<a href=\"x\">'&")), "<a href=\"x\">'&");
-}
-
-// The class of each heading of a table, in order.
-std::vector<std::string> alignment(const HtmlTable& table) {
-  std::istringstream html(table.html());
-  std::string line;
-  while (std::getline(html, line) && !line.starts_with("<thead>")) {
-  }
-  std::vector<std::string> result;
-  for (size_t at = line.find("<th "); at != std::string::npos; at = line.find("<th ", at + 1))
-    result.push_back(line.substr(at, line.find('>', at) - at).ends_with("num\"") ? "right" : "left");
-  return result;
-}
-
-TEST(Html, AlignsNumbersAtTheRightAndWordsAtTheLeft) {
-  HtmlTable table({"label", "level", "from", "AUROC", "hash", "p", "value", "of folds", "none"});
-  table.row({"1", "low", "0", "0.5 [0.4,&nbsp;0.6]<sup>&dagger;</sup>", "1234a", "&le; 0.002", "tiny",
-             "2 of 3", "-"});
-  table.row({"2", "high", "by fold", "not estimable: no positive", "5678", "1e-05", "12", "1 of 3", ""});
-  EXPECT_EQ(alignment(table), (std::vector<std::string>{"left", "left", "right", "right", "left", "right",
-                                                        "left", "right", "left"}));
-}
-
-// On a telephone a table that is too wide stands row by row, so that nothing of it is out of sight.
-TEST(Html, StacksWhatDoesNotFitATelephone) {
-  HtmlTable narrow({"label", "n &ge; 5"});
-  narrow.row({"Mass", "12"});
-  EXPECT_FALSE(narrow.html().find("stack") != std::string::npos);
-  EXPECT_NE(narrow.html().find("data-head=\"n \u2265 5\""), std::string::npos);
-  HtmlTable wide({"label", "a", "b", "c", "d"});
-  wide.row({"Mass", "0.51 [0.405,&nbsp;0.603]", "0.51 [0.405,&nbsp;0.603]", "0.51 [0.405,&nbsp;0.603]", "1"});
-  EXPECT_NE(wide.html().find("class=\" stack\""), std::string::npos);
-}
-
-// Headings count on from 1, and each link of the navigation leads to a section with its number and title.
-TEST(Html, NumbersHeadingsAndLinksToThem) {
-  const std::string html = html_page(
-      "t", "", {{"a", "First & one", "<h3>x</h3><h3>y</h3>"}, {"b", "Second", "<p>z</p>\n<h3>w</h3>"}});
-  for (const char* part :
-       {"<h2>1. First &amp; one</h2>", "<h3>1.1 x</h3><h3>1.2 y</h3>", "<h2>2. Second</h2>", "<h3>2.1 w</h3>",
-        "<a href=\"#a\"><span class=\"number\">1.</span>First &amp; one</a>", "<section id=\"a\">",
-        "<a href=\"#b\"><span class=\"number\">2.</span>Second</a>", "<section id=\"b\">"})
-    EXPECT_NE(html.find(part), std::string::npos) << part;
-}
-
-TEST(Chart, BreaksLinesWhereThereIsNoNumber) {
-  Chart chart{"t", "x", "y", {}};
-  chart.series = {{"s", {{0, 1}, {1, 2}, {1.5, NAN}, {2, 3}, {3, 4}}, "", false, false, {}}};
-  const std::string svg = chart_svg(chart);
-  EXPECT_EQ(count_of(svg, "nan"), 0U);
-  const std::string path = svg.substr(svg.find("<path d=\"") + 9,
-                                      svg.find('"', svg.find("<path d=\"") + 9) - svg.find("<path d=\"") - 9);
-  EXPECT_EQ(count_of(path, "M"), 2U);  // the line begins again after the gap
-  EXPECT_EQ(count_of(path, "L"), 2U);
-}
-
-TEST(Chart, AnEmptyOneStillDraws) {
-  EXPECT_NE(chart_svg({"t", "x", "y", {}}).find("</svg>"), std::string::npos);
-  const std::string figure = interval_figure("t", "x", {{"a", NAN, NAN, NAN}}, 0.5);
-  EXPECT_EQ(count_of(figure, "nan"), 0U);
-  EXPECT_NE(figure.find("undefined"), std::string::npos);
-}
-
-std::vector<std::pair<double, double>> path_points(const std::string& svg) {
-  const size_t from = svg.find("<path d=\"") + 9;
-  std::string path = svg.substr(from, svg.find('"', from) - from);
-  std::replace_if(
-      path.begin(), path.end(), [](char c) { return c == 'M' || c == 'L'; }, ' ');
-  std::istringstream numbers(path);
-  std::vector<std::pair<double, double>> points;
-  for (double x = 0, y = 0; numbers >> x >> y;) points.emplace_back(x, y);
-  return points;
-}
-
-// A line that leaves the range ends at its edge, it does not run along it.
-TEST(Chart, CutsOffWhatIsOutOfRange) {
-  Chart chart{"t", "x", "y", {}, {0, 4}, {0, 1}};
-  chart.series = {{"", {{0, 0.5}, {1, 0.5}, {2, -0.5}, {3, -4}, {4, -9}}, "", false, false, {}}};
-  const auto points = path_points(chart_svg(chart));
-  ASSERT_EQ(points.size(), 3U);
-  chart.series = {{"", {{0, 0.5}, {1.5, 0.0}, {4, 0.0}}, "", false, false, {}}};
-  const auto inside = path_points(chart_svg(chart));
-  EXPECT_NEAR(points.back().first, inside[1].first, 0.11);  // crosses 0 at 1.5
-  EXPECT_NEAR(points.back().second, inside[1].second, 0.11);
-  chart.series = {{"", {{0, 2}, {1, -1}}, "", false, false, {}}};  // in at the top, out at the bottom
-  EXPECT_EQ(path_points(chart_svg(chart)).size(), 2U);
-  chart.series = {{"", {{0, 2}, {1, 3}}, "", false, true, {}}};
-  EXPECT_EQ(chart_svg(chart).find("<path"), std::string::npos);
-  EXPECT_EQ(chart_svg(chart).find("<circle"), std::string::npos);
-}
-
-TEST(Chart, ErrorBarsStandAtTheirPoints) {
-  Chart chart{"t", "x", "y", {}, {0, 1}, {0, 1}};
-  chart.series = {{"", {{0.5, 0.5}}, "", false, true, {{0.25, 2.0}}}};
-  EXPECT_EQ(count_of(chart_svg(chart), "stroke-opacity"), 1U);
-}
-
-// On a telephone numbers in a scaled drawing cannot be read: they stand beside it.
-TEST(Chart, IntervalsAreTextBesideTheDrawing) {
-  const std::string figure = interval_figure("t", "x", {{"<a>", 0.75, 0.5, 0.9}}, 0.5);
-  EXPECT_NE(figure.find("<span>0.750 [0.500, 0.900]</span>"), std::string::npos);
-  EXPECT_NE(figure.find("<span class=\"name\">&lt;a&gt;</span>"), std::string::npos);
-}
 
 TEST(Report, HoldsWhatTheRunHolds) {
   const RunRecord run = record("r1");
@@ -229,8 +48,6 @@ TEST(Report, NamesCannotBreakThePage) {
   EXPECT_EQ(html.find("<b>&\""), std::string::npos);
   EXPECT_NE(html.find("&lt;b&gt;&amp;&quot;"), std::string::npos);
 }
-
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 TEST(Report, SaysWhatWasFittedOnHowManyRows) {
   const RunRecord run = record("r1");
@@ -356,7 +173,35 @@ TEST(Report, SaysWhatErrorRightProbabilitiesWouldShow) {
   const auto& fit = run.evaluation["labels"]["Mass"]["calibration"];
   const std::string html = calibration_section(run);
   EXPECT_TRUE(has(html, ">" + number_text(fit["ece_when_calibrated"]) + "</td>"));
-  EXPECT_EQ(count_of(html, "stroke-opacity"), fit["equal_mass"].size());  // a bar at every point
+  ASSERT_EQ(count_of(html, "<polygon"), 1U);
+  EXPECT_EQ(polygon_points(html).size(), 2 * fit["equal_mass"].size());
+  EXPECT_EQ(count_of(html, "<rect"), fit["equal_width"].size() + 1);  // and the sign of the legend
+}
+
+// Where the decisions of the run lie, and where its risk levels begin.
+TEST(Report, ShowsOperatingPointsOnTheCurves) {
+  RunRecord run = record("r1");
+  auto& label = run.evaluation["labels"]["Mass"];
+  label["risk"]["cutoffs"] = {{"low", 0.5}, {"high", 0.5}};
+  const std::string html = curves_section(run);
+  const double sensitivity = label["measures"]["sensitivity"]["value"];
+  const double specificity = label["measures"]["specificity"]["value"];
+  const double width = 420 - 60 - 12, left = 60, top = 30;
+  const std::string on_roc = fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\"",
+                                         left + (1 - specificity) * width, top + (1 - sensitivity) * width);
+  EXPECT_TRUE(has(html, on_roc)) << on_roc;
+  EXPECT_EQ(count_of(html, ">decision from 0.5 on<"), 2U);
+  EXPECT_EQ(count_of(html, ">high risk from 0.5 on<"), 2U);
+  label["confusion"] = nullptr;
+  EXPECT_EQ(count_of(curves_section(run), ">decision from 0.5 on<"), 0U);
+}
+
+TEST(Report, TheDecisionCurveHasAnIntervalAndSaysItsRange) {
+  const RunRecord run = record("r1");
+  const std::string html = curves_section(run);
+  EXPECT_EQ(count_of(html, "<polygon"), 1U);
+  // The largest probability is 64/70.
+  EXPECT_TRUE(has(html, "threshold probability, 0.01 to 0.91"));
 }
 
 TEST(Report, ShowsAttentionWithoutTheResidual) {
@@ -503,53 +348,6 @@ TEST(Report, AFileOfAnotherFormIsRefused) {
   RunRecord run = record("r1");
   run.evaluation.erase("macro");
   EXPECT_THROW(run_report(run), core::InputError);
-}
-
-TEST(Comparison, ShowsDifferencesAndWarnsOfDifferentRows) {
-  RunRecord a = record("a"), b = record("b");
-  b.settings["train.loss"] = "focal";
-  std::string html = comparison_report({a, b});
-  EXPECT_NE(html.find("train.loss"), std::string::npos);
-  EXPECT_EQ(html.find("train.epochs"), std::string::npos);
-  EXPECT_EQ(html.find("not comparable"), std::string::npos);
-  b.data["parts"]["test"]["ids_hash"] = "c";
-  EXPECT_NE(comparison_report({a, b}).find("not comparable"), std::string::npos);
-  b.evaluation = nullptr;
-  EXPECT_THROW(comparison_report({a, b}), core::InputError);
-}
-
-PredictionsFile predictions(double step) {
-  std::string csv = "id,patient,probability_Mass,target_Mass\n";
-  for (int i = 0; i < 40; ++i)
-    csv += fmt::format("r{0},p{0},{1:.4f},{2}\n", i, std::fmod(i * step, 1.0), i % 3 == 0 ? 1 : 0);
-  return parse_predictions(csv, "predictions.csv");
-}
-
-TEST(Comparison, PairsRunsOnTheSameRows) {
-  RunRecord a = record("x/fold0"), b = record("y/fold0");
-  EXPECT_TRUE(has(comparison_report({a, b}), "predictions.csv is needed"));
-  a.predictions = predictions(0.37);
-  b.predictions = predictions(0.73);
-  std::string html = comparison_report({a, b});
-  EXPECT_TRUE(has(html, "x/fold0 minus y/fold0"));
-  EXPECT_TRUE(has(html, "DeLong"));
-  EXPECT_FALSE(has(html, "not comparable"));
-  b.predictions->ids[0] = "another";
-  html = comparison_report({a, b});
-  EXPECT_TRUE(has(html, "Not a pair"));
-  EXPECT_TRUE(has(html, "not comparable"));
-}
-
-// The hash of the part that was evaluated counts, and that of other data.
-TEST(Comparison, LooksAtTheEvaluatedPart) {
-  RunRecord a = record("a"), b = record("b");
-  for (RunRecord* run : {&a, &b}) run->evaluation["split"] = "val";
-  b.data["parts"]["test"]["ids_hash"] = "c";
-  EXPECT_FALSE(has(comparison_report({a, b}), "not comparable"));
-  b.data["parts"]["val"]["ids_hash"] = "c";
-  EXPECT_TRUE(has(comparison_report({a, b}), "not comparable"));
-  for (RunRecord* run : {&a, &b}) run->evaluation["data_hash"] = "other";
-  EXPECT_FALSE(has(comparison_report({a, b}), "not comparable"));
 }
 
 }  // namespace

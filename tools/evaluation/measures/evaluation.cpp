@@ -10,6 +10,7 @@
 #include "data/statistics/curves.h"
 #include "data/statistics/delong.h"
 #include "data/statistics/samples.h"
+#include "tools/evaluation/measures/decision_intervals.h"
 
 namespace medfusion::tools {
 namespace {
@@ -45,6 +46,7 @@ class Summary {
         resampled_(ranked_, bootstrap_) {}
 
   int64_t patients() const { return bootstrap_.patients(); }
+  const PatientBootstrap& bootstrap() const { return bootstrap_; }
   const std::vector<uint32_t>& patient_of_row() const { return bootstrap_.patient_of_row(); }
   const RankedLabel& ranked(size_t label) const { return ranked_[label]; }
 
@@ -106,13 +108,6 @@ Json to_json(const std::vector<data::CurvePoint>& points) {
     const auto threshold = std::isinf(point.threshold) ? Json() : Json(point.threshold);
     list.push_back({point.x, point.y, threshold});
   }
-  return list;
-}
-
-Json to_json(const std::vector<data::DecisionPoint>& points) {
-  auto list = Json::array();
-  for (const data::DecisionPoint& point : points)
-    list.push_back({point.threshold, point.model, point.all, 0.0});
   return list;
 }
 
@@ -191,6 +186,17 @@ std::vector<double> decision_thresholds() {
   return thresholds;
 }
 
+Json decision_json(const LabelPredictions& label, const PatientBootstrap& bootstrap) {
+  const auto curve = data::decision_curve(label.probabilities, label.targets, decision_thresholds());
+  const auto intervals = decision_intervals(curve, label.probabilities, label.targets, bootstrap);
+  auto list = Json::array();
+  for (size_t i = 0; i < curve.size(); ++i) {
+    list.push_back({curve[i].threshold, curve[i].model, curve[i].all, 0.0, number_or_null(intervals[i].low),
+                    number_or_null(intervals[i].high)});
+  }
+  return list;
+}
+
 Json confusion_json(const LabelPredictions& label) {
   if (label.predicted.empty()) return nullptr;
   const std::vector<double> decisions(label.predicted.begin(), label.predicted.end());
@@ -222,7 +228,7 @@ Json label_json(const EvaluationInput& input, size_t at, const Summary& summary,
   json["risk"] = risk_json(label);
   json["roc"] = to_json(data::roc_curve(label.probabilities, label.targets));
   json["precision_recall"] = to_json(data::precision_recall_curve(label.probabilities, label.targets));
-  json["decision"] = to_json(data::decision_curve(label.probabilities, label.targets, decision_thresholds()));
+  json["decision"] = decision_json(label, summary.bootstrap());
   return json;
 }
 

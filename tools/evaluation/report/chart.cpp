@@ -16,7 +16,10 @@ namespace {
 // Okabe and Ito's palette, which most color-blind readers can tell apart.
 constexpr std::array kPalette{"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"};
 
-constexpr double kWidth = 420, kLeft = 60, kRight = 12, kTop = 30, kBottom = 44, kLegendLine = 16;
+constexpr const char* kHistogramColor = "#9aa4b2";
+
+constexpr double kWidth = 420, kLeft = 60, kRight = 12, kTop = 30, kBottom = 44, kLegendLine = 16,
+                 kHistogram = 46;
 
 struct Axis {
   double low, high, from, to;
@@ -73,17 +76,18 @@ std::string line(double x1, double y1, double x2, double y2, const char* style) 
 
 std::string tick_text(double tick) { return fmt::format("{:g}", std::abs(tick) < 1e-12 ? 0.0 : tick); }
 
-std::string grid(const Axis& x, const Axis& y, const Chart& chart) {
+// below: the height of what stands between the x axis and its numbers.
+std::string grid(const Axis& x, const Axis& y, const Chart& chart, double below) {
   std::string svg;
   for (const double tick : x.ticks()) {
     svg += line(x.at(tick), y.from, x.at(tick), y.to, "stroke=\"#e3e7ec\"");
-    svg += text(x.at(tick), y.from + 16, tick_text(tick), "text-anchor=\"middle\" fill=\"#5b6675\"");
+    svg += text(x.at(tick), y.from + below + 16, tick_text(tick), "text-anchor=\"middle\" fill=\"#5b6675\"");
   }
   for (const double tick : y.ticks()) {
     svg += line(x.from, y.at(tick), x.to, y.at(tick), "stroke=\"#e3e7ec\"");
     svg += text(x.from - 6, y.at(tick) + 4, tick_text(tick), "text-anchor=\"end\" fill=\"#5b6675\"");
   }
-  svg += text((x.from + x.to) / 2, y.from + 34, chart.x_label, "text-anchor=\"middle\"");
+  svg += text((x.from + x.to) / 2, y.from + below + 34, chart.x_label, "text-anchor=\"middle\"");
   svg +=
       fmt::format("<text transform=\"translate(12 {:.1f}) rotate(-90)\" text-anchor=\"middle\">{}</text>\n",
                   (y.from + y.to) / 2, html_escape(chart.y_label));
@@ -126,19 +130,38 @@ std::string path_of(const ChartSeries& series, const Axis& x, const Axis& y) {
 
 const char* dashes(const ChartSeries& series) { return series.dashed ? " stroke-dasharray=\"5 4\"" : ""; }
 
-std::string draw(const ChartSeries& series, const std::string& color, const Axis& x, const Axis& y) {
-  std::string svg;
-  for (size_t i = 0; i < series.points.size(); ++i) {
-    const auto& [px, py] = series.points[i];
-    if (!finite(series.points[i]) || py < y.low || py > y.high) continue;
-    if (i < series.bars.size() && finite(series.bars[i])) {
-      const auto inside = [&](double value) { return y.at(std::clamp(value, y.low, y.high)); };
-      svg += line(x.at(px), inside(series.bars[i].first), x.at(px), inside(series.bars[i].second),
-                  fmt::format("stroke=\"{}\" stroke-opacity=\"0.55\"", color).c_str());
+// A polygon along the low ends and back along the high ones, a new one after each gap.
+std::string draw_band(const ChartSeries& series, const std::string& color, const Axis& x, const Axis& y) {
+  std::string svg, there, back;
+  const auto close = [&] {
+    if (!there.empty())
+      svg +=
+          fmt::format("<polygon points=\"{}{}\" fill=\"{}\" fill-opacity=\"0.18\"/>\n", there, back, color);
+    there.clear(), back.clear();
+  };
+  for (size_t i = 0; i < std::min(series.points.size(), series.band.size()); ++i) {
+    const auto& [low, high] = series.band[i];
+    if (!finite(series.points[i]) || !finite(series.band[i])) {
+      close();
+      continue;
     }
-    if (series.marks)
-      svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"{}\"/>\n", x.at(px), y.at(py),
-                         color);
+    const auto corner = [&](double value) {
+      return fmt::format("{:.1f},{:.1f} ", x.at(series.points[i].first),
+                         y.at(std::clamp(value, y.low, y.high)));
+    };
+    there += corner(low);
+    back = corner(high) + back;
+  }
+  close();
+  return svg;
+}
+
+std::string draw(const ChartSeries& series, const std::string& color, const Axis& x, const Axis& y) {
+  std::string svg = draw_band(series, color, x, y);
+  for (const auto& [px, py] : series.points) {
+    if (!series.marks || !finite({px, py}) || py < y.low || py > y.high) continue;
+    svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{:g}\" fill=\"{}\"/>\n", x.at(px), y.at(py),
+                       series.radius, color);
   }
   const std::string path = path_of(series, x, y);
   if (path.empty()) return svg;
@@ -146,13 +169,56 @@ std::string draw(const ChartSeries& series, const std::string& color, const Axis
                            color, dashes(series));
 }
 
+// The bins hang from `top` on; the longest has its count beside it.
+std::string draw_histogram(const Chart& chart, const Axis& x, double top) {
+  if (chart.histogram.empty()) return "";
+  double most = 1.0;
+  for (const ChartBin& bin : chart.histogram) most = std::max(most, bin.count);
+  const double longest = kHistogram - 6;
+  std::string svg =
+      text(kLeft - 6, top + longest + 4, fmt::format("{:g}", most), "text-anchor=\"end\" fill=\"#5b6675\"");
+  for (const ChartBin& bin : chart.histogram) {
+    svg += fmt::format("<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"{}\"/>\n",
+                       x.at(bin.low), top, std::max(0.5, x.at(bin.high) - x.at(bin.low) - 1),
+                       bin.count / most * longest, kHistogramColor);
+  }
+  return svg;
+}
+
+// The lines of the legend from the height `at` on.
+std::string draw_legend(const std::vector<std::pair<const ChartSeries*, std::string>>& colors,
+                        const Chart& chart, double at) {
+  std::string svg;
+  const auto entry = [&](const std::string& sign, const std::string& name) {
+    svg += sign + text(kLeft + 30, at, name, "");
+    at += kLegendLine;
+  };
+  for (const auto& [series, color] : colors) {
+    if (series->name.empty()) continue;
+    entry(series->points.size() == 1 && series->marks
+              ? fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{:g}\" fill=\"{}\"/>\n", kLeft + 11,
+                            at - 4, series->radius, color)
+              : line(kLeft, at - 4, kLeft + 22, at - 4,
+                     fmt::format("stroke=\"{}\" stroke-width=\"2\"{}", color, dashes(*series)).c_str()),
+          series->name);
+  }
+  if (!chart.histogram.empty())
+    entry(fmt::format("<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"22\" height=\"9\" fill=\"{}\"/>\n", kLeft,
+                      at - 9, kHistogramColor),
+          chart.histogram_name);
+  return svg;
+}
+
 }  // namespace
 
 std::string chart_svg(const Chart& chart) {
   const auto named = std::count_if(chart.series.begin(), chart.series.end(),
-                                   [](const ChartSeries& series) { return !series.name.empty(); });
+                                   [](const ChartSeries& series) { return !series.name.empty(); }) +
+                     (chart.histogram.empty() ? 0 : 1);
   const double plot = chart.square ? kWidth - kLeft - kRight : 220;
-  const double height = kTop + plot + kBottom + kLegendLine * static_cast<double>(named);
+  const double below = chart.histogram.empty() ? 0 : kHistogram;
+  const double foot = kTop + plot + below + kBottom;
+  const double height = foot + kLegendLine * static_cast<double>(named);
   const auto [x_low, x_high] = range_of(chart.x_range, chart.series, false);
   const auto [y_low, y_high] = range_of(chart.y_range, chart.series, true);
   const Axis x{x_low, x_high, kLeft, kWidth - kRight}, y{y_low, y_high, kTop + plot, kTop};
@@ -160,27 +226,26 @@ std::string chart_svg(const Chart& chart) {
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {:.0f} {:.0f}\" role=\"img\" "
       "font-family=\"system-ui, 'DejaVu Sans', sans-serif\" font-size=\"12\"><title>{}</title>\n",
       kWidth, height, html_escape(chart.title));
-  svg += text(kLeft, 18, chart.title, "font-weight=\"600\" font-size=\"13\"") + grid(x, y, chart);
+  svg += text(kLeft, 18, chart.title, "font-weight=\"600\" font-size=\"13\"") + grid(x, y, chart, below) +
+         draw_histogram(chart, x, kTop + plot);
   size_t next = 0;
-  double legend = kTop + plot + kBottom + 8;
+  std::vector<std::pair<const ChartSeries*, std::string>> colors;
   for (const ChartSeries& series : chart.series) {
-    const std::string color = series.color.empty() ? kPalette[next++ % kPalette.size()] : series.color;
-    svg += draw(series, color, x, y);
-    if (series.name.empty()) continue;
-    svg += fmt::format(
-        "<line x1=\"{0:.1f}\" y1=\"{1:.1f}\" x2=\"{2:.1f}\" y2=\"{1:.1f}\" stroke=\"{3}\" "
-        "stroke-width=\"2\"{4}/>\n",
-        kLeft, legend - 4, kLeft + 22, color, dashes(series));
-    svg += text(kLeft + 30, legend, series.name, "");
-    legend += kLegendLine;
+    colors.emplace_back(&series, series.color.empty() ? kPalette[next++ % kPalette.size()] : series.color);
+    svg += draw(series, colors.back().second, x, y);
   }
-  return svg + "</svg>\n";
+  return svg + draw_legend(colors, chart, foot + 8) + "</svg>\n";
 }
 
 std::string chart_figure(const Chart& chart) { return "<figure>" + chart_svg(chart) + "</figure>\n"; }
 
 ChartSeries reference_line(std::vector<std::pair<double, double>> points, const std::string& name) {
   return {.name = name, .points = std::move(points), .color = "#9aa4b2", .dashed = true};
+}
+
+ChartSeries single_point(std::pair<double, double> point, const std::string& name, const std::string& color,
+                         double radius) {
+  return {.name = name, .points = {point}, .color = color, .marks = true, .radius = radius};
 }
 
 Chart unit_chart(const std::string& title, const std::string& x_label, const std::string& y_label,

@@ -13,7 +13,13 @@ struct ChartSeries {
   std::string color = {};                              // CSS; empty: the next of the palette
   bool dashed = false;
   bool marks = false;                                // a dot at every point
-  std::vector<std::pair<double, double>> bars = {};  // low and high of every point, or none: error bars
+  std::vector<std::pair<double, double>> band = {};  // low and high of every point, or none: a shaded band
+  double radius = 3;                                 // of the dots
+};
+
+// How many lie in [low, high) of x.
+struct ChartBin {
+  double low, high, count;
 };
 
 struct Chart {
@@ -22,6 +28,9 @@ struct Chart {
   // The range of an axis; where both ends are equal, it follows from the points.
   std::pair<double, double> x_range{0.0, 0.0}, y_range{0.0, 0.0};
   bool square = false;  // as high as wide, for curves in the unit square
+  // A histogram under the x axis, hanging from it, with its name in the legend; none: empty.
+  std::vector<ChartBin> histogram = {};
+  std::string histogram_name = {};
 };
 
 // The chart, 420 units wide, with a description for readers that do not see it. What lies outside the range
@@ -32,6 +41,9 @@ std::string chart_svg(const Chart& chart);
 std::string chart_figure(const Chart& chart);
 // A gray, dashed line to compare with.
 ChartSeries reference_line(std::vector<std::pair<double, double>> points, const std::string& name = "");
+// A single dot, such as an operating point.
+ChartSeries single_point(std::pair<double, double> point, const std::string& name, const std::string& color,
+                         double radius);
 // A square chart of [0, 1] x [0, 1].
 Chart unit_chart(const std::string& title, const std::string& x_label, const std::string& y_label,
                  std::vector<ChartSeries> series);

@@ -12,15 +12,30 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-ChartSeries reliability(const Json& calibration, const std::string& name, bool with_bars) {
+ChartSeries reliability(const Json& calibration, const std::string& name, bool with_band) {
   ChartSeries series{.name = name, .marks = true};
   for (const Json& bin : calibration.at("equal_mass")) {
     series.points.emplace_back(bin.at("mean_probability").get<double>(), bin.at("observed").get<double>());
-    if (with_bars && bin.value("low", Json()).is_number())
-      series.bars.emplace_back(bin["low"].get<double>(), bin["high"].get<double>());
+    if (with_band && bin.value("low", Json()).is_number())
+      series.band.emplace_back(bin["low"].get<double>(), bin["high"].get<double>());
   }
-  if (series.bars.size() != series.points.size()) series.bars.clear();
+  if (series.band.size() != series.points.size()) series.band.clear();
   return series;
+}
+
+Chart calibration_chart(const RunRecord& run, const std::string& name, const Json& label) {
+  const Json& fit = label.at("calibration");
+  std::vector<ChartSeries> series{reliability(fit, "as reported", true)};
+  if (label.contains("calibration_raw"))
+    series.push_back(reliability(label["calibration_raw"], "before calibration", false));
+  series.push_back(reference_line({{0, 0}, {1, 1}}));
+  Chart chart = unit_chart(name, "predicted probability", "observed share", std::move(series));
+  for (const Json& bin : fit.at("equal_width")) {
+    chart.histogram.push_back(
+        {bin.at("lower").get<double>(), bin.at("upper").get<double>(), bin.at("count").get<double>()});
+  }
+  chart.histogram_name = samples_word(run) + " with such a probability, as reported";
+  return chart;
 }
 
 // The mean over the labels that have it.
@@ -98,15 +113,11 @@ std::string calibration_section(const RunRecord& run) {
   html += partial_note(html) + "<div class=\"figures\">\n";
   for (const auto& [name, label] : labels.items()) {
     if (!label.at("calibration").contains("equal_mass")) continue;
-    std::vector<ChartSeries> series{reliability(label["calibration"], "as reported", true)};
-    if (label.contains("calibration_raw"))
-      series.push_back(reliability(label["calibration_raw"], "before calibration", false));
-    series.push_back(reference_line({{0, 0}, {1, 1}}));
-    html += chart_figure(unit_chart(name, "predicted probability", "observed share", std::move(series)));
+    html += chart_figure(calibration_chart(run, name, label));
   }
   return html +
-         "</div>\n<p>Points are bins of equal size; bars are Wilson's 95% intervals of the observed "
-         "share.</p>\n";
+         "</div>\n<p>Points are bins of equal size; the band joins Wilson's 95% intervals of their observed "
+         "shares. The histogram under the axis counts bins of equal width.</p>\n";
 }
 
 // Where threshold and cut-offs disagree, and why they may.

@@ -139,16 +139,40 @@ std::string pairs_html(const std::vector<RunRecord>& runs) {
   return html + partial_note(html);
 }
 
-std::string labels_html(const std::vector<RunRecord>& runs) {
-  std::vector<std::string> head{"label"}, labels;
+// The labels of all runs, each once.
+std::vector<std::string> labels_of(const std::vector<RunRecord>& runs) {
+  std::vector<std::string> labels;
   for (const RunRecord& run : runs) {
-    head.push_back(html_escape(run.name));
     for (const auto& [name, label] : run.evaluation.at("labels").items()) {
       if (std::find(labels.begin(), labels.end(), name) == labels.end()) labels.push_back(name);
     }
   }
+  return labels;
+}
+
+std::string roc_html(const std::vector<RunRecord>& runs) {
+  std::string html = "<div class=\"figures\">\n";
+  for (const std::string& label : labels_of(runs)) {
+    std::vector<ChartSeries> series;
+    for (const RunRecord& run : runs) {
+      const Json of_label = run.evaluation.at("labels").value(label, Json::object());
+      if (of_label.value("roc", Json::array()).empty()) continue;
+      series.push_back(
+          curve_series(of_label["roc"],
+                       run.name + ", AUROC " + number_text(of_label.at("measures").at("auroc").at("value"))));
+    }
+    if (series.empty()) continue;
+    series.push_back(reference_line({{0, 0}, {1, 1}}));
+    html += chart_figure(unit_chart(label, "1 - specificity", "sensitivity", std::move(series)));
+  }
+  return html + "</div>\n";
+}
+
+std::string labels_html(const std::vector<RunRecord>& runs) {
+  std::vector<std::string> head{"label"};
+  for (const RunRecord& run : runs) head.push_back(html_escape(run.name));
   HtmlTable table(head);
-  for (const std::string& label : labels) {
+  for (const std::string& label : labels_of(runs)) {
     std::vector<std::string> row{html_escape(label)};
     for (const RunRecord& run : runs) {
       const Json& of_run = run.evaluation.at("labels");
@@ -197,6 +221,7 @@ std::string comparison_report(const std::vector<RunRecord>& runs) {
                      {{"macro", "Macro averages", macro_html(runs)},
                       {"pairs", "Differences in pairs", pairs_html(runs)},
                       {"labels", "AUROC per label", labels_html(runs)},
+                      {"roc", "ROC curves over each other", roc_html(runs)},
                       {"differences", "Settings that differ", differences_html(runs)}});
   });
 }

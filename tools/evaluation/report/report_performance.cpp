@@ -12,18 +12,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Points [x, y, ...] of a curve of evaluation.json.
-ChartSeries curve(const Json& points, const std::string& name, size_t y = 1) {
-  ChartSeries series;
-  series.name = name;
-  for (const Json& point : points) {
-    if (point.at(0).is_number() && point.at(y).is_number()) {
-      series.points.emplace_back(point[0].get<double>(), point[y].get<double>());
-    }
-  }
-  return series;
-}
-
 // One line per label and one for the macro average.
 std::string measures_table(const Json& evaluation,
                            const std::vector<std::pair<const char*, const char*>>& columns,
@@ -88,35 +76,6 @@ std::string performance_section(const RunRecord& run) {
     }
   }
   return html + partial_note(html);
-}
-
-std::string curves_section(const RunRecord& run) {
-  std::string html =
-      "<p>Net benefit is true positives minus false positives weighed by the odds of the threshold, per "
-      "image or row: the model helps where its line is "
-      "above both treating all and treating none (Vickers and Elkin 2006).</p>\n";
-  for (const auto& [name, label] : run.evaluation.at("labels").items()) {
-    if (!label.contains("roc") || label["roc"].empty()) continue;
-    const double positives = label.at("positives").get<double>(),
-                 negatives = label.at("negatives").get<double>();
-    const double prevalence = positives + negatives > 0 ? positives / (positives + negatives) : 0.0;
-    const Chart roc = unit_chart("ROC", "1 - specificity", "sensitivity",
-                                 {curve(label["roc"], ""), reference_line({{0, 0}, {1, 1}})});
-    const Chart pr = unit_chart(
-        "Precision-recall", "recall", "precision",
-        {curve(label.at("precision_recall"), ""), reference_line({{0, prevalence}, {1, prevalence}})});
-    Chart decision{"Net benefit", "threshold probability", "net benefit per image", {}, {0, 1}};
-    decision.series = {curve(label.at("decision"), "the model"),
-                       curve(label.at("decision"), "all positive", 2),
-                       reference_line({{0, 0}, {1, 0}}, "none positive")};
-    double top = prevalence;
-    for (const auto& point : decision.series[0].points) top = std::max(top, point.second);
-    decision.y_range = {-0.25 * std::max(top, 0.02), 1.1 * std::max(top, 0.02)};
-    html += "<h3>" + html_escape(name) + ": AUROC " + interval_text(label.at("measures").at("auroc")) +
-            "</h3>\n<div class=\"figures\">\n" + chart_figure(roc) + chart_figure(pr) +
-            chart_figure(decision) + "</div>\n";
-  }
-  return html;
 }
 
 std::string subgroup_section(const RunRecord& run) {

@@ -56,6 +56,15 @@ IntervalEntry interval_entry(const std::string& name, const Json& measure) {
   return {name, number("value"), number("low"), number("high")};
 }
 
+ChartSeries curve_series(const Json& points, const std::string& name, size_t y) {
+  ChartSeries series{.name = name};
+  for (const Json& point : points) {
+    if (point.at(0).is_number() && point.at(y).is_number())
+      series.points.emplace_back(point[0].get<double>(), point[y].get<double>());
+  }
+  return series;
+}
+
 std::string partial_note(const std::string& html) {
   if (html.find(kDagger) == std::string::npos) return "";
   return fmt::format(

@@ -17,6 +17,8 @@ std::string interval_text(const nlohmann::ordered_json& json, const char* value,
                           const char* high = "high");
 // The same as an entry of a figure.
 IntervalEntry interval_entry(const std::string& name, const nlohmann::ordered_json& measure);
+// Points [x, y, ...] of a curve of evaluation.json; y: which entry.
+ChartSeries curve_series(const nlohmann::ordered_json& points, const std::string& name, size_t y = 1);
 // What the dagger means, where `html` holds one; else empty.
 std::string partial_note(const std::string& html);
 // A number with `digits` decimals, "-" for null.
