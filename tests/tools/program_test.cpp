@@ -73,9 +73,6 @@ TEST(Program, VersionIsPrinted) {
 }
 
 TEST(Program, RefusesCommandLinesThatAreWrong) {
-  expect_bad_input(run_medfusion({}), "A subcommand is required (see medfusion --help)");
-  expect_bad_input(run_medfusion({"trian"}), "expected a command, got 'trian'; did you mean 'train'?");
-  expect_bad_input(run_medfusion({"info", "--thread", "2"}), "The following arguments were not expected");
   expect_bad_input(run_medfusion({"info", "--threads", "0"}), "--threads: ");
   expect_bad_input(run_medfusion({"info", "--threads", "two"}), "");
   expect_bad_input(run_medfusion({"info", "--device", "gpu"}),
@@ -241,7 +238,8 @@ TEST(Program, PrintsWhatShellsCompleteAndTheManPage) {
         << shell;
   }
   EXPECT_THAT(run_medfusion({"man"}).out, StartsWith(".TH MEDFUSION 1"));
-  expect_bad_input(run_medfusion({"completions", "csh"}), "shell: csh not in {bash,zsh,fish}");
+  expect_bad_input(run_medfusion({"completions", "csh"}),
+                   "shell: expected one of bash, zsh, fish, got 'csh'");
 }
 
 TEST(Program, CvTakesANumberOfFolds) {

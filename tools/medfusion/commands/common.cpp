@@ -51,18 +51,35 @@ void add_commands(CLI::App& program, Action& action) {
   }
 }
 
-// Which command's --help explains what went wrong.
-std::string help_hint(const CLI::App& program) {
+// The innermost command that the line names: `check` of `medfusion kernels check`.
+const CLI::App& named_command(const CLI::App& program) {
   const auto chosen = program.get_subcommands();
-  return fmt::format(" (see medfusion {}--help)", chosen.empty() ? "" : chosen.front()->get_name() + " ");
+  return chosen.empty() ? program : named_command(*chosen.front());
 }
 
-std::string unknown_command(const CLI::App& program, const std::string& given) {
-  std::vector<std::string> names;
-  for (const CLI::App* each : program.get_subcommands([](const CLI::App*) { return true; }))
-    names.push_back(each->get_name());
-  return fmt::format("expected a command, got '{}'{} (see medfusion --help)", given,
-                     core::did_you_mean(given, names));
+std::string words_of(const CLI::App& command) {
+  const CLI::App* const parent = command.get_parent();
+  return (parent == nullptr ? "" : words_of(*parent) + " ") + command.get_name();
+}
+
+// What is wrong with the words that the command could not take; empty where it took all that it needs.
+std::string unexpected(const CLI::App& command) {
+  const std::vector<std::string> left = command.remaining();
+  std::vector<std::string> known;
+  const auto option =
+      std::find_if(left.begin(), left.end(), [](const auto& w) { return w.starts_with('-'); });
+  if (option != left.end()) {
+    const std::string given = option->substr(0, option->find('='));
+    for (const CLI::Option* each : command.get_options()) {
+      for (const std::string& name : each->get_lnames()) known.push_back("--" + name);
+    }
+    return fmt::format("unknown option '{}'{}", given, core::did_you_mean(given, known));
+  }
+  const auto is_shown = [](const CLI::App* each) { return !each->get_group().empty(); };
+  for (const CLI::App* each : command.get_subcommands(is_shown)) known.push_back(each->get_name());
+  if (known.empty()) return left.empty() ? "" : fmt::format("unexpected argument '{}'", left.front());
+  if (left.empty()) return "expected a command";
+  return fmt::format("expected a command, got '{}'{}", left.front(), core::did_you_mean(left.front(), known));
 }
 
 [[noreturn]] void throw_output_error() {
@@ -71,7 +88,6 @@ std::string unknown_command(const CLI::App& program, const std::string& given) {
 
 // Parses, and returns an exit code where there is nothing to run.
 std::optional<int> parse(CLI::App& program, std::vector<std::string> arguments) {
-  const std::string first = arguments.empty() ? "" : arguments.front();
   std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
   try {
     program.parse(arguments);
@@ -81,9 +97,10 @@ std::optional<int> parse(CLI::App& program, std::vector<std::string> arguments) 
     if (!std::cout.flush()) throw_output_error();
     return kSuccess;
   } catch (const CLI::ParseError& error) {
-    if (program.get_subcommands().empty() && !first.empty() && first.front() != '-')
-      return report(kBadInput, unknown_command(program, first));
-    return report(kBadInput, error.what() + help_hint(program));
+    const CLI::App& command = named_command(program);
+    const std::string wrong = unexpected(command);
+    return report(kBadInput,
+                  fmt::format("{} (see {} --help)", wrong.empty() ? error.what() : wrong, words_of(command)));
   }
 }
 
@@ -94,9 +111,18 @@ void add_number(CLI::App& command, const std::string& name, int64_t& value, cons
   add_value(command, name, value, kind, help)->check(CLI::Range(low, high))->capture_default_str();
 }
 
+CLI::Validator one_of(const std::vector<std::string>& choices) {
+  const auto complaint = [choices](const std::string& given) {
+    if (std::find(choices.begin(), choices.end(), given) != choices.end()) return std::string();
+    return fmt::format("expected one of {}, got '{}'{}", fmt::join(choices, ", "), given,
+                       core::did_you_mean(given, choices));
+  };
+  return {complaint, fmt::format("{{{}}}", fmt::join(choices, ","))};
+}
+
 void add_choice(CLI::App& command, const std::string& name, std::string& value, const std::string& kind,
                 const std::vector<std::string>& choices, const std::string& help) {
-  add_value(command, name, value, kind, help)->check(CLI::IsMember(choices))->capture_default_str();
+  add_value(command, name, value, kind, help)->check(one_of(choices))->capture_default_str();
 }
 
 void add_common_options(CLI::App& command, CommonOptions& options) {
@@ -156,10 +182,12 @@ core::Device device_of(const std::string& name) {
   }
   const std::optional<core::Device> device = core::parse_device(name);
   if (!device) {
-    std::string known;
-    for (const core::DeviceType type : core::device_types()) known += fmt::format("{}, ", type.name());
-    known.resize(known.size() - 2);
-    core::throw_input_error({}, "--device: expected {} or auto, got '{}'", known, name);
+    std::vector<std::string> known;
+    for (const core::DeviceType type : core::device_types()) known.emplace_back(type.name());
+    const std::string list = fmt::format("{}", fmt::join(known, ", "));
+    known.emplace_back("auto");
+    core::throw_input_error({}, "--device: expected {} or auto, got '{}'{}", list, name,
+                            core::did_you_mean(name, known));
   }
   try {
     core::runtime(*device);

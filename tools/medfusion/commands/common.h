@@ -46,6 +46,8 @@ CLI::Option* add_value(CLI::App& command, const std::string& name, T& value, con
 // A whole number from `low` to `high`; help shows its default.
 void add_number(CLI::App& command, const std::string& name, int64_t& value, const std::string& kind,
                 int64_t low, int64_t high, const std::string& help);
+// Takes one of some words; of another it names the nearest.
+CLI::Validator one_of(const std::vector<std::string>& choices);
 // One of some words; help shows the default.
 void add_choice(CLI::App& command, const std::string& name, std::string& value, const std::string& kind,
                 const std::vector<std::string>& choices, const std::string& help);

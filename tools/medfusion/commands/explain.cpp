@@ -100,7 +100,7 @@ void add_explain_command(CLI::App& program, Action& action) {
             "Table of the images' metadata, with the columns of the training data");
   add_value(*command, "--split", options->split, "NAME",
             "Part of the run's data, instead of images: train, val or test")
-      ->check(CLI::IsMember({"train", "val", "test"}));
+      ->check(one_of({"train", "val", "test"}));
   add_value(*command, "--data", options->data, "DIR", "Folder of the data, instead of the run's own");
   add_value(*command, "--limit", options->job.limit, "N",
             "Number of samples to explain, spread evenly over the data")

@@ -76,6 +76,7 @@ void inspect(const InspectOptions& options) {
   }
   select(report, options.what, options.architecture);
   if (report.kernels.empty()) {
+    if (own) parse_operation(options.what);  // throws where there is nothing of that name
     core::throw_input_error({}, "kernels inspect: no kernel of '{}'{}", options.what,
                             options.architecture.empty() ? "" : " for " + options.architecture);
   }
@@ -97,7 +98,7 @@ void add_kernels_inspect_command(CLI::App& kernels, Action& action) {
   add_value(*command, "--json", options->json, "FILE", "Also write the report to a file as JSON");
   add_value(*command, "--card", options->card, "NAME",
             "Also show the least time of the benchmark cases on a card, by its data sheet")
-      ->check(CLI::IsMember(card_names()));
+      ->check(one_of(card_names()));
   command->add_flag("--check", options->check,
                     "Check all kernels against their requirements; fail if one is not met");
   command->add_flag("--markdown", options->markdown, "Print the page docs/results/static.md");

@@ -6,6 +6,7 @@
 #include <set>
 #include <tuple>
 
+#include "core/nearest.h"
 #include "core/runtime.h"
 #include "kernels/registry.h"
 #include "kernels/workshop/op_case.h"
@@ -113,7 +114,9 @@ void list(const ListOptions& options) {
 void throw_unknown_operation(const std::string& operation) {
   std::set<std::string> known;
   for (const VariantInfo& info : kernels::all_variants()) known.insert(info.operation);
-  core::throw_input_error({}, "kernels: expected one of {}, got '{}'", fmt::join(known, ", "), operation);
+  const std::vector<std::string> names(known.begin(), known.end());
+  core::throw_input_error({}, "kernels: expected one of {}, got '{}'{}", fmt::join(names, ", "), operation,
+                          core::did_you_mean(operation, names));
 }
 
 OperationAndVariant parse_operation(const std::string& text) {
@@ -125,8 +128,10 @@ OperationAndVariant parse_operation(const std::string& text) {
   }
   if (!text.empty() && known.empty()) throw_unknown_operation(result.operation);
   if (slash != std::string::npos && !known.contains(result.variant)) {
-    core::throw_input_error({}, "kernels: {} has no variant '{}' (see medfusion kernels list {})",
-                            result.operation, result.variant, result.operation);
+    core::throw_input_error({}, "kernels: {} has no variant '{}'{} (see medfusion kernels list {})",
+                            result.operation, result.variant,
+                            core::did_you_mean(result.variant, std::vector(known.begin(), known.end())),
+                            result.operation);
   }
   return result;
 }

@@ -238,7 +238,7 @@ void add_shell_commands(CLI::App& program, Action& action) {
   CLI::App* command =
       program.add_subcommand("completions", "Print a completion script of a shell")->group("");
   const auto shell = std::make_shared<std::string>();
-  command->add_option("shell", *shell, "Shell")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  command->add_option("shell", *shell, "Shell")->required()->check(one_of({"bash", "zsh", "fish"}));
   command->callback([shell, &program, &action] {
     action = [shell, &program] { print_text(completions(program, *shell)); };
   });

@@ -13,6 +13,7 @@ static constexpr void toml_assert(bool condition) {
 
 #include <algorithm>
 
+#include "core/nearest.h"
 #include "tools/medfusion/config/text_file.h"
 
 namespace medfusion::tools {
@@ -78,7 +79,10 @@ struct Assignment {
     if (!given) reject(node, shown(node));
     *value = *given;
     if constexpr (std::is_same_v<T, std::string>) {
-      if (!key.range.holds(*value)) reject(node, "text '" + one_line(*value) + "'");
+      if (!key.range.holds(*value)) {
+        reject(node,
+               fmt::format("text '{}'{}", one_line(*value), core::did_you_mean(*value, key.range.choices)));
+      }
     } else if (!key.range.holds(static_cast<double>(*value))) {
       reject(node, shown(node));
     }
