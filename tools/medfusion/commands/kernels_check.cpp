@@ -1,4 +1,6 @@
 // medfusion kernels check: every case of an operation against the float64 reference.
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <chrono>
 #include <limits>
@@ -88,22 +90,26 @@ class Checks {
       report(operation, variant, precision, tally);
     }
     // Of the rest of its cases that may be so.
-    if (!taken && options_.from == 0) failures_.push_back(fmt::format("{} supports none of the cases", name));
+    if (!taken && options_.from == 0) idle_.push_back(name);
   }
 
   const std::string& lost() const { return lost_; }
 
   void finish() {
     if (options_.common.json) print_json(json_);
+    if (text_ && json_.size() > 1) print_text(counts("all", "", total_));
     if (variants_ == 0) {
       core::throw_input_error({}, "kernels: {} has no such variant on {}", options_.operation,
                               core::name_of(device_.type));
     }
     if (!lost_.empty()) throw core::Error("kernels check: " + lost_);
-    if (!failures_.empty()) {
-      throw core::Error(fmt::format("kernels check: {} failure{}, the first: {}", failures_.size(),
-                                    failures_.size() == 1 ? "" : "s", failures_.front()));
+    std::vector<std::string> wrong;
+    if (total_.failed > 0) {
+      wrong.push_back(fmt::format("{} of {} cases failed, the first: {}", total_.failed,
+                                  total_.passed + total_.failed, total_.failures.front()));
     }
+    for (const std::string& name : idle_) wrong.push_back(name + " supports none of the cases");
+    if (!wrong.empty()) throw core::Error(fmt::format("kernels check: {}", fmt::join(wrong, "; ")));
   }
 
  private:
@@ -145,14 +151,19 @@ class Checks {
         core::name_of(device_.type), name, item.op_case.name, loss, count - index - 1, count);
   }
 
+  static std::string counts(const std::string& what, const std::string& precision, const Tally& tally) {
+    return fmt::format("{:<32} {:<5} {:>3} cases passed, {} not supported{}\n", what, precision, tally.passed,
+                       tally.unsupported, tally.failed == 0 ? "" : fmt::format(", {} FAILED", tally.failed));
+  }
+
   void report(const std::string& operation, const std::string& variant, core::DType precision,
               const Tally& tally) {
-    failures_.insert(failures_.end(), tally.failures.begin(), tally.failures.end());
+    total_.passed += tally.passed;
+    total_.failed += tally.failed;
+    total_.unsupported += tally.unsupported;
+    total_.failures.insert(total_.failures.end(), tally.failures.begin(), tally.failures.end());
     if (text_) {
-      print_text(fmt::format("{:<32} {:<5} {:>3} cases passed, {} not supported{}\n",
-                             fmt::format("{}/{}", operation, variant), core::name_of(precision), tally.passed,
-                             tally.unsupported,
-                             tally.failed == 0 ? "" : fmt::format(", {} FAILED", tally.failed)));
+      print_text(counts(fmt::format("{}/{}", operation, variant), core::name_of(precision), tally));
       for (const std::string& failure : tally.failures) print_text("  " + failure + "\n");
     }
     json_.push_back({{"operation", operation},
@@ -169,8 +180,9 @@ class Checks {
   const core::Device device_;
   const bool text_;
   nlohmann::ordered_json json_ = nlohmann::ordered_json::array();
-  std::vector<std::string> failures_;
-  std::string lost_;  // why the device cannot be used any more
+  Tally total_;                    // of what is reported
+  std::vector<std::string> idle_;  // variants that support none of their cases
+  std::string lost_;               // why the device cannot be used any more
   int64_t variants_ = 0;
 };
 
