@@ -121,7 +121,7 @@ void Block::run(const char* name, Dim3 grid, Dim3 block, Dim3 index, int64_t sha
         thread_ended();
       } catch (const Stop&) {
       } catch (const std::exception& error) {
-        fault_ = fmt::format("{}: {}", where(current_, self().site), error.what());
+        fault_ = fmt::format("{}: {}", where(current_, Site()), error.what());  // a check names its own line
         stopping_ = true;
       }
       self().state = State::exited;
@@ -176,8 +176,8 @@ void Block::wake(int thread) {
 }
 
 std::string Block::where(int thread, Site site) const {
-  return fmt::format("{}: block {} thread {} at {}", name_, text_of(index_),
-                     text_of(unflatten(thread, size_)), text_of(site));
+  return fmt::format("{}: block {} thread {}{}", name_, text_of(index_), text_of(unflatten(thread, size_)),
+                     site.line() == 0 ? "" : " at " + text_of(site));
 }
 
 void Block::fault(Site site, const std::string& message) {

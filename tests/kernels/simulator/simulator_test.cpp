@@ -1,4 +1,5 @@
 // Each detector of the simulator, shown a kernel that commits its fault, and the same kernel without it.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -278,6 +279,44 @@ TEST_F(Simulator, GlobalAccessesOutOfBoundsAreFound) {
   EXPECT_THAT(fault_of(1, 0, [] { Global<float>()[0] = 1.0F; }), HasSubstr("null pointer"));
 }
 
+// Thread (3,1,0) of block (1,2,0) of `planted` commits a fault on the line before `line`.
+template <class Kernel>
+void expect_place(int line, const std::string& what, const Kernel& kernel) {
+  try {
+    simulator::run("planted", {2, 3}, {4, 2}, 64, [&] {
+      const dim3 b = blockIdx, t = threadIdx;
+      kernel(b.x == 1 && b.y == 2 && t.x == 3 && t.y == 1);
+    });
+    ADD_FAILURE() << what << " is not found";
+  } catch (const core::Error& error) {
+    EXPECT_THAT(
+        error.what(),
+        testing::StartsWith(fmt::format(
+            "planted: block (1,2,0) thread (3,1,0) at tests/kernels/simulator/simulator_test.cpp:{}: {}",
+            line - 1, what)));
+  }
+}
+
+TEST_F(Simulator, AFaultNamesKernelBlockThreadFileAndLine) {
+  const Tensor tensor = Tensor::zeros({5}, core::DType::f32, kSim);
+  core::runtime(kSim).synchronize({});
+  const Global<float> x(tensor.view().as<float>());
+  const auto global = [=](bool guilty) { x[guilty ? 5 : 4] = 1.0F; };
+  expect_place(__LINE__, "out-of-bounds global access", global);
+  const auto vector = [=](bool guilty) { load<2>(x, guilty ? 1 : 2); };
+  expect_place(__LINE__, "misaligned global access", vector);
+  const auto tile = [] { return SharedMemory().take<float>(16); };
+  const auto own = [] { return static_cast<int>(threadIdx.y * 4 + threadIdx.x); };
+  const auto shared = [=](bool guilty) { tile()[guilty ? 16 : own()] = 1.0F; };
+  expect_place(__LINE__, "out-of-bounds shared access", shared);
+  const auto pair = [=](bool guilty) { cuda::store<2>(tile(), guilty ? 1 : 2 * own(), {}); };
+  expect_place(__LINE__, "misaligned shared access", pair);
+  const auto unwritten = [=](bool guilty) { EXPECT_FALSE(guilty && tile()[0] > 0.0F); };
+  expect_place(__LINE__, "read of shared memory never written", unwritten);
+  const auto mask = [](bool guilty) { __syncwarp(guilty ? 0x1U : 0xffU); };
+  expect_place(__LINE__, "__syncwarp: mask 0x00000001 leaves out the calling lane 7", mask);
+}
+
 TEST_F(Simulator, AHostPointerIsNoArgumentOfAKernel) {
   float host = 0.0F;
   EXPECT_THROW(Global<float>{&host}, core::Error);
@@ -389,7 +428,17 @@ TEST_F(Simulator, AsynchronousCopiesArriveAtTheirWait) {
 }
 
 TEST_F(Simulator, AnErrorOfTheKernelNamesItAndLeavesTheSimulatorUsable) {
-  EXPECT_THAT(fault_of(64, 0, [] { MEDFUSION_CHECK(thread() != 5, "five"); }), HasSubstr("five"));
+  std::string message;
+  const int line = __LINE__ + 2;
+  try {
+    simulator::run("checks", {1}, {64}, 0, [] { MEDFUSION_CHECK(thread() != 5, "five"); });
+  } catch (const core::Error& error) {
+    message = error.what();
+  }
+  EXPECT_EQ(message,
+            fmt::format("checks: block (0,0,0) thread (5,0,0): five (check `thread() != 5` failed at "
+                        "tests/kernels/simulator/simulator_test.cpp:{}) [MEDFUSION_SIM_SEED={}]",
+                        line, simulator::sim_seed()));
   EXPECT_EQ(fault_of(64, 0, [] { __syncthreads(); }), "");
 }
 
