@@ -11,6 +11,7 @@
 #include "kernels/matmul/matmul.h"
 #include "kernels/registry.h"
 #include "kernels/workshop/check.h"
+#include "kernels/workshop/cpu_rates.h"
 
 namespace medfusion::kernels {
 namespace {
@@ -171,9 +172,8 @@ double time_copy(core::Device device, int64_t bytes, double seconds) {
 }
 
 // Operations per second of a product of n x n matrices, by the library where the device has one: what others
-// are held against must not depend on what is registered here. 0 on the cpu in bf16, which it does not take.
+// are held against must not depend on what is registered here.
 double time_product(core::Device device, core::DType precision, int64_t n, double seconds) {
-  if (precision == core::DType::bf16 && device.type == core::DeviceType::cpu) return 0.0;
   const std::vector<std::string> variants = variants_of("matmul", device.type);
   const bool library = std::find(variants.begin(), variants.end(), "cublas") != variants.end();
   // Draws, since a multiplier of equal numbers takes less power, and the card is faster for it.
@@ -269,16 +269,39 @@ Timing time_case(const OpCase& op_case, const std::string& variant, Pass pass, c
   return timing;
 }
 
-Ceilings measure_ceilings(core::Device device, const CeilingSizes& sizes) {
+double Ceilings::bytes_per_second_of(double bytes) const {
+  double best = bytes_per_second;
+  for (size_t i = 0; i < by_size.size(); ++i) {
+    const bool smaller = i + 1 < by_size.size() && static_cast<double>(by_size[i + 1].bytes) <= bytes;
+    if (!smaller) best = std::max(best, by_size[i].bytes_per_second);
+  }
+  return best;
+}
+
+namespace {
+
+Ceilings measure_cpu(const CeilingSizes& sizes) {
+  constexpr int64_t kSmallest = int64_t{16} << 10, kLargest = int64_t{256} << 20;
+  const int64_t largest = sizes.bytes > 0 ? sizes.bytes : kLargest;
   Ceilings result;
-  const bool gpu = device.type == cuda::kDeviceType;
+  for (int64_t bytes = std::min(kSmallest, largest); bytes <= largest; bytes *= 2)
+    result.by_size.push_back({bytes, memory_rate(bytes, sizes.seconds / 5)});
+  result.bytes_per_second = result.by_size.back().bytes_per_second;
+  result.flops_per_second = multiply_add_rate(sizes.seconds);
+  return result;
+}
+
+}  // namespace
+
+Ceilings measure_ceilings(core::Device device, const CeilingSizes& sizes) {
+  if (device.type == core::DeviceType::cpu) return measure_cpu(sizes);
+  Ceilings result;
   const auto chosen = [](int64_t given, int64_t otherwise) { return given > 0 ? given : otherwise; };
-  result.bytes_per_second =
-      time_copy(device, chosen(sizes.bytes, int64_t{gpu ? 512 : 64} << 20), sizes.seconds);
+  result.bytes_per_second = time_copy(device, chosen(sizes.bytes, int64_t{512} << 20), sizes.seconds);
   result.flops_per_second =
-      time_product(device, core::DType::f32, chosen(sizes.product, gpu ? 4096 : 1024), sizes.seconds);
+      time_product(device, core::DType::f32, chosen(sizes.product, 4096), sizes.seconds);
   result.bf16_flops_per_second =
-      time_product(device, core::DType::bf16, chosen(sizes.bf16_product, gpu ? 8192 : 1024), sizes.seconds);
+      time_product(device, core::DType::bf16, chosen(sizes.bf16_product, 8192), sizes.seconds);
   return result;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "kernels/workshop/op_case.h"
 
@@ -49,22 +50,34 @@ int64_t sets_for(const OpCase& op_case, core::DType precision, int64_t cache_byt
 Timing time_case(const OpCase& op_case, const std::string& variant, Pass pass, core::Device device,
                  core::DType precision, const TimeOptions& options = {});
 
-// What the device can do, measured: bytes per second of a copy within its memory (read and written bytes both
-// count), and operations per second of large square matrix products: of f32, never rounded to TF32, and of
-// bf16 with f32 sums. 0 where the device has no such product.
-struct Ceilings {
+// Bytes per second of memory that is used over and over, by its size: the caches and what lies behind them.
+struct MemoryRate {
+  int64_t bytes = 0;
   double bytes_per_second = 0.0;
+};
+
+// What the device can do, measured. On a GPU: a copy within its memory (read and written bytes both count),
+// and large square matrix products of f32, never rounded to TF32, and of bf16 with f32 sums; medians. On the
+// cpu: multiply-adds of f32 in registers, and the fastest loops over memory (kernels/workshop/cpu_rates.h);
+// the best of their batches, so that no row exceeds them. 0 where the device takes no such numbers.
+struct Ceilings {
+  double bytes_per_second = 0.0;  // of memory that no cache holds
   double flops_per_second = 0.0;
   double bf16_flops_per_second = 0.0;
-  // The product that work in this precision is held against.
+  std::vector<MemoryRate> by_size = {};  // of the cpu, from the smallest size on
+  // What work in this precision is held against.
   double flops_of(core::DType precision) const {
     return precision == core::DType::bf16 ? bf16_flops_per_second : flops_per_second;
   }
+  // What a pass that moves so many bytes is held against: the best rate of the largest size up to that, and
+  // of larger ones.
+  double bytes_per_second_of(double bytes) const;
 };
 // Sizes of what is measured; 0: by the device, large enough to keep it busy.
 struct CeilingSizes {
-  int64_t bytes = 0, product = 0, bf16_product = 0;  // of the copy; rows of the matrices
-  double seconds = 0.3;                              // on each
+  int64_t bytes = 0;                      // of the copy; on the cpu the largest
+  int64_t product = 0, bf16_product = 0;  // rows of the matrices
+  double seconds = 0.3;                   // on each
 };
 Ceilings measure_ceilings(core::Device device, const CeilingSizes& sizes = {});
 

@@ -141,13 +141,16 @@ TEST(Kernels, BenchWritesResultsAndARoofline) {
     EXPECT_GE(row.at("reserved_bytes").get<int64_t>(), row.at("peak_bytes").get<int64_t>());
     EXPECT_TRUE(row.at("peers_peak_bytes").empty());
     EXPECT_TRUE(row.at("peers_reserved_bytes").empty());
-    const double seconds = row.at("median_s").get<double>();
-    const auto share = [&](const char* work, const char* ceiling) {
-      return row.at(work).get<double>() / seconds / ceilings.at(ceiling).get<double>();
-    };
-    EXPECT_DOUBLE_EQ(row.at("share_of_copy").get<double>(), share("bytes", "copy_bytes_per_second"));
+    const double seconds = row.at("median_s").get<double>(), bytes = row.at("bytes").get<double>();
+    double memory = 0.0;  // the best of the largest size up to that of the row, and of larger ones
+    for (const auto& rate : ceilings.at("memory_by_size")) {
+      if (rate.at("bytes").get<double>() <= bytes) memory = 0.0;
+      memory = std::max(memory, rate.at("bytes_per_second").get<double>());
+    }
+    EXPECT_DOUBLE_EQ(row.at("share_of_copy").get<double>(), bytes / seconds / memory);
     EXPECT_DOUBLE_EQ(row.at("share_of_product").get<double>(),
-                     share("flops", "matrix_product_flops_per_second"));
+                     row.at("flops").get<double>() / seconds /
+                         ceilings.at("matrix_product_flops_per_second").get<double>());
   }
   std::ifstream svg(plots + "/softmax.svg");
   const std::string text{std::istreambuf_iterator<char>(svg), {}};
@@ -231,6 +234,13 @@ TEST(Roofline, HasTheRoofsOfThePrecisionsThatItShows) {
   EXPECT_THAT(roofline_svg("", ceilings, {f32, bf16}),
               AllOf(HasSubstr(roof_of("f32")), HasSubstr(roof_of("bf16"))));
   EXPECT_THAT(roofline_svg("", {1e9, 1e10, 0.0}, {bf16}), HasSubstr(roof_of("f32")));
+}
+
+TEST(Roofline, OfTheCpuHasASlopeForMemoryAndOneForCaches) {
+  const std::string svg =
+      roofline_svg("", {1e9, 1e10, 0.0, {{16 << 10, 5e9}, {1 << 28, 1e9}}}, {{"one", 1.0, 1e9}});
+  EXPECT_THAT(svg, AllOf(HasSubstr("roof: f32 multiply-adds 10 GFLOP/s"), HasSubstr("slope: memory 1.0 GB/s"),
+                         HasSubstr("thin: cache 5.0 GB/s")));
 }
 
 }  // namespace

@@ -22,6 +22,17 @@ TEST(Ceilings, OfTheCpuHaveNoProductOfBf16) {
   EXPECT_EQ(ceilings.flops_of(core::DType::bf16), 0.0);
 }
 
+TEST(Ceilings, OfMemoryAreThoseOfAsMuchOrMore) {
+  const Ceilings ceilings{2.0, 1.0, 0.0, {{100, 9.0}, {200, 3.0}, {400, 5.0}, {800, 2.0}}};
+  EXPECT_EQ(ceilings.bytes_per_second_of(10), 9.0);
+  EXPECT_EQ(ceilings.bytes_per_second_of(100), 9.0);
+  EXPECT_EQ(ceilings.bytes_per_second_of(199), 9.0);
+  EXPECT_EQ(ceilings.bytes_per_second_of(200), 5.0) << "a rate is one of more memory, too";
+  EXPECT_EQ(ceilings.bytes_per_second_of(500), 5.0);
+  EXPECT_EQ(ceilings.bytes_per_second_of(1e9), 2.0);
+  EXPECT_EQ((Ceilings{7.0, 1.0, 0.0}.bytes_per_second_of(1)), 7.0) << "a GPU has one";
+}
+
 // What they are means nothing at these sizes, and nothing at all on `sim`.
 class DeviceCeilings : public testing::TestWithParam<core::DeviceType> {};
 INSTANTIATE_TEST_SUITE_P(Devices, DeviceCeilings,

@@ -53,9 +53,9 @@ struct TimedRow {
   std::string key() const {
     return fmt::format("{} {} {} {}", operation, direction(), core::name_of(precision), case_name);
   }
-  // Of the ceilings: of the copy, and of the product in the row's precision where there is one.
+  // Of the ceilings: of the memory, and of the arithmetic in the row's precision where there is one.
   double share_of_copy(const kernels::Ceilings& c) const {
-    return bytes / timing.median / c.bytes_per_second;
+    return bytes / timing.median / c.bytes_per_second_of(bytes);
   }
   std::optional<double> share_of_product(const kernels::Ceilings& c) const {
     const auto ceiling = known(c.flops_of(precision));
@@ -195,22 +195,38 @@ nlohmann::ordered_json row_json(const TimedRow& row, const kernels::Ceilings& ce
 
 // What holds for all rows.
 nlohmann::ordered_json head_json(const kernels::Ceilings& ceilings, core::Device device, bool graph) {
+  nlohmann::ordered_json by_size = nlohmann::ordered_json::array();
+  for (const kernels::MemoryRate& rate : ceilings.by_size)
+    by_size.push_back({{"bytes", rate.bytes}, {"bytes_per_second", rate.bytes_per_second}});
   return {{"device", core::name_of(device.type)},
           {"threads", core::num_threads()},
           {"graph", graph},
           {"ceilings",
            {{"copy_bytes_per_second", ceilings.bytes_per_second},
+            {"memory_by_size", by_size},
             {"matrix_product_flops_per_second", ceilings.flops_per_second},
             {"bf16_matrix_product_flops_per_second", or_null(known(ceilings.bf16_flops_per_second))}}}};
 }
 
+std::string text_of(const kernels::Ceilings& ceilings) {
+  const double memory = ceilings.bytes_per_second * 1e-9, flops = ceilings.flops_per_second * 1e-9;
+  if (!ceilings.by_size.empty()) {
+    const kernels::MemoryRate &small = ceilings.by_size.front(), &large = ceilings.by_size.back();
+    return fmt::format(
+        "ceilings measured first, the best of their batches: f32 multiply-adds in registers {:.1f} GFLOP/s;\n"
+        "loops over memory, from {:.1f} GB/s ({} KiB) to {:.1f} GB/s ({} MiB): a row is compared with those "
+        "over as much\n",
+        flops, small.bytes_per_second * 1e-9, small.bytes >> 10, memory, large.bytes >> 20);
+  }
+  return fmt::format(
+      "ceilings measured first: copy {:.1f} GB/s, f32 matrix product {:.1f} GFLOP/s, bf16 matrix product "
+      "{:.1f} "
+      "GFLOP/s; GFLOP/s of a row are compared with the product of its type\n",
+      memory, flops, ceilings.bf16_flops_per_second * 1e-9);
+}
+
 std::string table_of(const std::vector<TimedRow>& rows, const kernels::Ceilings& ceilings) {
-  std::string text =
-      fmt::format("ceilings measured first: copy {:.1f} GB/s, f32 matrix product {:.1f} GFLOP/s",
-                  ceilings.bytes_per_second * 1e-9, ceilings.flops_per_second * 1e-9);
-  if (ceilings.bf16_flops_per_second > 0.0)
-    text += fmt::format(", bf16 matrix product {:.1f} GFLOP/s", ceilings.bf16_flops_per_second * 1e-9);
-  text += "; GFLOP/s of a row are compared with the product of its type\n";
+  std::string text = text_of(ceilings);
   size_t width = 4;
   for (const TimedRow& row : rows) width = std::max(width, row.name().size());
   text += fmt::format("{:<{}} {:>4} {:>10} {:>17} {:>8} {:>5} {:>9} {:>5} {:>9} {:>11}  {}\n", "case", width,

@@ -72,6 +72,16 @@ std::string grid_of(const Axis& x, const Axis& y) {
   return svg;
 }
 
+// The thin line that work within the caches may reach, up to the roof, and its words.
+std::string cache_slope(const Axis& x, const Axis& y, double bytes_per_second, double roof, double text) {
+  const double left = std::max(std::pow(10.0, x.first), std::pow(10.0, y.first) / bytes_per_second);
+  const double right = std::max(left, roof / bytes_per_second);
+  return line(x.at(left), y.at(left * bytes_per_second), x.at(right), y.at(right * bytes_per_second),
+              "stroke='#333'") +
+         label(kWidth - kRight + 8, text, fmt::format("thin: cache {:.1f} GB/s", bytes_per_second * 1e-9),
+               "fill='#333'");
+}
+
 }  // namespace
 
 std::string roofline_svg(const std::string& title, const kernels::Ceilings& ceilings,
@@ -104,12 +114,19 @@ std::string roofline_svg(const std::string& title, const kernels::Ceilings& ceil
   for (const Roof& roof : roofs) {
     svg += line(x.at(roof.at / ceilings.bytes_per_second), y.at(roof.at), x.at(right), y.at(roof.at), kLine);
     svg += label(kWidth - kRight + 8, text,
-                 fmt::format("roof: {} matrix product {:.0f} GFLOP/s", roof.name, roof.at * 1e-9),
+                 fmt::format("roof: {} {} {:.0f} GFLOP/s", roof.name,
+                             ceilings.by_size.empty() ? "matrix product" : "multiply-adds", roof.at * 1e-9),
                  "fill='#333'");
     text += 18;
   }
   svg += label(kWidth - kRight + 8, text,
-               fmt::format("slope: copy {:.1f} GB/s", ceilings.bytes_per_second * 1e-9), "fill='#333'");
+               fmt::format("slope: {} {:.1f} GB/s", ceilings.by_size.empty() ? "copy" : "memory",
+                           ceilings.bytes_per_second * 1e-9),
+               "fill='#333'");
+  if (!ceilings.by_size.empty()) {
+    text += 18;
+    svg += cache_slope(x, y, ceilings.by_size.front().bytes_per_second, highest->at, text);
+  }
   constexpr const char* kColors[] = {"#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf"};
   for (size_t i = 0; i < shown.size(); ++i) {
     const char* color = kColors[i % std::size(kColors)];
