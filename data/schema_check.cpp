@@ -68,8 +68,10 @@ std::string newly_missing(const InputSchema& input, const Column& column, const 
     return column.numeric ? std::isnan(column.numbers[index]) : column.categories[index].empty();
   });
   if (count == 0) return {};
-  return fmt::format("column '{}': {} of {} rows have no value; training had one in every row", input.name,
-                     count, rows.size());
+  return fmt::format(
+      "column '{}': {} of {} rows have no value, training had one in every row; predicted as the mean over "
+      "its values",
+      input.name, count, rows.size());
 }
 
 }  // namespace

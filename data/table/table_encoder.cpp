@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "core/random.h"
 #include "data/number_writing.h"
 #include "data/statistics/samples.h"
 
@@ -69,6 +70,14 @@ std::vector<double> numbers_of(const Column& column, bool decimal_comma, std::ve
   return numbers;
 }
 
+// The values in the middles of kDraws equal parts of sorted ones.
+std::vector<double> spread(const std::vector<double>& sorted) {
+  std::vector<double> result;
+  for (size_t part = 0; part < TableEncoder::kDraws; ++part)
+    result.push_back(sorted[(2 * part + 1) * sorted.size() / (2 * TableEncoder::kDraws)]);
+  return result;
+}
+
 }  // namespace
 
 double TableEncoder::Source::transformed(double value) const {
@@ -103,14 +112,16 @@ TableEncoder::Source TableEncoder::fit_numeric(const Column& column, const std::
   double variance = 0.0;
   for (const double value : known) variance += (value - source.mean) * (value - source.mean) / count;
   source.scale = std::sqrt(variance);
+  if (sorted.size() == rows.size()) source.draws = spread(sorted);
   return source;
 }
 
 TableEncoder::Source TableEncoder::fit_categorical(const Column& column, const std::vector<int64_t>& rows) {
   std::map<std::string, int64_t> counts;
   for (const int64_t row : rows) ++counts[column.categories[static_cast<size_t>(row)]];
-  counts.erase("");
+  const bool gaps = counts.erase("") > 0;
   Source source;
+  std::vector<double> places;
   source.name = column.name;
   source.numeric = false;
   int64_t most = 0;
@@ -119,8 +130,10 @@ TableEncoder::Source TableEncoder::fit_categorical(const Column& column, const s
       most = count;
       source.fill = static_cast<double>(source.categories.size());
     }
+    places.insert(places.end(), static_cast<size_t>(count), static_cast<double>(source.categories.size()));
     source.categories.push_back(category);
   }
+  if (!gaps && source.categories.size() > 1) source.draws = spread(places);
   return source;
 }
 
@@ -230,6 +243,47 @@ std::vector<Column> TableEncoder::as_trained(const std::vector<Column>& columns,
   return result;
 }
 
+bool TableEncoder::Source::has_value(const Column& column, size_t row) const {
+  return numeric ? !std::isnan(column.numbers[row]) : category_place(categories, column.categories[row]) >= 0;
+}
+
+std::vector<bool> TableEncoder::gaps(const std::vector<Column>& columns,
+                                     const std::vector<int64_t>& features) const {
+  std::vector<std::string> unread;
+  const std::vector<Column> read = as_trained(columns, unread);
+  std::vector<bool> result(read.empty() ? 0 : static_cast<size_t>(rows_of(read.front())));
+  for (const int64_t feature : features) {
+    const Source& source = source_of(feature);
+    const Column& column = read[static_cast<size_t>(column_of(feature))];
+    for (size_t row = 0; !source.draws.empty() && row < result.size(); ++row)
+      result[row] = result[row] || !source.has_value(column, row);
+  }
+  return result;
+}
+
+std::vector<Column> TableEncoder::fill_gaps(const std::vector<Column>& columns, int64_t draw) const {
+  std::vector<std::string> unread;
+  std::vector<Column> result = as_trained(columns, unread);
+  for (size_t place = 0; place < sources_.size(); ++place) {
+    const Source& source = sources_[place];
+    if (source.draws.empty()) continue;
+    std::vector<double> values =
+        source.draws;  // in an order of its own, so that gaps of two columns are apart
+    core::Generator(place, 0).shuffle(values);
+    const double value = values.at(static_cast<size_t>(draw));
+    Column& column = result[place];
+    for (size_t row = 0; row < static_cast<size_t>(rows_of(column)); ++row) {
+      if (source.has_value(column, row)) continue;
+      if (source.numeric) {
+        column.numbers[row] = value;
+      } else {
+        column.categories[row] = source.categories[static_cast<size_t>(value)];
+      }
+    }
+  }
+  return result;
+}
+
 std::vector<std::vector<double>> TableEncoder::raw_features(const std::vector<Column>& columns) const {
   const int64_t rows = columns.empty() ? 0 : rows_of(columns.front());
   std::vector<std::vector<double>> result(names_.size(), std::vector<double>(static_cast<size_t>(rows)));
@@ -294,6 +348,7 @@ nlohmann::json TableEncoder::to_json() const {
       columns.push_back({{"name", source.name}, {"categories", source.categories}});
     }
     columns.back()["fill"] = source.fill;
+    if (!source.draws.empty()) columns.back()["draws"] = source.draws;
   }
   return {{"columns", columns}, {"impute", imputation_ == Imputation::median ? "median" : "none"}};
 }
@@ -322,6 +377,12 @@ TableEncoder TableEncoder::from_json(const nlohmann::json& json, const std::stri
       if (count > 0.0 && !(source.fill >= 0.0 && source.fill < count)) {
         core::throw_input_error({file}, "expected the fill of '{}' to be one of its categories", source.name);
       }
+      source.draws = column.value("draws", std::vector<double>());
+      const bool known = std::all_of(source.draws.begin(), source.draws.end(), [&](double value) {
+        return source.numeric || (value >= 0.0 && value < count);
+      });
+      if (!known || (!source.draws.empty() && source.draws.size() != kDraws))
+        core::throw_input_error({file}, "expected {} draws of '{}' from its values", kDraws, source.name);
       encoder.sources_.push_back(std::move(source));
     }
   } catch (const nlohmann::json::exception& error) {

@@ -66,6 +66,15 @@ class TableEncoder {
   // as encode() does.
   std::vector<Column> as_trained(const std::vector<Column>& columns, std::vector<std::string>& notes) const;
 
+  // Gaps are cells without a value in columns where training had one in every row, so that the network never
+  // learned what a missing one means. Instead it is asked kDraws times, each time with another value that
+  // training had. gaps() tells which rows have one in a column that some of `features` come from; fill_gaps()
+  // gives the columns, as training read them, with the values of a draw in [0, kDraws). Both throw as
+  // encode() does.
+  static constexpr int64_t kDraws = 8;
+  std::vector<bool> gaps(const std::vector<Column>& columns, const std::vector<int64_t>& features) const;
+  std::vector<Column> fill_gaps(const std::vector<Column>& columns, int64_t draw) const;
+
   nlohmann::json to_json() const;
   // Throws core::InputError naming `file` where the content is not that of to_json().
   static TableEncoder from_json(const nlohmann::json& json, const std::string& file);
@@ -80,6 +89,9 @@ class TableEncoder {
     double scale = 0.0;                   // the standard deviation; 0 for a constant
     std::vector<std::string> categories;  // ascending
     double fill = 0.0;                    // the median, or the place of the most frequent category
+    std::vector<double> draws;  // kDraws values of training, evenly spread: numbers, or places of categories;
+                                // empty where training had gaps, or one value only
+    bool has_value(const Column& column, size_t row) const;
     double transformed(double value) const;
     float encoded(double raw) const;
     int64_t width() const { return categories.size() > 2 ? static_cast<int64_t>(categories.size()) : 1; }

@@ -23,6 +23,8 @@ class TableSelection {
 
   int64_t features() const { return static_cast<int64_t>(kept_.size()); }
   std::vector<std::string> feature_names(const TableEncoder& encoder) const;
+  // Places of the features among those of the encoder; ascending.
+  const std::vector<int64_t>& kept() const { return kept_; }
   // [labels, T] bool: whether the label sees the feature; undefined where all see all.
   const core::Tensor& mask() const { return mask_; }
   // Bins of each feature; empty where the features are not discretized.

@@ -240,5 +240,38 @@ TEST_F(TrainedClinic, ExplainOfATableIsHeldAgainstIt) {
   EXPECT_EQ(run_medfusion(strict).code, 2);
 }
 
+// A cell without a value is neither of the two words, whichever sorts first, and `explain` says the same.
+TEST(DataContract, AMissingCellIsNeitherOfTwoWords) {
+  for (const auto& [sick, healthy] : {std::pair{"F", "M"}, std::pair{"Z", "M"}}) {
+    const TemporaryFolder folder;
+    std::string table = "name,who,sex,age,sick\n";
+    for (int row = 0; row < 80; ++row)
+      table += fmt::format("r{},p{},{},{}.5,{}\n", row, row, row % 2 ? sick : healthy, row % 7,
+                           row % 13 == 0 ? 1 - row % 2 : row % 2);
+    const fs::path config = make_clinic(folder, table), run = folder / "run", asked = folder / "new.csv";
+    succeed(train_command(
+        config, run,
+        {"--set", "data.text_column=", "--set", "train.epochs=25", "--set", "train.learning_rate=0.01"}));
+    write(asked, fmt::format("name,sex,age\na,{},3.5\nb,,3.5\nc,{},3.5\n", sick, healthy));
+    const Outcome outcome = run_medfusion({"predict", run.string(), "--json", "--table", asked.string()});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_THAT(outcome.err, HasSubstr("column 'sex': 1 of 3 rows have no value, training had one in every "
+                                       "row; predicted as the mean over its values"));
+    std::vector<double> probabilities;
+    const Json predicted = Json::parse(outcome.out).at("predictions");
+    for (const Json& row : predicted) probabilities.push_back(row.at("probabilities").at("sick"));
+    EXPECT_GT(probabilities.at(0), probabilities.at(1) + 0.1) << sick;
+    EXPECT_GT(probabilities.at(1), probabilities.at(2) + 0.1) << sick;
+    succeed(
+        {"explain", run.string(), "--table", asked.string(), "--out", (folder / "why").string(), "--quiet"});
+    const Json samples = Json::parse(contents(folder / "why" / "explain.json")).at("samples");
+    for (size_t row = 0; row < 3; ++row) {
+      const Json label = samples.at(row).at("labels")[0];
+      EXPECT_NEAR(label.at("probability").get<double>(), probabilities[row], 1e-5);
+      EXPECT_EQ(label.at("features")[0].at("present"), row != 1);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace medfusion::tools

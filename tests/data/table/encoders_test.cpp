@@ -62,6 +62,47 @@ TEST(TableEncoder, StandardizesNumbersAndSplitsCategories) {
                           near(kMissing), near(kMissing), 0, near(kMissing), 0));
 }
 
+// Where training had a value in every row, a cell without one takes several of them in turn.
+TEST(TableEncoder, GapsAreFilledWithValuesOfTraining) {
+  std::vector<Column> table{{"sex", false, {}, {}}, {"age", true, {}, {}}, {"smokes", false, {}, {}}};
+  std::vector<int64_t> rows;
+  for (int64_t row = 0; row < 80; ++row) {
+    rows.push_back(row);
+    table[0].categories.emplace_back(row % 4 == 0 ? "F" : "M");
+    table[1].numbers.push_back(static_cast<double>(row));
+    table[2].categories.emplace_back(row % 3 == 0 ? "" : row % 3 == 1 ? "no" : "yes");
+  }
+  const TableEncoder fitted = TableEncoder::fit(table, rows);
+  const std::vector<Column> asked{{"sex", false, {}, {"", "M", "X", "F"}},
+                                  {"age", true, {7, kMissing, 7, 7}, {}},
+                                  {"smokes", false, {}, {"no", "no", "no", ""}}};
+  const auto json = nlohmann::json::parse(fitted.to_json().dump());
+  for (const TableEncoder& encoder : {fitted, TableEncoder::from_json(json, "p.json")}) {
+    EXPECT_THAT(encoder.gaps(asked, {0, 1, 2}), ElementsAre(true, true, true, false));
+    EXPECT_THAT(encoder.gaps(asked, {1}), ElementsAre(false, true, false, false));
+    std::vector<std::string> words;
+    std::vector<double> ages;
+    for (int64_t draw = 0; draw < TableEncoder::kDraws; ++draw) {
+      const auto filled = encoder.fill_gaps(asked, draw);
+      words.push_back(filled[0].categories[0]);
+      EXPECT_EQ(filled[0].categories[2], words.back());
+      EXPECT_EQ(filled[0].categories[1], "M");
+      ages.push_back(filled[1].numbers[1]);
+      EXPECT_EQ(filled[1].numbers[0], 7);
+      EXPECT_THAT(filled[2].categories, ElementsAre("no", "no", "no", ""));
+    }
+    EXPECT_THAT(words, testing::UnorderedElementsAre("F", "F", "M", "M", "M", "M", "M", "M"));
+    EXPECT_THAT(ages, testing::UnorderedElementsAre(5, 15, 25, 35, 45, 55, 65, 75));
+  }
+  auto older = json;  // a run of an earlier version has no draws
+  for (auto& column : older["columns"]) column.erase("draws");
+  EXPECT_THAT(TableEncoder::from_json(older, "p.json").gaps(asked, {0, 1, 2}), testing::Each(false));
+  auto damaged = json;
+  damaged["columns"][0]["draws"][3] = 2;
+  EXPECT_THAT(input_error([&] { TableEncoder::from_json(damaged, "p.json"); }),
+              HasSubstr("p.json: expected 8 draws of 'sex' from its values"));
+}
+
 TEST(TableEncoder, ConstantsEncodeToZeroHoweverTheirMeanRounds) {
   const std::vector<double> constant(10, 0.1);  // ten tenths of 0.1 add up to less than 0.1
   std::vector<Column> table = {{"flat", true, constant, {}}};

@@ -40,7 +40,7 @@ void evaluate(const EvalOptions& options) {
   optim::Progress progress(progress_options);
   progress.begin("evaluating", loader->batches());
   int64_t seen = 0;
-  const auto predictions = predict_run(trained, *loader, [&](int64_t done) {
+  const auto predictions = predict_run(trained, dataset, *loader, [&](int64_t done) {
     progress.advance(done - seen);
     seen = done;
   });

@@ -72,7 +72,7 @@ void predict(const PredictOptions& options) {
   std::vector<int64_t> rows(static_cast<size_t>(dataset.size()));
   std::iota(rows.begin(), rows.end(), int64_t{0});
   const auto loader = make_loader(trained.config, dataset, encoded, rows, false);
-  auto predictions = predict_run(trained, *loader);
+  auto predictions = predict_run(trained, dataset, *loader);
   const std::string csv = predictions_csv(predictions, dataset, trained);
   if (!options.out.empty()) core::write_file(options.out, csv);
   if (options.common.json) {

@@ -169,7 +169,7 @@ void run_folds(const FoldRuns& runs, const data::Dataset& dataset,
     const TrainedRun trained = TrainedRun::open(run, runs.device);
     const auto loader =
         make_loader(config, dataset, trained.preprocessing.encode(dataset), splits.test, false);
-    FoldOutcome outcome{config.seed, fold, predict_run(trained, *loader), {}, {}};
+    FoldOutcome outcome{config.seed, fold, predict_run(trained, dataset, *loader), {}, {}};
     outcome.metrics = metrics_of(outcome.predictions, trained);
     outcome.csv = predictions_csv(outcome.predictions, dataset, trained);
     run.write_json("metrics.json", optim::to_json(outcome.metrics));

@@ -156,10 +156,13 @@ class Run {
       if (!entries) options.wanted = with_boxes(batch, options.map_labels);
       const Explanation explanation = explain(*run_.network, batch, options);
       if (entries) average_.add(explanation, batch.size());
-      const Tensor probabilities = probabilities_of(explanation.logits, run_);
+      optim::Predictions predictions{batch.rows, explanation.logits.clone(), {}, {}};
+      average_over_gaps(run_, dataset_, predictions);
+      predictions.probabilities = probabilities_of(predictions.logits, run_);
       for (int64_t b = 0; b < batch.size(); ++b) {
-        localize_sample(explanation, options, probabilities, b, batch.rows[static_cast<size_t>(b)]);
-        if (entries) add_entry(explanation, options, probabilities, b, batch.rows[static_cast<size_t>(b)]);
+        localize_sample(explanation, options, predictions.probabilities, b,
+                        batch.rows[static_cast<size_t>(b)]);
+        if (entries) add_entry(explanation, options, predictions, b);
       }
     }
   }
@@ -207,8 +210,10 @@ class Run {
     return probability >= threshold(label).value_or(0.5);
   }
 
-  void add_entry(const Explanation& explanation, const ExplainOptions& options, const Tensor& probabilities,
-                 int64_t sample, int64_t row) {
+  void add_entry(const Explanation& explanation, const ExplainOptions& options,
+                 const optim::Predictions& predictions, int64_t sample) {
+    const Tensor& probabilities = predictions.probabilities;
+    const int64_t row = predictions.rows[static_cast<size_t>(sample)];
     Json entry;
     entry["id"] = dataset_.ids[static_cast<size_t>(row)];
     const std::string text =
@@ -220,7 +225,7 @@ class Run {
       Json json;
       json["label"] = run_.labels[l];
       json["probability"] = number(probability);
-      json["logit"] = number(explanation.logits.at(sample * explanation.logits.size(1) + label));
+      json["logit"] = number(predictions.logits.at(sample * predictions.logits.size(1) + label));
       json["threshold"] = threshold(l) ? number(*threshold(l)) : Json();
       json["predicted"] = predicted(l, probability);
       json["target"] = number(target(row, label));

@@ -1,6 +1,7 @@
 #include "tools/medfusion/run/pipeline.h"
 
 #include <cmath>
+#include <numeric>
 
 #include "core/safetensors.h"
 #include "tools/medfusion/config/text_file.h"
@@ -54,6 +55,13 @@ int64_t Preprocessing::table_features() const {
 std::vector<std::string> Preprocessing::token_names() const {
   if (!table) return {};
   return selection ? selection->feature_names(*table) : table->feature_names();
+}
+
+std::vector<int64_t> Preprocessing::token_features() const {
+  if (selection) return selection->kept();
+  std::vector<int64_t> all(static_cast<size_t>(table_features()));
+  std::iota(all.begin(), all.end(), int64_t{0});
+  return all;
 }
 
 // The features that become tokens.

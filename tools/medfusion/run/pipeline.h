@@ -43,6 +43,8 @@ struct Preprocessing {
   // Tokens that the table gives, and the features that they are made of.
   int64_t table_features() const;
   std::vector<std::string> token_names() const;
+  // Of each of them its place among the encoder's features.
+  std::vector<int64_t> token_features() const;
   // The form of preprocessing.json; `file` is the name that errors carry.
   nlohmann::ordered_json to_json() const;
   static Preprocessing from_json(const nlohmann::ordered_json& json, const std::string& file);
@@ -89,9 +91,13 @@ struct TrainingJob {
 optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& dataset, const data::Splits& splits,
                              const RunDirectory& run);
 
-// Predictions of a run: as optim::predict, with the probabilities calibrated where the run has a calibration.
-// The others are optim::to_probabilities of the logits.
-optim::Predictions predict_run(const TrainedRun& run, data::Loader& loader,
+// Where rows of the dataset have gaps (data::TableEncoder), their logits become the means over the draws, and
+// their probabilities follow, uncalibrated.
+void average_over_gaps(const TrainedRun& run, const data::Dataset& dataset, optim::Predictions& predictions);
+
+// Predictions of a run: as optim::predict and average_over_gaps, with the probabilities calibrated where the
+// run has a calibration. The others are optim::to_probabilities of the logits.
+optim::Predictions predict_run(const TrainedRun& run, const data::Dataset& dataset, data::Loader& loader,
                                const std::function<void(int64_t)>& on_batch = {});
 
 // Fits what Preprocessing holds of the validation part to its predictions, whose probabilities are calibrated

@@ -111,9 +111,38 @@ class PredictionsText {
 
 }  // namespace
 
-optim::Predictions predict_run(const TrainedRun& run, data::Loader& loader,
+void average_over_gaps(const TrainedRun& run, const data::Dataset& dataset, optim::Predictions& predictions) {
+  if (run.preprocessing.table_features() == 0 || dataset.columns.empty()) return;
+  const data::TableEncoder& table = *run.preprocessing.table;
+  const std::vector<bool> gaps = table.gaps(dataset.columns, run.preprocessing.token_features());
+  std::vector<int64_t> rows, places;
+  for (size_t i = 0; i < predictions.rows.size(); ++i) {
+    if (!gaps[static_cast<size_t>(predictions.rows[i])]) continue;
+    rows.push_back(predictions.rows[i]);
+    places.push_back(static_cast<int64_t>(i));
+  }
+  if (rows.empty()) return;
+  const int64_t labels = predictions.logits.size(1);
+  std::vector<double> sum(rows.size() * static_cast<size_t>(labels));
+  data::Dataset filled = dataset;
+  for (int64_t draw = 0; draw < data::TableEncoder::kDraws; ++draw) {
+    filled.columns = table.fill_gaps(dataset.columns, draw);
+    const auto loader = make_loader(run.config, filled, run.preprocessing.encode(filled), rows, false);
+    const Tensor logits = optim::predict(*run.network, *loader, run.config.model.output).logits;
+    for (size_t i = 0; i < sum.size(); ++i) sum[i] += logits.at(static_cast<int64_t>(i));
+  }
+  for (size_t i = 0; i < sum.size(); ++i) {
+    const int64_t label = static_cast<int64_t>(i) % labels;
+    predictions.logits.data<float>()[places[i / static_cast<size_t>(labels)] * labels + label] =
+        static_cast<float>(sum[i] / data::TableEncoder::kDraws);
+  }
+  predictions.probabilities = optim::to_probabilities(predictions.logits, run.config.model.output);
+}
+
+optim::Predictions predict_run(const TrainedRun& run, const data::Dataset& dataset, data::Loader& loader,
                                const std::function<void(int64_t)>& on_batch) {
   optim::Predictions predictions = optim::predict(*run.network, loader, run.config.model.output, on_batch);
+  average_over_gaps(run, dataset, predictions);
   for (int64_t i = 0; i < predictions.logits.numel(); ++i) {
     if (!std::isfinite(predictions.logits.at(i))) {
       const int64_t labels = predictions.logits.size(1);

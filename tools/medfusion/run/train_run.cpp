@@ -131,13 +131,14 @@ class Recorder {
 };
 
 // Calibration, thresholds and risk levels of the weights that count, on the validation part.
-void fit_validation(const RunDirectory& run, const TrainedRun& trained, data::Loader* validation,
-                    Preprocessing& preprocessing) {
+void fit_validation(const RunDirectory& run, const TrainedRun& trained, const data::Dataset& dataset,
+                    data::Loader* validation, Preprocessing& preprocessing) {
   if (validation == nullptr) {
     fit_to_validation(trained.config, nullptr, trained.labels.size(), preprocessing);
     return;
   }
   auto predictions = optim::predict(*trained.network, *validation, trained.config.model.output);
+  average_over_gaps(trained, dataset, predictions);
   fit_to_validation(trained.config, &predictions, trained.labels.size(), preprocessing);
   const auto metrics = optim::compute_metrics(predictions.probabilities, predictions.targets, trained.labels,
                                               preprocessing.thresholds);
@@ -219,7 +220,7 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
                           recorder.callbacks());
   }
   const TrainedRun trained = TrainedRun::open(run, job.device);
-  fit_validation(run, trained, validation.get(), preprocessing);
+  fit_validation(run, trained, dataset, validation.get(), preprocessing);
   preprocessing.weights = trained.preprocessing.weights;
   run.write_json("preprocessing.json", preprocessing.to_json());
   run.log(fmt::format("finished after {} epochs{}", result.epochs_run,
