@@ -5,6 +5,7 @@
 #include <cmath>
 #include <set>
 
+#include "core/word_list.h"
 #include "data/schema.h"
 
 namespace medfusion::data {
@@ -12,14 +13,8 @@ namespace {
 
 constexpr size_t kWordsShown = 3;
 
-// "'Female', 'Male' and 2 more"
 std::string quoted(const std::set<std::string>& words) {
-  std::string text;
-  size_t shown = 0;
-  for (const std::string& word : words) {
-    if (shown++ < kWordsShown) text += (text.empty() ? "'" : ", '") + word + "'";
-  }
-  return words.size() > kWordsShown ? text + fmt::format(" and {} more", words.size() - kWordsShown) : text;
+  return core::list_words(std::vector(words.begin(), words.end()), kWordsShown, "'");
 }
 
 std::string unknown_categories(const InputSchema& input, const Column& column,

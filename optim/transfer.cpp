@@ -6,6 +6,8 @@
 #include <span>
 #include <utility>
 
+#include "core/word_list.h"
+
 namespace medfusion::optim {
 namespace {
 
@@ -85,12 +87,10 @@ Names branches_of(const NamedTensors& tensors) {
   return result;
 }
 
-// "3 words ('a', 'b', 'c')", of which at most 20 are named.
+// "3 x word: 'a', 'b', 'c'", of which at most 20 are named.
 std::string counted(const std::string& kind, const Names& names) {
   constexpr size_t kMost = 20;
-  std::string list;
-  for (size_t i = 0; i < std::min(names.size(), kMost); ++i) list += (i == 0 ? "'" : ", '") + names[i] + "'";
-  if (names.size() > kMost) list += ", ...";
+  const std::string list = core::list_words(names, kMost, "'");
   return names.size() == 1 ? kind + " " + list : std::to_string(names.size()) + " x " + kind + ": " + list;
 }
 

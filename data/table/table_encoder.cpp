@@ -7,6 +7,7 @@
 #include <set>
 
 #include "core/random.h"
+#include "core/word_list.h"
 #include "data/number_writing.h"
 #include "data/statistics/samples.h"
 
@@ -37,16 +38,15 @@ struct UnreadCells {
 
   void add(const std::string& word) {
     ++count;
-    constexpr size_t kShown = 3;
-    if (words.size() < kShown) words.insert(word);
+    words.insert(word);
   }
   void note(const std::string& column, int64_t rows, const char* what,
             std::vector<std::string>& notes) const {
     if (count == 0) return;
-    std::string examples;
-    for (const std::string& word : words) examples += (examples.empty() ? "'" : ", '") + word + "'";
+    constexpr size_t kShown = 3;
     notes.push_back(fmt::format("column '{}': {} of {} cells hold {}, read as missing, such as {}", column,
-                                count, rows, what, examples));
+                                count, rows, what,
+                                core::list_words(std::vector(words.begin(), words.end()), kShown, "'")));
   }
 };
 

@@ -3,16 +3,14 @@
 #include <fmt/format.h>
 
 #include "core/safetensors.h"
+#include "core/word_list.h"
 
 namespace medfusion::tools {
 namespace {
 
 // "3 start anew: a, b, c", of which at most `most` are named.
 std::string listing(const char* what, const std::vector<std::string>& names, size_t most) {
-  std::string text = fmt::format("{} {}", names.size(), what);
-  for (size_t i = 0; i < std::min(names.size(), most); ++i) text += (i == 0 ? ": " : ", ") + names[i];
-  if (names.size() > most) text += fmt::format(" and {} more", names.size() - most);
-  return text;
+  return fmt::format("{} {}: {}", names.size(), what, core::list_words(names, most));
 }
 
 std::vector<std::string> init_lines(const optim::TransferReport& report, const std::string& file,

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/word_list.h"
 #include "tools/medfusion/run/schema_file.h"
 
 namespace medfusion::tools {
@@ -43,7 +44,7 @@ std::string listed(const std::vector<std::string>& words, size_t width) {
     const std::string next = (i == 0 ? "" : ", ") + words[i];
     const bool last = i + 1 == words.size();
     if (i > 0 && characters_of(line + next) + (last ? 0 : kRoomForRest) > width)
-      return line + fmt::format(" and {} more", words.size() - i);
+      return core::list_words(words, i);
     line += next;
   }
   return clipped(line, width);

@@ -1,0 +1,17 @@
+#include "core/word_list.h"
+
+#include <algorithm>
+
+namespace medfusion::core {
+
+std::string list_words(std::span<const std::string> words, size_t most, std::string_view quote) {
+  std::string text;
+  for (const std::string& word : words.first(std::min(most, words.size()))) {
+    if (!text.empty()) text += ", ";
+    text.append(quote).append(word).append(quote);
+  }
+  if (words.size() > most) text += " and " + std::to_string(words.size() - most) + " more";
+  return text;
+}
+
+}  // namespace medfusion::core
