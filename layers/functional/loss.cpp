@@ -1,5 +1,6 @@
 #include "layers/functional/loss.h"
 
+#include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/loss/loss.h"
 #include "kernels/registry.h"
 
@@ -34,44 +35,81 @@ Tensor prepared(const Tensor& tensor, core::DType dtype) {
   return converted.view().rows_uniform() ? converted : converted.to_contiguous();
 }
 
+// What the kernels of both losses take.
+struct Operands {
+  Tensor logits, targets, weight;  // weight [labels], or undefined
+
+  core::DType dtype() const { return logits.dtype(); }
+  core::Device device() const { return logits.device(); }
+  core::View weight_view() const { return weight.defined() ? weight.view() : core::View{}; }
+};
+
+Operands operands_of(const char* name, const Variable& logits, const Tensor& targets,
+                     const LossOptions& options) {
+  const core::DType dtype = logits.dtype();
+  MEDFUSION_CHECK(dtype == core::DType::f32 || dtype == core::DType::f64,
+                  "{}: expected logits in f32 or f64, got {}", name, core::name_of(dtype));
+  MEDFUSION_CHECK(logits.rank() == 2, "{}: expected logits [batch, labels], got {}", name,
+                  logits.shape().str());
+  MEDFUSION_CHECK(targets.shape() == logits.shape(), "{}: expected targets {}, got {}", name,
+                  logits.shape().str(), targets.shape().str());
+  MEDFUSION_CHECK(core::is_floating(targets.dtype()), "{}: expected float targets, got {}", name,
+                  core::name_of(targets.dtype()));
+  Operands result{prepared(logits.value(), dtype), prepared(targets, dtype), {}};
+  if (options.positive_weight.defined()) {
+    const core::Shape expected{logits.size(1)};
+    MEDFUSION_CHECK(options.positive_weight.shape() == expected, "{}: expected a positive weight {}, got {}",
+                    name, expected.str(), options.positive_weight.shape().str());
+    result.weight = options.positive_weight.to(dtype).to_contiguous().to(logits.device());
+  }
+  return result;
+}
+
 }  // namespace
 
 Variable multilabel_loss(const Variable& logits, const Tensor& targets, const LossOptions& options) {
-  const core::DType dtype = logits.dtype();
-  MEDFUSION_CHECK(dtype == core::DType::f32 || dtype == core::DType::f64,
-                  "multilabel_loss: expected logits in f32 or f64, got {}", core::name_of(dtype));
-  MEDFUSION_CHECK(logits.rank() == 2, "multilabel_loss: expected logits [batch, labels], got {}",
-                  logits.shape().str());
-  MEDFUSION_CHECK(targets.shape() == logits.shape(), "multilabel_loss: expected targets {}, got {}",
-                  logits.shape().str(), targets.shape().str());
-  MEDFUSION_CHECK(core::is_floating(targets.dtype()), "multilabel_loss: expected float targets, got {}",
-                  core::name_of(targets.dtype()));
+  const Operands o = operands_of("multilabel_loss", logits, targets, options);
   const kernels::LossFormula formula = formula_of(options);
-  Tensor weight;
-  if (options.positive_weight.defined()) {
-    const core::Shape expected{logits.size(1)};
-    MEDFUSION_CHECK(options.positive_weight.shape() == expected,
-                    "multilabel_loss: expected a positive weight {}, got {}", expected.str(),
-                    options.positive_weight.shape().str());
-    weight = options.positive_weight.to(dtype).to_contiguous().to(logits.device());
-  }
-  const auto weight_view = [](const Tensor& w) { return w.defined() ? w.view() : core::View{}; };
-
-  const core::Device device = logits.device();
-  const Tensor x = prepared(logits.value(), dtype);
-  const Tensor t = prepared(targets, dtype);
-  const Tensor loss = Tensor::empty({1}, dtype, device);
-  const Tensor known = Tensor::empty({1}, core::DType::i64, device);
+  const Tensor loss = Tensor::empty({1}, o.dtype(), o.device());
+  const Tensor known = Tensor::empty({1}, core::DType::i64, o.device());
   kernels::dispatch<kernels::LossForward>(
-      {formula, x.view(), t.view(), weight_view(weight), loss.view(), known.view()}, device.type);
+      {formula, o.logits.view(), o.targets.view(), o.weight_view(), loss.view(), known.view()},
+      o.device().type);
   return Variable::result(
       "multilabel_loss", loss, {logits}, [=](const Tensor& g, const core::InputGradients& inputs) {
-        const Tensor grad_logits = Tensor::empty(x.shape(), dtype, device);
-        kernels::dispatch<kernels::LossBackward>(
-            {formula, x.view(), t.view(), weight_view(weight), known.view(), g.view(), grad_logits.view()},
-            device.type);
+        const Tensor grad_logits = Tensor::empty(o.logits.shape(), o.dtype(), o.device());
+        kernels::dispatch<kernels::LossBackward>({formula, o.logits.view(), o.targets.view(), o.weight_view(),
+                                                  known.view(), g.view(), grad_logits.view()},
+                                                 o.device().type);
         inputs.accumulate(0, grad_logits);
       });
+}
+
+Variable cross_entropy_loss(const Variable& logits, const Tensor& targets, const LossOptions& options) {
+  const Operands o = operands_of("cross_entropy_loss", logits, targets, options);
+  core::check_ranges(options, "cross_entropy_loss");
+  MEDFUSION_CHECK(options.kind == LossKind::bce, "cross_entropy_loss: expected bce, got {}",
+                  core::text_of(options.kind));
+  const double smoothing = options.label_smoothing;
+  const Tensor loss = Tensor::empty({1}, o.dtype(), o.device());
+  const Tensor total = Tensor::empty({1}, o.dtype(), o.device());
+  kernels::dispatch<kernels::CrossEntropyForward>(
+      {smoothing, o.logits.view(), o.targets.view(), o.weight_view(), loss.view(), total.view()},
+      o.device().type);
+  return Variable::result("cross_entropy_loss", loss, {logits},
+                          [=](const Tensor& g, const core::InputGradients& inputs) {
+                            const Tensor grad_logits = Tensor::empty(o.logits.shape(), o.dtype(), o.device());
+                            kernels::dispatch<kernels::CrossEntropyBackward>(
+                                {smoothing, o.logits.view(), o.targets.view(), o.weight_view(), total.view(),
+                                 g.view(), grad_logits.view()},
+                                o.device().type);
+                            inputs.accumulate(0, grad_logits);
+                          });
+}
+
+Variable label_loss(const Variable& logits, const Tensor& targets, const LossOptions& options) {
+  return options.exclusive ? cross_entropy_loss(logits, targets, options)
+                           : multilabel_loss(logits, targets, options);
 }
 
 }  // namespace medfusion::layers

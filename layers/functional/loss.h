@@ -1,4 +1,5 @@
-// Differentiable losses of independent binary labels, some of them unknown; formulas: kernels/loss/loss.h.
+// Differentiable losses of labels, some of them unknown; formulas: kernels/loss/loss.h for independent
+// labels, kernels/cross_entropy/cross_entropy.h for labels of which exactly one is true.
 #pragma once
 
 #include <array>
@@ -25,7 +26,8 @@ struct LossOptions {
   LossKind kind = LossKind::bce;
   PositiveWeight weighting = PositiveWeight::none;  // for the caller, who sets positive_weight
   core::Tensor positive_weight =
-      {};  // [labels], any float dtype: multiplies the terms of positives; undefined: 1
+      {};                  // [labels], any float dtype: multiplies the terms of positives; undefined: 1
+  bool exclusive = false;  // exactly one label is true; no setting, it follows from the data
   double label_smoothing = 0.0;
   double focal_gamma = 2.0;
   double focal_alpha = -1.0;  // weight of positives, 1 - alpha of negatives; negative: both 1
@@ -36,10 +38,12 @@ struct LossOptions {
   void visit_fields(core::FieldVisitor& visit) {
     using core::Range;
     visit("loss", kind,
-          "`bce` (weighted binary cross-entropy), `focal`, `asymmetric`; unknown labels do not count.");
+          "`bce` (weighted binary cross-entropy), `focal`, `asymmetric`; unknown labels do not count. Where "
+          "the output is softmax `bce` is the cross-entropy of the softmax, and the others are refused.");
     visit("pos_weight", weighting,
           "Weight of a label's positives: `none` is 1, `balanced` is the number of negatives per positive in "
-          "the training part, at most 100, `sqrt` is the square root of that.");
+          "the training part, at most 100, `sqrt` is the square root of that. Where the output is softmax "
+          "`balanced` is the rows per label divided by those of this label.");
     visit("focal_gamma", focal_gamma, Range::at_least(0), "Exponent of `focal`.");
     visit("asl_gamma_neg", asymmetric_gamma_negative, Range::at_least(0),
           "Exponent of `asymmetric` for negatives.");
@@ -48,7 +52,8 @@ struct LossOptions {
     visit("asl_clip", asymmetric_clip, Range::below(0, 1),
           "`asymmetric` subtracts this from the probability of negatives.");
     visit("label_smoothing", label_smoothing, Range::below(0, 1),
-          "With the value s, the targets 0 and 1 become s/2 and 1 - s/2.");
+          "With the value s, the targets 0 and 1 become s/2 and 1 - s/2. Where the output is softmax with L "
+          "labels they become s/L and 1 - s + s/L.");
   }
 };
 
@@ -56,5 +61,14 @@ struct LossOptions {
 // same shape in [0, 1], NaN or negative (-1) where unknown.
 core::Variable multilabel_loss(const core::Variable& logits, const core::Tensor& targets,
                                const LossOptions& options);
+
+// The same of labels of which exactly one is true: the mean over known rows, each weighted as its label, and
+// 0 where none is known. A row with an unknown target is unknown. The kind is bce.
+core::Variable cross_entropy_loss(const core::Variable& logits, const core::Tensor& targets,
+                                  const LossOptions& options);
+
+// Of the two, the one that options.exclusive asks for.
+core::Variable label_loss(const core::Variable& logits, const core::Tensor& targets,
+                          const LossOptions& options);
 
 }  // namespace medfusion::layers

@@ -48,6 +48,41 @@ TEST(LossFunctional, AsymmetricAgreesWithPyTorch) {
   });
 }
 
+TEST(LossFunctional, CrossEntropyAgreesWithPyTorch) {
+  const Fixture fixture("ops_cross_entropy");
+  for (const std::string& name : fixture.cases("cross_entropy")) {
+    FixtureCase c(fixture, "cross_entropy", name);
+    LossOptions options{.label_smoothing = c.scalar("label_smoothing")};
+    if (c.has("weight")) options.positive_weight = c.get("weight");
+    const Tensor targets = c.get("labels");
+    c.expect_parity(
+        {"x"}, [&](const auto& in) { return cross_entropy_loss(in[0], targets, options); }, "loss");
+  }
+}
+
+TEST(LossFunctional, GradientsOfCrossEntropyAgreeWithDifferences) {
+  LossOptions options{.label_smoothing = 0.1};
+  options.positive_weight = Tensor::from<float>({3}, {1, 2, 0.5F});
+  const float unknown = std::nanf("");
+  const Tensor targets = Tensor::from<float>({4, 3}, {1, 0, 0, 0, 0, 1, unknown, unknown, unknown, 0, 1, 0});
+  const auto loss = [&](const std::vector<Variable>& in) {
+    return cross_entropy_loss(in[0], targets, options);
+  };
+  EXPECT_TRUE(gradients_agree(loss, {random_tensor({4, 3}, 1)}));
+}
+
+TEST(LossFunctional, LabelsThatExcludeEachOtherHaveCrossEntropy) {
+  const Variable logits(random_tensor({2, 3}, 5));
+  const Tensor targets = Tensor::from<float>({2, 3}, {1, 0, 0, 0, 0, 1});
+  const auto loss = [&](const LossOptions& options) {
+    return label_loss(logits, targets, options).value().item();
+  };
+  EXPECT_EQ(loss({}), multilabel_loss(logits, targets, {}).value().item());
+  EXPECT_EQ(loss({.exclusive = true}), cross_entropy_loss(logits, targets, {}).value().item());
+  EXPECT_NE(loss({}), loss({.exclusive = true}));
+  EXPECT_THROW(loss({.kind = LossKind::focal, .exclusive = true}), core::Error);
+}
+
 Tensor some_targets(const core::Shape& shape) {
   const Tensor targets = Tensor::empty(shape);
   for (int64_t i = 0; i < targets.numel(); ++i)
