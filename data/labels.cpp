@@ -27,6 +27,17 @@ std::vector<size_t> indices_of(const char* option, const std::vector<std::string
   return indices;
 }
 
+// Rows whose labels are known and none of which is true.
+int64_t rows_without_label(const core::Tensor& targets) {
+  const int64_t count = targets.size(1);
+  int64_t rows = 0;
+  for (int64_t row = 0; row < targets.size(0); ++row) {
+    const float* const first = targets.data<float>() + row * count;
+    rows += std::all_of(first, first + count, [](float target) { return target == 0.0F; }) ? 1 : 0;
+  }
+  return rows;
+}
+
 }  // namespace
 
 void check_distinct(const char* option, const std::vector<std::string>& names) {
@@ -60,6 +71,12 @@ void select_labels(Dataset& dataset, const std::vector<std::string>& wanted, int
   for (const size_t label : chosen) names.push_back(dataset.labels[label]);
   dataset.targets = selected;
   dataset.labels = std::move(names);
+  const int64_t without = dataset.exclusive ? rows_without_label(selected) : 0;
+  if (without == 0) return;
+  dataset.exclusive = false;
+  dataset.notes.push_back(
+      fmt::format("{} of {} rows have none of the chosen labels, which are taken as independent", without,
+                  dataset.size()));
 }
 
 void shuffle_labels(Dataset& dataset) {

@@ -10,8 +10,9 @@
 namespace medfusion::data {
 
 // Keeps the labels `wanted`, in that order (empty: all), and of these the ones with at least `min_positives`
-// positives in all rows. Throws core::InputError, which names `file`, for a label that the data does not
-// have, one named twice, or where none is left.
+// positives in all rows. Where a row is then left without a true label, labels that excluded each other no
+// longer do, and a note says so. Throws core::InputError, which names `file`, for a label that the data does
+// not have, one named twice, or where none is left.
 void select_labels(Dataset& dataset, const std::vector<std::string>& wanted, int64_t min_positives,
                    const std::string& file);
 

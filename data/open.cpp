@@ -64,9 +64,15 @@ void check_labels(const DataOptions& data, const core::Require& require) {
   } else {
     require(data.label_count == 0, {"data.label_count"}, "expected 0, for the data names the labels");
   }
-  if (data.format == DataFormat::csv) {
-    require(sources == 1, {"data.labels", "data.format"}, "expected the columns of the labels, got none");
-  }
+  const bool csv = data.format == DataFormat::csv;
+  require(!csv || sources == 1 || !data.class_column.empty(), {"data.labels", "data.format"},
+          "expected the columns of the labels, got none");
+  require(csv || data.class_column.empty(), {"data.class_column", "data.format"},
+          "expected data.format = \"csv\" with it");
+  require(csv || !data.exclusive, {"data.exclusive", "data.format"},
+          "expected data.format = \"csv\" with it");
+  require(!data.exclusive || data.class_column.empty(), {"data.exclusive", "data.class_column"},
+          "expected columns of labels (data.labels), not a column of words, which excludes in any case");
 }
 
 }  // namespace

@@ -66,7 +66,7 @@ struct DataOptions : CsvColumns {  // whose table, keep_constant and read_images
     visit("labels", labels,
           "Labels to predict, in this order; empty means all that the data has. `csv`: the columns that hold "
           "them (0 or 1, false or true, no or yes; a missing cell is unknown; -1 is what `data.uncertain` "
-          "says).");
+          "says), or the words of `data.class_column`.");
     visit("labels_file", labels_file, "File with one label name per line, in place of `data.labels`.");
     visit("label_count", label_count, Range::at_least(0),
           "Number of labels, named class_0, class_1, ..., in place of `data.labels`; for `data.format = "
@@ -118,6 +118,13 @@ struct DataOptions : CsvColumns {  // whose table, keep_constant and read_images
           "`csv`: column of the patients; empty means that each row is a patient.");
     visit("image_column", image_column, "`csv`: column of the images' file names; empty means no images.");
     visit("text_column", text_column, "`csv`: column of the text; empty means no text.");
+    visit("class_column", class_column,
+          "`csv`: column of words, such as diagnoses, in place of a column for each label: each word is a "
+          "label, and of a row the one it holds is true. The labels are in alphabetical order, or as "
+          "`data.labels` names them; a missing cell is unknown.");
+    visit("exclusive", exclusive,
+          "`csv`: exactly one of the labels is 1 in each row, and other rows are refused. This holds of "
+          "`data.class_column` and of the classes of `medmnist` in any case.");
     visit("part_column", part_column,
           "`csv`: column of the part (train, val, test) for `data.split = \"own\"`.");
     visit("categorical_columns", categorical_columns,

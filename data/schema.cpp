@@ -25,11 +25,9 @@ Roles roles_of(const DataOptions& options, const Dataset& dataset) {
     if (!dataset.texts.empty()) roles.emplace_back("text", "made of the inputs");
     return roles;
   }
-  const std::pair<const char*, const std::string*> named[] = {{"id", &options.id_column},
-                                                              {"patient", &options.patient_column},
-                                                              {"image", &options.image_column},
-                                                              {"text", &options.text_column},
-                                                              {"part", &options.part_column}};
+  const std::pair<const char*, const std::string*> named[] = {
+      {"id", &options.id_column},     {"patient", &options.patient_column}, {"image", &options.image_column},
+      {"text", &options.text_column}, {"class", &options.class_column},     {"part", &options.part_column}};
   Roles roles;
   for (const auto& [role, column] : named) {
     if (csv && !column->empty()) roles.emplace_back(role, *column);
@@ -180,6 +178,7 @@ Schema describe(const DataOptions& options, const Dataset& dataset, const Splits
   schema.format = dataset.name;
   schema.rows = dataset.size();
   schema.labels = dataset.labels;
+  schema.exclusive = dataset.exclusive;
   schema.roles = roles_of(options, dataset);
   schema.left_out = columns_left_out(options, dataset, schema.roles);
   for (const Column& column : dataset.columns) schema.inputs.push_back(describe_input(column, splits.train));

@@ -76,11 +76,13 @@ struct PartSchema {
 
 struct Schema {
   std::string format;
-  int64_t rows = 0;                                           // of the whole data
-  std::vector<std::pair<std::string, std::string>> roles;     // role (id, patient, image, text, part), column
-  std::vector<InputSchema> inputs;                            // in the order of the data
+  int64_t rows = 0;  // of the whole data
+  std::vector<std::pair<std::string, std::string>>
+      roles;                        // role (id, patient, image, text, class, part), column
+  std::vector<InputSchema> inputs;  // in the order of the data
   std::vector<std::pair<std::string, std::string>> left_out;  // column, why
   std::vector<std::string> labels;
+  bool exclusive = false;  // exactly one label is true of a row
   ImageSchema images;
   TextSchema text;
   std::vector<PartSchema> parts;

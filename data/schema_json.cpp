@@ -174,6 +174,7 @@ PartSchema part_from(const std::string& name, const Json& json, const std::vecto
 
 Json Schema::to_json() const {
   Json json = {{"format", format}, {"rows", rows}, {"columns", columns_json(*this)}};
+  json["exclusive_labels"] = exclusive;
   json["images"] = images_json(images);
   json["text"] = text_json(text);
   json["parts"] = Json::object();
@@ -187,6 +188,7 @@ Schema Schema::from_json(const Json& json, const std::string& file) {
     schema.format = json.at("format").get<std::string>();
     schema.rows = json.at("rows").get<int64_t>();
     for (const Json& column : json.at("columns")) read_column(column, schema);
+    schema.exclusive = json.value("exclusive_labels", false);
     schema.images = images_from(json.at("images"));
     schema.text = text_from(json.at("text"));
     for (const auto& [name, part] : json.at("parts").items())

@@ -11,8 +11,8 @@
 namespace medfusion::models {
 
 // What logits become: probabilities of independent labels, or of labels of which exactly one is right.
-inline constexpr std::array kOutputs{"sigmoid", "softmax"};
-enum class Output : uint8_t { sigmoid, softmax };
+inline constexpr std::array kOutputs{"auto", "sigmoid", "softmax"};
+enum class Output : uint8_t { automatic, sigmoid, softmax };
 constexpr core::Names names_of(Output) { return kOutputs; }
 
 inline constexpr std::array kTextForms{"words", "mean"};
@@ -26,7 +26,7 @@ constexpr core::Names names_of(Upsampling) { return kUpsamplings; }
 struct ModelOptions {
   std::string name = "medfusionnet";
   std::string size = "small";
-  Output output = Output::sigmoid;
+  Output output = Output::automatic;
   struct Branches {
     bool dense = true, pyramid = true, attention = true;
   } branches = {};
@@ -52,8 +52,9 @@ struct ModelOptions {
     visit("size", size, Range::one_of({"densenet121", "small", "tiny"}),
           "Size of the dense branch. It also decides the defaults of the keys below that are 0.");
     visit("output", output,
-          "`sigmoid`: labels are independent. `softmax`: exactly one label is true; this is for weights "
-          "trained elsewhere, and `train.epochs` must be 0.");
+          "`sigmoid`: labels are independent. `softmax`: exactly one label is true, so the probabilities add "
+          "up to 1. `auto` takes softmax where the data says that exactly one label is true "
+          "(`data.class_column`, `data.exclusive`, the classes of `medmnist`), and else sigmoid.");
     visit("branches.dense", branches.dense,
           "Switches the logits of the dense branch on; the other branches read its features in any case.");
     visit("branches.pyramid", branches.pyramid, "Switches the pyramid branch on.");

@@ -45,7 +45,7 @@ StepOptions step_options(const TrainOptions& options, const Tensor& targets) {
   StepOptions step = options.step;
   layers::LossOptions& loss = step.loss;
   if (loss.kind == layers::LossKind::bce && loss.weighting != PositiveWeight::none)
-    loss.positive_weight = positive_weights(targets, loss.weighting);
+    loss.positive_weight = positive_weights(targets, loss.weighting, loss.exclusive);
   return step;
 }
 
@@ -162,10 +162,16 @@ struct Evaluation {
 
 Evaluation evaluate(models::Network& network, data::Loader& loader, const std::vector<std::string>& labels,
                     const layers::LossOptions& loss) {
-  const Predictions predictions = predict(network, loader, Output::sigmoid);
+  const Predictions predictions =
+      predict(network, loader, loss.exclusive ? Output::softmax : Output::sigmoid);
   const core::NoGradGuard no_gradients;
   const double value =
-      layers::multilabel_loss(Variable(predictions.logits), predictions.targets, loss).value().item();
+      layers::label_loss(Variable(predictions.logits), predictions.targets, loss).value().item();
+  if (loss.exclusive) {
+    const std::vector<MetricValue> none(labels.size(), MetricValue::undefined(kMostProbable));
+    return {value, compute_metrics(predictions.probabilities, predictions.targets, labels, none,
+                                   most_probable(predictions.probabilities))};
+  }
   const auto thresholds = choose_thresholds(predictions.probabilities, predictions.targets);
   return {value, compute_metrics(predictions.probabilities, predictions.targets, labels, thresholds)};
 }
@@ -181,13 +187,15 @@ void TrainOptions::check_rules(const core::Require& require) const {
           fmt::format("expected at most train.learning_rate = {}, got {}", learning_rate, min_learning_rate));
 }
 
-Tensor positive_weights(const Tensor& targets, PositiveWeight kind) {
+Tensor positive_weights(const Tensor& targets, PositiveWeight kind, bool exclusive) {
   const Counts counts = count(targets);
+  const auto labels = static_cast<double>(counts.positives.size());
   std::vector<float> weights;
   for (size_t i = 0; i < counts.positives.size(); ++i) {
     double weight = 1.0;
     if (kind != PositiveWeight::none && counts.positives[i] > 0.0 && counts.negatives[i] > 0.0) {
-      weight = counts.negatives[i] / counts.positives[i];
+      const double rows = counts.positives[i] + counts.negatives[i];
+      weight = (exclusive ? rows / labels : counts.negatives[i]) / counts.positives[i];
       if (kind == PositiveWeight::sqrt) weight = std::sqrt(weight);
     }
     weights.push_back(static_cast<float>(std::min(weight, 100.0)));
@@ -195,11 +203,14 @@ Tensor positive_weights(const Tensor& targets, PositiveWeight kind) {
   return Tensor::from({static_cast<int64_t>(weights.size())}, weights);
 }
 
-Tensor prior_logits(const Tensor& targets) {
+Tensor prior_logits(const Tensor& targets, bool exclusive) {
   const Counts counts = count(targets);
+  const auto labels = static_cast<double>(counts.positives.size());
   std::vector<float> logits;
   for (size_t i = 0; i < counts.positives.size(); ++i) {
-    logits.push_back(static_cast<float>(std::log((counts.positives[i] + 1.0) / (counts.negatives[i] + 1.0))));
+    const double others =
+        exclusive ? counts.positives[i] + counts.negatives[i] + labels : counts.negatives[i] + 1.0;
+    logits.push_back(static_cast<float>(std::log((counts.positives[i] + 1.0) / others)));
   }
   return Tensor::from({static_cast<int64_t>(logits.size())}, logits);
 }

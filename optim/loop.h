@@ -43,11 +43,12 @@ struct TrainResult {
 };
 
 // Loss weights per label for bce: [labels] f32, from the targets [n, labels] of the training rows; at most
-// 100. Labels without positives or negatives get 1.
-core::Tensor positive_weights(const core::Tensor& targets, PositiveWeight kind);
+// 100. Labels without positives or negatives get 1. exclusive: of labels of which exactly one is true.
+core::Tensor positive_weights(const core::Tensor& targets, PositiveWeight kind, bool exclusive = false);
 
-// Logits of the prevalence per label, with one positive and one negative added to each count.
-core::Tensor prior_logits(const core::Tensor& targets);
+// Logits of the prevalence per label, with one positive and one negative added to each count; or, of labels
+// of which exactly one is true, its logarithm, with one row added to each label.
+core::Tensor prior_logits(const core::Tensor& targets, bool exclusive = false);
 
 // Trains `network` from the weights it has, but for what is frozen (optim/freeze.h). `validation` may be
 // null: then there is no best checkpoint, and the last weights (or their average) count. Throws core::Error

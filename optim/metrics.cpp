@@ -30,7 +30,8 @@ void check_matrices(const core::Tensor& scores, const core::Tensor& targets) {
 }
 
 LabelMetrics metrics_of(const std::string& name, const std::vector<double>& scores,
-                        const std::vector<double>& labels, const MetricValue& threshold) {
+                        const std::vector<double>& labels, const MetricValue& threshold,
+                        const std::vector<double>& decisions) {
   LabelMetrics result;
   const data::RankedScores ranked = data::rank_scores(scores, labels);
   result.name = name;
@@ -45,7 +46,9 @@ LabelMetrics metrics_of(const std::string& name, const std::vector<double>& scor
   put(Metric::auroc, data::auroc(ranked.groups), why);
   put(Metric::auprc, data::average_precision(ranked.groups), why);
   data::Confusion counts;  // of nothing, of which nothing is defined
-  if (ranked.not_numbers == 0 && threshold.defined()) {
+  if (ranked.not_numbers == 0 && !decisions.empty()) {
+    counts = data::confusion_at(decisions, labels, 0.5);
+  } else if (ranked.not_numbers == 0 && threshold.defined()) {
     counts = data::confusion_at(scores, labels, *threshold.value);
   } else if (ranked.not_numbers == 0) {
     why = "no threshold: " + threshold.reason;
@@ -99,9 +102,25 @@ std::vector<MetricValue> choose_thresholds(const core::Tensor& scores, const cor
   return thresholds;
 }
 
+core::Tensor most_probable(const core::Tensor& scores) {
+  const int64_t labels = scores.size(1);
+  const core::Tensor result = core::Tensor::zeros(scores.shape());
+  for (int64_t row = 0; row < scores.size(0); ++row) {
+    int64_t best = 0;
+    for (int64_t label = 1; label < labels; ++label) {
+      if (scores.at(row * labels + label) > scores.at(row * labels + best)) best = label;
+    }
+    result.data<float>()[row * labels + best] = 1.0F;
+  }
+  return result;
+}
+
 Metrics compute_metrics(const core::Tensor& scores, const core::Tensor& targets,
-                        const std::vector<std::string>& names, const std::vector<MetricValue>& thresholds) {
+                        const std::vector<std::string>& names, const std::vector<MetricValue>& thresholds,
+                        const core::Tensor& decisions) {
   check_matrices(scores, targets);
+  MEDFUSION_CHECK(!decisions.defined() || decisions.shape() == scores.shape(),
+                  "metrics: decisions {} for scores {}", decisions.shape().str(), scores.shape().str());
   const auto count = static_cast<size_t>(scores.size(1));
   MEDFUSION_CHECK(names.size() == count && thresholds.size() == count,
                   "metrics: {} names and {} thresholds for {} labels", names.size(), thresholds.size(),
@@ -112,7 +131,8 @@ Metrics compute_metrics(const core::Tensor& scores, const core::Tensor& targets,
   for (size_t i = 0; i < count; ++i) {
     const auto label = static_cast<int64_t>(i);
     metrics.labels.push_back(
-        metrics_of(names[i], column(scores, label), column(targets, label), thresholds[i]));
+        metrics_of(names[i], column(scores, label), column(targets, label), thresholds[i],
+                   decisions.defined() ? column(decisions, label) : std::vector<double>()));
   }
   for (const Metric metric : kMetrics) {
     metrics.macro[static_cast<size_t>(metric)] = macro_of(metrics.labels, metric);

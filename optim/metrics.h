@@ -65,10 +65,19 @@ struct Metrics {
 std::vector<MetricValue> choose_thresholds(const core::Tensor& scores, const core::Tensor& targets,
                                            data::ThresholdRule rule = data::ThresholdRule::youden);
 
+// 1 for the highest score of each row, the first of equal ones, and 0 for the others; of labels of which
+// exactly one is true. scores: [samples, labels], floating.
+core::Tensor most_probable(const core::Tensor& scores);
+
+// Why labels of which exactly one is true have no threshold.
+inline constexpr const char* kMostProbable = "the most probable label is predicted";
+
 // All metrics. scores, targets: [samples, labels], floating; names and thresholds: one per label, names
-// distinct. Where a label has no threshold, what depends on it is undefined.
+// distinct. Where a label has no threshold, what depends on it is undefined. decisions: 1 or 0 in the shape
+// of scores, in place of the thresholds; undefined: by those.
 Metrics compute_metrics(const core::Tensor& scores, const core::Tensor& targets,
-                        const std::vector<std::string>& names, const std::vector<MetricValue>& thresholds);
+                        const std::vector<std::string>& names, const std::vector<MetricValue>& thresholds,
+                        const core::Tensor& decisions = {});
 
 // {"macro": {"auroc": 0.8, ..., "averaged": {"auroc": 12, ...}, "left_out": {"auroc": {"Hernia": "no positive
 // ..."}}},

@@ -54,7 +54,7 @@ Tensor to_probabilities(const Tensor& logits, Output output) {
   for (int64_t row = 0; row < in.numel() / width; ++row) {
     const float* z = in.data<float>() + row * width;
     float* p = out.data<float>() + row * width;
-    if (output == Output::sigmoid) {
+    if (output != Output::softmax) {
       for (int64_t i = 0; i < width; ++i)
         p[i] = static_cast<float>(1.0 / (1.0 + std::exp(-static_cast<double>(z[i]))));
       continue;

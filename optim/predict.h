@@ -18,7 +18,7 @@ struct Predictions {
   core::Tensor targets;        // [n, labels] f32, NaN where unknown; undefined where the loader has none
 };
 
-// [n, labels] f32 -> probabilities, computed in double.
+// [n, labels] f32 -> probabilities, computed in double; `automatic` is sigmoid.
 core::Tensor to_probabilities(const core::Tensor& logits, Output output);
 
 // Runs one pass over the loader in evaluation mode. on_batch, where given, is told the rows done so far.

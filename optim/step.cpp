@@ -111,7 +111,7 @@ void TrainingStep::queue(const Operands& operands, bool update) {
                           .base = base_,
                           .precision = options_.precision};
   const Variable logits = network_.forward(operands.batch, context);
-  const Variable loss = layers::multilabel_loss(logits, operands.batch.targets, options_.loss);
+  const Variable loss = layers::label_loss(logits, operands.batch.targets, options_.loss);
   if (loss.requires_grad()) loss.backward();
   if (!update) return;
   results_.slice(0, 0, 1).copy_from(loss.value());

@@ -52,6 +52,17 @@ std::optional<Rows> match(const std::string& kind, const std::optional<Names>& o
   return rows;
 }
 
+// Labels of another output are other labels.
+std::optional<Rows> match_labels(const RowNames& own, const RowNames& given) {
+  std::optional<Rows> rows = match("label", own.labels, given.labels);
+  if (!rows || own.output.empty() || given.output.empty() || own.output == given.output) return rows;
+  rows->kind = fmt::format("label of {}", own.output);
+  rows->from.assign(own.labels->size(), -1);
+  rows->anew = *own.labels;
+  rows->unused = *given.labels;
+  return rows;
+}
+
 // Rows of the table of bins: row 0 is that of a missing value, then come the bins of each feature.
 std::optional<Rows> match_bins(const RowNames& own, const RowNames& given) {
   const std::optional<Rows> features = match("", own.features, given.features);
@@ -117,7 +128,7 @@ class Transfer {
  public:
   Transfer(const RowNames& own, const RowNames& given, const NamedTensors& own_tensors,
            const NamedTensors& given_tensors)
-      : labels_(match("label", own.labels, given.labels)),
+      : labels_(match_labels(own, given)),
         features_(match("table feature", own.features, given.features)),
         bins_(match_bins(own, given)),
         words_(match_words(own, given)),

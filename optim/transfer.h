@@ -12,6 +12,7 @@ namespace medfusion::optim {
 // What the rows of a network's tensors stand for, in order. Unset: not known, as in foreign files.
 struct RowNames {
   std::optional<std::vector<std::string>> labels;
+  std::string output = {};  // of the labels, "sigmoid" or "softmax"; empty: not known
   std::optional<std::vector<std::string>> features;  // of the table
   std::vector<int64_t> bins;                         // of each feature; empty: tokens carry none
   std::optional<std::vector<std::string>> words;     // word i is row i + 2: padding and unknown come first
@@ -42,9 +43,10 @@ std::string own_name(const std::string& name);
 // `file` is the name that errors and notes carry. Rows of label-wise tensors, table tokens and their bins,
 // words, token levels and gated branches go to the row of the same name; where the file does not name its
 // rows they go by their place, if the counts agree, and a note says so. A row that the file does not have,
-// and a tensor that it does not have or has in another shape, keeps what it was. Optimizer state, averages
-// and "num_batches_tracked" are passed over. Throws core::InputError, before anything is changed, where two
-// tensors have the same name here, or none has one of the network's.
+// and a tensor that it does not have or has in another shape, keeps what it was. So do all rows of labels
+// where both say their output and it is not the same: a logit means something else there. Optimizer state,
+// averages and "num_batches_tracked" are passed over. Throws core::InputError, before anything is changed,
+// where two tensors have the same name here, or none has one of the network's.
 TransferReport transfer_weights(layers::Module& network, const RowNames& own, const NamedTensors& tensors,
                                 const RowNames& given, const std::string& file);
 

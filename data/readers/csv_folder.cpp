@@ -8,6 +8,7 @@
 
 #include "data/labels.h"
 #include "data/readers/csv.h"
+#include "data/readers/csv_classes.h"
 #include "data/readers/csv_inputs.h"
 #include "data/readers/file_images.h"
 #include "data/readers/text_file.h"
@@ -43,6 +44,11 @@ std::vector<int> columns_of(const CsvTable& table, const std::string& name) {
   return columns;
 }
 
+// The columns that say what is true of a row.
+std::vector<std::string> label_columns(const CsvOptions& options) {
+  return options.class_column.empty() ? options.labels : std::vector{options.class_column};
+}
+
 // The role of each column that has one; a label that is an input as well would give the answer away.
 std::map<int, std::string> assign_roles(const CsvTable& table, const CsvOptions& options) {
   std::map<int, std::string> roles;
@@ -53,7 +59,7 @@ std::map<int, std::string> assign_roles(const CsvTable& table, const CsvOptions&
       core::throw_input_error({table.file(), 1}, "column '{}' is both {} and {}", name, place->second, role);
     }
   };
-  for (const std::string& name : options.labels) assign(name, "a label");
+  for (const std::string& name : label_columns(options)) assign(name, "a label");
   for (const std::string& name : options.table) {
     if (!is_pattern(name)) assign(name, kInput);
   }
@@ -129,6 +135,7 @@ void note_label(const CsvTable& table, int column, const CsvOptions& options, Da
 }
 
 void read_targets(const CsvTable& table, const CsvOptions& options, Dataset& dataset) {
+  if (!options.class_column.empty()) return read_classes(table, options, dataset);
   const auto count = static_cast<int64_t>(options.labels.size());
   dataset.labels = options.labels;
   dataset.targets = core::Tensor::empty({table.rows(), count});
@@ -138,13 +145,15 @@ void read_targets(const CsvTable& table, const CsvOptions& options, Dataset& dat
     for (int64_t row = 0; row < table.rows(); ++row)
       dataset.targets.data<float>()[row * count + i] = table.label(row, column, options.uncertain);
   }
+  dataset.exclusive = options.exclusive && count > 0;
+  if (dataset.exclusive) check_exclusive(table, options, dataset);
 }
 
 // Inputs that nobody named and of which each known cell is written like a cell of a label.
 std::vector<std::string> outcome_like(const CsvTable& table, const CsvOptions& options,
                                       const std::vector<Column>& inputs) {
   std::unordered_set<std::string_view> written;
-  for (const std::string& label : options.labels) {
+  for (const std::string& label : label_columns(options)) {
     const int column = table.column(label);
     for (int64_t row = 0; row < table.rows(); ++row) written.insert(table.known(row, column));
   }
@@ -167,7 +176,7 @@ void read_ids(const CsvTable& table, const CsvOptions& options, Dataset& dataset
   std::unordered_set<std::string> seen;
   for (int64_t row = 0; row < table.rows(); ++row) {
     std::string id = name.empty() ? "" : table.category(row, table.column(name));
-    const bool needed = !options.id_column.empty() && !options.labels.empty();  // not to predict
+    const bool needed = !options.id_column.empty() && !label_columns(options).empty();  // not to predict
     if (id.empty() && needed) table.reject(row, table.column(name), "an id");
     if (id.empty()) id = fmt::format("row-{}", row + 1);
     if (!seen.insert(id).second) table.reject(row, name.empty() ? 0 : table.column(name), "each id once");

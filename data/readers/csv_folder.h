@@ -19,6 +19,8 @@ struct CsvColumns {
   std::string image_column;    // empty: no images. A missing cell means that the row has none
   std::string text_column;     // empty: no text
   std::string part_column;     // train, val or test, for own_splits; empty: none
+  std::string class_column;    // each of its words is a label (csv_classes.h); empty: labels have columns
+  bool exclusive = false;      // exactly one label is 1 in each row
   // In these two an asterisk stands for any characters.
   std::vector<std::string> table;    // columns that are inputs; empty: all that have no other role
   std::vector<std::string> exclude;  // columns that are not inputs; they may have another role
@@ -32,7 +34,8 @@ struct CsvColumns {
 struct CsvOptions : CsvColumns {
   std::string file = {};    // .csv or .csv.gz
   std::string images = {};  // folder that the cells of image_column start from; empty: that of the table
-  std::vector<std::string> labels = {};       // columns read by CsvTable::label; empty: none
+  std::vector<std::string> labels =
+      {};  // columns read by CsvTable::label, or words of class_column; may be empty
   std::vector<std::string> categorical = {};  // inputs that are categories although they hold numbers
 };
 

@@ -73,6 +73,7 @@ void set_classes(const std::vector<int64_t>& classes, const std::string& file, D
     dataset.targets.data<float>()[static_cast<int64_t>(row) * count + classes[row]] = 1.0F;
   }
   for (int64_t i = 0; i < count; ++i) dataset.labels.push_back(fmt::format("class_{}", i));
+  dataset.exclusive = true;
 }
 
 void set_labels(const std::vector<int64_t>& values, int64_t count, const std::string& file,

@@ -10,7 +10,8 @@ namespace medfusion::data {
 
 // Reads {train,val,test}_images, u8 [N, H, W] or [N, H, W, 3], and {train,val,test}_labels, integers: [N, 1]
 // holds the index of a class and gives one label per class, class_0, class_1, ...; [N, L] holds 0 or 1 and
-// gives label_0, ... (chestmnist: the 14 findings of ChestX-ray14). Ids are train_0, ..., val_0, ..., test_0,
+// gives label_0, ... (chestmnist: the 14 findings of ChestX-ray14). Classes exclude each other. Ids are
+// train_0, ..., val_0, ..., test_0,
 // ...; the files name no patients, so each image is taken for one. Images are kept in memory, at the size of
 // the arrays. Throws core::InputError naming the file and the array.
 Dataset read_medmnist(const std::string& file);

@@ -41,6 +41,18 @@ TEST(PriorLogits, AreTheLogOddsWithOneMoreOfEach) {
   EXPECT_FLOAT_EQ(static_cast<float>(logits.at(2)), std::log(1.0F / 5.0F));
 }
 
+// Of labels of which exactly one is true: 3 rows of the first, 1 of the second, none of the third, 1 unknown.
+TEST(PriorLogits, OfLabelsThatExcludeEachOtherAreLogarithmsOfShares) {
+  const float x = kUnknown;
+  const Tensor rows = Tensor::from<float>({5, 3}, {1, 0, 0, 1, 0, 0, x, x, x, 0, 1, 0, 1, 0, 0});
+  const Tensor logits = prior_logits(rows, true);
+  const Tensor weights = positive_weights(rows, PositiveWeight::balanced, true);
+  for (const auto& [label, share] : {std::pair{0, 4.0F / 7.0F}, {1, 2.0F / 7.0F}, {2, 1.0F / 7.0F}})
+    EXPECT_FLOAT_EQ(static_cast<float>(logits.at(label)), std::log(share)) << label;
+  for (const auto& [label, weight] : {std::pair{0, 4.0 / 9.0}, {1, 4.0 / 3.0}, {2, 1.0}})
+    EXPECT_NEAR(weights.at(label), weight, 1e-6) << label;
+}
+
 class LoadWeights : public testing::Test {
  protected:
   LoadWeights() {

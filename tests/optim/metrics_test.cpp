@@ -109,6 +109,21 @@ TEST(Metrics, ALabelWithoutAThresholdLeavesOnlyTheRankingMetrics) {
   EXPECT_EQ(metrics.labels[0][Metric::accuracy].reason, "no threshold: no positive among 2 known labels");
 }
 
+TEST(Metrics, DecisionsStandInPlaceOfThresholds) {
+  const Tensor scores = Tensor::from<float>({3, 3}, {0.4F, 0.35F, 0.25F, 0.3F, 0.3F, 0.2F, 0.1F, 0.2F, 0.7F});
+  const Tensor decisions = most_probable(scores);
+  const std::vector<double> expected{1, 0, 0, 1, 0, 0, 0, 0, 1};  // the first of equal ones
+  for (int64_t i = 0; i < 9; ++i) EXPECT_EQ(decisions.at(i), expected[static_cast<size_t>(i)]) << i;
+  const Tensor targets = Tensor::from<float>({3, 3}, {1, 0, 0, 0, 1, 0, 0, 0, 1});
+  const std::vector<MetricValue> none(3, MetricValue::undefined(kMostProbable));
+  const Metrics metrics = compute_metrics(scores, targets, {"a", "b", "c"}, none, decisions);
+  EXPECT_EQ(metrics.labels[0][Metric::sensitivity].value, 1.0);
+  EXPECT_EQ(metrics.labels[0][Metric::specificity].value, 0.5);
+  EXPECT_EQ(metrics.labels[1][Metric::sensitivity].value, 0.0);
+  EXPECT_EQ(metrics.labels[2][Metric::accuracy].value, 1.0);
+  EXPECT_FALSE(metrics.labels[0].threshold.defined());
+}
+
 TEST(Metrics, ReadStridedColumns) {
   const Tensor scores = Tensor::from<float>({2, 3}, {0.1F, 0.2F, 0.3F, 0.9F, 0.8F, 0.7F}).transpose(0, 1);
   const Tensor targets = Tensor::from<float>({3, 2}, {0, 0, 0, 1, 1, 1});

@@ -105,16 +105,6 @@ TEST(Pipeline, TrainingGoesOnFromTheBiasesOfInit) {
   for (int64_t i = 0; i < before.numel(); ++i) EXPECT_NEAR(after.at(i), before.at(i), 1e-7);
 }
 
-TEST(Pipeline, SoftmaxIsNotTrained) {
-  const TemporaryFolder folder;
-  make_phantom(folder);
-  const Outcome outcome =
-      run_medfusion(train_command(folder / "tiny.toml", folder / "run", {"--set", "model.output=softmax"}));
-  EXPECT_EQ(outcome.code, 2);
-  EXPECT_THAT(outcome.err, HasSubstr("model.output: expected \"sigmoid\" for training"));
-  EXPECT_FALSE(fs::exists(folder / "run"));
-}
-
 TEST(Pipeline, TrainDoesNotOverwriteUnlessTold) {
   const TemporaryFolder folder;
   make_phantom(folder);

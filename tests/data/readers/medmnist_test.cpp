@@ -34,6 +34,7 @@ TEST(MedMnist, ClassesBecomeOneLabelEach) {
   EXPECT_THAT(data.ids, ElementsAre("train_0", "train_1", "train_2", "train_3", "val_0", "val_1", "test_0",
                                     "test_1", "test_2"));
   EXPECT_THAT(data.labels, ElementsAre("class_0", "class_1", "class_2"));
+  EXPECT_TRUE(data.exclusive);
   const std::vector<int64_t> classes = {0, 1, 2, 0, 0, 1, 0, 1, 2};
   for (int64_t i = 0; i < data.targets.numel(); ++i) {
     EXPECT_EQ(data.targets.at(i), i % 3 == classes[static_cast<size_t>(i / 3)] ? 1.0 : 0.0) << i;
@@ -51,6 +52,7 @@ TEST(MedMnist, ClassesBecomeOneLabelEach) {
 TEST(MedMnist, ColorImagesAndSeveralLabels) {
   const Dataset data = read_medmnist(fixture("rgb.npz"));
   EXPECT_THAT(data.labels, ElementsAre("label_0", "label_1"));
+  EXPECT_FALSE(data.exclusive);
   const core::Tensor image = data.images->read(1);
   ASSERT_EQ(image.shape(), (core::Shape{5, 6, 3}));
   for (int64_t i = 0; i < 90; ++i) EXPECT_EQ(image.at(i), expected_pixel(90 + i, 0));

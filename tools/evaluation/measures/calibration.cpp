@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
+#include <optional>
 
 #include "core/error.h"
 #include "data/statistics/logistic.h"
@@ -45,20 +47,60 @@ void fit_platt(const Known& known, const std::vector<double>& smoothed, Calibrat
 }
 
 // The derivative of the loss by the slope rises with the slope: bisection on its logarithm.
-void fit_temperature(const Known& known, const std::vector<double>& smoothed, Calibrator& result) {
-  const auto derivative = [&](double slope) {
-    double sum = 0.0;
-    for (size_t i = 0; i < smoothed.size(); ++i) {
-      sum += (sigmoid(slope * known.logits[i]) - smoothed[i]) * known.logits[i];
-    }
-    return sum;
-  };
+double slope_without_derivative(const std::function<double(double)>& derivative) {
   double low = std::log(kLeastSlope), high = std::log(1e3);
   for (int i = 0; i < 60; ++i) {
     const double middle = (low + high) / 2.0;
     (derivative(std::exp(middle)) < 0.0 ? low : high) = middle;
   }
-  result.slope = std::exp((low + high) / 2.0);
+  return std::exp((low + high) / 2.0);
+}
+
+void fit_temperature(const Known& known, const std::vector<double>& smoothed, Calibrator& result) {
+  result.slope = slope_without_derivative([&](double slope) {
+    double sum = 0.0;
+    for (size_t i = 0; i < smoothed.size(); ++i) {
+      sum += (sigmoid(slope * known.logits[i]) - smoothed[i]) * known.logits[i];
+    }
+    return sum;
+  });
+}
+
+// Rows with a true label.
+struct KnownRows {
+  std::vector<std::vector<double>> logits;
+  std::vector<size_t> labels;
+};
+
+KnownRows known_rows(const core::Tensor& logits, const core::Tensor& targets) {
+  const auto count = static_cast<size_t>(logits.size(1));
+  KnownRows rows;
+  for (int64_t row = 0; row < logits.size(0); ++row) {
+    std::vector<double> z(count);
+    std::optional<size_t> label;
+    for (size_t l = 0; l < count; ++l) {
+      const auto at = row * logits.size(1) + static_cast<int64_t>(l);
+      z[l] = logits.at(at);
+      if (targets.at(at) == 1.0) label = l;
+    }
+    if (!label) continue;
+    rows.logits.push_back(std::move(z));
+    rows.labels.push_back(*label);
+  }
+  return rows;
+}
+
+// Of -sum[c] y[c] log softmax(slope z)[c] by the slope: sum[c] (softmax(slope z)[c] - y[c]) z[c].
+double softmax_derivative(const std::vector<double>& z, size_t label, double slope, double high, double low) {
+  const double largest = *std::max_element(z.begin(), z.end());
+  double sum = 0.0, weighted = 0.0, wanted = 0.0;
+  for (size_t l = 0; l < z.size(); ++l) {
+    const double e = std::exp(slope * (z[l] - largest));
+    sum += e;
+    weighted += e * z[l];
+    wanted += (l == label ? high : low) * z[l];
+  }
+  return weighted / sum - wanted;
 }
 
 void fit_isotonic(const Known& known, Calibrator& result) {
@@ -175,6 +217,41 @@ Calibrator fit_calibration(std::span<const double> logits, std::span<const doubl
   if (method == CalibrationMethod::platt) fit_platt(known, smoothed, result);
   if (method == CalibrationMethod::temperature) fit_temperature(known, smoothed, result);
   if (method == CalibrationMethod::isotonic) fit_isotonic(known, result);
+  return result;
+}
+
+std::vector<Calibrator> fit_softmax_temperature(const core::Tensor& logits, const core::Tensor& targets) {
+  const KnownRows known = known_rows(logits, targets);
+  const auto rows = static_cast<int64_t>(known.labels.size());
+  std::vector<Calibrator> result(static_cast<size_t>(logits.size(1)));
+  for (const size_t label : known.labels) ++result[label].positives;
+  for (Calibrator& label : result) label.negatives = rows - label.positives;
+  const auto enough = std::count_if(result.begin(), result.end(), [](const Calibrator& label) {
+    return label.positives >= kFewestPerClass;
+  });
+  const bool finite = std::all_of(known.logits.begin(), known.logits.end(), [](const auto& z) {
+    return std::all_of(z.begin(), z.end(), [](double value) { return std::isfinite(value); });
+  });
+  if (enough < 2 || !finite) {
+    const std::string reason =
+        finite ? fmt::format("{} labels have {} or more rows in the validation part, expected at least 2",
+                             enough, kFewestPerClass)
+               : "a logit of the validation part is not a finite number";
+    for (Calibrator& label : result) label.reason = reason;
+    return result;
+  }
+  const auto n = static_cast<double>(rows);
+  const double all = n + static_cast<double>(result.size());
+  const double slope = slope_without_derivative([&](double at) {
+    double sum = 0.0;
+    for (size_t i = 0; i < known.labels.size(); ++i)
+      sum += softmax_derivative(known.logits[i], known.labels[i], at, (n + 1.0) / all, 1.0 / all);
+    return sum;
+  });
+  for (Calibrator& label : result) {
+    label.method = CalibrationMethod::temperature;
+    label.slope = slope;
+  }
   return result;
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/settings.h"
+#include "core/tensor.h"
 #include "data/statistics/intervals.h"
 
 namespace medfusion::tools {
@@ -30,8 +31,9 @@ struct CalibrationOptions {
     visit("method", method,
           "How each label's logit becomes a probability, fitted on the validation part: `temperature` (one "
           "slope), `platt` (slope and intercept), `isotonic` (a rising curve), or `none`. It does not apply "
-          "to `model.output = \"softmax\"`, nor to a label with fewer than five positives or negatives in "
-          "the validation part.");
+          "to a label with fewer than five positives or negatives in the validation part. Where the output "
+          "is softmax, `temperature` and `platt` are one slope for all labels, which keeps their sum, and "
+          "`isotonic` is refused.");
   }
 };
 
@@ -57,6 +59,13 @@ struct Calibrator {
 inline constexpr int64_t kFewestPerClass = 5;
 Calibrator fit_calibration(std::span<const double> logits, std::span<const double> targets,
                            CalibrationMethod method);
+
+// One temperature for labels of which exactly one is true: softmax(slope z) is fitted to the rows of `logits`
+// and `targets` [rows, labels] with a true label. The true label of n rows with L labels counts (n + 1) / (n
+// + L) and each other 1 / (n + L) (Laplace), so that the slope is finite where all rows are right. One entry
+// per label, all with this slope; `none`, with a reason, where fewer than two labels have kFewestPerClass
+// rows, or a logit is not finite.
+std::vector<Calibrator> fit_softmax_temperature(const core::Tensor& logits, const core::Tensor& targets);
 
 // Isotonic regression of `targets` (ascending x, ties pooled beforehand to their mean): block values, one per
 // sample. weights: one per sample.

@@ -11,6 +11,7 @@
 #include "data/statistics/delong.h"
 #include "data/statistics/samples.h"
 #include "tools/evaluation/measures/decision_intervals.h"
+#include "tools/evaluation/measures/overall_accuracy.h"
 
 namespace medfusion::tools {
 namespace {
@@ -361,6 +362,8 @@ Json evaluation_json(const EvaluationInput& input, const EvaluationOptions& opti
       {"samples", input.patients.size()}, {"patients", summary.patients()}, {"resamples", options.resamples},
       {"confidence", data::kConfidence},  {"seed", options.seed},           {"macro", Json::object()},
       {"labels", Json::object()},         {"subgroups", Json::array()},     {"controls", Json::array()}};
+  json["acc"] = overall_accuracy_json(input, summary.bootstrap());
+  if (input.exclusive) json["confusion_matrix"] = confusion_matrix_json(input);
   for (const Measure measure : kMeasures) json["macro"][name_of(measure)] = summary.of_macro(measure);
   for (size_t i = 0; i < input.labels.size(); ++i)
     json["labels"][input.labels[i].name] = label_json(input, i, summary, options);

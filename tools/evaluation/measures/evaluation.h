@@ -36,6 +36,7 @@ struct EvaluationInput {
   std::vector<LabelPredictions> labels;
   std::vector<Grouping> groupings;  // of the rows
   std::vector<Control> controls;
+  bool exclusive = false;  // exactly one label is true, and the most probable one is predicted
 };
 
 struct EvaluationOptions {

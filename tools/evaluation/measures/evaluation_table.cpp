@@ -41,6 +41,8 @@ std::string evaluation_table(const Json& evaluation) {
     line(name, fmt::format("{}", label.at("positives").get<int64_t>()), label.at("measures"));
   }
   line("macro", "", evaluation.at("macro"));
+  const Json& acc = evaluation.at("acc");
+  text += fmt::format("ACC {} ({})\n", cell(acc), acc.at("rule").get<std::string>());
   if (const auto resamples = evaluation.at("resamples").get<int64_t>(); resamples > 0) {
     text += fmt::format("intervals: {:g}%, {} resamples of {} patients ({} samples)\n",
                         100.0 * evaluation.at("confidence").get<double>(), resamples,

@@ -258,7 +258,13 @@ FittedParts fitted_parts(const RunRecord& run) {
       on_validation(run, setting_of(run, "train.threshold") == "f1" ? "the highest F1" : "Youden's J",
                     fitted_thresholds(run));
   const std::string risk = setting_of(run, "risk.method");
-  if (risk == "cutoffs") {
+  if (setting_of(run, "model.output") == "softmax") {  // nothing to fit but a temperature
+    if (setting_of(run, "calibration.method") != "none")
+      parts.calibration =
+          on_validation(run, "one temperature for the logits of all labels", fitted_calibration(run));
+    parts.thresholds = {"none, the most probable label is predicted", "nothing", ""};
+    parts.risk = {"no levels, the most probable label is predicted", "nothing", ""};
+  } else if (risk == "cutoffs") {
     parts.risk = {fmt::format("set beforehand: low below {}, high from {} on", setting_text(run, "risk.low"),
                               setting_text(run, "risk.high")),
                   "nothing", ""};

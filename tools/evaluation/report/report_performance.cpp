@@ -32,6 +32,27 @@ std::string measures_table(const Json& evaluation,
   return table.html();
 }
 
+// ACC and, where exactly one label is true, which label is taken for which. Evaluations of earlier versions
+// have neither.
+std::string overall_html(const Json& evaluation) {
+  if (!evaluation.contains("acc")) return "";
+  const Json& acc = evaluation["acc"];
+  std::string html =
+      fmt::format("<p>ACC {} ({}).</p>\n", interval_text(acc, evaluation.at("resamples").get<int64_t>()),
+                  html_escape(acc.at("rule").get<std::string>()));
+  if (!evaluation.contains("confusion_matrix")) return html;
+  const Json& matrix = evaluation["confusion_matrix"];
+  std::vector<std::string> head{"true label"};
+  for (const Json& label : matrix.at("labels")) head.push_back(html_escape(label.get<std::string>()));
+  HtmlTable table(head, "Rows by true and by most probable label");
+  for (size_t label = 0; label < matrix.at("labels").size(); ++label) {
+    std::vector<std::string> row{head[label + 1]};
+    for (const Json& count : matrix.at("counts").at(label)) row.push_back(count_text(count));
+    table.row(std::move(row));
+  }
+  return html + table.html();
+}
+
 }  // namespace
 
 std::string performance_section(const RunRecord& run) {
@@ -47,16 +68,19 @@ std::string performance_section(const RunRecord& run) {
           fitted_sentence("Thresholds", fitted.thresholds));
   html += measures_table(evaluation, {{"auroc", "AUROC"}, {"auprc", "AUPRC"}}, "Ranking");
   html += empty_selection_note(run);
+  html += overall_html(evaluation);
+  const std::string decided =
+      evaluation.contains("confusion_matrix") ? "Of the most probable label" : "At the thresholds";
   html += measures_table(
       evaluation,
       {{"sensitivity", "sensitivity"}, {"specificity", "specificity"}, {"ppv", "PPV"}, {"npv", "NPV"}},
-      "At the thresholds");
+      decided);
   html += measures_table(evaluation,
                          {{"f1", "F1"},
                           {"gmean", "G-mean"},
                           {"accuracy", "accuracy"},
                           {"balanced_accuracy", "balanced accuracy"}},
-                         "At the thresholds, in one number");
+                         decided + ", in one number");
   HtmlTable confusion(
       {"label", "threshold", "true positive", "false positive", "true negative", "false negative"}, "Counts");
   for (const auto& [name, label] : evaluation.at("labels").items()) {

@@ -41,7 +41,7 @@ void show_data(const DataCommand& options) {
   const data::Schema schema = schema_of(config, dataset, splits, preprocessing);
   if (options.common.shows_progress()) {
     print_remarks(dataset.notes, suspicious_columns(dataset, splits.train));
-    print_remarks({}, refusals(config, dataset, splits));
+    print_remarks(absent_classes(dataset, splits.train), refusals(config, dataset, splits));
   }
   print_result(options.common, schema.to_json(), schema_text(schema));
 }

@@ -1,5 +1,7 @@
 // medfusion train: a run directory from a configuration.
+#include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <memory>
 
 #include "tools/medfusion/commands/common.h"
@@ -38,6 +40,7 @@ void train(const TrainOptions& options) {
     dataset = open_data(config, data_options);
     splits = data::make_splits(data_options, dataset);
     refuse_leaks(config, dataset, splits);
+    std::ranges::copy(absent_classes(dataset, splits.train), std::back_inserter(dataset.notes));
     if (options.common.shows_progress())
       print_remarks(dataset.notes, suspicious_columns(dataset, splits.train));
   }

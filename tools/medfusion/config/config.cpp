@@ -22,9 +22,6 @@ void Config::check_rules(const core::Require& require) const {
           {"features.mode", "model.modalities.image"},
           "expected \"top_n\" or \"all\", for the network reads nothing but the table");
   model.check_rules(require);
-  require(train.epochs == 0 || model.output == models::Output::sigmoid, {"model.output", "train.epochs"},
-          "expected \"sigmoid\" for training, whose losses take labels as independent; \"softmax\" is for "
-          "weights trained elsewhere (train.epochs = 0)");
   train.check_rules(require);
   risk.check_rules(require);
   evaluation.check_rules(require);

@@ -53,17 +53,20 @@ data::Splits splits_of(const Config& config, const data::Dataset& dataset, const
 
 // What the guard has to say about any of the folds, each once.
 void print_warnings(const Config& config, const data::Dataset& dataset, const std::vector<int64_t>& folds) {
-  std::vector<std::string> warnings;
+  std::vector<std::string> warnings, notes = dataset.notes;
   std::set<std::string> columns;
   for (int64_t fold = 0; fold < count_folds(folds); ++fold) {
-    for (auto& warning : suspicious_columns(dataset, splits_of(config, dataset, folds, fold).train)) {
+    const data::Splits splits = splits_of(config, dataset, folds, fold);
+    for (const auto& note : absent_classes(dataset, splits.train))
+      notes.push_back(fmt::format("fold {}: {}", fold + 1, note));
+    for (auto& warning : suspicious_columns(dataset, splits.train)) {
       // The figure differs from fold to fold; what it is about does not.
       if (columns.insert(warning.substr(0, warning.find(" at an AUROC"))).second) {
         warnings.push_back(std::move(warning));
       }
     }
   }
-  print_remarks(dataset.notes, warnings);
+  print_remarks(notes, warnings);
 }
 
 // Metrics of all folds of all seeds.

@@ -17,8 +17,9 @@ std::vector<Grouping> groupings_of(const data::Dataset& dataset, const std::vect
   return result;
 }
 
+// most_probable: of softmax, what optim::most_probable gives; else undefined.
 LabelPredictions label_of(const optim::Predictions& predictions, const core::Tensor& raw,
-                          const TrainedRun& run, int64_t at) {
+                          const core::Tensor& most_probable, const TrainedRun& run, int64_t at) {
   const auto label = static_cast<size_t>(at);
   LabelPredictions result;
   result.name = run.labels[label];
@@ -29,6 +30,11 @@ LabelPredictions label_of(const optim::Predictions& predictions, const core::Ten
   if (label < fitted.calibration.size()) {
     result.calibrator = fitted.calibration[label];
     if (result.calibrator->method != CalibrationMethod::none) result.raw = column(raw, at);
+  }
+  if (most_probable.defined()) {
+    result.threshold = optim::MetricValue::undefined(optim::kMostProbable);
+    for (const double one : column(most_probable, at)) result.predicted.push_back(one == 1.0 ? 1 : 0);
+    return result;
   }
   if (label < fitted.risk.size()) result.cutoffs = fitted.risk[label];
   for (const double probability : result.probabilities) {
@@ -67,10 +73,14 @@ nlohmann::ordered_json evaluate_run(const optim::Predictions& predictions, const
                                     const std::string& split, const EvaluationOptions& options) {
   const core::Tensor raw = optim::to_probabilities(predictions.logits, run.config.model.output);
   EvaluationInput input;
+  core::Tensor most_probable;
+  if (run.config.model.output == optim::Output::softmax)
+    most_probable = optim::most_probable(predictions.probabilities);
+  input.exclusive = most_probable.defined();
   for (const int64_t row : predictions.rows)
     input.patients.push_back(dataset.patients[static_cast<size_t>(row)]);
   for (size_t label = 0; label < run.labels.size(); ++label) {
-    input.labels.push_back(label_of(predictions, raw, run, static_cast<int64_t>(label)));
+    input.labels.push_back(label_of(predictions, raw, most_probable, run, static_cast<int64_t>(label)));
   }
   input.groupings = groupings_of(dataset, predictions.rows, run.config.evaluation);
   input.controls = standard_controls(dataset, train, predictions.rows);
@@ -80,6 +90,10 @@ nlohmann::ordered_json evaluate_run(const optim::Predictions& predictions, const
 nlohmann::ordered_json evaluate_out_of_fold(const std::string& predictions_csv, const data::Dataset& dataset,
                                             const Config& config, const EvaluationOptions& options) {
   PredictionsFile file = parse_predictions(predictions_csv, "predictions.csv");
+  file.input.exclusive = output_of(config, dataset) == optim::Output::softmax;
+  for (LabelPredictions& label : file.input.labels) {
+    if (file.input.exclusive) label.threshold = optim::MetricValue::undefined(optim::kMostProbable);
+  }
   std::unordered_map<std::string, int64_t> row_of;
   for (int64_t row = 0; row < dataset.size(); ++row) row_of[dataset.ids[static_cast<size_t>(row)]] = row;
   std::vector<int64_t> rows;

@@ -114,15 +114,7 @@ Json share_json(int64_t hits, int64_t count) {
 }  // namespace
 
 Tensor probabilities_of(const Tensor& logits, const TrainedRun& run) {
-  const Tensor result = optim::to_probabilities(logits, run.config.model.output);
-  const auto& calibration = run.preprocessing.calibration;
-  const auto labels = static_cast<int64_t>(calibration.size());
-  for (int64_t i = 0; labels > 0 && i < result.numel(); ++i) {
-    const Calibrator& calibrator = calibration[static_cast<size_t>(i % labels)];
-    if (calibrator.method == CalibrationMethod::none) continue;
-    result.data<float>()[i] = static_cast<float>(calibrator.apply(logits.at(i)));
-  }
-  return result;
+  return calibrated_probabilities(logits, run.config.model.output, run.preprocessing.calibration);
 }
 
 Json number(double value) {

@@ -193,7 +193,7 @@ class Run {
     for (size_t l = 0; l < count; ++l) {
       const auto label = static_cast<int64_t>(l);
       const bool named = std::find(shown_.begin(), shown_.end(), label) != shown_.end();
-      chosen[l] = shown_.empty() ? target(row, label) == 1.0 || predicted(l, probability(l)) : named;
+      chosen[l] = shown_.empty() ? target(row, label) == 1.0 || predicted(l, probabilities, sample) : named;
       if (probability(l) > probability(likeliest)) likeliest = l;
     }
     if (shown_.empty() && std::find(chosen.begin(), chosen.end(), true) == chosen.end()) {
@@ -206,8 +206,12 @@ class Run {
     if (label >= run_.preprocessing.thresholds.size()) return std::nullopt;
     return run_.preprocessing.thresholds[label].value;
   }
-  bool predicted(size_t label, double probability) const {
-    return probability >= threshold(label).value_or(0.5);
+  bool predicted(size_t label, const Tensor& probabilities, int64_t sample) const {
+    const Tensor of_sample = probabilities.slice(0, sample, sample + 1);
+    const auto at = static_cast<int64_t>(label);
+    if (run_.config.model.output == optim::Output::softmax)
+      return optim::most_probable(of_sample).at(at) == 1.0;
+    return of_sample.at(at) >= threshold(label).value_or(0.5);
   }
 
   void add_entry(const Explanation& explanation, const ExplainOptions& options,
@@ -227,7 +231,7 @@ class Run {
       json["probability"] = number(probability);
       json["logit"] = number(predictions.logits.at(sample * predictions.logits.size(1) + label));
       json["threshold"] = threshold(l) ? number(*threshold(l)) : Json();
-      json["predicted"] = predicted(l, probability);
+      json["predicted"] = predicted(l, probabilities, sample);
       json["target"] = number(target(row, label));
       if (shown[l]) {
         json.update(label_json(explanation, sample, label, run_, text));

@@ -61,7 +61,10 @@ void check_enough(const optim::TransferReport& report, const TrainingJob& job) {
 void initialize(models::Network& network, const TrainingJob& job, const core::Tensor& targets,
                 const Metadata& own, const RunDirectory& run) {
   network.initialize(static_cast<uint64_t>(job.config.seed));
-  if (job.config.train.prior_bias) network.set_prior(optim::prior_logits(targets));
+  if (job.config.train.prior_bias) {
+    const bool exclusive = job.config.model.output == optim::Output::softmax;
+    network.set_prior(optim::prior_logits(targets, exclusive));
+  }
   if (job.init.empty()) return;
   Metadata given;
   const optim::NamedTensors tensors = core::load_safetensors(job.init, &given);

@@ -187,8 +187,36 @@ TrainedRun TrainedRun::open(const RunDirectory& run, core::Device device) {
 }
 
 optim::Metrics metrics_of(const optim::Predictions& predictions, const TrainedRun& run) {
+  const bool softmax = run.config.model.output == optim::Output::softmax;
   return optim::compute_metrics(predictions.probabilities, predictions.targets, run.labels,
-                                run.preprocessing.thresholds);
+                                run.preprocessing.thresholds,
+                                softmax ? optim::most_probable(predictions.probabilities) : Tensor());
+}
+
+optim::Output output_of(const Config& config, const data::Dataset& dataset) {
+  optim::Output output = config.model.output;
+  if (output == optim::Output::automatic)
+    output = dataset.exclusive ? optim::Output::softmax : optim::Output::sigmoid;
+  if (output == optim::Output::sigmoid) return output;
+  if (config.train.epochs > 0 && !dataset.exclusive) {
+    core::throw_input_error({},
+                            "model.output: expected \"auto\" or \"sigmoid\", for the data does not say that "
+                            "exactly one label is true (data.exclusive, data.class_column); got \"softmax\"");
+  }
+  if (config.train.step.loss.kind != layers::LossKind::bce) {
+    core::throw_input_error(
+        {},
+        "train.loss: expected \"bce\" where exactly one label is true, got \"{}\"; model.output = "
+        "\"sigmoid\" takes labels as independent",
+        core::text_of(config.train.step.loss.kind));
+  }
+  if (config.calibration.method == CalibrationMethod::isotonic) {
+    core::throw_input_error({},
+                            "calibration.method: expected \"temperature\" or \"none\" where exactly one "
+                            "label is true, got \"isotonic\"; model.output = \"sigmoid\" takes labels as "
+                            "independent");
+  }
+  return output;
 }
 
 }  // namespace medfusion::tools

@@ -91,6 +91,15 @@ struct TrainingJob {
 optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& dataset, const data::Splits& splits,
                              const RunDirectory& run);
 
+// Probabilities of logits [n, labels]. Calibrated where `calibration` has a calibrator for the label: each by
+// its own, or with softmax all by the slope that they share.
+core::Tensor calibrated_probabilities(const core::Tensor& logits, optim::Output output,
+                                      const std::vector<Calibrator>& calibration);
+
+// The output that a run has: model.output, or where that is `auto` softmax for labels of which exactly one is
+// true. Throws core::InputError where the data, the loss or the calibration do not suit softmax.
+optim::Output output_of(const Config& config, const data::Dataset& dataset);
+
 // Where rows of the dataset have gaps (data::TableEncoder), their logits become the means over the draws, and
 // their probabilities follow, uncalibrated.
 void average_over_gaps(const TrainedRun& run, const data::Dataset& dataset, optim::Predictions& predictions);
@@ -101,7 +110,8 @@ optim::Predictions predict_run(const TrainedRun& run, const data::Dataset& datas
                                const std::function<void(int64_t)>& on_batch = {});
 
 // Fits what Preprocessing holds of the validation part to its predictions, whose probabilities are calibrated
-// on the way. Without a validation part everything is undefined.
+// on the way. Without a validation part everything is undefined. With softmax there are no thresholds and no
+// risk levels: the most probable label is predicted.
 void fit_to_validation(const Config& config, optim::Predictions* validation, size_t labels,
                        Preprocessing& preprocessing);
 
@@ -113,9 +123,9 @@ optim::Metrics metrics_of(const optim::Predictions& predictions, const TrainedRu
 
 // Predictions (of predict_run) as CSV: id, patient (where targets are known), probability_LABEL for each
 // label, target_LABEL (where known; an empty cell is an unknown one), raw_LABEL (before calibration, where
-// calibration.method is one), predicted_LABEL (1 or 0 by the threshold), risk_LABEL (low, intermediate, high;
-// where risk.method is one). Cells of a label without a threshold or cut-offs are empty. With softmax there
-// are the probabilities alone, and the targets.
+// calibration.method is one), predicted_LABEL (1 or 0 by the threshold, or with softmax 1 for the most
+// probable label), risk_LABEL (low, intermediate, high; where risk.method is one, but not with softmax).
+// Cells of a label without a threshold or cut-offs are empty.
 std::string predictions_csv(const optim::Predictions& predictions, const data::Dataset& dataset,
                             const TrainedRun& run);
 

@@ -22,16 +22,23 @@ bool calibrates(const std::vector<Calibrator>& calibration) {
   });
 }
 
-void calibrate(const std::vector<Calibrator>& calibration, optim::Predictions& predictions) {
-  if (!calibrates(calibration)) return;
-  const auto labels = static_cast<int64_t>(calibration.size());
-  const Tensor logits = predictions.logits.to_contiguous();
-  Tensor& probabilities = predictions.probabilities;
-  for (int64_t i = 0; i < logits.numel(); ++i) {
-    const Calibrator& calibrator = calibration[static_cast<size_t>(i % labels)];
-    if (calibrator.method == CalibrationMethod::none) continue;
-    probabilities.data<float>()[i] = static_cast<float>(calibrator.apply(logits.data<float>()[i]));
+std::vector<Calibrator> calibrators(const Config& config, const optim::Predictions* validation,
+                                    size_t labels) {
+  const CalibrationMethod method = config.calibration.method;
+  if (validation != nullptr && method != CalibrationMethod::none &&
+      config.model.output == optim::Output::softmax)
+    return fit_softmax_temperature(validation->logits, validation->targets);
+  std::vector<Calibrator> result(labels);
+  for (size_t label = 0; label < labels; ++label) {
+    const auto at = static_cast<int64_t>(label);
+    if (validation != nullptr) {
+      result[label] =
+          fit_calibration(column(validation->logits, at), column(validation->targets, at), method);
+    } else if (method != CalibrationMethod::none) {
+      result[label].reason = "no validation part to fit it to";
+    }
   }
+  return result;
 }
 
 RiskCutoffs risk_cutoffs(const RiskOptions& risk, const optim::Predictions* validation, int64_t label) {
@@ -49,12 +56,11 @@ class PredictionsText {
  public:
   PredictionsText(const optim::Predictions& predictions, const TrainedRun& run)
       : predictions_(predictions), run_(run) {
-    if (run.config.model.output == optim::Output::softmax) return;
-    decisions_ = true;
-    levels_ = run.config.risk.method != RiskMethod::none;
-    if (run.config.calibration.method != CalibrationMethod::none) {
-      raw_ = optim::to_probabilities(predictions.logits, optim::Output::sigmoid);
-    }
+    const optim::Output output = run.config.model.output;
+    if (output == optim::Output::softmax) most_probable_ = optim::most_probable(predictions.probabilities);
+    levels_ = run.config.risk.method != RiskMethod::none && output != optim::Output::softmax;
+    if (run.config.calibration.method != CalibrationMethod::none)
+      raw_ = optim::to_probabilities(predictions.logits, output);
   }
 
   std::string header() const {
@@ -66,7 +72,7 @@ class PredictionsText {
     add("probability_", true);
     add("target_", predictions_.targets.defined());
     add("raw_", raw_.defined());
-    add("predicted_", decisions_);
+    add("predicted_", true);
     add("risk_", levels_);
     return text;
   }
@@ -88,7 +94,8 @@ class PredictionsText {
       return std::isnan(target) ? std::string() : fmt::format("{:g}", target);
     });
     add(raw_.defined(), number(raw_));
-    add(decisions_, [&](int64_t at, size_t label) -> std::string {
+    add(true, [&](int64_t at, size_t label) -> std::string {
+      if (most_probable_.defined()) return most_probable_.at(at) == 1.0 ? "1" : "0";
       const auto& thresholds = run_.preprocessing.thresholds;
       if (label >= thresholds.size() || !thresholds[label].defined()) return "";
       return predictions_.probabilities.at(at) >= *thresholds[label].value ? "1" : "0";
@@ -105,11 +112,30 @@ class PredictionsText {
   const optim::Predictions& predictions_;
   const TrainedRun& run_;
   Tensor raw_;
-  bool decisions_ = false;
+  Tensor most_probable_;  // with softmax
   bool levels_ = false;
 };
 
 }  // namespace
+
+Tensor calibrated_probabilities(const Tensor& logits, optim::Output output,
+                                const std::vector<Calibrator>& calibration) {
+  if (!calibrates(calibration)) return optim::to_probabilities(logits, output);
+  if (output == optim::Output::softmax) {
+    Tensor scaled = logits.clone();
+    for (int64_t i = 0; i < scaled.numel(); ++i)
+      scaled.data<float>()[i] = static_cast<float>(calibration.front().slope * logits.at(i));
+    return optim::to_probabilities(scaled, output);
+  }
+  Tensor result = optim::to_probabilities(logits, output);
+  const auto labels = static_cast<int64_t>(calibration.size());
+  for (int64_t i = 0; i < result.numel(); ++i) {
+    const Calibrator& calibrator = calibration[static_cast<size_t>(i % labels)];
+    if (calibrator.method == CalibrationMethod::none) continue;
+    result.data<float>()[i] = static_cast<float>(calibrator.apply(logits.at(i)));
+  }
+  return result;
+}
 
 void average_over_gaps(const TrainedRun& run, const data::Dataset& dataset, optim::Predictions& predictions) {
   if (run.preprocessing.table_features() == 0 || dataset.columns.empty()) return;
@@ -151,35 +177,32 @@ optim::Predictions predict_run(const TrainedRun& run, const data::Dataset& datas
                                     run.labels[static_cast<size_t>(i % labels)]));
     }
   }
-  calibrate(run.preprocessing.calibration, predictions);
+  predictions.probabilities =
+      calibrated_probabilities(predictions.logits, run.config.model.output, run.preprocessing.calibration);
   return predictions;
 }
 
 void fit_to_validation(const Config& config, optim::Predictions* validation, size_t labels,
                        Preprocessing& preprocessing) {
-  preprocessing.calibration.clear();
-  preprocessing.risk.clear();
-  const bool softmax = config.model.output == optim::Output::softmax;
-  for (size_t label = 0; label < labels; ++label) {
-    Calibrator calibrator;
-    const auto at = static_cast<int64_t>(label);
-    if (validation != nullptr && !softmax) {
-      calibrator = fit_calibration(column(validation->logits, at), column(validation->targets, at),
-                                   config.calibration.method);
-    } else if (config.calibration.method != CalibrationMethod::none) {
-      calibrator.reason = softmax ? "the output is softmax" : "no validation part to fit it to";
-    }
-    preprocessing.calibration.push_back(std::move(calibrator));
-  }
-  if (validation != nullptr) calibrate(preprocessing.calibration, *validation);
-  preprocessing.thresholds.assign(labels,
-                                  optim::MetricValue::undefined("no validation part to choose it on"));
-  if (validation != nullptr) {
+  const optim::Output output = config.model.output;
+  const bool softmax = output == optim::Output::softmax;
+  preprocessing.calibration = calibrators(config, validation, labels);
+  if (validation != nullptr)
+    validation->probabilities =
+        calibrated_probabilities(validation->logits, output, preprocessing.calibration);
+  preprocessing.thresholds.assign(
+      labels,
+      optim::MetricValue::undefined(softmax ? optim::kMostProbable : "no validation part to choose it on"));
+  if (validation != nullptr && !softmax) {
     preprocessing.thresholds =
         optim::choose_thresholds(validation->probabilities, validation->targets, config.train.threshold);
   }
+  preprocessing.risk.clear();
   for (size_t label = 0; label < labels; ++label) {
-    preprocessing.risk.push_back(risk_cutoffs(config.risk, validation, static_cast<int64_t>(label)));
+    const auto none = optim::MetricValue::undefined(optim::kMostProbable);
+    preprocessing.risk.push_back(softmax
+                                     ? RiskCutoffs{none, none}
+                                     : risk_cutoffs(config.risk, validation, static_cast<int64_t>(label)));
   }
 }
 

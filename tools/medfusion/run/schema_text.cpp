@@ -205,7 +205,8 @@ std::string parts_text(const data::Schema& schema) {
   line("rows", [](const data::PartSchema& part) { return std::to_string(part.rows); });
   line("patients", [](const data::PartSchema& part) { return std::to_string(part.patients); });
   line("rows that repeat", [](const data::PartSchema& part) { return std::to_string(part.repeats); });
-  text += "\nlabels    positive rows of those known\n";
+  text += fmt::format("\nlabels    positive rows of those known{}\n",
+                      schema.exclusive ? "; exactly one label is true of a row" : "");
   for (size_t label = 0; label < schema.labels.size(); ++label) {
     line(schema.labels[label], [&](const data::PartSchema& part) {
       return share(part.labels[label].positive, part.labels[label].known);
@@ -244,7 +245,7 @@ std::string schema_summary(const data::Schema& schema) {
   line("parts", parts);
   line("inputs", inputs);
   line("left out", left_out);
-  line("labels (train)", labels);
+  line(schema.exclusive ? "labels, exactly one is true (train)" : "labels (train)", labels);
   const data::ImageSchema& images = schema.images;
   if (images.looked_at > 0) {
     line("images", {fmt::format("{} x {} pixels", span(images.width), span(images.height)),

@@ -177,8 +177,10 @@ bool has_known(const Tensor& targets) {
 
 }  // namespace
 
-optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& dataset, const data::Splits& splits,
-                             const RunDirectory& run) {
+optim::TrainResult train_run(const TrainingJob& asked, const data::Dataset& dataset,
+                             const data::Splits& splits, const RunDirectory& run) {
+  TrainingJob job = asked;
+  job.config.model.output = output_of(asked.config, dataset);
   const Config& config = job.config;
   refuse_leaks(config, dataset, splits);
   Preprocessing preprocessing = Preprocessing::fit(config, dataset, splits.train);
@@ -198,6 +200,7 @@ optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& datase
 
   optim::TrainOptions options = config.train;
   options.step.seed = static_cast<uint64_t>(config.seed);
+  options.step.loss.exclusive = config.model.output == optim::Output::softmax;
   if (options.step.precision != optim::Precision::f32 && network->device().type == core::DeviceType::cpu) {
     core::throw_input_error({},
                             "train.precision: expected f32 on the cpu (the others need "

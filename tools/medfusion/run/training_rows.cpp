@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/word_list.h"
 #include "data/labels.h"
 #include "tools/evaluation/measures/subgroups.h"
 #include "tools/medfusion/config/options.h"
@@ -60,6 +61,30 @@ nlohmann::ordered_json positives_of(const data::Dataset& dataset, const std::vec
                       [&](int64_t row) { return dataset.targets.at(row * labels + label) == 1.0; });
   }
   return json;
+}
+
+std::vector<std::string> absent_classes(const data::Dataset& dataset, const std::vector<int64_t>& rows) {
+  const auto count = static_cast<int64_t>(dataset.labels.size());
+  std::vector<std::string> without_positive, without_negative;
+  for (int64_t label = 0; label < count; ++label) {
+    bool positive = false, negative = false;
+    for (const int64_t row : rows) {
+      positive |= dataset.targets.at(row * count + label) == 1.0;
+      negative |= dataset.targets.at(row * count + label) == 0.0;
+    }
+    const std::string& name = dataset.labels[static_cast<size_t>(label)];
+    if (!positive && negative) without_positive.push_back(name);
+    if (positive && !negative) without_negative.push_back(name);
+  }
+  std::vector<std::string> notes;
+  const auto add = [&](const std::vector<std::string>& names, const char* what) {
+    if (!names.empty())
+      notes.push_back(
+          fmt::format("the training part has no {} row of {}", what, core::list_words(names, 20)));
+  };
+  add(without_positive, "positive");
+  add(without_negative, "negative");
+  return notes;
 }
 
 nlohmann::ordered_json TrainingRows::describe() const {

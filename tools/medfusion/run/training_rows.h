@@ -17,6 +17,10 @@ data::Dataset open_data(const Config& config);
 // {label: rows that are positive}
 nlohmann::ordered_json positives_of(const data::Dataset& dataset, const std::vector<int64_t>& rows);
 
+// One line where labels have no positive row among `rows` (of the training part) and one where they have no
+// negative one; nothing of labels that are unknown throughout.
+std::vector<std::string> absent_classes(const data::Dataset& dataset, const std::vector<int64_t>& rows);
+
 struct TrainingRows {
   data::Dataset dataset;      // with new rows at its end where the method makes any
   core::Batch encoded;        // of that dataset

@@ -52,6 +52,7 @@ Metadata weights_metadata(const Config& config, const std::vector<std::string>& 
           {"seed", std::to_string(config.seed)},
           {"model", json_text(model)},
           {"labels", json_text(labels)},
+          {"output", json_text(core::text_of(config.model.output))},
           {"table", json_text(describe_table(preprocessing))},
           {"vocabulary", json_text(words)},
           {"input", json_text(describe_input(config))}};
@@ -69,6 +70,7 @@ optim::RowNames row_names(const Metadata& metadata, const std::string& file) {
   try {
     if (const Json labels = read("labels"); !labels.is_null())
       names.labels = labels.get<std::vector<std::string>>();
+    if (const Json output = read("output"); !output.is_null()) names.output = output.get<std::string>();
     if (const Json words = read("vocabulary"); !words.is_null())
       names.words = words.get<std::vector<std::string>>();
     if (const Json model = read("model"); model.contains("token_levels"))

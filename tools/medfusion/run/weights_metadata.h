@@ -4,6 +4,7 @@
 //   epoch, seed  of the training
 //   model        {"name": "medfusionnet", "size": "tiny", "token_levels": [4, 5]}
 //   labels       ["Mass", ...], in the order of the outputs
+//   output       "sigmoid", or "softmax" of labels of which exactly one is true
 //   table        [{"name": "age", "kind": "number", "bins": 4}, ...], the features in the order of their
 //                tokens; "kind" is number or category, "bins" only where tokens carry them
 //   vocabulary   ["effusion", ...]: word i is row i + 2 of the embedding. All words, however many: without
