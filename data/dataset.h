@@ -38,10 +38,12 @@ struct Column {
 };
 
 struct Dataset {
-  std::string name;                        // the format: nih, phantom, csv, medmnist
-  std::vector<std::string> labels;         // L names
-  std::vector<std::string> ids;            // N, e.g. the image's file name; unique
-  std::vector<std::string> patients;       // N; rows of one patient never lie in two parts of a split
+  std::string name;                   // the format: nih, phantom, csv, medmnist
+  std::vector<std::string> labels;    // L names
+  std::vector<std::string> ids;       // N, e.g. the image's file name; unique
+  std::vector<std::string> patients;  // N; rows of one patient never lie in two parts of a split
+  // N: as the data writes them, where a patient has several spellings; else empty.
+  std::vector<std::string> patient_spellings;
   std::vector<std::string> groups;         // N: rows of one group are drawn into one part; empty: patients
   std::shared_ptr<ImageSource> images;     // null where the dataset has no images
   core::Tensor targets;                    // [N, L] f32: 0, 1, or NaN for unknown

@@ -5,9 +5,12 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <unordered_map>
+#include <utility>
 
 #include "core/nearest.h"
+#include "data/readers/csv.h"
 
 namespace medfusion::data {
 namespace {
@@ -87,6 +90,20 @@ std::optional<std::pair<size_t, size_t>> in_two_parts(const std::vector<int>& pa
   return std::nullopt;
 }
 
+// What the spellings of one patient have in common.
+std::string plain_name(std::string_view name) {
+  constexpr std::string_view kNoBreakSpace = "\xC2\xA0";
+  std::string_view text = trim(name);
+  while (text.starts_with(kNoBreakSpace)) text = trim(text.substr(kNoBreakSpace.size()));
+  while (text.ends_with(kNoBreakSpace)) text = trim(text.substr(0, text.size() - kNoBreakSpace.size()));
+  const size_t point = std::min(text.find('.'), text.size());
+  const std::string_view whole = text.substr(0, point), rest = text.substr(std::min(point + 1, text.size()));
+  const bool number = !whole.empty() && whole.find_first_not_of("0123456789") == std::string_view::npos &&
+                      rest.find_first_not_of('0') == std::string_view::npos;
+  if (!number) return lower(text);
+  return std::string(whole.substr(std::min(whole.find_first_not_of('0'), whole.size() - 1)));
+}
+
 }  // namespace
 
 bool LeakRules::allows(const std::string& leak) const { return contains(allow, leak); }
@@ -123,6 +140,29 @@ void check_inputs(const Dataset& dataset, const LeakRules& rules) {
   }
 }
 
+void join_patients(Dataset& dataset) {
+  std::unordered_map<std::string, std::string> first;  // of each plain name, the spelling that comes first
+  std::vector<std::string> joined;
+  std::set<std::string> several;
+  std::string other;
+  for (const std::string& patient : dataset.patients) {
+    joined.push_back(first.emplace(plain_name(patient), patient).first->second);
+    if (joined.back() == patient) continue;
+    if (several.empty()) other = fmt::format("'{}' and '{}'", joined.back(), patient);
+    several.insert(joined.back());
+  }
+  if (several.empty()) return;
+  dataset.patient_spellings = std::exchange(dataset.patients, std::move(joined));
+  dataset.notes.push_back(fmt::format(
+      "{} patients are written in several ways, such as {}; each is one patient", several.size(), other));
+}
+
+std::string in_two_parts_text(const Dataset& dataset, size_t earlier, size_t row) {
+  const auto& names = dataset.patient_spellings.empty() ? dataset.patients : dataset.patient_spellings;
+  if (names[earlier] == names[row]) return fmt::format("patient '{}' lies in two parts", names[row]);
+  return fmt::format("'{}' and '{}' are one patient, who lies in two parts", names[earlier], names[row]);
+}
+
 void check_parts(const Dataset& dataset, const Splits& splits, const LeakRules& rules) {
   const std::vector<int> parts = part_of_rows(dataset, splits);
   const auto name = [&](size_t row) { return kPartNames[static_cast<size_t>(parts[row])]; };
@@ -130,7 +170,7 @@ void check_parts(const Dataset& dataset, const Splits& splits, const LeakRules& 
     if (const auto rows = in_two_parts(parts, dataset.patients)) {
       const auto [earlier, row] = *rows;
       refuse(rules, "patient",
-             fmt::format("patient '{}' lies in two parts, {} ('{}') and {} ('{}')", dataset.patients[row],
+             fmt::format("{}, {} ('{}') and {} ('{}')", in_two_parts_text(dataset, earlier, row),
                          name(earlier), dataset.ids[earlier], name(row), dataset.ids[row]));
     }
   }

@@ -45,6 +45,14 @@ struct LeakRules {
 // Dataset::known_columns.
 void check_inputs(const Dataset& dataset, const LeakRules& rules);
 
+// Patients whose names differ in the way they are written (blanks around them, capital letters, and of whole
+// numbers zeros in front or `.0` behind: 12, 12.0, 00012; P12, p12) become one, by the spelling that comes
+// first. Dataset::patient_spellings keeps the others, and a note counts them.
+void join_patients(Dataset& dataset);
+
+// Of two rows of one patient: "patient 'a' lies in two parts", or with both spellings where they differ.
+std::string in_two_parts_text(const Dataset& dataset, size_t earlier, size_t row);
+
 // Throws core::InputError where a patient, or a row and its repeat (Dataset::repeats), lie in two
 // parts.
 void check_parts(const Dataset& dataset, const Splits& splits, const LeakRules& rules);

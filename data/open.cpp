@@ -12,11 +12,22 @@
 namespace medfusion::data {
 namespace {
 
+// Whether `auto` draws the parts: the data brings none.
+bool draws_parts(const DataOptions& options, const Dataset& dataset) {
+  return options.split.kind == SplitKind::automatic && options.format == DataFormat::csv &&
+         dataset.parts.empty();
+}
+
 Dataset open_csv(const DataOptions& options) {
   const CsvOptions csv{options, options.path(options.file), options.path(options.images),
                        options.label_names(), options.categorical_columns};
   Dataset dataset = read_csv_folder(csv);
   select_labels(dataset, {}, options.min_positives, csv.file);
+  if (draws_parts(options, dataset)) {
+    const char* what =
+        csv.patient_column.empty() ? "rows, each a patient (data.patient_column)," : "whole patients";
+    dataset.notes.push_back(fmt::format("{} are drawn into parts at random (data.split)", what));
+  }
   return dataset;
 }
 
@@ -132,6 +143,9 @@ std::vector<std::string> DataOptions::label_names() const {
 Dataset open_dataset(const DataOptions& options) {
   Dataset dataset = read(options);
   dataset.name = core::text_of(options.format);
+  const bool rows_are_patients = options.format == DataFormat::medmnist ||
+                                 (options.format == DataFormat::csv && options.patient_column.empty());
+  if (!rows_are_patients) join_patients(dataset);
   group_duplicates(dataset, options.guard.duplicates);
   return dataset;
 }
@@ -144,7 +158,8 @@ std::vector<int64_t> assign_folds(const DataOptions& options, const Dataset& dat
 Splits make_splits(const DataOptions& options, const Dataset& dataset) {
   const SplitOptions& split = options.split;
   const bool allow_patients = options.guard.allows("patient");
-  switch (split.kind) {
+  switch (draws_parts(options, dataset) ? SplitKind::random : split.kind) {
+    case SplitKind::automatic:
     case SplitKind::official:
       if (options.format == DataFormat::nih || options.format == DataFormat::phantom)
         return official_splits(dataset, options.folder().string(), split.val_fraction, options.seed,

@@ -10,6 +10,7 @@
 #include <unordered_map>
 
 #include "core/random.h"
+#include "data/leakage.h"
 #include "data/readers/csv.h"
 #include "data/readers/text_file.h"
 
@@ -49,17 +50,16 @@ class StatedGroups {
 // Every row has a group, and the rows of a patient the same one.
 void check_groups(const Dataset& dataset, const StatedGroups& groups, const std::string& file,
                   const std::function<std::string(int64_t)>& name, bool allow_patients) {
-  std::unordered_map<std::string_view, int64_t> group_of;
+  std::unordered_map<std::string_view, size_t> first_row;
   for (size_t i = 0; i < groups.group.size(); ++i) {
     if (groups.group[i] < 0) {
       core::throw_input_error({file}, "expected every id of the data, '{}' is missing", dataset.ids[i]);
     }
-    const auto [first, added] = group_of.emplace(dataset.patients[i], groups.group[i]);
-    if (!added && !allow_patients && first->second != groups.group[i]) {
-      core::throw_input_error(
-          groups.places[i],
-          "patient '{}' lies in two parts, {} and {}; guard.allow = [\"patient\"] accepts it",
-          dataset.patients[i], name(first->second), name(groups.group[i]));
+    const size_t first = first_row.emplace(dataset.patients[i], i).first->second;
+    if (!allow_patients && groups.group[first] != groups.group[i]) {
+      core::throw_input_error(groups.places[i], "{}, {} and {}; guard.allow = [\"patient\"] accepts it",
+                              in_two_parts_text(dataset, first, i), name(groups.group[first]),
+                              name(groups.group[i]));
     }
   }
 }

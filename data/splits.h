@@ -16,12 +16,12 @@
 
 namespace medfusion::data {
 
-inline constexpr std::array kSplitKinds{"official", "own", "random", "folds", "file"};
-enum class SplitKind : uint8_t { official, own, random, folds, file };
+inline constexpr std::array kSplitKinds{"auto", "official", "own", "random", "folds", "file"};
+enum class SplitKind : uint8_t { automatic, official, own, random, folds, file };
 constexpr core::Names names_of(SplitKind) { return kSplitKinds; }
 
 struct SplitOptions {
-  SplitKind kind = SplitKind::official;
+  SplitKind kind = SplitKind::automatic;
   std::string file;
   std::string folds = "5";
   int64_t fold = 0;
@@ -31,14 +31,17 @@ struct SplitOptions {
   void visit_fields(core::FieldVisitor& visit) {
     using core::Range;
     visit("split", kind,
-          "How the training, validation and test parts are made: `official` (the lists of `nih`; other "
+          "How the training, validation and test parts are made: `auto` (`official` for `nih` and `phantom`; "
+          "else `own` where the data brings parts, and `random` where it does not), `official` (the lists of "
+          "`nih`; other "
           "formats as `own`), `own` (the parts that the data brings: `data.part_column`, or the arrays of "
           "`medmnist`), `random` (whole patients at random), `folds` (fold `data.fold` of `data.folds` is "
           "the test part), `file` (`data.split_file`).");
     visit("split_file", file, "CSV file with two columns: the id, and one of train, val, test.");
-    visit("folds", folds,
-          "CSV file with two columns, the id and the fold, counted from 0 or from 1 (then the first is fold 0 "
-          "here); or a number of folds to draw at random by patient.");
+    visit(
+        "folds", folds,
+        "CSV file with two columns, the id and the fold, counted from 0 or from 1 (then the first is fold 0 "
+        "here); or a number of folds to draw at random by patient.");
     visit("fold", fold, Range::at_least(0), "The fold that is the test part.");
     visit("val_fraction", val_fraction, Range::below(0, 1),
           "If the split has no validation part: share of the training part's images that become one, drawn "

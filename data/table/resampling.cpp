@@ -195,6 +195,8 @@ void append_rows(Dataset& dataset, const std::vector<SyntheticRow>& added) {
     targets.slice(0, at, at + 1).copy_from(dataset.targets.slice(0, near, near + 1));
     dataset.ids.push_back(new_id(dataset.ids[base], taken));
     dataset.patients.push_back(dataset.patients[base]);
+    if (!dataset.patient_spellings.empty())
+      dataset.patient_spellings.push_back(dataset.patient_spellings[base]);
     if (!dataset.repeats.empty()) dataset.repeats.push_back(at);
     if (!dataset.groups.empty()) dataset.groups.push_back(dataset.groups[base]);
     if (!dataset.texts.empty()) dataset.texts.push_back(dataset.texts[static_cast<size_t>(near)]);

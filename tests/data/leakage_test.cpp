@@ -128,6 +128,39 @@ TEST(Guard, RefusesAColumnListedAsLeaking) {
   check_inputs(data, rules_of({"leaking"}));
 }
 
+TEST(Patients, AreOneHoweverTheyAreWritten) {
+  Dataset data = rows_of(13);
+  data.patients = {"12",
+                   "P12",
+                   "12.0",
+                   "00012",
+                   "p12",
+                   "\xC2\xA0"
+                   "12 ",
+                   "0",
+                   "000",
+                   "12.5",
+                   "12.50",
+                   "1e3",
+                   "1000",
+                   "P012"};
+  join_patients(data);
+  EXPECT_THAT(data.patients, ElementsAre("12", "P12", "12", "12", "P12", "12", "0", "0", "12.5", "12.50",
+                                         "1e3", "1000", "P012"));
+  EXPECT_EQ(data.patient_spellings[3], "00012");
+  EXPECT_THAT(data.notes,
+              ElementsAre("3 patients are written in several ways, such as '12' and '12.0'; each is "
+                          "one patient"));
+  const Splits apart{{0, 1}, {6}, {3}};
+  EXPECT_EQ(
+      input_error([&] { check_parts(data, apart, rules_of()); }),
+      "table.csv: guard: '12' and '00012' are one patient, who lies in two parts, train ('r0') and test "
+      "('r3'); guard.allow = [\"patient\"] accepts it");
+  Dataset same = rows_of(3);
+  join_patients(same);
+  EXPECT_TRUE(same.patient_spellings.empty() && same.notes.empty());
+}
+
 TEST(Guard, RefusesAPatientInTwoParts) {
   Dataset data = rows_of(30);
   data.patients[7] = data.patients[2];

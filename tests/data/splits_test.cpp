@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <set>
 
+#include "data/leakage.h"
 #include "tests/data/temporary_folder.h"
 
 namespace medfusion::data {
@@ -152,6 +153,28 @@ TEST(Splits, FileNamesThePartOfEachRow) {
   folder.write("split.csv", "id\nr3\n");
   EXPECT_EQ(input_error([&] { file_splits(data, file, 0.5, 1); }),
             file + ":1: expected two columns, the id and the part, got 1");
+}
+
+// In a part, in a list of parts and in folds.
+TEST(Splits, TwoSpellingsOfAPatientInTwoPartsAreNamed) {
+  const TemporaryFolder folder;
+  Dataset data = dataset_of({"7", "007", "b", "c"});
+  join_patients(data);
+  const std::string file = folder.write("split.csv", "id,split\nr0,train\nr1,test\nr2,val\nr3,val\n");
+  EXPECT_EQ(input_error([&] { file_splits(data, file, 0.5, 1); }),
+            file +
+                ":3:1: '7' and '007' are one patient, who lies in two parts, train and test; guard.allow = "
+                "[\"patient\"] accepts it");
+  EXPECT_THAT(file_splits(data, file, 0.5, 1, true).test, ElementsAre(1));
+  folder.write("split.csv", "id,fold\nr0,0\nr1,1\nr2,0\nr3,1\n");
+  EXPECT_THAT(input_error([&] { read_folds(data, file); }),
+              HasSubstr("one patient, who lies in two parts, fold 0"));
+  data.parts = {"train", "test", "test", "val"};
+  EXPECT_THAT(input_error([&] { own_splits(data, 0.5, 1); }), HasSubstr("'7' and '007' are one patient"));
+  for (uint64_t seed = 1; seed < 20; ++seed) {
+    const auto folds = make_folds(data, 3, seed);
+    EXPECT_EQ(folds[0], folds[1]);
+  }
 }
 
 TEST(Splits, OwnPartsOfTheData) {

@@ -162,6 +162,37 @@ TEST(OpenDataset, ReadsMedMnist) {
   EXPECT_THAT(open_dataset(options).labels, ElementsAre("class_0"));
 }
 
+// Where no column says the part, whole patients are drawn; where one does, it counts.
+TEST(OpenDataset, ATableWithoutPartsIsSplitAtRandom) {
+  const TemporaryFolder folder;
+  std::string csv = "id,who,x,part,y\n";
+  for (int i = 0; i < 40; ++i)
+    csv += fmt::format("r{},{}{},{},{},{}\n", i, i / 2, i % 2 == 0 ? "" : ".0", 0.5 * i * i,
+                       i < 30 ? "train" : "test", i % 2);
+  DataOptions options;
+  options.format = DataFormat::csv;
+  options.file = folder.write("t.csv", csv);
+  options.labels = {"y"};
+  options.exclude = {"part"};
+  options.id_column = "id";
+  options.patient_column = "who";
+  const Dataset data = open_dataset(options);
+  EXPECT_THAT(data.notes, testing::IsSupersetOf(
+                              {std::string("whole patients are drawn into parts at random (data.split)"),
+                               std::string("20 patients are written in several ways, such as '0' and "
+                                           "'0.0'; each is one patient")}));
+  const Splits drawn = make_splits(options, data);
+  EXPECT_EQ(drawn.test.size(), 8U);
+  check_parts(data, drawn, {});
+  options.patient_column = "";
+  EXPECT_THAT(open_dataset(options).notes,
+              testing::Contains(
+                  "rows, each a patient (data.patient_column), are drawn into parts at random (data.split)"));
+  options.exclude = {};
+  options.part_column = "part";
+  EXPECT_THAT(make_splits(options, open_dataset(options)).test, testing::SizeIs(10));
+}
+
 TEST(OpenDataset, ReadsTheCervicalCancerTable) {
   DataOptions options;
   options.format = DataFormat::csv;
