@@ -132,7 +132,7 @@ TextSchema describe_text(const std::vector<std::string>& texts, const std::vecto
   result.length = tokenizer.max_length();
   const std::unordered_set<std::string> known(tokenizer.words().begin(), tokenizer.words().end());
   for (const int64_t row : rows) {
-    const std::vector<std::string> words = split_words(texts[static_cast<size_t>(row)]);
+    const std::vector<std::string> words = tokenizer.words_of(texts[static_cast<size_t>(row)]);
     const auto count = static_cast<int64_t>(words.size());
     ++(words.empty() ? result.empty : result.texts);
     result.words += count;

@@ -3,47 +3,61 @@
 #include <algorithm>
 #include <map>
 
+#include "data/text/characters.h"
+
 namespace medfusion::data {
 namespace {
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_letter(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (static_cast<unsigned char>(c) & 0x80U) != 0;
-}
+constexpr const char* kUnicodeRules = "unicode";
 
 }  // namespace
 
-std::vector<std::string> split_words(std::string_view text) {
+std::vector<std::string> split_words(std::string_view text, WordRules rules) {
+  const bool bytes = rules == WordRules::ascii;
+  const auto read = [&](size_t& at) {
+    return bytes ? static_cast<unsigned char>(text[at++]) : next_character(text, at);
+  };
+  const auto kind_in = [&](char32_t c) { return bytes && c >= 0x80 ? CharacterKind::letter : kind_of(c); };
   std::vector<std::string> words;
+  std::string word;
+  const auto end_word = [&] {
+    if (!word.empty()) words.push_back(std::move(word));
+    word.clear();
+  };
+  CharacterKind last = CharacterKind::separator;
+  bool point = false;  // the word is a number and has its decimal point
   for (size_t i = 0; i < text.size();) {
-    const size_t start = i;
-    if (is_digit(text[i])) {
-      while (i < text.size() && is_digit(text[i])) ++i;
-      if (i + 1 < text.size() && text[i] == '.' && is_digit(text[i + 1])) {
-        ++i;
-        while (i < text.size() && is_digit(text[i])) ++i;
-      }
-    } else if (is_letter(text[i])) {
-      while (i < text.size() && is_letter(text[i])) ++i;
+    const char32_t c = read(i);
+    CharacterKind kind = kind_in(c);
+    if (kind == CharacterKind::ignored) continue;
+    size_t next = i;
+    const bool decimal = c == '.' && last == CharacterKind::digit && !point && i < text.size() &&
+                         kind_in(read(next)) == CharacterKind::digit;
+    if (decimal) kind = CharacterKind::digit;
+    if (kind != last || kind == CharacterKind::word) end_word();
+    point = decimal || (point && !word.empty());
+    last = kind;
+    if (kind == CharacterKind::separator) continue;
+    if (bytes && c >= 0x80) {
+      word += static_cast<char>(c);
     } else {
-      ++i;
-      continue;
+      append_character(folded(c), word);
     }
-    std::string word(text.substr(start, i - start));
-    for (char& c : word) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-    words.push_back(std::move(word));
   }
+  end_word();
   return words;
 }
 
 Tokenizer Tokenizer::fit(const std::vector<std::string>& texts, const std::vector<int64_t>& rows,
                          int64_t min_count, int64_t max_length) {
   MEDFUSION_CHECK(max_length >= 1, "Tokenizer: max_length of at least 1, got {}", max_length);
+  Tokenizer tokenizer;
+  tokenizer.max_length_ = max_length;
   std::map<std::string, int64_t> counts;
   for (const int64_t row : rows) {
     MEDFUSION_CHECK(row >= 0 && row < static_cast<int64_t>(texts.size()), "Tokenizer: row {} of {} texts",
                     row, texts.size());
-    for (std::string& word : split_words(texts[static_cast<size_t>(row)])) ++counts[std::move(word)];
+    for (std::string& word : tokenizer.words_of(texts[static_cast<size_t>(row)])) ++counts[std::move(word)];
   }
   std::vector<std::pair<std::string, int64_t>> frequent;
   for (const auto& entry : counts) {
@@ -51,8 +65,6 @@ Tokenizer Tokenizer::fit(const std::vector<std::string>& texts, const std::vecto
   }
   std::stable_sort(frequent.begin(), frequent.end(),
                    [](const auto& a, const auto& b) { return a.second > b.second; });
-  Tokenizer tokenizer;
-  tokenizer.max_length_ = max_length;
   for (auto& [word, count] : frequent) tokenizer.words_.push_back(std::move(word));
   tokenizer.index_words();
   return tokenizer;
@@ -67,7 +79,7 @@ core::Tensor Tokenizer::encode(const std::vector<std::string>& texts) const {
                                            static_cast<double>(kPaddingToken), core::DType::i64);
   int64_t* row = tokens.data<int64_t>();
   for (const std::string& text : texts) {
-    const std::vector<std::string> words = split_words(text);
+    const std::vector<std::string> words = words_of(text);
     const size_t count = std::min(words.size(), static_cast<size_t>(max_length_));
     for (size_t i = 0; i < count; ++i) {
       const auto found = tokens_.find(words[i]);
@@ -78,13 +90,21 @@ core::Tensor Tokenizer::encode(const std::vector<std::string>& texts) const {
   return tokens;
 }
 
-nlohmann::json Tokenizer::to_json() const { return {{"max_length", max_length_}, {"words", words_}}; }
+nlohmann::json Tokenizer::to_json() const {
+  nlohmann::json json = {{"max_length", max_length_}, {"words", words_}};
+  if (rules_ == WordRules::unicode) json["rules"] = kUnicodeRules;
+  return json;
+}
 
 Tokenizer Tokenizer::from_json(const nlohmann::json& json, const std::string& file) {
   Tokenizer tokenizer;
   try {
     tokenizer.max_length_ = json.at("max_length").get<int64_t>();
     tokenizer.words_ = json.at("words").get<std::vector<std::string>>();
+    const std::string rules = json.value("rules", "");
+    if (!rules.empty() && rules != kUnicodeRules)
+      core::throw_input_error({file}, "expected the rules unicode or none for words, got '{}'", rules);
+    tokenizer.rules_ = rules.empty() ? WordRules::ascii : WordRules::unicode;
   } catch (const nlohmann::json::exception& error) {
     core::throw_input_error({file}, "expected a tokenizer: {}", error.what());
   }

@@ -16,10 +16,15 @@ namespace medfusion::data {
 inline constexpr int64_t kPaddingToken = 0;
 inline constexpr int64_t kUnknownToken = 1;
 
-// The words of a text: runs of letters (ASCII upper case made lower; all bytes of UTF-8 sequences are
-// letters, left as they are) and numbers (digits, with a decimal point between digits). Anything else
-// separates.
-std::vector<std::string> split_words(std::string_view text);
+// How texts are cut into words. A run keeps what its vocabulary was made with.
+enum class WordRules : uint8_t {
+  ascii,    // of earlier versions: every byte beyond ASCII is a letter and stays as it is
+  unicode,  // data/text/characters.h
+};
+
+// The words of a text: runs of letters, made small; numbers (digits, with a decimal point between digits);
+// and characters that are words. Anything else separates. ASCII texts have the same words by both rules.
+std::vector<std::string> split_words(std::string_view text, WordRules rules = WordRules::unicode);
 
 struct TextOptions {
   int64_t length = 16;
@@ -47,9 +52,13 @@ class Tokenizer {
   // Words without padding and unknown: word i is token i + 2.
   const std::vector<std::string>& words() const { return words_; }
 
+  // The words of a text by the rules of this vocabulary.
+  std::vector<std::string> words_of(std::string_view text) const { return split_words(text, rules_); }
+
   // [n, max_length] i64: the first max_length words of each text, then kPaddingToken.
   core::Tensor encode(const std::vector<std::string>& texts) const;
 
+  // Without "rules" in the JSON, of an earlier version, they are WordRules::ascii.
   nlohmann::json to_json() const;
   // Throws core::InputError naming `file` where the content is not that of to_json().
   static Tokenizer from_json(const nlohmann::json& json, const std::string& file);
@@ -58,6 +67,7 @@ class Tokenizer {
   void index_words();
 
   int64_t max_length_ = 1;
+  WordRules rules_ = WordRules::unicode;
   std::vector<std::string> words_;
   std::unordered_map<std::string, int64_t> tokens_;
 };

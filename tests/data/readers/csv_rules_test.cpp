@@ -92,7 +92,7 @@ struct Trained {
   DataOptions options;
   TableEncoder encoder;
 
-  explicit Trained(const std::string& train) {
+  explicit Trained(const std::string& train, DataOptions given = {}) : options(std::move(given)) {
     options.format = DataFormat::csv;
     options.root = std::filesystem::path(train).parent_path().string();
     options.file = std::filesystem::path(train).filename().string();
@@ -400,6 +400,40 @@ TEST_F(CsvRules, AnAsteriskStandsForColumns) {
   EXPECT_EQ(input_error([&] { inputs({}, {"*x"}); }), given.file + ":1: no column like '*x'");
   EXPECT_EQ(input_error([&] { inputs({"lab_a"}, {"lab*"}); }),
             given.file + ":1: excluded column 'lab_a' is an input");
+}
+
+// A spelling of missing that training was told holds for new tables.
+TEST_F(CsvRules, PredictionKeepsTheMissingSpellingsOfTraining) {
+  DataOptions given;
+  given.dialect.missing = {"unknown", "-9"};
+  const Trained trained(
+      folder_.write("train.csv",
+                    "image,patient,age,sex,A,B\nr0,p0,86,M,0,0\nr1,p1,-9,F,1,0\nr2,p1,3,unknown,1,0\n"),
+      given);
+  const Dataset data = trained.read(folder_.write("new.csv", "age,sex\n-9,unknown\n3,M\n"));
+  EXPECT_TRUE(std::isnan(data.columns.at(0).numbers[0]));
+  EXPECT_THAT(data.columns.at(1).categories, ElementsAre("", "M"));
+  EXPECT_THAT(data.notes, IsEmpty());
+}
+
+// The same reports in two languages: Chinese characters are words.
+TEST_F(CsvRules, TextsHaveAVocabularyInEveryScript) {
+  for (const char* name : {"text-chinese.csv", "text-english.csv"}) {
+    for (const std::string& file : files(name, std::string(name) == "text-chinese.csv"
+                                                   ? "id,report,A\na,心影增大，右侧。,0\nb,右侧，心影。,1\n"
+                                                   : "id,report,A\na,\"enlarged heart, right.\",0\nb,\"right "
+                                                     "heart, enlarged\",1\n")) {
+      CsvOptions given = options(file);
+      given.patient_column = "";
+      given.text_column = "report";
+      const std::vector<std::string> texts = read_csv_folder(given).texts;
+      const auto tokenizer = Tokenizer::fit(texts, {0, 1}, 2, 32);
+      EXPECT_GE(tokenizer.words().size(), 3U) << file;
+    }
+  }
+  CsvOptions broken = options(folder_.write("t.csv", "id,report,A\na,ab\xE5\xBF,0\n"));
+  EXPECT_EQ(input_error([&] { read_csv_folder(broken); }),
+            broken.file + ":2:5: expected UTF-8 text, got the byte 0xe5");
 }
 
 TEST_F(CsvRules, FoldsCountFromOne) {

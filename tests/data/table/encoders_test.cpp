@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/random.h"
 #include "data/table/table_encoder.h"
 #include "data/text/tokenizer.h"
 #include "tests/data/temporary_folder.h"
@@ -187,14 +188,60 @@ TEST(TableEncoder, JsonGivesTheSameEncoder) {
               HasSubstr("table.json: expected the encoder of a table"));
 }
 
+std::string u8s(const char8_t* text) { return reinterpret_cast<const char*>(text); }
+
 TEST(Tokenizer, SplitsWordsAndNumbers) {
   EXPECT_THAT(split_words("58-Year old, T2.5N0 (PA).  3. \xC3\x84"
                           "DER x_y"),
               ElementsAre("58", "year", "old", "t", "2.5", "n", "0", "pa", "3",
-                          "\xC3\x84"
+                          "\xC3\xA4"
                           "der",
                           "x", "y"));
   EXPECT_THAT(split_words(""), ElementsAre());
+}
+
+TEST(Tokenizer, SplitsByUnicode) {
+  // No-break space, thin space, dash, minus sign, guillemets, full-width comma, ideographic full stop.
+  EXPECT_THAT(split_words(u8s(u8"a\u00A0b\u2009c\u2010d\u2015e\u2212f \u00ABg\u00BB\uFF0Ch\u3002i\u2019s")),
+              ElementsAre("a", "b", "c", "d", "e", "f", "g", "h", "i", "s"));
+  EXPECT_THAT(split_words(u8s(u8"ÉTUDE na\u00EFve Stra\u00DFe Łódź ŽŠ Ÿ İ")),
+              ElementsAre(u8s(u8"étude"), u8s(u8"naïve"), u8s(u8"straße"), u8s(u8"łódź"), u8s(u8"žš"),
+                          u8s(u8"ÿ"), "i"));
+  EXPECT_THAT(split_words(u8s(u8"ΚΑΡΔΙΆΣ Лёгкие ЁЖ Ệ")),
+              ElementsAre(u8s(u8"καρδιάσ"), u8s(u8"лёгкие"), u8s(u8"ёж"), u8s(u8"ệ")));
+  EXPECT_THAT(split_words(u8s(u8"肺炎CT３.５ｃｍ かな한글")),
+              ElementsAre(u8s(u8"肺"), u8s(u8"炎"), "ct", "3.5", "cm", u8s(u8"か"), u8s(u8"な"), u8s(u8"한"),
+                          u8s(u8"글")));
+  EXPECT_THAT(split_words(u8s(u8"car\u00ADcinoma \uFEFFx e\u0301 Ж\u2060ук 5\u00B0C")),
+              ElementsAre("carcinoma", "x", u8s(u8"e\u0301"), u8s(u8"жук"), "5", "c"));
+  EXPECT_THAT(split_words("a\xFF"
+                          "b\xC3"),
+              ElementsAre("a", "b"));  // no UTF-8
+}
+
+// Every ASCII text has the same words by the rules of earlier versions.
+TEST(Tokenizer, AsciiTextsHaveTheSameWordsByBothRules) {
+  core::Generator generator(3);
+  for (int text = 0; text < 2000; ++text) {
+    std::string letters;
+    for (int i = 0; i < 24; ++i) letters += "aB z.-,0 19.\t_"[static_cast<size_t>(generator.below(15))];
+    EXPECT_EQ(split_words(letters), split_words(letters, WordRules::ascii)) << letters;
+  }
+  EXPECT_THAT(split_words("1.5.2 .5 3. 1..2 v2.0", WordRules::ascii),
+              ElementsAre("1.5", "2", "5", "3", "1", "2", "v", "2.0"));
+}
+
+// A vocabulary of an earlier version keeps the words that it was made of.
+TEST(Tokenizer, OldVocabulariesKeepTheirRules) {
+  const std::string text = u8s(u8"膈面，Är");
+  nlohmann::json json = Tokenizer::fit({text}, {0}, 1, 8).to_json();
+  EXPECT_EQ(Tokenizer::from_json(json, "p.json").words_of(text).size(), 3U);
+  json.erase("rules");
+  EXPECT_THAT(Tokenizer::from_json(json, "p.json").words_of(text), ElementsAre(u8s(u8"膈面，Är")));
+  EXPECT_EQ(Tokenizer::from_json(json, "p.json").to_json(), json);
+  json["rules"] = "bytes";
+  EXPECT_EQ(input_error([&] { Tokenizer::from_json(json, "p.json"); }),
+            "p.json: expected the rules unicode or none for words, got 'bytes'");
 }
 
 TEST(Tokenizer, KeepsFrequentWordsOfTheTrainingRows) {

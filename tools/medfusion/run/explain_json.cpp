@@ -66,13 +66,13 @@ Json features_json(const Explanation& explanation, int64_t sample, int64_t label
   return features;
 }
 
-Json words_json(const Tensor& row, const Tokens& tokens, const std::string& text, bool mean) {
+Json words_json(const Tensor& row, const Tokens& tokens, const std::string& text, const TrainedRun& run) {
   Json words = Json::array();
-  if (mean) {
+  if (run.config.model.text_tokens == models::TextForm::mean) {
     words.push_back({{"word", text}, {"attention", number(row.at(tokens.first))}});
     return words;
   }
-  const std::vector<std::string> split = data::split_words(text);
+  const std::vector<std::string> split = run.preprocessing.text->words_of(text);
   for (int64_t w = 0; w < tokens.count && w < static_cast<int64_t>(split.size()); ++w) {
     words.push_back(
         {{"word", split[static_cast<size_t>(w)]}, {"attention", number(row.at(tokens.first + w))}});
@@ -97,7 +97,7 @@ Json attention_json(const Explanation& explanation, int64_t sample, int64_t labe
       json["levels"].push_back(
           {{"level", name}, {"height", tokens.height}, {"width", tokens.width}, {"values", values}});
     } else if (tokens.kind == Tokens::Kind::text) {
-      json["words"] = words_json(row, tokens, text, run.config.model.text_tokens == models::TextForm::mean);
+      json["words"] = words_json(row, tokens, text, run);
     }
   }
   return json;
