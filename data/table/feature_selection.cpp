@@ -112,35 +112,51 @@ void select(std::vector<FeatureResult>& results, const FeatureOptions& options) 
   }
 }
 
-// A candidate's known rows by ascending value, in groups of equal ones.
+// How often a row comes in a resample, in the lower half, and the same where its label is positive, in the
+// upper one; 0 where the label is unknown. Sums of them are sums of both.
+using Weights = std::vector<uint64_t>;
+
+// A candidate's known rows by ascending value, equal ones in order, so that they are read in order.
 struct SortedCandidate {
-  std::vector<size_t> rows;
-  std::vector<size_t> group;  // of each entry of rows
-  std::vector<ScoreGroup> empty_groups;
+  std::vector<uint32_t> rows;
+  std::vector<size_t> ends;  // in rows, of each group of equal values
+  std::vector<double> scores;
 
   explicit SortedCandidate(const std::vector<double>& values) {
     for (size_t row = 0; row < values.size(); ++row) {
-      if (!std::isnan(values[row])) rows.push_back(row);
+      if (!std::isnan(values[row])) rows.push_back(static_cast<uint32_t>(row));
     }
-    std::sort(rows.begin(), rows.end(), [&](size_t a, size_t b) { return values[a] < values[b]; });
-    for (const size_t row : rows) {
-      if (empty_groups.empty() || empty_groups.back().score != values[row])
-        empty_groups.push_back({values[row], 0, 0});
-      group.push_back(empty_groups.size() - 1);
+    std::stable_sort(rows.begin(), rows.end(), [&](uint32_t a, uint32_t b) { return values[a] < values[b]; });
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const double value = values[rows[i]];
+      if (!scores.empty() && scores.back() == value) continue;
+      if (!scores.empty()) ends.push_back(i);
+      scores.push_back(value);
     }
+    if (!scores.empty()) ends.push_back(rows.size());
   }
 
-  double score(const std::vector<int64_t>& weights, const std::vector<double>& labels,
-               FeatureScore kind) const {
-    std::vector<ScoreGroup> groups = empty_groups;
-    for (size_t i = 0; i < rows.size(); ++i) {
-      const double label = labels[rows[i]];
-      if (std::isnan(label)) continue;
-      (label == 1.0 ? groups[group[i]].positives : groups[group[i]].negatives) += weights[rows[i]];
+  double score(const Weights& weights, FeatureScore kind) const {
+    std::vector<ScoreGroup> groups;
+    groups.reserve(ends.size());
+    for (size_t group = 0, i = 0; group < ends.size(); ++group) {
+      uint64_t sum = 0;
+      for (; i < ends[group]; ++i) sum += weights[rows[i]];
+      const auto all = static_cast<int64_t>(sum & UINT32_MAX), positive = static_cast<int64_t>(sum >> 32U);
+      groups.push_back({scores[group], positive, all - positive});
     }
     return feature_score(groups, kind);
   }
 };
+
+Weights weights_of(const std::vector<int64_t>& drawn, const std::vector<double>& labels) {
+  Weights weights(labels.size(), 0);
+  for (size_t row = 0; row < labels.size(); ++row) {
+    const auto times = static_cast<uint64_t>(drawn[row]);
+    if (!std::isnan(labels[row])) weights[row] = labels[row] == 1.0 ? times | (times << 32U) : times;
+  }
+  return weights;
+}
 
 // How often each row comes in a resample: as often as its patient is drawn.
 std::vector<int64_t> draw_weights(const TrainingTable& training, uint64_t seed, int64_t number) {
@@ -165,12 +181,12 @@ void put_stability(const TrainingTable& training, const FeatureOptions& options,
   }
   core::parallel_for(0, options.bootstrap, 1, [&](int64_t first, int64_t last) {
     for (int64_t r = first; r < last; ++r) {
-      const std::vector<int64_t> weights = draw_weights(training, options.seed, r);
+      const std::vector<int64_t> drawn = draw_weights(training, options.seed, r);
       for (size_t l = 0; l < labels; ++l) {
+        const Weights weights = weights_of(drawn, training.labels[l]);
         std::vector<double> scores(count, -1.0);
         for (size_t c = 0; c < count; ++c) {
-          if (results[l][c].statistics.tested())
-            scores[c] = sorted[c].score(weights, training.labels[l], options.score);
+          if (results[l][c].statistics.tested()) scores[c] = sorted[c].score(weights, options.score);
         }
         const std::vector<size_t> order = ranking(scores);
         const size_t kept = std::min(order.size(), places[l]);

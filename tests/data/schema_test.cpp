@@ -6,6 +6,9 @@
 
 #include <numeric>
 
+#include "data/readers/file_images.h"
+#include "tests/data/temporary_folder.h"
+
 namespace medfusion::data {
 namespace {
 
@@ -61,6 +64,18 @@ TEST(Schema, TwelveBitsInSixteenAreFarFromTheSamePictureScaled) {
   EXPECT_THAT(image_departures(schema, *ramp(65520, core::DType::i32), rows(4), 64), IsEmpty());
   EXPECT_THAT(image_departures(schema, *ramp(4095, core::DType::i32), rows(4), 64),
               ElementsAre(HasSubstr("4 of 4 images looked at have intensities far from training's")));
+}
+
+// The same picture twice, with 12 of 16 bits used and with all.
+TEST(Schema, ThePictureOfTheCaseIsNamed) {
+  const std::string scaled = shared_case("twelve-bit-scaled.png"),
+                    dark = shared_case("twelve-bit-in-sixteen.png");
+  if (scaled.empty()) GTEST_SKIP() << "twelve-bit-scaled.png not found: set MEDFUSION_CASES";
+  const ImageSchema schema = describe_images(FileImages({scaled}), rows(1), 64);
+  EXPECT_EQ(schema.bits.at(16), 1);
+  EXPECT_THAT(image_departures(schema, FileImages({scaled}), rows(1), 64), IsEmpty());
+  EXPECT_THAT(image_departures(schema, FileImages({dark}), rows(1), 64),
+              ElementsAre(HasSubstr("1 of 1 images looked at have intensities far from training's")));
 }
 
 TEST(Schema, AnotherBitDepthAndColorAreNamed) {
