@@ -1,4 +1,5 @@
 // The data contract in the program: medfusion data, schema.json, and new data held against it.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -118,6 +119,29 @@ TEST(DataCommand, ShowsDataThatTrainRefuses) {
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.err, HasSubstr("warning: train refuses this: "));
   EXPECT_THAT(outcome.out, HasSubstr("site"));
+}
+
+// What is odd about the texts is a note, of data, train and data.json.
+TEST(DataCommand, NotesTextsOfTheTrainingPart) {
+  const TemporaryFolder folder;
+  const fs::path config = make_clinic(folder);
+  const auto notes = [&](const std::vector<std::string>& settings) {
+    std::vector<std::string> arguments{"data", config.string()};
+    for (const std::string& setting : settings) arguments.insert(arguments.end(), {"--set", setting});
+    return run_medfusion(arguments).err;
+  };
+  const std::string cut =
+      "note: half of the texts or more are longer than the 2 words that are read (data.text_length)\n";
+  const std::string empty =
+      "note: the texts have no vocabulary: the training part has no word 99 times (data.text_min_count)\n";
+  EXPECT_THAT(notes({}),
+              AllOf(HasSubstr(cut), Not(HasSubstr("vocabulary")), Not(HasSubstr("in the training part"))));
+  EXPECT_THAT(notes({"data.text_length=3", "data.text_min_count=99"}),
+              AllOf(HasSubstr(empty), Not(HasSubstr("half"))));
+  EXPECT_THAT(notes({"model.modalities.text=false"}), Not(HasSubstr("half")));
+  const fs::path run = folder / "run";
+  succeed(train_command(config, run));
+  EXPECT_THAT(contents(run / "data.json"), HasSubstr("half of the texts or more"));
 }
 
 TEST(DataCommand, RefusesAConfigurationWithoutData) {

@@ -29,14 +29,16 @@ std::vector<std::string> refusals(const Config& config, const data::Dataset& dat
 }
 
 void show_data(const DataCommand& options) {
-  const Config config = read_config(options.config, options.common).build();
+  Config config = read_config(options.config, options.common).build();
+  config.features.bootstrap = 0;  // of stage one: how stable its choice is shows in features.json only
   use_threads(config.threads);
   if (config.data.format == data::DataFormat::none) {
     core::throw_input_error({options.config.file}, "data.format: expected data, got \"none\"");
   }
   const data::DataOptions data_options = to_data_options(config);
-  const data::Dataset dataset = open_data(config, data_options);
+  data::Dataset dataset = open_data(config, data_options);
   const data::Splits splits = data::make_splits(data_options, dataset);
+  for (const std::string& note : text_notes(config, dataset, splits.train)) dataset.notes.push_back(note);
   const Preprocessing preprocessing = Preprocessing::fit(config, dataset, splits.train);
   const data::Schema schema = schema_of(config, dataset, splits, preprocessing);
   if (options.common.shows_progress()) {

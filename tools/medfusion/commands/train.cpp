@@ -39,6 +39,7 @@ void train(const TrainOptions& options) {
   } else {
     dataset = open_data(config, data_options);
     splits = data::make_splits(data_options, dataset);
+    for (const std::string& note : text_notes(config, dataset, splits.train)) dataset.notes.push_back(note);
     refuse_leaks(config, dataset, splits);
     std::ranges::copy(absent_classes(dataset, splits.train), std::back_inserter(dataset.notes));
     if (options.common.shows_progress())

@@ -59,6 +59,9 @@ void print_warnings(const Config& config, const data::Dataset& dataset, const st
     const data::Splits splits = splits_of(config, dataset, folds, fold);
     for (const auto& note : absent_classes(dataset, splits.train))
       notes.push_back(fmt::format("fold {}: {}", fold + 1, note));
+    for (auto& note : text_notes(config, dataset, splits.train)) {
+      if (columns.insert(note).second) notes.push_back(std::move(note));
+    }
     for (auto& warning : suspicious_columns(dataset, splits.train)) {
       // The figure differs from fold to fold; what it is about does not.
       if (columns.insert(warning.substr(0, warning.find(" at an AUROC"))).second) {

@@ -9,6 +9,7 @@
 
 #include "data/leakage.h"
 #include "data/statistics/ranking.h"
+#include "data/text/tokenizer.h"
 #include "tools/medfusion/config/options.h"
 
 namespace medfusion::tools {
@@ -123,6 +124,34 @@ std::vector<std::string> suspicious_columns(const data::Dataset& dataset, const 
   std::vector<std::string> warnings;
   for (const Suspicion& each : found) warnings.push_back(text_of(each));
   return warnings;
+}
+
+std::vector<std::string> text_notes(const Config& config, const data::Dataset& dataset,
+                                    const std::vector<int64_t>& rows) {
+  std::vector<std::string> notes;
+  if (!config.model.modalities.text || dataset.texts.empty()) return notes;
+  const data::TextOptions& options = config.data.text;
+  const auto tokenizer = data::Tokenizer::fit(dataset.texts, rows, options.min_count, options.length);
+  int64_t texts = 0, cut = 0;
+  for (const int64_t row : rows) {
+    const auto words =
+        static_cast<int64_t>(tokenizer.words_of(dataset.texts[static_cast<size_t>(row)]).size());
+    texts += words > 0 ? 1 : 0;
+    cut += words > options.length ? 1 : 0;
+  }
+  if (texts > 0 && tokenizer.words().empty()) {
+    notes.push_back(
+        fmt::format("the texts have no vocabulary: the training part has no word {} times "
+                    "(data.text_min_count)",
+                    options.min_count));
+  }
+  if (cut > 0 && 2 * cut >= texts) {
+    notes.push_back(
+        fmt::format("half of the texts or more are longer than the {} words that are read "
+                    "(data.text_length)",
+                    options.length));
+  }
+  return notes;
 }
 
 void print_remarks(const std::vector<std::string>& notes, const std::vector<std::string>& warnings) {

@@ -15,9 +15,13 @@ void refuse_leaks(const Config& config, const data::Dataset& dataset, const data
 
 // One line for each column of the table that alone tells a label of `rows` at an AUROC above 0.80, by its
 // numbers in either direction, by one of its categories, or by whether it is missing (one line for all of
-// these). Labels with fewer than
-// 10 positives or negatives among the rows are left out.
+// these). Labels with fewer than 10 positives or negatives among the rows are left out.
 std::vector<std::string> suspicious_columns(const data::Dataset& dataset, const std::vector<int64_t>& rows);
+
+// What is odd about the texts of training rows, a line each: a vocabulary without words, or at least half of
+// the texts are cut. Empty where the network reads no text.
+std::vector<std::string> text_notes(const Config& config, const data::Dataset& dataset,
+                                    const std::vector<int64_t>& rows);
 
 // Notes and warnings, one a line on standard error: "note: ...", "warning: ...".
 void print_remarks(const std::vector<std::string>& notes, const std::vector<std::string>& warnings);
