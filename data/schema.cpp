@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "data/readers/nih.h"
+#include "data/statistics/samples.h"
 
 namespace medfusion::data {
 namespace {
@@ -144,6 +145,26 @@ TextSchema describe_text(const std::vector<std::string>& texts, const std::vecto
   return result;
 }
 
+PartInput describe_part_input(const Column& column, const std::vector<int64_t>& rows) {
+  PartInput result;
+  std::map<std::string, int64_t> counts;
+  std::vector<double> numbers;
+  for (const int64_t row : rows) {
+    const auto index = static_cast<size_t>(row);
+    if (column.numeric ? std::isnan(column.numbers[index]) : column.categories[index].empty()) {
+      ++result.missing;
+    } else if (column.numeric) {
+      numbers.push_back(column.numbers[index]);
+    } else {
+      ++counts[column.categories[index]];
+    }
+  }
+  result.categories.assign(counts.begin(), counts.end());
+  if (!numbers.empty()) result.mean = mean(numbers);
+  if (numbers.size() > 1) result.deviation = deviation(numbers);
+  return result;
+}
+
 PartSchema describe_part(const Dataset& dataset, const char* name, const std::vector<int64_t>& rows) {
   PartSchema part;
   part.name = name;
@@ -162,6 +183,7 @@ PartSchema describe_part(const Dataset& dataset, const char* name, const std::ve
     }
   }
   part.patients = static_cast<int64_t>(patients.size());
+  for (const Column& column : dataset.columns) part.inputs.push_back(describe_part_input(column, rows));
   return part;
 }
 

@@ -67,11 +67,20 @@ struct LabelCounts {
   int64_t known = 0, positive = 0;
 };
 
+// An input column in one part.
+struct PartInput {
+  int64_t missing = 0;
+  double mean = std::numeric_limits<double>::quiet_NaN();       // of numbers; NaN where there is none
+  double deviation = std::numeric_limits<double>::quiet_NaN();  // of the sample; NaN of fewer than two
+  std::vector<std::pair<std::string, int64_t>> categories;      // each with its rows, in byte order
+};
+
 struct PartSchema {
   std::string name;  // train, val, test
   int64_t rows = 0, patients = 0;
   int64_t repeats = 0;              // rows that repeat an earlier one of the data
   std::vector<LabelCounts> labels;  // one for each label
+  std::vector<PartInput> inputs;    // one for each input; of earlier runs none
 };
 
 struct Schema {

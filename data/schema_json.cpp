@@ -143,30 +143,59 @@ TextSchema text_from(const Json& json) {
   return text;
 }
 
-Json part_json(const PartSchema& part, const std::vector<std::string>& labels) {
+Json part_input_json(const PartInput& input, bool numeric) {
+  const auto number = [](double value) { return std::isnan(value) ? Json() : Json(value); };
+  if (numeric)
+    return {{"missing", input.missing}, {"mean", number(input.mean)}, {"deviation", number(input.deviation)}};
+  Json categories = Json::object();
+  for (const auto& [name, rows] : input.categories) categories[name] = rows;
+  return {{"missing", input.missing}, {"categories", categories}};
+}
+
+PartInput part_input_from(const Json& json) {
+  PartInput input;
+  input.missing = json.at("missing").get<int64_t>();
+  if (json.contains("categories")) {
+    for (const auto& [name, rows] : json.at("categories").items())
+      input.categories.emplace_back(name, rows.get<int64_t>());
+    return input;
+  }
+  if (!json.at("mean").is_null()) input.mean = json.at("mean").get<double>();
+  if (!json.at("deviation").is_null()) input.deviation = json.at("deviation").get<double>();
+  return input;
+}
+
+Json part_json(const PartSchema& part, const Schema& schema) {
   Json json = {{"rows", part.rows}, {"patients", part.patients}, {"repeats", part.repeats}};
   json["labels"] = Json::object();
-  for (size_t label = 0; label < labels.size(); ++label) {
+  for (size_t label = 0; label < schema.labels.size(); ++label) {
     const auto& [known, positive] = part.labels[label];
-    json["labels"][labels[label]] = {
+    json["labels"][schema.labels[label]] = {
         {"known", known},
         {"positive", positive},
         {"prevalence",
          known > 0 ? Json(static_cast<double>(positive) / static_cast<double>(known)) : Json()}};
   }
+  json["inputs"] = Json::object();
+  for (size_t input = 0; input < part.inputs.size(); ++input)
+    json["inputs"][schema.inputs[input].name] =
+        part_input_json(part.inputs[input], schema.inputs[input].numeric);
   return json;
 }
 
-PartSchema part_from(const std::string& name, const Json& json, const std::vector<std::string>& labels) {
-  PartSchema part{name,
-                  json.at("rows").get<int64_t>(),
-                  json.at("patients").get<int64_t>(),
-                  json.at("repeats").get<int64_t>(),
-                  {}};
-  for (const std::string& label : labels) {
+PartSchema part_from(const std::string& name, const Json& json, const Schema& schema) {
+  PartSchema part;
+  part.name = name;
+  part.rows = json.at("rows").get<int64_t>();
+  part.patients = json.at("patients").get<int64_t>();
+  part.repeats = json.at("repeats").get<int64_t>();
+  for (const std::string& label : schema.labels) {
     const Json& counts = json.at("labels").at(label);
     part.labels.push_back({counts.at("known").get<int64_t>(), counts.at("positive").get<int64_t>()});
   }
+  if (!json.contains("inputs")) return part;  // of an earlier version
+  for (const InputSchema& input : schema.inputs)
+    part.inputs.push_back(part_input_from(json["inputs"].at(input.name)));
   return part;
 }
 
@@ -178,7 +207,7 @@ Json Schema::to_json() const {
   json["images"] = images_json(images);
   json["text"] = text_json(text);
   json["parts"] = Json::object();
-  for (const PartSchema& part : parts) json["parts"][part.name] = part_json(part, labels);
+  for (const PartSchema& part : parts) json["parts"][part.name] = part_json(part, *this);
   return json;
 }
 
@@ -192,7 +221,7 @@ Schema Schema::from_json(const Json& json, const std::string& file) {
     schema.images = images_from(json.at("images"));
     schema.text = text_from(json.at("text"));
     for (const auto& [name, part] : json.at("parts").items())
-      schema.parts.push_back(part_from(name, part, schema.labels));
+      schema.parts.push_back(part_from(name, part, schema));
   } catch (const std::exception& error) {
     core::throw_input_error({file}, "expected a description of data: {}", error.what());
   }

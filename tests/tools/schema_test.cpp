@@ -83,6 +83,12 @@ TEST(DataCommand, ShowsColumnsWithTheirRolesKindsAndFigures) {
   EXPECT_EQ(schema.at("text").at("vocabulary"), 4);
   EXPECT_EQ(schema.at("parts").at("train").at("patients"), rows / 2);
   EXPECT_EQ(schema.at("parts").at("train").at("labels").at("sick").at("prevalence"), 0.5);
+  const Json& inputs = schema.at("parts").at("train").at("inputs");
+  EXPECT_EQ(inputs.at("site").at("missing"), column_named(schema, "site").at("missing"));
+  EXPECT_EQ(inputs.at("sex").at("categories").at("F"), sex.at("categories")[0].at("rows"));
+  EXPECT_NEAR(inputs.at("age").at("mean").get<double>(), 49.5, 10.0);
+  EXPECT_GT(inputs.at("age").at("deviation").get<double>(), 0.0);
+  EXPECT_TRUE(schema.at("parts").at("test").at("inputs").at("age").at("mean").is_null());  // it has no rows
   EXPECT_TRUE(schema.at("images").is_null());
 }
 
