@@ -171,6 +171,15 @@ TEST(RiskLevels, CutoffsReachTheirTargets) {
   EXPECT_EQ(groups[2].positives, 2);
   EXPECT_NEAR(groups[2].mean_probability, 0.8, 1e-12);
   EXPECT_NEAR(groups[2].observed.value, 2.0 / 3, 1e-12);
+  const RiskCutoffs read = RiskCutoffs::from_json(cutoffs.to_json());
+  ASSERT_TRUE(read.reached.has_value());
+  EXPECT_EQ(read.reached->sensitivity, 0.75);
+  EXPECT_EQ(read.reached->npv, 2.0 / 3);
+  EXPECT_EQ(read.reached->ppv, 2.0 / 3);
+  const RiskCutoffs without_high =
+      choose_risk_cutoffs(p, std::vector<double>{1, 0, 0, 0, 0, 0, 0, 0, 0}, 1.0, 0.9);
+  EXPECT_TRUE(std::isnan(RiskCutoffs::from_json(without_high.to_json()).reached->ppv));
+  EXPECT_FALSE(fixed_risk_cutoffs(0.1, 0.5).reached.has_value());
 }
 
 TEST(RiskLevels, HighNeverReachesBelowLow) {

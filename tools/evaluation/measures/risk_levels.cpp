@@ -18,6 +18,22 @@ optim::MetricValue read_value(const nlohmann::ordered_json& json, const char* ke
   return optim::MetricValue::undefined(json.at("undefined").at(key).get<std::string>());
 }
 
+double share_of(int64_t part, int64_t all) {
+  return all == 0 ? kUndefined : static_cast<double>(part) / static_cast<double>(all);
+}
+
+RiskReached reached_by(const RiskCutoffs& cutoffs, const data::RankedScores& ranked) {
+  int64_t low_positives = 0, low_negatives = 0, high_positives = 0, high_negatives = 0;
+  for (const data::ScoreGroup& group : ranked.groups) {
+    const RiskLevel level = cutoffs.level(group.score);
+    if (level == RiskLevel::low) low_positives += group.positives, low_negatives += group.negatives;
+    if (level == RiskLevel::high) high_positives += group.positives, high_negatives += group.negatives;
+  }
+  return {share_of(ranked.positives - low_positives, ranked.positives),
+          share_of(low_negatives, low_positives + low_negatives),
+          share_of(high_positives, high_positives + high_negatives)};
+}
+
 }  // namespace
 
 void RiskOptions::check_rules(const core::Require& require) const {
@@ -46,11 +62,26 @@ nlohmann::ordered_json RiskCutoffs::to_json() const {
   nlohmann::ordered_json json{{"low", value_or_null(low)}, {"high", value_or_null(high)}};
   if (!low.defined()) json["undefined"]["low"] = low.reason;
   if (!high.defined()) json["undefined"]["high"] = high.reason;
+  if (reached) {
+    const auto number = [](double value) {
+      return std::isnan(value) ? nlohmann::ordered_json() : nlohmann::ordered_json(value);
+    };
+    json["reached"] = {{"sensitivity", number(reached->sensitivity)},
+                       {"npv", number(reached->npv)},
+                       {"ppv", number(reached->ppv)}};
+  }
   return json;
 }
 
 RiskCutoffs RiskCutoffs::from_json(const nlohmann::ordered_json& json) {
-  return {read_value(json, "low"), read_value(json, "high")};
+  RiskCutoffs cutoffs{read_value(json, "low"), read_value(json, "high")};
+  if (json.contains("reached")) {
+    const auto number = [&reached = json.at("reached")](const char* key) {
+      return reached.at(key).is_null() ? kUndefined : reached.at(key).get<double>();
+    };
+    cutoffs.reached = {number("sensitivity"), number("npv"), number("ppv")};
+  }
+  return cutoffs;
 }
 
 RiskCutoffs choose_risk_cutoffs(std::span<const double> probabilities, std::span<const double> targets,
@@ -85,6 +116,7 @@ RiskCutoffs choose_risk_cutoffs(std::span<const double> probabilities, std::span
       result.high = optim::MetricValue::of(group.score);
   }
   if (result.high.defined()) *result.high.value = std::max(*result.high.value, *result.low.value);
+  result.reached = reached_by(result, ranked);
   return result;
 }
 

@@ -49,9 +49,18 @@ struct RiskOptions {
   void check_rules(const core::Require& require) const;
 };
 
+// What the cut-offs reached on the rows they were chosen on; NaN where a level is not there or empty.
+struct RiskReached {
+  double sensitivity = kUndefined;  // share of the positives that is not at low risk
+  double npv = kUndefined;          // share of the rows at low risk that is negative
+  double ppv = kUndefined;          // share of the rows at high risk that is positive
+};
+
 struct RiskCutoffs {
   optim::MetricValue low;   // low where probability < low; undefined: no sample is low
   optim::MetricValue high;  // high where probability >= high; undefined: no sample is high
+
+  std::optional<RiskReached> reached = {};  // of chosen cut-offs; earlier runs do not know it
 
   bool defined() const { return low.defined() || high.defined(); }
   RiskLevel level(double probability) const;
@@ -65,7 +74,8 @@ struct RiskCutoffs {
 // low   the highest score at or above which at least the share `sensitivity` of the positives lies,
 // high  the lowest score at or above which at least the share `ppv` of the samples is positive, but not below
 //       `low`.
-// Undefined, with the reason, where a class is missing or no score achieves it.
+// Undefined, with the reason, where a class is missing or no score achieves it. `reached` is of these
+// samples.
 RiskCutoffs choose_risk_cutoffs(std::span<const double> probabilities, std::span<const double> targets,
                                 double sensitivity, double ppv);
 
