@@ -250,11 +250,11 @@ class Run {
     const std::string& name = run_.labels[static_cast<size_t>(label)];
     OverlayOptions overlay;
     const double truth = target(row, label);
-    overlay.lines = {fmt::format("{}   p = {:.3f}{}", name, probability,
+    overlay.lines = {fmt::format("{}: probability {:.2f}{}", name, probability,
                                  std::isnan(truth) ? ""
-                                 : truth == 1.0    ? "   (positive)"
-                                                   : "   (negative)"),
-                     fmt::format("{} {}   {}", name_of(job_.method), level_text(), id)};
+                                 : truth == 1.0    ? ", truly there"
+                                                   : ", truly not there"),
+                     id};
     const Peak peak = peak_of(map);
     json["peak"] = {number((static_cast<double>(peak.column) + 0.5) / static_cast<double>(map.size(1))),
                     number((static_cast<double>(peak.row) + 0.5) / static_cast<double>(map.size(0)))};
