@@ -9,6 +9,7 @@
 #include "data/statistics/logistic.h"
 #include "tests/tools/end_to_end.h"
 #include "tools/evaluation/measures/predictions_file.h"
+#include "tools/evaluation/report/html.h"
 
 namespace medfusion::tools {
 namespace {
@@ -222,6 +223,56 @@ TEST_F(Evaluation, WhatDoesNotMatchIsRefused) {
                  "expected a run directory, there is none");
   expect_refused({"compare", a.string(), (*folder_ / "phantom").string()},
                  "expected predictions.csv there; medfusion eval and cv write it");
+}
+
+// The cells of a table of a page, a CSV line for each row.
+std::string csv_of(const std::string& table) {
+  std::string csv;
+  for (size_t row = table.find("<tr>"); row != std::string::npos; row = table.find("<tr>", row + 1)) {
+    const std::string cells = table.substr(row, table.find("</tr>", row) - row);
+    std::string line, comma;
+    for (size_t at = cells.find("<t", 1); at != std::string::npos; at = cells.find("<t", at + 1)) {
+      const size_t from = cells.find('>', at) + 1;
+      std::string text = plain_text(cells.substr(from, cells.find("</t", at) - from));
+      for (size_t no_break = text.find("\u00a0"); no_break != std::string::npos;
+           no_break = text.find("\u00a0"))
+        text.replace(no_break, 2, " ");
+      const bool quoted = text.find_first_of(",\"\n") != std::string::npos;
+      line += comma + (quoted ? '"' + text + '"' : text);
+      comma = ",";
+    }
+    csv += line + "\n";
+  }
+  return csv;
+}
+
+// One file for each figure and each table of the page, with the cells of the page.
+TEST_F(Evaluation, ReportWritesItsFiguresAndTablesAsFiles) {
+  const fs::path figures = *folder_ / "figures", page = *folder_ / "report.html";
+  succeed({"report", run().string(), "--out", page.string(), "--figures", figures.string(), "--quiet"});
+  const std::string html = contents(page);
+  auto lines = lines_of(contents(figures / "index.csv"));
+  ASSERT_GT(lines.size(), 30U);
+  EXPECT_EQ(lines.front(), "file,shows");
+  size_t table = 0, drawings = 0;
+  for (size_t i = 1; i < lines.size(); ++i) {
+    const std::string name = lines[i].substr(0, lines[i].find(','));
+    SCOPED_TRACE(name);
+    ASSERT_TRUE(fs::exists(figures / name));
+    if (name.ends_with(".svg")) {
+      EXPECT_THAT(contents(figures / name), testing::StartsWith("<svg xmlns="));
+      ++drawings;
+      continue;
+    }
+    table = html.find("<table", table + 1);
+    ASSERT_NE(table, std::string::npos);
+    EXPECT_EQ(contents(figures / name), csv_of(html.substr(table, html.find("</table>", table) - table)));
+  }
+  EXPECT_EQ(html.find("<table", table + 1), std::string::npos);
+  size_t shown = 0;
+  for (size_t at = html.find("<figure"); at != std::string::npos; at = html.find("<figure", at + 1)) ++shown;
+  EXPECT_EQ(drawings, shown);
+  EXPECT_EQ(std::distance(fs::directory_iterator(figures), {}), static_cast<std::ptrdiff_t>(lines.size()));
 }
 
 }  // namespace

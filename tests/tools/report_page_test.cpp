@@ -32,7 +32,7 @@ TEST(Html, TakesTagsAndEntitiesAway) {
 
 // The class of each heading of a table, in order.
 std::vector<std::string> alignment(const HtmlTable& table) {
-  std::istringstream html(table.html());
+  std::istringstream html(table.html("t").text);
   std::string line;
   while (std::getline(html, line) && !line.starts_with("<thead>")) {
   }
@@ -55,22 +55,53 @@ TEST(Html, AlignsNumbersAtTheRightAndWordsAtTheLeft) {
 TEST(Html, StacksWhatDoesNotFitATelephone) {
   HtmlTable narrow({"label", "n &ge; 5"});
   narrow.row({"Mass", "12"});
-  EXPECT_FALSE(narrow.html().find("stack") != std::string::npos);
-  EXPECT_NE(narrow.html().find("data-head=\"n \u2265 5\""), std::string::npos);
+  EXPECT_FALSE(narrow.html("t").text.find("stack") != std::string::npos);
+  EXPECT_NE(narrow.html("t").text.find("data-head=\"n \u2265 5\""), std::string::npos);
   HtmlTable wide({"label", "a", "b", "c", "d"});
   wide.row({"Mass", "0.51 [0.405,&nbsp;0.603]", "0.51 [0.405,&nbsp;0.603]", "0.51 [0.405,&nbsp;0.603]", "1"});
-  EXPECT_NE(wide.html().find("class=\" stack\""), std::string::npos);
+  EXPECT_NE(wide.html("t").text.find("class=\" stack\""), std::string::npos);
 }
 
 // Headings count on from 1, and each link of the navigation leads to a section with its number and title.
 TEST(Html, NumbersHeadingsAndLinksToThem) {
-  const std::string html = html_page(
-      "t", "", {{"a", "First & one", "<h3>x</h3><h3>y</h3>"}, {"b", "Second", "<p>z</p>\n<h3>w</h3>"}});
+  const Page page{
+      "t", "", {{"a", "First & one", "<h3>x</h3><h3>y</h3>"}, {"b", "Second", "<p>z</p>\n<h3>w</h3>"}}};
+  const std::string html = page.html();
   for (const char* part :
        {"<h2>1. First &amp; one</h2>", "<h3>1.1 x</h3><h3>1.2 y</h3>", "<h2>2. Second</h2>", "<h3>2.1 w</h3>",
         "<a href=\"#a\"><span class=\"number\">1.</span>First &amp; one</a>", "<section id=\"a\">",
         "<a href=\"#b\"><span class=\"number\">2.</span>Second</a>", "<section id=\"b\">"})
     EXPECT_NE(html.find(part), std::string::npos) << part;
+}
+
+// Files are named after their section, whatever a label is called, and no two have one name.
+TEST(Html, FilesHaveNamesOfTheirOwn) {
+  HtmlTable table({"label", "AUROC"}, "x &amp; y");
+  table.row({"<b>a</b> &lt;c&gt;", "0.5 [0.4,&nbsp;0.6]"});
+  Page page{"t", "", {{"curves", "Curves", ""}, {"risk", "Risk", ""}}};
+  page.sections[0].body = table.html("Pleural_Thickening roc") + table.html("Pleural thickening roc") +
+                          chart_figure(unit_chart("\u80ba", "x", "y", {}), "\u80ba");
+  page.sections[1].body += table.html("levels");
+  const auto files = page.files();
+  ASSERT_EQ(files.size(), 4U);
+  EXPECT_EQ(files[0].name, "curves-pleural-thickening-roc");
+  EXPECT_EQ(files[1].name, "curves-pleural-thickening-roc-2");
+  EXPECT_EQ(files[2].name, "curves");
+  EXPECT_EQ(files[3].name, "risk-levels");
+  EXPECT_EQ(files[0].title, "Curves: x & y");
+  EXPECT_EQ(files[0].cells,
+            (std::vector<std::vector<std::string>>{{"label", "AUROC"}, {"a <c>", "0.5 [0.4, 0.6]"}}));
+  EXPECT_NE(files[2].svg.find("</svg>"), std::string::npos);
+}
+
+TEST(Chart, AnIntervalPlotIsOneDrawingInItsFile) {
+  const Html figure =
+      interval_figure("n", "t <1>", "AUROC", {{"a&b", 0.75, 0.5, 0.9}, {"c", 0.6, 0.5, 0.7}}, 0.5);
+  ASSERT_EQ(figure.files.size(), 1U);
+  const std::string& svg = figure.files[0].svg;
+  for (const char* part : {"t &lt;1&gt;", ">a&amp;b<", ">0.750 [0.500, 0.900]<", ">AUROC<"})
+    EXPECT_NE(svg.find(part), std::string::npos) << part;
+  EXPECT_EQ(count_of(svg, "<svg"), 4U);  // the drawing, two rows and the axis
 }
 
 TEST(Chart, BreaksLinesWhereThereIsNoNumber) {
@@ -86,7 +117,7 @@ TEST(Chart, BreaksLinesWhereThereIsNoNumber) {
 
 TEST(Chart, AnEmptyOneStillDraws) {
   EXPECT_NE(chart_svg({"t", "x", "y", {}}).find("</svg>"), std::string::npos);
-  const std::string figure = interval_figure("t", "x", {{"a", NAN, NAN, NAN}}, 0.5);
+  const std::string figure = interval_figure("n", "t", "x", {{"a", NAN, NAN, NAN}}, 0.5).text;
   EXPECT_EQ(count_of(figure, "nan"), 0U);
   EXPECT_NE(figure.find("undefined"), std::string::npos);
 }
@@ -151,7 +182,7 @@ TEST(Chart, AHistogramHangsFromTheAxis) {
 
 // On a telephone numbers in a scaled drawing cannot be read: they stand beside it.
 TEST(Chart, IntervalsAreTextBesideTheDrawing) {
-  const std::string figure = interval_figure("t", "x", {{"<a>", 0.75, 0.5, 0.9}}, 0.5);
+  const std::string figure = interval_figure("n", "t", "x", {{"<a>", 0.75, 0.5, 0.9}}, 0.5).text;
   EXPECT_NE(figure.find("<span>0.750 [0.500, 0.900]</span>"), std::string::npos);
   EXPECT_NE(figure.find("<span class=\"name\">&lt;a&gt;</span>"), std::string::npos);
 }

@@ -209,6 +209,32 @@ std::string draw_legend(const std::vector<std::pair<const ChartSeries*, std::str
   return svg;
 }
 
+// The rows of an interval plot: as a grid of the page, and one below the other as one drawing.
+struct ForestRows {
+  std::string html, drawings;
+  int count = 0;
+
+  void add(const std::string& name, const std::string& drawing, const std::string& value) {
+    constexpr int kRow = 24, kNameEnd = 180, kLine = 400;
+    const int top = 30 + kRow * count++;
+    html += "<div class=\"row\"><span class=\"name\">" + html_escape(name) +
+            "</span><svg role=\"presentation\">" + drawing + "</svg><span>" + html_escape(value) +
+            "</span></div>\n";
+    drawings += text(kNameEnd, top + 16, name, "text-anchor=\"end\"") +
+                fmt::format("<svg x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\">{}</svg>\n", kNameEnd + 14,
+                            top, kLine, kRow, drawing) +
+                text(kNameEnd + kLine + 30, top + 16, value, "");
+  }
+
+  std::string svg(const std::string& title) const {
+    return fmt::format(
+               "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 780 {}\" role=\"img\" "
+               "font-family=\"system-ui, 'DejaVu Sans', sans-serif\" font-size=\"13\"><title>{}</title>\n",
+               40 + 24 * count, html_escape(title)) +
+           text(0, 18, title, "font-weight=\"600\"") + drawings + "</svg>\n";
+  }
+};
+
 }  // namespace
 
 std::string chart_svg(const Chart& chart) {
@@ -237,7 +263,10 @@ std::string chart_svg(const Chart& chart) {
   return svg + draw_legend(colors, chart, foot + 8) + "</svg>\n";
 }
 
-std::string chart_figure(const Chart& chart) { return "<figure>" + chart_svg(chart) + "</figure>\n"; }
+Html chart_figure(const Chart& chart, const std::string& name) {
+  const std::string svg = chart_svg(chart);
+  return {"<figure>" + svg + "</figure>\n", {name, chart.title, svg, {}}};
+}
 
 ChartSeries reference_line(std::vector<std::pair<double, double>> points, const std::string& name) {
   return {.name = name, .points = std::move(points), .color = "#9aa4b2", .dashed = true};
@@ -253,8 +282,8 @@ Chart unit_chart(const std::string& title, const std::string& x_label, const std
   return {title, x_label, y_label, std::move(series), {0, 1}, {0, 1}, true};
 }
 
-std::string interval_figure(const std::string& title, const std::string& x_label,
-                            const std::vector<IntervalEntry>& entries, double reference) {
+Html interval_figure(const std::string& name, const std::string& title, const std::string& x_label,
+                     const std::vector<IntervalEntry>& entries, double reference) {
   double low = reference, high = reference;
   for (const IntervalEntry& entry : entries) {
     for (const double value : {entry.value, entry.low, entry.high}) {
@@ -272,11 +301,7 @@ std::string interval_figure(const std::string& title, const std::string& x_label
       "<line x1=\"{0:.2f}%\" y1=\"0\" x2=\"{0:.2f}%\" y2=\"100%\" stroke=\"#5b6675\" stroke-dasharray=\"4 "
       "3\"/>",
       x.at(reference));
-  const auto row = [](const std::string& name, const std::string& drawing, const std::string& value) {
-    return "<div class=\"row\"><span class=\"name\">" + html_escape(name) +
-           "</span><svg role=\"presentation\">" + drawing + "</svg><span>" + value + "</span></div>\n";
-  };
-  std::string html = "<figure class=\"forest\"><figcaption>" + html_escape(title) + "</figcaption>\n";
+  ForestRows rows;
   for (const IntervalEntry& entry : entries) {
     std::string drawing = grid_lines, value = "undefined";
     if (std::isfinite(entry.value)) {
@@ -291,7 +316,7 @@ std::string interval_figure(const std::string& title, const std::string& x_label
       drawing +=
           fmt::format("<circle cx=\"{:.2f}%\" cy=\"50%\" r=\"4\" fill=\"#0072b2\"/>", x.at(entry.value));
     }
-    html += row(entry.name, drawing, value);
+    rows.add(entry.name, drawing, value);
   }
   std::string ticks;
   for (const double tick : x.ticks()) {
@@ -299,13 +324,15 @@ std::string interval_figure(const std::string& title, const std::string& x_label
         "<text x=\"{:.2f}%\" y=\"14\" text-anchor=\"middle\" font-size=\"12\" fill=\"#5b6675\">{}</text>",
         x.at(tick), tick_text(tick));
   }
-  return html + row("", ticks, html_escape(x_label)) + "</figure>\n";
+  rows.add("", ticks, x_label);
+  return {"<figure class=\"forest\"><figcaption>" + html_escape(title) + "</figcaption>\n" + rows.html +
+              "</figure>\n",
+          {name, title, rows.svg(title), {}}};
 }
 
-std::string matrix_table(const std::string& title, const std::vector<std::string>& rows,
-                         const std::vector<std::string>& columns,
-                         const std::vector<std::vector<double>>& values, double low, double high,
-                         int digits) {
+Html matrix_table(const std::string& name, const std::string& title, const std::vector<std::string>& rows,
+                  const std::vector<std::string>& columns, const std::vector<std::vector<double>>& values,
+                  double low, double high, int digits) {
   std::vector<std::string> head{""};
   for (const std::string& column : columns) head.push_back(html_escape(column));
   HtmlTable table(head, html_escape(title));
@@ -324,7 +351,7 @@ std::string matrix_table(const std::string& title, const std::vector<std::string
     }
     table.row(std::move(cells));
   }
-  return table.html("matrix");
+  return table.html(name, "matrix");
 }
 
 }  // namespace medfusion::tools

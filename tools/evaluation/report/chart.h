@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "tools/evaluation/report/html.h"
+
 namespace medfusion::tools {
 
 struct ChartSeries {
@@ -37,8 +39,8 @@ struct Chart {
 // of y is cut off.
 std::string chart_svg(const Chart& chart);
 
-// The chart as a figure of a page.
-std::string chart_figure(const Chart& chart);
+// The chart as a figure of a page; name: of its file.
+Html chart_figure(const Chart& chart, const std::string& name);
 // A gray, dashed line to compare with.
 ChartSeries reference_line(std::vector<std::pair<double, double>> points, const std::string& name = "");
 // A single dot, such as an operating point.
@@ -54,14 +56,15 @@ struct IntervalEntry {
   double value = 0.0, low = 0.0, high = 0.0;  // NaN: not known, left out
 };
 // reference: a vertical line, e.g. 0.5 for AUROC, or 0 for a difference. Names and numbers are text beside
-// the lines (classes of html.cpp), so that they keep their size where the page is narrow.
-std::string interval_figure(const std::string& title, const std::string& x_label,
-                            const std::vector<IntervalEntry>& entries, double reference);
+// the lines (classes of html_style.h), so that they keep their size where the page is narrow. The file is one
+// drawing.
+Html interval_figure(const std::string& name, const std::string& title, const std::string& x_label,
+                     const std::vector<IntervalEntry>& entries, double reference);
 
 // A matrix in percent as a table with colored cells, rows and columns named. values: rows x columns, NaN
 // where there is none; the color runs from white at `low` to blue at `high`.
-std::string matrix_table(const std::string& title, const std::vector<std::string>& rows,
-                         const std::vector<std::string>& columns,
-                         const std::vector<std::vector<double>>& values, double low, double high, int digits);
+Html matrix_table(const std::string& name, const std::string& title, const std::vector<std::string>& rows,
+                  const std::vector<std::string>& columns, const std::vector<std::vector<double>>& values,
+                  double low, double high, int digits);
 
 }  // namespace medfusion::tools

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <set>
 #include <utility>
 
 #include "core/error.h"
@@ -16,12 +17,14 @@ constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 constexpr std::array<std::pair<char, const char*>, 5> kEntities{
     {{'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'"', "&quot;"}, {'\'', "&#39;"}}};
 
+constexpr const char* kNoBreak = "\u00a0";
+
 // What else the report writes so.
 constexpr std::array<std::pair<const char*, const char*>, 5> kSymbols{{{"\u2264", "&le;"},
                                                                        {"\u2265", "&ge;"},
                                                                        {"\u00b1", "&plusmn;"},
                                                                        {"\u2020", "&dagger;"},
-                                                                       {"\u00a0", "&nbsp;"}}};
+                                                                       {kNoBreak, "&nbsp;"}}};
 
 // What a column of numbers may hold instead of one.
 bool says_nothing(const std::string& text) {
@@ -31,12 +34,25 @@ bool says_nothing(const std::string& text) {
 
 // A number, an interval, a percentage, or "3 of 8".
 bool is_number_text(std::string text) {
-  for (const char* part : {"\u2264", "\u2265", "\u00b1", "\u2020", "\u00a0", "e-", "e+", " of ", " to "}) {
+  for (const char* part : {"\u2264", "\u2265", "\u00b1", "\u2020", kNoBreak, "e-", "e+", " of ", " to "}) {
     for (size_t at = text.find(part); at != std::string::npos; at = text.find(part))
       text.erase(at, std::strlen(part));
   }
   return text.find_first_not_of("0123456789.,+-%[]()<>= ") == std::string::npos &&
          text.find_first_of("0123456789") != std::string::npos;
+}
+
+// Of small letters, digits and hyphens; what a label has besides them becomes hyphens.
+std::string file_name(const std::string& words) {
+  std::string name;
+  for (const char c : words) {
+    const bool capital = c >= 'A' && c <= 'Z';
+    const bool plain = capital || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+    if (plain) name += static_cast<char>(capital ? c - 'A' + 'a' : c);
+    if (!plain && !name.empty() && name.back() != '-') name += '-';
+  }
+  while (!name.empty() && name.back() == '-') name.pop_back();
+  return name;
 }
 
 // The longest piece that a browser does not break, in letters.
@@ -83,6 +99,12 @@ std::string html_escape(std::string_view text) {
     result += entity == kEntities.end() ? std::string(1, c) : entity->second;
   }
   return result;
+}
+
+Html& Html::operator+=(const Html& other) {
+  text += other.text;
+  files.insert(files.end(), other.files.begin(), other.files.end());
+  return *this;
 }
 
 std::string plain_text(std::string_view html) {
@@ -144,7 +166,7 @@ bool HtmlTable::fits_narrow(bool matrix) const {
   return width <= kNarrow;
 }
 
-std::string HtmlTable::html(const std::string& style) const {
+Html HtmlTable::html(const std::string& name, const std::string& style) const {
   const std::string classes = style + (fits_narrow(style == "matrix") ? "" : " stack");
   std::vector<std::string> align{""};
   for (size_t i = 1; i < head_.size(); ++i) align.emplace_back(is_numeric(i) ? " class=\"num\"" : "");
@@ -161,7 +183,26 @@ std::string HtmlTable::html(const std::string& style) const {
     }
     html += "</tr>\n";
   }
-  return html + "</tbody></table></div>\n";
+  return {html + "</tbody></table></div>\n", {name, plain_text(caption_), "", cells()}};
+}
+
+std::vector<std::vector<std::string>> HtmlTable::cells() const {
+  std::vector<std::vector<std::string>> cells;
+  const auto add = [&](const std::vector<std::string>& row) {
+    auto& texts = cells.emplace_back();
+    for (const std::string& cell : row) {
+      std::string& text = texts.emplace_back();
+      const std::string whole = plain_text(cell);
+      for (size_t at = 0; at < whole.size();) {
+        const bool no_break = std::string_view(whole).substr(at).starts_with(kNoBreak);
+        text += no_break ? ' ' : whole[at];
+        at += no_break ? std::strlen(kNoBreak) : 1;
+      }
+    }
+  };
+  add(head_);
+  for (const auto& row : rows_) add(row);
+  return cells;
 }
 
 std::string data_uri(std::string_view type, std::string_view bytes) {
@@ -177,8 +218,7 @@ std::string data_uri(std::string_view type, std::string_view bytes) {
   return result;
 }
 
-std::string html_page(const std::string& title, const std::string& lead,
-                      const std::vector<HtmlSection>& sections) {
+std::string Page::html() const {
   std::string html = "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n";
   html += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n";
   html += "<link rel=\"icon\" href=\"data:,\">\n";
@@ -191,11 +231,27 @@ std::string html_page(const std::string& title, const std::string& lead,
       navigation(sections) + "<main>\n<h1>" + html_escape(title) + "</h1>\n<div class=\"lead\">" + lead +
       "</div>\n";
   for (size_t i = 0; i < sections.size(); ++i) {
-    const HtmlSection& section = sections[i];
-    html += "<section id=\"" + section.id + "\">\n<h2>" + std::to_string(i + 1) + ". " +
-            html_escape(section.title) + "</h2>\n" + numbered(section.body, i + 1) + "</section>\n";
+    html += "<section id=\"" + sections[i].id + "\">\n<h2>" + std::to_string(i + 1) + ". " +
+            html_escape(sections[i].title) + "</h2>\n" + numbered(sections[i].body.text, i + 1) +
+            "</section>\n";
   }
   return html + "</main>\n</body>\n</html>\n";
+}
+
+std::vector<PageFile> Page::files() const {
+  std::vector<PageFile> files;
+  std::set<std::string> taken;
+  for (const HtmlSection& section : sections) {
+    for (PageFile file : section.body.files) {
+      const std::string name = file_name(section.id + "-" + file.name);
+      file.name = name;
+      for (int count = 2; !taken.insert(file.name).second; ++count)
+        file.name = name + "-" + std::to_string(count);
+      file.title = section.title + (file.title.empty() ? "" : ": " + file.title);
+      files.push_back(std::move(file));
+    }
+  }
+  return files;
 }
 
 }  // namespace medfusion::tools

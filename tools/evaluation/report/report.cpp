@@ -17,7 +17,7 @@ enum class Shows : uint8_t { run, evaluation, explanation };
 
 struct Section {
   const char *id, *title;
-  std::string (*body)(const RunRecord&);
+  Html (*body)(const RunRecord&);
   Shows shows = Shows::run;
   bool of_folds = true;  // whether the report of a cross-validation has it
 };
@@ -40,7 +40,7 @@ constexpr Section kSections[] = {
     {"examples", "Examples: successes and failures", samples_section, Shows::explanation, false},
     {"checklist", "Checklist after TRIPOD+AI and CLAIM", checklist_section}};
 
-std::string body_of(const Section& section, const RunRecord& run) {
+Html body_of(const Section& section, const RunRecord& run) {
   if (section.shows == Shows::evaluation && run.evaluation.is_null())
     return missing_note("the evaluation", "medfusion eval RUN");
   if (section.shows == Shows::explanation && run.explanation.is_null())
@@ -48,15 +48,15 @@ std::string body_of(const Section& section, const RunRecord& run) {
   return section.body(run);
 }
 
-std::string report_of(const RunRecord& run, const std::string& title) {
+Page report_of(const RunRecord& run, const std::string& title) {
   return checked_page(run.name, [&] {
     std::vector<HtmlSection> sections;
     for (const Section& section : kSections) {
       if (!section.of_folds && !run.folds.empty()) continue;
-      const std::string body = body_of(section, run);
-      if (!body.empty()) sections.push_back({section.id, section.title, body});
+      const Html body = body_of(section, run);
+      if (!body.text.empty()) sections.push_back({section.id, section.title, body});
     }
-    return html_page(title + run.name, report_lead(run), sections);
+    return Page{title + run.name, report_lead(run), sections};
   });
 }
 
@@ -89,7 +89,7 @@ std::vector<std::string> missing_parts(const RunRecord& run) {
   return missing;
 }
 
-std::string summary_section(const RunRecord& run) {
+Html summary_section(const RunRecord& run) {
   const Json& evaluation = run.evaluation;
   const Json& macro = evaluation.at("macro");
   const auto tile = [](const std::string& value, const std::string& what) {
@@ -121,11 +121,12 @@ std::string summary_section(const RunRecord& run) {
   std::vector<IntervalEntry> entries;
   for (const auto& [name, label] : evaluation.at("labels").items())
     entries.push_back(interval_entry(name, label.at("measures").at("auroc")));
-  return html + interval_figure("AUROC per label, 95% intervals over patients", "AUROC", entries, 0.5) +
+  return html +
+         interval_figure("auroc", "AUROC per label, 95% intervals over patients", "AUROC", entries, 0.5) +
          empty_selection_note(run);
 }
 
-std::string settings_section(const RunRecord& run) {
+Html settings_section(const RunRecord& run) {
   HtmlTable table({"what", "value"});
   constexpr std::array<std::array<const char*, 2>, 12> kShown{{{"model.name", "network"},
                                                                {"model.size", "size"},
@@ -143,13 +144,14 @@ std::string settings_section(const RunRecord& run) {
     const std::string value = setting_text(run, key);
     if (!value.empty()) table.row({what, value});
   }
-  return table.html() + "<details><summary>The whole resolved configuration (config.toml)</summary><pre>" +
+  return table.html("settings") +
+         "<details><summary>The whole resolved configuration (config.toml)</summary><pre>" +
          html_escape(run.config) + "</pre></details>\n";
 }
 
-std::string run_report(const RunRecord& run) { return report_of(run, "MedFusion report: "); }
+Page run_report(const RunRecord& run) { return report_of(run, "MedFusion report: "); }
 
-std::string cross_validation_report(const RunRecord& run) {
+Page cross_validation_report(const RunRecord& run) {
   return report_of(run, "MedFusion report: cross-validation ");
 }
 

@@ -29,6 +29,7 @@ struct RunRecord {
   nlohmann::ordered_json settings;              // the same by key: {"train.loss": "bce", ...}
   nlohmann::ordered_json data;                  // data.json
   nlohmann::ordered_json preprocessing;         // preprocessing.json
+  nlohmann::ordered_json schema;                // schema.json (docs/schema.md)
   std::vector<nlohmann::ordered_json> history;  // metrics.jsonl
   nlohmann::ordered_json evaluation;            // evaluation.json (docs/evaluation.md)
   nlohmann::ordered_json features;              // features.json (docs/features.md)
@@ -44,35 +45,35 @@ struct RunRecord {
 // What is missing for a whole report, one line each: "evaluation.json: medfusion eval RUN".
 std::vector<std::string> missing_parts(const RunRecord& run);
 
-// Throws core::InputError where a file of the run is not as its page describes it.
-std::string run_report(const RunRecord& run);
+// The page. Throws core::InputError where a file of the run is not as its page describes it.
+Page run_report(const RunRecord& run);
 
 // The same of the folder of a cross-validation.
-std::string cross_validation_report(const RunRecord& run);
+Page cross_validation_report(const RunRecord& run);
 
 // Measures, risk levels and settings beside each other; two runs or more. Where the first and another have
 // predictions of the same rows, their differences in pairs.
-std::string comparison_report(const std::vector<RunRecord>& runs);
+Page comparison_report(const std::vector<RunRecord>& runs);
 
 // Under the title: data, its hash, and what must be known before the figures are used. HTML.
 std::string report_lead(const RunRecord& run);
 
 // The bodies of the sections, in files by subject: HTML. Empty where the run has no such section.
-std::string summary_section(const RunRecord& run);
-std::string folds_section(const RunRecord& run);
-std::string protocols_section(const RunRecord& run);
-std::string data_section(const RunRecord& run);
-std::string training_section(const RunRecord& run);
-std::string performance_section(const RunRecord& run);
-std::string curves_section(const RunRecord& run);
-std::string calibration_section(const RunRecord& run);
-std::string risk_section(const RunRecord& run);
-std::string subgroup_section(const RunRecord& run);
-std::string control_section(const RunRecord& run);
-std::string features_section(const RunRecord& run);
-std::string attention_section(const RunRecord& run);
-std::string samples_section(const RunRecord& run);
-std::string checklist_section(const RunRecord& run);
-std::string settings_section(const RunRecord& run);
+Html summary_section(const RunRecord& run);
+Html folds_section(const RunRecord& run);
+Html protocols_section(const RunRecord& run);
+Html data_section(const RunRecord& run);
+Html training_section(const RunRecord& run);
+Html performance_section(const RunRecord& run);
+Html curves_section(const RunRecord& run);
+Html calibration_section(const RunRecord& run);
+Html risk_section(const RunRecord& run);
+Html subgroup_section(const RunRecord& run);
+Html control_section(const RunRecord& run);
+Html features_section(const RunRecord& run);
+Html attention_section(const RunRecord& run);
+Html samples_section(const RunRecord& run);
+Html checklist_section(const RunRecord& run);
+Html settings_section(const RunRecord& run);
 
 }  // namespace medfusion::tools

@@ -209,7 +209,7 @@ class Checklist {
     add_context();
     add_results();
   }
-  std::string html() const { return table_.html("text"); }
+  Html html() const { return table_.html("items"); }
 
  private:
   void add(const std::string& item, const char* tripod, const char* claim, const std::string& answer) {
@@ -314,7 +314,7 @@ class Checklist {
 
 }  // namespace
 
-std::string checklist_section(const RunRecord& run) {
+Html checklist_section(const RunRecord& run) {
   return "<p>Filled from the run where the run knows; the rest is marked. Numbers are those of the items "
          "of TRIPOD+AI 2024 and of CLAIM 2020.</p>\n" +
          Checklist(run).html();

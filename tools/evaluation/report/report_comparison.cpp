@@ -48,7 +48,7 @@ bool same_rows(const std::vector<RunRecord>& runs) {
   });
 }
 
-std::string macro_html(const std::vector<RunRecord>& runs) {
+Html macro_html(const std::vector<RunRecord>& runs) {
   std::vector<std::string> head{"run", "part", "rows"};
   for (const auto& [key, title] : kShown) head.emplace_back(title);
   HtmlTable table(head);
@@ -62,9 +62,10 @@ std::string macro_html(const std::vector<RunRecord>& runs) {
     table.row(std::move(row));
     entries.push_back(interval_entry(run.name, macro.at("auroc")));
   }
-  std::string html = table.html() + partial_note(table.html()) +
-                     interval_figure("Macro AUROC, 95% intervals over patients", "AUROC", entries, 0.5) +
-                     "<p>Intervals of single runs say little about differences on the same rows.</p>\n";
+  const Html shown = table.html("measures");
+  Html html = shown + partial_note(shown.text) +
+              interval_figure("auroc", "Macro AUROC, 95% intervals over patients", "AUROC", entries, 0.5) +
+              "<p>Intervals of single runs say little about differences on the same rows.</p>\n";
   if (!same_rows(runs)) {
     html +=
         "<p class=\"note\">The runs were evaluated on different rows: the numbers are not comparable.</p>\n";
@@ -77,51 +78,57 @@ std::string macro_html(const std::vector<RunRecord>& runs) {
   return html;
 }
 
-// The adjusted p where there is one; at most that where no draw lies on the other side of 0.
-std::string p_text(const Json& test, int64_t resamples = 0) {
+// A p-value of a test, "p_value" or "p_holm"; at most that where no draw lies on the other side of 0.
+std::string p_text(const Json& test, const char* key, int64_t resamples = 0) {
   if (!test.is_object()) return "-";
   const Json raw = test.value("p_value", Json());
   const bool least = raw.is_number() && is_least_p_value(raw.get<double>(), resamples);
-  return (least ? "&le; " : "") + significant_text(test.value("p_holm", raw), 2);
+  return (least && test.contains(key) ? "&le; " : "") + significant_text(test.value(key, Json()), 2);
 }
 
-std::string pair_html(const RunRecord& first, const RunRecord& second, const EvaluationOptions& options) {
+Html pair_html(const RunRecord& first, const RunRecord& second, const EvaluationOptions& options) {
   const Json json =
       compare_predictions(*first.predictions, *second.predictions, first.name, second.name, options);
-  HtmlTable table({"AUROC", html_escape(first.name), html_escape(second.name), "difference", "p",
-                   "difference, DeLong", "p, DeLong"},
+  HtmlTable table({"AUROC", html_escape(first.name), html_escape(second.name), "difference", "p", "p, Holm",
+                   "difference, DeLong", "p, DeLong", "p, DeLong, Holm"},
                   html_escape(first.name + " minus " + second.name));
   std::vector<IntervalEntry> entries;
   const auto add = [&](const std::string& name, const Json& pair, const Json& delong) {
     const Json& difference = pair.at("difference");
     table.row({html_escape(name), number_text(pair.at("first").at("value")),
                number_text(pair.at("second").at("value")), interval_text(difference, options.resamples),
-               p_text(difference, options.resamples), interval_text(delong, "difference"), p_text(delong)});
+               p_text(difference, "p_value", options.resamples),
+               p_text(difference, "p_holm", options.resamples), interval_text(delong, "difference"),
+               p_text(delong, "p_value"), p_text(delong, "p_holm")});
     entries.push_back(interval_entry(name, difference));
   };
   for (const auto& [name, label] : json.at("labels").items())
     add(name, label.at("measures").at("auroc"), label.at("delong"));
   add("macro", json.at("macro").at("auroc"), nullptr);
+  const std::string both = first.name + " and " + second.name;
   HtmlTable macro({"macro", html_escape(first.name), html_escape(second.name), "difference", "p"});
   for (const auto& [name, pair] : json["macro"].items()) {
     macro.row({html_escape(name), number_text(pair.at("first").at("value")),
                number_text(pair.at("second").at("value")),
                interval_text(pair.at("difference"), options.resamples),
-               p_text(pair["difference"], options.resamples)});
+               p_text(pair["difference"], "p_value", options.resamples)});
   }
-  return "<h3>" + html_escape(first.name + " and " + second.name) + "</h3>\n" + table.html() +
-         interval_figure("AUROC, " + first.name + " minus " + second.name, "difference", entries, 0.0) +
-         "<details><summary>Other measures, macro</summary>" + macro.html() + "</details>\n";
+  return "<h3>" + html_escape(both) + "</h3>\n" + table.html(both + " auroc") +
+         interval_figure(both + " difference", "AUROC, " + first.name + " minus " + second.name, "difference",
+                         entries, 0.0) +
+         "<details><summary>Other measures, macro</summary>" + macro.html(both + " macro") + "</details>\n";
 }
 
-std::string pairs_html(const std::vector<RunRecord>& runs) {
+Html pairs_html(const std::vector<RunRecord>& runs) {
   const EvaluationOptions options;
-  std::string html = fmt::format(
+  Html html = fmt::format(
       "<p>The first run and each other on the same rows, as <code>medfusion compare</code>: both are "
-      "resampled "
-      "together, {} times over patients; p is two-sided, and of labels adjusted for their number (Holm). "
-      "DeLong's "
-      "test takes {} of one patient as independent.</p>\n",
+      "resampled together, {} "
+      "times over patients. p is two-sided and belongs to the interval beside it; &quot;Holm&quot; is p "
+      "adjusted for the "
+      "number of labels, and decides whether any one of them differs. &le; marks a p that more resamples "
+      "could lower. "
+      "DeLong's test takes {} of one patient as independent.</p>\n",
       options.resamples, samples_word(runs.front()));
   for (size_t i = 1; i < runs.size(); ++i) {
     if (!runs.front().predictions || !runs[i].predictions) {
@@ -136,7 +143,7 @@ std::string pairs_html(const std::vector<RunRecord>& runs) {
       html += "<p class=\"note\">Not a pair: " + html_escape(error.what()) + ".</p>\n";
     }
   }
-  return html + partial_note(html);
+  return html + partial_note(html.text);
 }
 
 // The labels of all runs, each once.
@@ -150,8 +157,8 @@ std::vector<std::string> labels_of(const std::vector<RunRecord>& runs) {
   return labels;
 }
 
-std::string roc_html(const std::vector<RunRecord>& runs) {
-  std::string html = "<div class=\"figures\">\n";
+Html roc_html(const std::vector<RunRecord>& runs) {
+  Html html = "<div class=\"figures\">\n";
   for (const std::string& label : labels_of(runs)) {
     std::vector<ChartSeries> series;
     for (const RunRecord& run : runs) {
@@ -163,12 +170,12 @@ std::string roc_html(const std::vector<RunRecord>& runs) {
     }
     if (series.empty()) continue;
     series.push_back(reference_line({{0, 0}, {1, 1}}));
-    html += chart_figure(unit_chart(label, "1 - specificity", "sensitivity", std::move(series)));
+    html += chart_figure(unit_chart(label, "1 - specificity", "sensitivity", std::move(series)), label);
   }
   return html + "</div>\n";
 }
 
-std::string labels_html(const std::vector<RunRecord>& runs) {
+Html labels_html(const std::vector<RunRecord>& runs) {
   std::vector<std::string> head{"label"};
   for (const RunRecord& run : runs) head.push_back(html_escape(run.name));
   HtmlTable table(head);
@@ -180,10 +187,10 @@ std::string labels_html(const std::vector<RunRecord>& runs) {
     }
     table.row(std::move(row));
   }
-  return table.html();
+  return table.html("auroc");
 }
 
-std::string differences_html(const std::vector<RunRecord>& runs) {
+Html differences_html(const std::vector<RunRecord>& runs) {
   std::vector<std::string> head{"setting"};
   std::set<std::string> keys;
   for (const RunRecord& run : runs) {
@@ -201,12 +208,12 @@ std::string differences_html(const std::vector<RunRecord>& runs) {
     }
     if (values.size() > 1) table.row(std::move(row));
   }
-  return table.empty() ? "<p>None.</p>\n" : table.html();
+  return table.empty() ? "<p>None.</p>\n" : table.html("settings");
 }
 
 }  // namespace
 
-std::string comparison_report(const std::vector<RunRecord>& runs) {
+Page comparison_report(const std::vector<RunRecord>& runs) {
   MEDFUSION_CHECK(runs.size() > 1, "a comparison of {} runs", runs.size());
   for (const RunRecord& run : runs) {
     if (run.evaluation.is_null()) {
@@ -217,12 +224,13 @@ std::string comparison_report(const std::vector<RunRecord>& runs) {
   std::string lead;
   for (const RunRecord& run : runs) lead += (lead.empty() ? "" : ", ") + html_escape(run.name);
   return checked_page(lead, [&] {
-    return html_page("MedFusion: comparison of runs", lead,
-                     {{"macro", "Macro averages", macro_html(runs)},
-                      {"pairs", "Differences in pairs", pairs_html(runs)},
-                      {"labels", "AUROC per label", labels_html(runs)},
-                      {"roc", "ROC curves over each other", roc_html(runs)},
-                      {"differences", "Settings that differ", differences_html(runs)}});
+    return Page{"MedFusion: comparison of runs",
+                lead,
+                {{"macro", "Macro averages", macro_html(runs)},
+                 {"pairs", "Differences in pairs", pairs_html(runs)},
+                 {"labels", "AUROC per label", labels_html(runs)},
+                 {"roc", "ROC curves over each other", roc_html(runs)},
+                 {"differences", "Settings that differ", differences_html(runs)}}};
   });
 }
 

@@ -18,7 +18,7 @@ std::string spread_text(const Json& mean, const Json& deviation) {
 
 }  // namespace
 
-std::string folds_section(const RunRecord& run) {
+Html folds_section(const RunRecord& run) {
   if (run.folds.empty()) return "";
   const Json& macro = run.cross_validation.at("macro_auroc");
   HtmlTable table({"macro AUROC", "value"});
@@ -45,10 +45,10 @@ std::string folds_section(const RunRecord& run) {
              "ranks the rows of all folds together.</p>\n",
              run.cross_validation.at("folds").get<int64_t>(), seeds.size(), seeds.size() == 1 ? "" : "s",
              run.cross_validation.value("redrawn", false) ? ", folds drawn anew for each" : "") +
-         table.html() + labels.html();
+         table.html("macro-auroc") + labels.html("label-auroc");
 }
 
-std::string protocols_section(const RunRecord& run) {
+Html protocols_section(const RunRecord& run) {
   if (run.protocols.is_null()) return "";
   const Json& protocols = run.protocols;
   constexpr std::array<std::pair<const char*, const char*>, 5> kShownMeasures{
@@ -76,7 +76,7 @@ std::string protocols_section(const RunRecord& run) {
          "&quot;Same "
          "network&quot; has the same settings; the only difference is that it resamples inside the training "
          "part of the honest folds.</div>\n" +
-         table.html();
+         table.html("measures");
 }
 
 }  // namespace medfusion::tools

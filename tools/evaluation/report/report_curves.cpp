@@ -113,8 +113,8 @@ Chart decision_chart(const Json& label, double prevalence) {
 
 }  // namespace
 
-std::string curves_section(const RunRecord& run) {
-  std::string html =
+Html curves_section(const RunRecord& run) {
+  Html html =
       "<p>Dots are where the run decides: from the threshold of its decisions on, and from the cut-offs of "
       "its risk levels "
       "on. Net benefit is true positives minus false positives weighed by the odds of the threshold, per "
@@ -127,12 +127,19 @@ std::string curves_section(const RunRecord& run) {
   for (const auto& [name, label] : run.evaluation.at("labels").items()) {
     const double positives = label.at("positives").get<double>(),
                  negatives = label.at("negatives").get<double>();
-    if (!label.contains("roc") || label["roc"].empty()) continue;
+    const std::string absent = absent_class(run, name);
+    if (!label.contains("roc") || label["roc"].empty()) {
+      html += "<h3>" + html_escape(name) + "</h3>\n<p class=\"note\">not estimable: " +
+              html_escape(absent.empty() ? "a probability is not a number" : absent) + ".</p>\n";
+      continue;
+    }
     const double prevalence = positives / (positives + negatives);
     html += "<h3>" + html_escape(name) + ": AUROC " + interval_text(label.at("measures").at("auroc")) +
-            "</h3>\n<div class=\"figures\">\n" + chart_figure(roc_chart(label)) +
-            chart_figure(precision_recall_chart(label, prevalence)) +
-            chart_figure(decision_chart(label, prevalence)) + "</div>\n";
+            "</h3>\n" +
+            (absent.empty() ? "" : "<p class=\"note\">not estimable: " + html_escape(absent) + ".</p>\n") +
+            "<div class=\"figures\">\n" + chart_figure(roc_chart(label), name + " roc") +
+            chart_figure(precision_recall_chart(label, prevalence), name + " precision-recall") +
+            chart_figure(decision_chart(label, prevalence), name + " decision") + "</div>\n";
   }
   return html;
 }

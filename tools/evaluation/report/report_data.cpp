@@ -35,27 +35,27 @@ std::string shared_text(const Json& data) {
   return fmt::format("{}", most);
 }
 
-std::string parts_html(const RunRecord& run) {
+Html parts_html(const RunRecord& run) {
   const Json& data = run.data;
   HtmlTable parts({"part", samples_word(run), "patients", "hash of the row names"});
   for (const auto& [name, part] : data.at("parts").items()) {
     parts.row({html_escape(name), count_text(part.value("rows", Json())),
                count_text(part.value("patients", Json())), html_escape(part.value("ids_hash", "-"))});
   }
-  std::string html =
+  Html html =
       fmt::format("<p>{} rows were read; each part below was drawn from them, the rest was not used.</p>\n",
                   count_text(data.value("rows", Json()))) +
-      parts.html();
+      parts.html("parts");
   if (data.contains("shared_patients")) {
     HtmlTable shared({"two parts", "patients in both"}, "Counted again from the parts of this run");
     for (const auto& [name, count] : data["shared_patients"].items())
       shared.row({html_escape(name), count_text(count)});
-    html += shared.html();
+    html += shared.html("shared-patients");
   }
   return html;
 }
 
-std::string folds_html(const RunRecord& run) {
+Html folds_html(const RunRecord& run) {
   HtmlTable folds({"fold", "training", "patients", "validation", "patients", "test", "patients",
                    "patients in two parts"});
   for (const FoldRecord& fold : run.folds) {
@@ -73,19 +73,18 @@ std::string folds_html(const RunRecord& run) {
              "<p>{} rows were read; every one of them is in the test part of one fold, and each fold's "
              "network was trained without its test part.</p>\n",
              count_text(run.data.value("rows", Json()))) +
-         folds.html();
+         folds.html("folds");
 }
 
 }  // namespace
 
-std::string data_section(const RunRecord& run) {
-  std::string html =
-      (run.folds.empty() ? parts_html(run) : folds_html(run)) + guard_html(run) +
-      "<p>The hash of the data covers tables, lists, and the names and sizes of the images; the "
-      "hash of a part covers its row names in order. Two runs with equal hashes saw the same "
-      "rows.</p>\n" +
-      fitted_table(run);
-  if (run.folds.empty() && run.data.contains("train_positives")) {
+Html data_section(const RunRecord& run) {
+  Html html = (run.folds.empty() ? parts_html(run) : folds_html(run)) + table_one(run) + guard_html(run) +
+              "<p>The hash of the data covers tables, lists, and the names and sizes of the images; the "
+              "hash of a part covers its row names in order. Two runs with equal hashes saw the same "
+              "rows.</p>\n" +
+              fitted_table(run);
+  if (run.folds.empty() && run.schema.is_null() && run.data.contains("train_positives")) {
     HtmlTable positives({"label", "positive in training", "positive in the evaluated part"});
     for (const auto& [name, count] : run.data["train_positives"].items()) {
       std::string evaluated = "-";
@@ -93,23 +92,25 @@ std::string data_section(const RunRecord& run) {
         evaluated = count_text(run.evaluation["labels"][name].at("positives"));
       positives.row({html_escape(name), count_text(count), evaluated});
     }
-    html += positives.html();
+    html += positives.html("positives");
   }
   return html;
 }
 
-std::string training_section(const RunRecord& run) {
+Html training_section(const RunRecord& run) {
   if (run.history.empty()) return "<p>The run has no epochs: its weights are those it began with.</p>\n";
-  std::string html = "<div class=\"figures\">\n";
-  const auto add = [&](const char* title, const char* y_label, std::vector<ChartSeries> series) {
+  Html html = "<div class=\"figures\">\n";
+  const auto add = [&](const char* name, const char* title, const char* y_label,
+                       std::vector<ChartSeries> series) {
     std::erase_if(series, [](const ChartSeries& each) { return each.points.empty(); });
-    if (!series.empty()) html += chart_figure({title, "epoch", y_label, std::move(series)});
+    if (!series.empty()) html += chart_figure({title, "epoch", y_label, std::move(series)}, name);
   };
-  add("Loss", "loss",
+  add("loss", "Loss", "loss",
       {history_series(run, "train_loss", "training"), history_series(run, "val_loss", "validation")});
-  add("Macro AUROC on the validation part", "AUROC", {history_series(run, "/val/macro/auroc")});
-  add("Learning rate", "learning rate", {history_series(run, "learning_rate")});
-  add("Norm of the gradient, before clipping", "norm", {history_series(run, "gradient_norm")});
+  add("auroc", "Macro AUROC on the validation part", "AUROC", {history_series(run, "/val/macro/auroc")});
+  add("learning-rate", "Learning rate", "learning rate", {history_series(run, "learning_rate")});
+  add("gradient-norm", "Norm of the gradient, before clipping", "norm",
+      {history_series(run, "gradient_norm")});
   return html + "</div>\n";
 }
 

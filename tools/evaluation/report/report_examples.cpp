@@ -35,42 +35,65 @@ bool has_picture(const Json& label) { return label.contains("overlay") && label[
 
 bool is_explained(const Json& label) { return has_picture(label) || label.contains("contributions"); }
 
-// What the modalities changed, those that are there.
-std::string modalities_text(const Json& label) {
-  std::string text;
-  const Json contributions = label.value("contributions", Json::object());  // items() keeps a reference
-  for (const auto& [modality, value] : contributions.items()) {
-    if (!value.value("present", false)) continue;
-    text += fmt::format("{}{} {:+.2f}", text.empty() ? "change of the logit by " : ", ", modality,
-                        value.at("logit").get<double>());
-  }
-  return html_escape(text);
-}
-
-// The features that changed the logit most.
-std::string features_text(const Json& label) {
+// "image +0.31, age -0.05": what raised or lowered the probability, the strongest first, without those that
+// changed less than half a percent.
+std::string changes_text(const std::vector<std::pair<std::string, Json>>& parts) {
   std::vector<std::pair<double, std::string>> strongest;
-  for (const Json& feature : label.value("features", Json::array())) {
-    const double logit = feature.value("logit", 0.0);
-    if (feature.value("present", false) && logit != 0.0)
-      strongest.emplace_back(logit, feature.value("name", "?"));
+  for (const auto& [name, value] : parts) {
+    const double change = value.value("probability", 0.0);
+    if (value.value("present", false) && std::abs(change) >= 0.005) strongest.emplace_back(change, name);
   }
   std::stable_sort(strongest.begin(), strongest.end(),
                    [](const auto& a, const auto& b) { return std::abs(a.first) > std::abs(b.first); });
-  std::vector<std::string> parts;
+  std::vector<std::string> texts;
   for (size_t i = 0; i < std::min(strongest.size(), kFeaturesShown); ++i)
-    parts.push_back(fmt::format("{} {:+.2f}", html_escape(strongest[i].second), strongest[i].first));
-  return parts.empty() ? "" : "by feature: " + list_text(parts);
+    texts.push_back(fmt::format("{} {:+.2f}", html_escape(strongest[i].second), strongest[i].first));
+  return list_text(texts);
 }
 
+std::string modalities_text(const Json& label) {
+  std::vector<std::pair<std::string, Json>> parts;
+  const Json contributions = label.value("contributions", Json::object());  // items() keeps a reference
+  for (const auto& [modality, value] : contributions.items()) parts.emplace_back(modality, value);
+  const std::string text = changes_text(parts);
+  return parts.empty()  ? ""
+         : text.empty() ? "no input changed the probability by 0.01"
+                        : "changed by: " + text;
+}
+
+std::string features_text(const Json& label) {
+  std::vector<std::pair<std::string, Json>> parts;
+  for (const Json& feature : label.value("features", Json::array()))
+    parts.emplace_back(feature.value("name", "?"), feature);
+  const std::string text = changes_text(parts);
+  return text.empty() ? "" : "of the table: " + text;
+}
+
+// Levels of the image are one.
 std::string attention_text(const Json& label) {
+  std::map<std::string, double> shares;
   const Json share = label.value("attention", Json::object()).value("share", Json::object());
-  std::vector<std::string> parts;
   for (const auto& [kind, value] : share.items()) {
+    const bool other = kind == "labels" || kind == "table" || kind == "text";
     if (value.is_number())
-      parts.push_back(fmt::format("{} {:.0f}%", html_escape(kind), 100 * value.get<double>()));
+      shares[kind == "labels" ? "the labels" : other ? kind : "image"] += value.get<double>();
   }
-  return parts.empty() ? "" : "attention, rolled out: " + list_text(parts);
+  std::vector<std::string> parts;
+  for (const auto& [kind, value] : shares) parts.push_back(fmt::format("{} {:.0f}%", kind, 100 * value));
+  return parts.empty() ? "" : "attention: " + list_text(parts);
+}
+
+// The first of each label before the second of any.
+std::vector<Example> over_the_labels(const std::vector<Example>& examples) {
+  std::map<std::string, size_t> seen;
+  std::vector<std::pair<size_t, Example>> ranked;
+  for (const Example& example : examples)
+    ranked.emplace_back(seen[example.label->at("label").get<std::string>()]++, example);
+  std::stable_sort(ranked.begin(), ranked.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<Example> result;
+  for (const auto& [rank, example] : ranked) result.push_back(example);
+  return result;
 }
 
 std::string example_html(const RunRecord& run, const Example& example) {
@@ -83,7 +106,7 @@ std::string example_html(const RunRecord& run, const Example& example) {
             data_uri("image/png", run.picture(label["overlay"].get<std::string>())) + "\">\n";
   }
   html += "<figcaption>" +
-          html_escape(fmt::format("{}, {}: probability {:.3f}", name, id, example.probability)) + "\n<ul>";
+          html_escape(fmt::format("{}, {}: probability {:.2f}", name, id, example.probability)) + "\n<ul>";
   for (const std::string& line : {modalities_text(label), features_text(label), attention_text(label)}) {
     if (!line.empty()) html += "<li>" + line + "</li>";
   }
@@ -92,7 +115,7 @@ std::string example_html(const RunRecord& run, const Example& example) {
 
 }  // namespace
 
-std::string samples_section(const RunRecord& run) {
+Html samples_section(const RunRecord& run) {
   std::map<std::string, std::vector<Example>> kinds;
   bool pictures = false;
   for (const Json& sample : run.explanation.at("samples")) {
@@ -103,15 +126,20 @@ std::string samples_section(const RunRecord& run) {
       kinds[kind].push_back({&sample, &label, label.at("probability").get<double>()});
     }
   }
-  std::string html = "<p>Of the explained " + samples_word(run) +
-                     ", these are the most confident correct predictions and the worst errors.";
+  std::string html =
+      "<p>Of the explained " + samples_word(run) +
+      ", these are the most confident correct predictions and the worst errors, of as many labels as "
+      "there are.";
   if (pictures) {
     html +=
-        " The image is at the left. The map at the right shows what the output depends on (brighter means "
-        "more). "
-        "A cross marks the largest value; cyan boxes are annotations.";
+        " The image is at the left. At the right, the brighter a place, the more the probability rests on "
+        "it; a cross "
+        "marks the brightest, and cyan boxes are annotations.";
   }
-  html += " A change of the logit is the output with a modality or feature minus that without it.</p>\n";
+  html +=
+      " &quot;Changed by&quot; is the probability with a part of the input minus that without it. "
+      "&quot;Attention&quot; "
+      "says how the network's weight on what it read is divided.</p>\n";
   const std::pair<const char*, const char*> titles[] = {
       {"found", "Found: positive and predicted so"},
       {"missed", "Missed: positive, predicted negative"},
@@ -127,6 +155,7 @@ std::string samples_section(const RunRecord& run) {
       html += "<p>None among the explained " + samples_word(run) + ".</p>\n";
       continue;
     }
+    examples = over_the_labels(examples);
     html += "<div class=\"figures\">\n";
     for (size_t i = 0; i < std::min(examples.size(), kSamplesPerKind); ++i)
       html += example_html(run, examples[i]);

@@ -21,7 +21,7 @@ std::string of_share(const Json& proportion) {
                      percent_text(proportion["high"]));
 }
 
-std::string localization_html(const Json& localization) {
+Html localization_html(const Json& localization) {
   HtmlTable table({"label", "cases", "pointing game", "with tolerance", "chance", "peak of another image",
                    "mean IoU", "IoU &ge; 0.3"},
                   "Do the maps point at the boxes?");
@@ -32,7 +32,7 @@ std::string localization_html(const Json& localization) {
                of_share(score.at("peak_of_another")), number_text(score.at("mean_iou")),
                of_share(score.at("iou").at("0.3"))});
   }
-  return table.html();
+  return table.html("localization");
 }
 
 // What the mode made of the features that passed.
@@ -72,8 +72,8 @@ MeanAttention mean_attention(const Json& maps) {
   return mean;
 }
 
-std::string shares_html(const std::vector<std::string>& names,
-                        const std::vector<std::map<std::string, double>>& shares, const std::string& title) {
+Html shares_html(const std::string& name, const std::vector<std::string>& names,
+                 const std::vector<std::map<std::string, double>>& shares, const std::string& title) {
   HtmlTable table({"label", "labels", "image", "table", "text"}, title);
   for (size_t i = 0; i < names.size(); ++i) {
     std::vector<std::string> row{html_escape(names[i])};
@@ -81,24 +81,23 @@ std::string shares_html(const std::vector<std::string>& names,
       row.push_back(shares[i].contains(kind) ? percent_text(shares[i].at(kind)) : "-");
     table.row(std::move(row));
   }
-  return table.html();
+  return table.html(name);
 }
 
-std::string matrix_html(const std::vector<std::string>& names,
-                        const std::vector<std::vector<double>>& values) {
+Html matrix_html(const std::vector<std::string>& names, const std::vector<std::vector<double>>& values) {
   double high = 0.0;
   for (size_t i = 0; i < values.size(); ++i) {
     for (size_t j = 0; j < values[i].size(); ++j) high = i == j ? high : std::max(high, values[i][j]);
   }
-  return matrix_table("Attention from a label (row) to another (column), percent", names, names, values, 0.0,
-                      high, high < 0.1 ? 2 : 1);
+  return matrix_table("labels", "Attention from a label (row) to another (column), percent", names, names,
+                      values, 0.0, high, high < 0.1 ? 2 : 1);
 }
 
-std::string attention_html(const RunRecord& run, const Json& attention) {
+Html attention_html(const RunRecord& run, const Json& attention) {
   const auto names = attention.at("labels").get<std::vector<std::string>>();
   const MeanAttention mean = mean_attention(attention.at("maps"));
   const std::string over = fmt::format("{} {}", attention.at("samples").get<int64_t>(), samples_word(run));
-  std::string html;
+  Html html;
   if (mean.layers > 0) {
     html = fmt::format(
         "<p>Attention of the labels' tokens in the encoder: mean over heads, {}, and {}. The residual path, "
@@ -107,8 +106,9 @@ std::string attention_html(const RunRecord& run, const Json& attention) {
         "The "
         "colors of the matrix are scaled to what lies off its diagonal.</p>\n",
         mean.layers == 1 ? "its one layer" : fmt::format("{} layers", mean.layers), over);
-    html += shares_html(names, mean.share, "Where a label's attention goes, summed by kind of token") +
-            matrix_html(names, mean.label_label);
+    html +=
+        shares_html("shares", names, mean.share, "Where a label's attention goes, summed by kind of token") +
+        matrix_html(names, mean.label_label);
   }
   const Json& last = attention["maps"].back();
   if (last.at("name") == "rollout") {
@@ -116,7 +116,7 @@ std::string attention_html(const RunRecord& run, const Json& attention) {
     for (const Json& row : last.at("share")) shares.push_back(row.get<std::map<std::string, double>>());
     html +=
         "<details><summary>Rolled out over the layers, with the residual path</summary>" +
-        shares_html(names, shares,
+        shares_html("shares-rolled-out", names, shares,
                     "The product over layers of (attention + identity) / 2: half of a token bypasses each "
                     "layer, so that every label attends mostly to itself") +
         "</details>\n";
@@ -126,7 +126,7 @@ std::string attention_html(const RunRecord& run, const Json& attention) {
 
 }  // namespace
 
-std::string features_section(const RunRecord& run) {
+Html features_section(const RunRecord& run) {
   if (!run.features.contains("labels"))
     return "<p>The run's table did not go through stage one (<code>features.mode</code>), or it has no "
            "table.</p>\n";
@@ -151,10 +151,10 @@ std::string features_section(const RunRecord& run) {
                  number_text(feature.value("stability", Json()), 2)});
     }
   }
-  return lead + table.html() + empty_selection_note(run);
+  return lead + table.html("thresholds") + empty_selection_note(run);
 }
 
-std::string attention_section(const RunRecord& run) {
+Html attention_section(const RunRecord& run) {
   const Json& attention = run.explanation.at("attention");
   const Json& localization = run.explanation.at("localization");
   return (attention.is_null() ? "<p>The network has no attention branch.</p>\n"

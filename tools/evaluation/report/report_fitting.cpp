@@ -284,7 +284,7 @@ std::string fitted_sentence(const std::string& what, const Fitted& fitted) {
   return text + (fitted.note.empty() ? "." : " (" + fitted.note + ").");
 }
 
-std::string fitted_table(const RunRecord& run) {
+Html fitted_table(const RunRecord& run) {
   const FittedParts parts = fitted_parts(run);
   HtmlTable table({"fitted", "how", "on", "not fitted, and why"},
                   "What was fitted, and on how many rows; nothing else was");
@@ -294,7 +294,7 @@ std::string fitted_table(const RunRecord& run) {
         std::pair{"thresholds", parts.thresholds}, std::pair{"risk levels", parts.risk}}) {
     table.row({name, wide_cell(fitted.how), wide_cell(fitted.on), wide_cell(fitted.note)});
   }
-  return table.html();
+  return table.html("fitted");
 }
 
 std::vector<std::string> accepted_leaks(const RunRecord& run) {

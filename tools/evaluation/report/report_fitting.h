@@ -24,7 +24,7 @@ FittedParts fitted_parts(const RunRecord& run);
 // "Calibration: platt, 6 of 8 labels, fitted to 231 validation rows of 99 patients. ..."
 std::string fitted_sentence(const std::string& what, const Fitted& fitted);
 // All of it as a table.
-std::string fitted_table(const RunRecord& run);
+Html fitted_table(const RunRecord& run);
 
 // What guard.allow accepted and what came of it, one sentence each, HTML. Without what was allowed and did
 // not happen.

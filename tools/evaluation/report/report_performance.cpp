@@ -13,9 +13,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 // One line per label and one for the macro average.
-std::string measures_table(const Json& evaluation,
-                           const std::vector<std::pair<const char*, const char*>>& columns,
-                           const std::string& caption) {
+Html measures_table(const std::string& name, const Json& evaluation,
+                    const std::vector<std::pair<const char*, const char*>>& columns,
+                    const std::string& caption) {
   const auto resamples = evaluation.at("resamples").get<int64_t>();
   std::vector<std::string> head{"label", "positives", "negatives"};
   for (const auto& [key, title] : columns) head.emplace_back(title);
@@ -24,17 +24,17 @@ std::string measures_table(const Json& evaluation,
     for (const auto& [key, title] : columns) row.push_back(interval_text(measures.at(key), resamples));
     table.row(std::move(row));
   };
-  for (const auto& [name, label] : evaluation.at("labels").items()) {
-    add({html_escape(name), count_text(label.at("positives")), count_text(label.at("negatives"))},
+  for (const auto& [label_name, label] : evaluation.at("labels").items()) {
+    add({html_escape(label_name), count_text(label.at("positives")), count_text(label.at("negatives"))},
         label.at("measures"));
   }
   add({"<b>macro</b>", "", ""}, evaluation.at("macro"));
-  return table.html();
+  return table.html(name);
 }
 
 // ACC and, where exactly one label is true, which label is taken for which. Evaluations of earlier versions
 // have neither.
-std::string overall_html(const Json& evaluation) {
+Html overall_html(const Json& evaluation) {
   if (!evaluation.contains("acc")) return "";
   const Json& acc = evaluation["acc"];
   std::string html =
@@ -50,15 +50,15 @@ std::string overall_html(const Json& evaluation) {
     for (const Json& count : matrix.at("counts").at(label)) row.push_back(count_text(count));
     table.row(std::move(row));
   }
-  return html + table.html();
+  return html + table.html("confusion-matrix");
 }
 
 }  // namespace
 
-std::string performance_section(const RunRecord& run) {
+Html performance_section(const RunRecord& run) {
   const Json& evaluation = run.evaluation;
   const FittedParts fitted = fitted_parts(run);
-  std::string html = fmt::format(
+  Html html = fmt::format(
       "<p>Evaluated: {}, {} {} of {} patients. Brackets hold {}% intervals from {} resamples of the patients "
       "(all {} of a patient together). {}</p>\n",
       part_name(evaluation), evaluation.at("samples").get<int64_t>(), samples_word(run),
@@ -66,16 +66,16 @@ std::string performance_section(const RunRecord& run) {
       evaluation.at("resamples").get<int64_t>(), samples_word(run),
       fitted_sentence("Checkpoint", fitted.checkpoint) + " " +
           fitted_sentence("Thresholds", fitted.thresholds));
-  html += measures_table(evaluation, {{"auroc", "AUROC"}, {"auprc", "AUPRC"}}, "Ranking");
+  html += measures_table("ranking", evaluation, {{"auroc", "AUROC"}, {"auprc", "AUPRC"}}, "Ranking");
   html += empty_selection_note(run);
   html += overall_html(evaluation);
   const std::string decided =
       evaluation.contains("confusion_matrix") ? "Of the most probable label" : "At the thresholds";
   html += measures_table(
-      evaluation,
+      "thresholds", evaluation,
       {{"sensitivity", "sensitivity"}, {"specificity", "specificity"}, {"ppv", "PPV"}, {"npv", "NPV"}},
       decided);
-  html += measures_table(evaluation,
+  html += measures_table("summary", evaluation,
                          {{"f1", "F1"},
                           {"gmean", "G-mean"},
                           {"accuracy", "accuracy"},
@@ -91,22 +91,22 @@ std::string performance_section(const RunRecord& run) {
     confusion.row({html_escape(name), significant_text(label.at("threshold")), count("true_positives"),
                    count("false_positives"), count("true_negatives"), count("false_negatives")});
   }
-  html += confusion.html();
+  html += confusion.html("counts");
   for (const auto& [name, label] : evaluation.at("labels").items()) {
+    std::string reason = absent_class(run, name);
     const Json& auroc = label.at("measures").at("auroc");
-    if (auroc.contains("undefined")) {
-      html += "<p>" + html_escape(name) +
-              " has no AUROC: " + html_escape(auroc["undefined"].get<std::string>()) + ".</p>\n";
-    }
+    if (reason.empty() && auroc.contains("undefined")) reason = auroc["undefined"].get<std::string>();
+    if (!reason.empty())
+      html += "<p class=\"note\">" + html_escape(name + " is not estimable: " + reason) + ".</p>\n";
   }
-  return html + partial_note(html);
+  return html + partial_note(html.text);
 }
 
-std::string subgroup_section(const RunRecord& run) {
+Html subgroup_section(const RunRecord& run) {
   const auto resamples = run.evaluation.at("resamples").get<int64_t>();
   HtmlTable table({"group", samples_word(run), "patients", "macro AUROC", "labels averaged",
                    "macro sensitivity", "macro specificity", "macro ECE"});
-  std::string details;
+  Html details;
   for (const Json& grouping : run.evaluation.at("subgroups")) {
     const std::string column = html_escape(grouping.at("column").get<std::string>());
     HtmlTable labels({"label", "group", "positives", "negatives", "AUROC", "sensitivity", "specificity"});
@@ -125,16 +125,18 @@ std::string subgroup_section(const RunRecord& run) {
                     interval_text(values.at("specificity"), resamples)});
       }
     }
-    details += "<details><summary>Each label by " + column + "</summary>" + labels.html() + "</details>\n";
+    details += "<details><summary>Each label by " + column + "</summary>" +
+               labels.html("labels by " + grouping.at("column").get<std::string>()) + "</details>\n";
   }
   if (table.empty()) return "<p>The data has no column to group by.</p>\n";
-  return table.html() +
+  const Html shown = table.html("groups");
+  return shown +
          "<p>Groups with few positives have wide intervals or none; a difference within them is no "
          "finding.</p>\n" +
-         partial_note(table.html() + details) + details;
+         partial_note(shown.text + details.text) + details;
 }
 
-std::string control_section(const RunRecord& run) {
+Html control_section(const RunRecord& run) {
   HtmlTable table({"predictions", "macro AUROC", "what it is"});
   table.row({"the run", interval_text(run.evaluation.at("macro").at("auroc")), wide_cell("this report")});
   for (const Json& control : run.evaluation.at("controls")) {
@@ -144,7 +146,7 @@ std::string control_section(const RunRecord& run) {
     if (control.contains("undefined")) what += " " + html_escape(control["undefined"].get<std::string>());
     table.row({control_name(control), value, wide_cell(what)});
   }
-  return table.html() +
+  return table.html("controls") +
          "<p>A network that is not ahead of the table or the view position alone has not shown that it reads "
          "the image.</p>\n";
 }

@@ -34,7 +34,8 @@ std::string count_text(const Json& value) {
 }
 
 std::string interval_text(const Json& measure, int64_t resamples) {
-  if (!measure.is_object() || !measure.contains("value") || !measure["value"].is_number()) return "-";
+  if (!measure.is_object() || !measure.contains("value") || !measure["value"].is_number())
+    return measure.is_object() && measure.contains("undefined") ? "not estimable" : "-";
   const double undefined = measure.value("undefined_resamples", 0.0);
   const char* mark = undefined > kLargeShare * static_cast<double>(resamples) && resamples > 0 ? kDagger : "";
   const Json low = measure.value("low", Json()), high = measure.value("high", Json());
@@ -90,7 +91,7 @@ std::string missing_note(const std::string& what, const std::string& command) {
          html_escape(command) + "</code>, then this report again.</p>\n";
 }
 
-std::string checked_page(const std::string& name, const std::function<std::string()>& make) {
+Page checked_page(const std::string& name, const std::function<Page()>& make) {
   try {
     return make();
   } catch (const Json::exception& error) {

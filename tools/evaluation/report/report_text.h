@@ -37,7 +37,7 @@ std::string list_html(const std::vector<std::string>& items);
 std::string missing_note(const std::string& what, const std::string& command);
 
 // What `make` returns; where a file of the run `name` lacks what it looks for, throws core::InputError.
-std::string checked_page(const std::string& name, const std::function<std::string()>& make);
+Page checked_page(const std::string& name, const std::function<Page()>& make);
 
 // A setting as text for people, HTML; empty where the run has none of that name.
 std::string setting_text(const RunRecord& run, const std::string& key);
@@ -57,6 +57,12 @@ std::string part_name(const nlohmann::ordered_json& evaluation);
 
 // "table only", of an entry of an evaluation's controls; HTML.
 std::string control_name(const nlohmann::ordered_json& control);
+
+// What the rows of each part are like: rows, patients, inputs, labels. Empty where schema.json is not there.
+Html table_one(const RunRecord& run);
+// Why a label cannot be judged: a class that no row of the training part has, or no evaluated row. Empty
+// where there is nothing of the kind.
+std::string absent_class(const RunRecord& run, const std::string& label);
 
 // "a, b and c".
 std::string list_text(const std::vector<std::string>& words);

@@ -21,6 +21,7 @@ struct ReportOptions {
   CommonOptions common;
   std::vector<std::string> runs;
   std::string out;
+  std::string figures;
 };
 
 nlohmann::ordered_json json_if_there(const RunDirectory& run, const std::string& name) {
@@ -82,6 +83,7 @@ RunRecord read_run(const std::filesystem::path& folder) {
   run.read_labels();  // refuses what is damaged
   record.config = read_file(run.file("config.toml").string());
   record.data = run.read_json("data.json");
+  record.schema = json_if_there(run, "schema.json");
   record.preprocessing = run.read_json("preprocessing.json");
   record.history = history_of(run);
   record.evaluation = json_if_there(run, "evaluation.json");
@@ -133,7 +135,7 @@ RunRecord read_record(const std::string& folder) {
   return folds ? read_folds(folder) : read_run(folder);
 }
 
-std::string report_of(const std::vector<std::string>& folders, std::vector<RunRecord>& records) {
+Page report_of(const std::vector<std::string>& folders, std::vector<RunRecord>& records) {
   if (records.size() == 1)
     return records[0].folds.empty() ? run_report(records[0]) : cross_validation_report(records[0]);
   for (size_t i = 0; i < folders.size(); ++i) {
@@ -143,6 +145,28 @@ std::string report_of(const std::vector<std::string>& folders, std::vector<RunRe
   return comparison_report(records);
 }
 
+std::string csv_line(const std::vector<std::string>& cells) {
+  std::string line;
+  for (size_t i = 0; i < cells.size(); ++i) line += (i == 0 ? "" : ",") + csv_cell(cells[i]);
+  return line + "\n";
+}
+
+// Each figure and each table as a file, and a list of them. Returns how many there are.
+size_t write_figures(const std::filesystem::path& folder, const Page& page) {
+  std::filesystem::create_directories(folder);
+  std::string index = "file,shows\n";
+  const auto files = page.files();
+  for (const PageFile& file : files) {
+    std::string content = file.svg;
+    for (const auto& row : file.cells) content += csv_line(row);
+    const std::string name = file.name + (file.svg.empty() ? ".csv" : ".svg");
+    core::write_file((folder / name).string(), content);
+    index += csv_line({name, file.title});
+  }
+  core::write_file((folder / "index.csv").string(), index);
+  return files.size();
+}
+
 void report(const ReportOptions& options) {
   use_threads(options.common.threads.value_or(0));
   std::vector<RunRecord> records;
@@ -150,11 +174,16 @@ void report(const ReportOptions& options) {
   const bool one = records.size() == 1;
   std::filesystem::path out = options.out;
   if (out.empty()) out = one ? std::filesystem::path(options.runs[0]) / "report.html" : "comparison.html";
-  const std::string html = report_of(options.runs, records);
+  const Page page = report_of(options.runs, records);
+  const std::string html = page.html();
   core::write_file(out.string(), html);
   const auto missing = one ? missing_parts(records[0]) : std::vector<std::string>();
   std::string text = fmt::format("{} ({:.1f} MB)\n", out.string(), static_cast<double>(html.size()) * 1e-6);
   for (const std::string& part : missing) text += "not in it: " + part + "\n";
+  if (!options.figures.empty())
+    text += fmt::format("{} ({} figures and tables)\n",
+                        (std::filesystem::path(options.figures) / "index.csv").string(),
+                        write_figures(options.figures, page));
   print_result(options.common, {{"report", out.string()}, {"bytes", html.size()}, {"missing", missing}},
                text);
 }
@@ -172,6 +201,8 @@ void add_report_command(CLI::App& program, Action& action) {
       ->required();
   add_value(*command, "--out", options->out, "FILE",
             "The file (default: RUN/report.html, comparison.html for several)");
+  add_value(*command, "--figures", options->figures, "DIR",
+            "Also write each figure as SVG and each table as CSV into this folder, with an index.csv");
   add_common_options(*command, options->common);
   command->footer(
       "The report shows what the run directory holds. For a full report run eval and explain first:\n"
