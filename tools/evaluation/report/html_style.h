@@ -97,6 +97,7 @@ pre { background: var(--band); padding: .8rem; font-size: .8rem; white-space: pr
 }
 @page { size: A4; margin: 13mm 12mm 15mm; @bottom-right { content: counter(page) " of " counter(pages); font: 8pt sans-serif; color: #5b6675; } }
 @media print {
+  html { font-size: 12px; }
   body { font-size: 9pt; line-height: 1.35; }
   nav { display: none; }
   main { max-width: none; margin: 0; padding: 0; }

@@ -51,17 +51,17 @@ std::vector<OperatingPoint> operating_points(const Json& label) {
   return points;
 }
 
-Chart roc_chart(const Json& label) {
+Chart roc_chart(const std::string& name, const Json& label) {
   std::vector<ChartSeries> series{curve_series(label.at("roc"), ""), reference_line({{0, 0}, {1, 1}})};
   for (const OperatingPoint& point : operating_points(label)) {
     series.push_back(single_point({point.false_positives / label.at("negatives").get<double>(),
                                    point.true_positives / label.at("positives").get<double>()},
                                   point.name, point.color, point.radius));
   }
-  return unit_chart("ROC", "1 - specificity", "sensitivity", std::move(series));
+  return unit_chart("ROC, " + name, "1 - specificity", "sensitivity", std::move(series));
 }
 
-Chart precision_recall_chart(const Json& label, double prevalence) {
+Chart precision_recall_chart(const std::string& name, const Json& label, double prevalence) {
   std::vector<ChartSeries> series{curve_series(label.at("precision_recall"), ""),
                                   reference_line({{0, prevalence}, {1, prevalence}})};
   for (const OperatingPoint& point : operating_points(label)) {
@@ -69,7 +69,7 @@ Chart precision_recall_chart(const Json& label, double prevalence) {
                                    point.true_positives / (point.true_positives + point.false_positives)},
                                   point.name, point.color, point.radius));
   }
-  return unit_chart("Precision-recall", "recall", "precision", std::move(series));
+  return unit_chart("Precision-recall, " + name, "recall", "precision", std::move(series));
 }
 
 // The last threshold up to which the model calls any row positive.
@@ -81,11 +81,11 @@ double last_threshold(const Json& decision) {
   return last;
 }
 
-Chart decision_chart(const Json& label, double prevalence) {
+Chart decision_chart(const std::string& name, const Json& label, double prevalence) {
   const Json& decision = label.at("decision");
   const double last = last_threshold(decision);
   Chart chart{
-      "Net benefit",
+      "Net benefit, " + name,
       fmt::format("threshold probability, {:.2f} to {:.2f}", decision.at(0).at(0).get<double>(), last),
       "net benefit per row",
       {},
@@ -137,9 +137,9 @@ Html curves_section(const RunRecord& run) {
     html += "<h3>" + html_escape(name) + ": AUROC " + interval_text(label.at("measures").at("auroc")) +
             "</h3>\n" +
             (absent.empty() ? "" : "<p class=\"note\">not estimable: " + html_escape(absent) + ".</p>\n") +
-            "<div class=\"figures\">\n" + chart_figure(roc_chart(label), name + " roc") +
-            chart_figure(precision_recall_chart(label, prevalence), name + " precision-recall") +
-            chart_figure(decision_chart(label, prevalence), name + " decision") + "</div>\n";
+            "<div class=\"figures\">\n" + chart_figure(roc_chart(name, label), name + " roc") +
+            chart_figure(precision_recall_chart(name, label, prevalence), name + " precision-recall") +
+            chart_figure(decision_chart(name, label, prevalence), name + " decision") + "</div>\n";
   }
   return html;
 }
