@@ -13,7 +13,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 using testing::Not;
-using Json = nlohmann::ordered_json;
+using RealJson = nlohmann::ordered_json;
 
 bool is_there(const std::string& name) {
   const char* given = std::getenv("MEDFUSION_DATA");
@@ -110,7 +110,7 @@ TEST_P(RealDataCommand, ShowsItWithin60LinesOf120Columns) {
 }
 
 // "name count, name count"
-void add_count(std::string& text, const std::string& name, const Json& count) {
+void add_count(std::string& text, const std::string& name, const RealJson& count) {
   text += (text.empty() ? "" : ", ") + name + " " + count.dump();
 }
 
@@ -120,24 +120,24 @@ TEST_P(RealDataCommand, CountsWhatIsInTheFiles) {
   const Outcome outcome = run_medfusion({"data", expected.config, "--json", "--set", "data.split=random",
                                          "--set", "data.val_fraction=0", "--set", "data.test_fraction=0"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
-  const Json schema = Json::parse(outcome.out), &all = schema.at("parts").at("train");
+  const RealJson schema = RealJson::parse(outcome.out), &all = schema.at("parts").at("train");
   EXPECT_EQ(all.at("rows"), expected.rows);
   EXPECT_EQ(all.at("patients"), expected.patients);
   EXPECT_EQ(all.at("repeats"), expected.repeats);
   std::string positives, missing, categories;
   for (const auto& [label, counts] : all.at("labels").items())
     add_count(positives, label, counts.at("positive"));
-  for (const Json& column : schema.at("columns")) {
+  for (const RealJson& column : schema.at("columns")) {
     if (column.at("role") != "input") continue;
     add_count(missing, column.at("name"), column.at("missing"));
     if (column.at("name") != expected.column) continue;
-    for (const Json& category : column.at("categories"))
+    for (const RealJson& category : column.at("categories"))
       add_count(categories, category.at("name"), category.at("rows"));
   }
   EXPECT_EQ(positives, expected.positives);
   EXPECT_EQ(missing, expected.missing);
   EXPECT_EQ(categories, expected.categories);
-  const Json& images = schema.at("images");
+  const RealJson& images = schema.at("images");
   EXPECT_EQ(images.is_null() ? expected.rows : images.at("present").get<int64_t>(), expected.rows);
 }
 

@@ -94,6 +94,7 @@ using Action = std::function<void()>;
 
 // Each adds its command to the program and sets `action` where the command line asks for it.
 void add_synth_command(CLI::App& program, Action& action);
+void add_init_command(CLI::App& program, Action& action);
 void add_train_command(CLI::App& program, Action& action);
 void add_eval_command(CLI::App& program, Action& action);
 void add_compare_command(CLI::App& program, Action& action);
