@@ -1,5 +1,6 @@
 // The rules of docs/data.md for tables. Each holds for a few lines that the test writes, and for the files of
 // ../shared/cases (or $MEDFUSION_CASES) that went wrong, where they are.
+#include <fmt/ranges.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
