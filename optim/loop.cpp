@@ -170,10 +170,11 @@ Evaluation evaluate(models::Network& network, data::Loader& loader, const std::v
   if (loss.exclusive) {
     const std::vector<MetricValue> none(labels.size(), MetricValue::undefined(kMostProbable));
     return {value, compute_metrics(predictions.probabilities, predictions.targets, labels, none,
-                                   most_probable(predictions.probabilities))};
+                                   most_probable(predictions.probabilities), predictions.log_odds)};
   }
   const auto thresholds = choose_thresholds(predictions.probabilities, predictions.targets);
-  return {value, compute_metrics(predictions.probabilities, predictions.targets, labels, thresholds)};
+  return {value, compute_metrics(predictions.probabilities, predictions.targets, labels, thresholds, {},
+                                 predictions.log_odds)};
 }
 
 }  // namespace

@@ -30,10 +30,10 @@ void check_matrices(const core::Tensor& scores, const core::Tensor& targets) {
 }
 
 LabelMetrics metrics_of(const std::string& name, const std::vector<double>& scores,
-                        const std::vector<double>& labels, const MetricValue& threshold,
-                        const std::vector<double>& decisions) {
+                        const std::vector<double>& ranking, const std::vector<double>& labels,
+                        const MetricValue& threshold, const std::vector<double>& decisions) {
   LabelMetrics result;
-  const data::RankedScores ranked = data::rank_scores(scores, labels);
+  const data::RankedScores ranked = data::rank_scores(ranking, labels);
   result.name = name;
   result.positives = ranked.positives;
   result.negatives = ranked.negatives;
@@ -117,10 +117,12 @@ core::Tensor most_probable(const core::Tensor& scores) {
 
 Metrics compute_metrics(const core::Tensor& scores, const core::Tensor& targets,
                         const std::vector<std::string>& names, const std::vector<MetricValue>& thresholds,
-                        const core::Tensor& decisions) {
+                        const core::Tensor& decisions, const core::Tensor& ranking) {
   check_matrices(scores, targets);
   MEDFUSION_CHECK(!decisions.defined() || decisions.shape() == scores.shape(),
                   "metrics: decisions {} for scores {}", decisions.shape().str(), scores.shape().str());
+  const core::Tensor& ranked_by = ranking.defined() ? ranking : scores;
+  check_matrices(ranked_by, targets);
   const auto count = static_cast<size_t>(scores.size(1));
   MEDFUSION_CHECK(names.size() == count && thresholds.size() == count,
                   "metrics: {} names and {} thresholds for {} labels", names.size(), thresholds.size(),
@@ -131,8 +133,8 @@ Metrics compute_metrics(const core::Tensor& scores, const core::Tensor& targets,
   for (size_t i = 0; i < count; ++i) {
     const auto label = static_cast<int64_t>(i);
     metrics.labels.push_back(
-        metrics_of(names[i], column(scores, label), column(targets, label), thresholds[i],
-                   decisions.defined() ? column(decisions, label) : std::vector<double>()));
+        metrics_of(names[i], column(scores, label), column(ranked_by, label), column(targets, label),
+                   thresholds[i], decisions.defined() ? column(decisions, label) : std::vector<double>()));
   }
   for (const Metric metric : kMetrics) {
     metrics.macro[static_cast<size_t>(metric)] = macro_of(metrics.labels, metric);

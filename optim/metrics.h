@@ -74,10 +74,11 @@ inline constexpr const char* kMostProbable = "the most probable label is predict
 
 // All metrics. scores, targets: [samples, labels], floating; names and thresholds: one per label, names
 // distinct. Where a label has no threshold, what depends on it is undefined. decisions: 1 or 0 in the shape
-// of scores, in place of the thresholds; undefined: by those.
+// of scores, in place of the thresholds; undefined: by those. ranking: orders the samples as the scores do
+// but tells apart what rounds to one score; undefined: the scores.
 Metrics compute_metrics(const core::Tensor& scores, const core::Tensor& targets,
                         const std::vector<std::string>& names, const std::vector<MetricValue>& thresholds,
-                        const core::Tensor& decisions = {});
+                        const core::Tensor& decisions = {}, const core::Tensor& ranking = {});
 
 // {"macro": {"auroc": 0.8, ..., "averaged": {"auroc": 12, ...}, "left_out": {"auroc": {"Hernia": "no positive
 // ..."}}},

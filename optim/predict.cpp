@@ -67,6 +67,22 @@ Tensor to_probabilities(const Tensor& logits, Output output) {
   return out;
 }
 
+Tensor to_log_odds(const Tensor& logits, Output output) {
+  const Tensor in = logits.to(core::DType::f64).to_contiguous();
+  if (output == Output::sigmoid) return in;
+  Tensor out = Tensor::empty(in.shape(), core::DType::f64);
+  const int64_t width = in.size(-1);
+  for (int64_t at = 0; at < in.numel(); ++at) {
+    const double* z = in.data<double>() + at / width * width;
+    const int64_t own = at % width;
+    double largest = -INFINITY, sum = 0.0;  // of the other labels
+    for (int64_t i = 0; i < width; ++i) largest = i == own ? largest : std::max(largest, z[i]);
+    for (int64_t i = 0; i < width; ++i) sum += i == own ? 0.0 : std::exp(z[i] - largest);
+    out.data<double>()[at] = z[own] - largest - std::log(sum);
+  }
+  return out;
+}
+
 Predictions predict(models::Network& network, data::Loader& loader, Output output,
                     const std::function<void(int64_t)>& on_batch) {
   const core::NoGradGuard no_gradients;
@@ -96,6 +112,7 @@ Predictions predict(models::Network& network, data::Loader& loader, Output outpu
   MEDFUSION_CHECK(done > 0 && done == loader.rows(), "predict: the loader gave {} of {} rows", done,
                   loader.rows());
   result.probabilities = to_probabilities(result.logits, output);
+  result.log_odds = to_log_odds(result.logits, output);
   return result;
 }
 

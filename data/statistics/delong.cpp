@@ -181,8 +181,8 @@ DelongComparison delong_paired(std::span<const double> first, std::span<const do
   }
   result.standard_error = std::sqrt(deviations.variance());
   const Estimate interval = normal_interval(result.difference, result.standard_error);
-  result.low = interval.low;
-  result.high = interval.high;
+  result.low = std::max(-1.0, interval.low);
+  result.high = std::min(1.0, interval.high);
   if (result.standard_error > 0.0) {
     result.z = result.difference / result.standard_error;
     result.p_value = normal_p(result.z);

@@ -39,7 +39,7 @@ struct DelongComparison {
   double first = 0.0, second = 0.0;  // AUROC
   double difference = 0.0;           // first - second
   double standard_error = 0.0;       // of the difference; 0 where the two rank alike
-  double low = 0.0, high = 0.0;
+  double low = 0.0, high = 0.0;      // within [-1, 1]
   double z = 0.0;
   double p_value = 1.0;  // two-sided; 1 where difference and standard error are 0
 };

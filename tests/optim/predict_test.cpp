@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <numeric>
 
 #include "core/random.h"
@@ -85,6 +86,18 @@ TEST_P(PredictOn, GivesTheLogitsOfEveryRowInTheOrderOfTheLoader) {
       EXPECT_EQ(predictions.logits.at(row * kLabels + i), logits.at(i)) << "row " << row;
   }
   EXPECT_NE(predictions.logits.at(0), predictions.logits.at(kLabels));
+}
+
+TEST(LogOdds, AreThoseOfTheProbabilitiesAndKeepTheirOrder) {
+  const Tensor logits = Tensor::from<float>({3, 3}, {20, -1, 0.5, 25, -1, 0.5, 30, -1, 0.5});
+  for (const Output output : {Output::sigmoid, Output::softmax}) {
+    const Tensor p = to_probabilities(logits, output), z = to_log_odds(logits, output);
+    for (int64_t i = 0; i < p.numel(); ++i) EXPECT_NEAR(1.0 / (1.0 + std::exp(-z.at(i))), p.at(i), 1e-7);
+    EXPECT_EQ(p.at(0), p.at(6));
+    EXPECT_LT(z.at(0), z.at(3));
+    EXPECT_LT(z.at(3), z.at(6));
+  }
+  EXPECT_NEAR(to_log_odds(logits, Output::softmax).at(2), 0.5 - 20.0 - std::log1p(std::exp(-21.0)), 1e-12);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "core/error.h"
 #include "core/random.h"
@@ -125,6 +126,44 @@ TEST(Calibration, IsLeftOutWithAReason) {
           .reason,
       "a logit of the validation part is not a finite number");
   EXPECT_TRUE(std::isnan(few.apply(kUnknownValue)));
+}
+
+// Log odds a hundred thousandth as wide have a slope a hundred thousand times as steep, and so its interval.
+TEST(Calibration, TheSlopeOfNearlyEqualProbabilitiesKeepsItsDigits) {
+  std::vector<double> wide, narrow, labels;
+  std::vector<uint32_t> patients;
+  core::Generator generator(7);
+  for (uint32_t i = 0; i < 200; ++i) {
+    labels.push_back(generator.uniform() < 0.3F ? 1.0 : 0.0);
+    const double z = 0.5 * labels.back() + generator.normal();
+    wide.push_back(data::sigmoid(z));
+    narrow.push_back(data::sigmoid(1e-5 * z - 1.7));
+    patients.push_back(i / 2);
+  }
+  const auto expected = recalibrate(wide, labels, patients).slope;
+  const auto fit = recalibrate(narrow, labels, patients).slope;
+  EXPECT_NEAR(1e-5 * fit.value, expected.value, 1e-8);
+  EXPECT_NEAR(1e-5 * fit.low, expected.low, 1e-8);
+  EXPECT_NEAR(1e-5 * fit.high, expected.high, 1e-8);
+}
+
+// Probabilities of 1 in float keep the order of their logits.
+TEST(Calibration, LogOddsKeepApartWhatRoundsToOne) {
+  std::vector<double> logits, labels;
+  core::Generator generator(5);
+  for (int i = 0; i < 100; ++i) {
+    labels.push_back(i % 2);
+    logits.push_back(2.0 * labels.back() - 1.0 + generator.normal());
+  }
+  for (const auto method :
+       {CalibrationMethod::none, CalibrationMethod::temperature, CalibrationMethod::platt}) {
+    const Calibrator fit = fit_calibration(logits, labels, method);
+    EXPECT_NEAR(data::sigmoid(fit.log_odds(0.7)), fit.apply(0.7), 1e-15);
+    EXPECT_EQ(static_cast<float>(fit.apply(200.0)), static_cast<float>(fit.apply(250.0)));
+    EXPECT_LT(fit.log_odds(200.0), fit.log_odds(250.0)) << core::text_of(method);
+  }
+  const Calibrator isotonic = fit_calibration(logits, labels, CalibrationMethod::isotonic);
+  EXPECT_NEAR(data::sigmoid(isotonic.log_odds(0.7)), isotonic.apply(0.7), 1e-12);
 }
 
 TEST(Calibration, SurvivesItsJson) {
@@ -267,7 +306,7 @@ TEST(Controls, TheTablePredictsWhatTheViewCannot) {
     if (i >= 300) targets.push_back(dataset.targets.at(2 * i));
   }
   const auto controls = standard_controls(dataset, train, rows);
-  ASSERT_EQ(controls.size(), 2U);
+  ASSERT_EQ(controls.size(), 3U);
   EXPECT_EQ(controls[0].name, "table_only");
   EXPECT_GT(data::auroc(controls[0].scores[0], targets), 0.9);
   EXPECT_LT(data::auroc(controls[1].scores[0], targets), 0.65);
@@ -276,6 +315,33 @@ TEST(Controls, TheTablePredictsWhatTheViewCannot) {
   bare.columns.clear();
   EXPECT_EQ(standard_controls(bare, train, rows)[0].undefined, "the data has no such column");
   EXPECT_EQ(standard_controls(dataset, {}, rows)[1].undefined, "the data has no training rows");
+}
+
+// `value` is noise, but asked more often of the sick.
+TEST(Controls, WhichCellsAreEmptyPredictsWithoutTheirValues) {
+  data::Dataset dataset = dataset_of(400);
+  core::Generator generator(8);
+  std::vector<int64_t> train, rows;
+  std::vector<double> targets;
+  for (int64_t i = 0; i < 400; ++i) {
+    const bool sick = dataset.targets.at(2 * i) == 1.0;
+    const bool empty = generator.uniform() < (sick ? 0.2F : 0.8F);
+    dataset.columns[0].numbers[static_cast<size_t>(i)] = empty ? kUnknownValue : generator.normal();
+    (i < 300 ? train : rows).push_back(i);
+    if (i >= 300) targets.push_back(sick ? 1.0 : 0.0);
+  }
+  const auto missing = [&] { return standard_controls(dataset, train, rows, {"missing_only"}); };
+  const auto learned = missing();
+  ASSERT_EQ(learned.size(), 1U);
+  const std::vector<double>& scores = learned[0].scores[0];
+  EXPECT_NEAR(data::auroc(scores, targets), 0.8, 0.08);
+  EXPECT_EQ(std::set<double>(scores.begin(), scores.end()).size(), 2U);  // empty or not
+  // A category may be missing as well; without an empty cell there is nothing to learn from.
+  for (double& number : dataset.columns[0].numbers) number = std::isnan(number) ? 0.0 : number;
+  EXPECT_EQ(missing()[0].undefined, "no cell of the training rows is empty");
+  dataset.columns[1].categories[5].clear();
+  EXPECT_EQ(missing()[0].undefined, "");
+  EXPECT_TRUE(standard_controls(dataset, train, rows, {}).empty());
 }
 
 TEST(Controls, ShuffledLabelsAreWorthNothing) {

@@ -15,6 +15,7 @@
 #include "data/statistics/ranking.h"
 #include "tools/evaluation/measures/bootstrap.h"
 #include "tools/evaluation/measures/decision_intervals.h"
+#include "tools/evaluation/measures/evaluation.h"
 #include "tools/evaluation/measures/measures.h"
 
 namespace medfusion::tools {
@@ -244,15 +245,16 @@ TEST(Bootstrap, IntervalOfAShareIsThatOfTheBinomial) {
   EXPECT_NEAR(wider.high, 0.7 + 2 * half, 0.012);
 }
 
-TEST(Bootstrap, PercentilesAreLinearBetweenDraws) {
+TEST(Bootstrap, PercentilesAreDraws) {
   std::vector<double> draws;
   for (int i = 40; i >= 0; --i) draws.push_back(i);
   draws.push_back(kUnknown);
   const Interval interval = percentile_interval(draws, 0.9);
-  EXPECT_DOUBLE_EQ(interval.low, 2.0);
-  EXPECT_DOUBLE_EQ(interval.high, 38.0);
+  EXPECT_EQ(interval.low, 1.0);  // the second of 41: 2 < 42 x 0.05
+  EXPECT_EQ(interval.high, 39.0);
   EXPECT_EQ(interval.undefined, 1);
-  EXPECT_TRUE(std::isnan(percentile_interval(std::vector<double>(19, 1.0)).low));
+  EXPECT_TRUE(std::isnan(percentile_interval(std::vector<double>(39, 1.0)).low));
+  EXPECT_EQ(percentile_interval(std::vector<double>(40, 1.0)).low, 1.0);
   EXPECT_TRUE(std::isnan(percentile_interval({}).low));
 }
 

@@ -91,7 +91,7 @@ TEST_F(Evaluation, JsonAgreesWithMetricsAndHoldsItsParts) {
     for (const Json& group : grouping.at("groups")) samples += group.at("samples").get<int64_t>();
     EXPECT_EQ(samples, evaluation.at("samples").get<int64_t>()) << grouping.at("column");
   }
-  ASSERT_EQ(evaluation.at("controls").size(), 3U);
+  ASSERT_EQ(evaluation.at("controls").size(), kControlNames.size());
   EXPECT_NEAR(evaluation.at("controls")[0].at("macro").at("auroc").at("value").get<double>(), 0.5, 0.05);
   EXPECT_EQ(evaluation.at("controls")[1].at("name"), "table_only");
   EXPECT_GT(evaluation.at("controls")[1].at("macro").at("auroc").at("value").get<double>(), 0.5);
@@ -110,8 +110,10 @@ TEST_F(Evaluation, PredictionsFollowFromWhatTheRunKeeps) {
     const double threshold = fitted.at("thresholds")[l].at("value").get<double>();
     calibrated |= calibrator.method == CalibrationMethod::platt;
     ASSERT_EQ(label.raw.size(), file.ids.size());
+    ASSERT_EQ(label.logits.size(), file.ids.size());
     for (size_t i = 0; i < file.ids.size(); ++i) {
       EXPECT_NEAR(label.probabilities[i], calibrator.apply(data::logit(label.raw[i])), 1e-5);
+      EXPECT_EQ(label.probabilities[i], static_cast<float>(data::sigmoid(label.logits[i])));
       EXPECT_EQ(label.predicted[i], label.probabilities[i] >= threshold ? 1 : 0);
       EXPECT_EQ(label.levels[i], cutoffs.level(label.probabilities[i]));
     }
@@ -139,7 +141,7 @@ TEST_F(Evaluation, PredictWritesTheSameDecisionsAndLevels) {
           << name;
     }
   }
-  EXPECT_EQ(compared, 8 * 4);  // probability, raw, predicted, risk
+  EXPECT_EQ(compared, 8 * 5);  // probability, logit, raw, predicted, risk
 }
 
 TEST_F(Evaluation, SubgroupsAndTheirAbsenceAreRefusedOrConfigured) {

@@ -11,12 +11,6 @@
 #include "tools/evaluation/measures/measures.h"
 
 namespace medfusion::tools {
-namespace {
-
-constexpr size_t kFewestDraws = 20;
-
-}  // namespace
-
 PatientBootstrap::PatientBootstrap(std::span<const std::string> patients, int64_t resamples, uint64_t seed)
     : resamples_(resamples), seed_(seed) {
   MEDFUSION_CHECK(!patients.empty() && resamples >= 0, "bootstrap: {} rows, {} resamples", patients.size(),
@@ -91,10 +85,12 @@ Interval percentile_interval(std::vector<double> draws, double confidence) {
   const size_t all = draws.size();
   std::erase_if(draws, [](double value) { return std::isnan(value); });
   const auto undefined = static_cast<int64_t>(all - draws.size());
-  if (draws.size() < kFewestDraws || 10 * draws.size() < all) return {kUndefined, kUndefined, undefined};
+  // (n + 1) tail is a whole number for the usual n, but for rounding.
+  const double place = static_cast<double>(draws.size() + 1) * (1.0 - confidence) / 2.0;
+  const auto m = static_cast<size_t>(std::ceil(place - 1e-9)) - 1;
+  if (m == 0 || 10 * draws.size() < all) return {kUndefined, kUndefined, undefined};
   std::sort(draws.begin(), draws.end());
-  const double tail = (1.0 - confidence) / 2.0;
-  return {data::quantile(draws, tail), data::quantile(draws, 1.0 - tail), undefined};
+  return {draws[m - 1], draws[draws.size() - m], undefined};
 }
 
 Interval interval_around(double value, const std::vector<double>& draws) {

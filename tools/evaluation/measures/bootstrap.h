@@ -58,8 +58,9 @@ class ResampledMeasures {
   int64_t resamples_ = 0;
 };
 
-// A percentile interval: quantiles (1 -+ confidence) / 2 of the draws that are numbers, between neighbours
-// linearly. NaN where fewer than a tenth of the draws, or fewer than 20, are.
+// A percentile interval of the n draws that are numbers: from the m-th smallest to the m-th largest, with the
+// largest m < (n + 1) (1 - confidence) / 2. So it leaves out 0 exactly where bootstrap_p_value is below
+// 1 - confidence. NaN where fewer than a tenth of the draws are numbers, or too few for m = 1 (40 for 95%).
 struct Interval {
   double low, high;
   int64_t undefined = 0;  // draws that are not numbers

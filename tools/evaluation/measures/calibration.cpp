@@ -143,7 +143,12 @@ double interpolate(const std::vector<double>& x, const std::vector<double>& y, d
 double Calibrator::apply(double logit) const {
   if (std::isnan(logit)) return logit;
   if (method == CalibrationMethod::isotonic) return interpolate(logits, probabilities, logit);
-  return sigmoid(slope * logit + intercept);
+  return sigmoid(log_odds(logit));
+}
+
+double Calibrator::log_odds(double logit) const {
+  if (method == CalibrationMethod::isotonic) return data::logit(apply(logit));
+  return slope * logit + intercept;
 }
 
 nlohmann::ordered_json Calibrator::to_json() const {
@@ -305,8 +310,11 @@ Recalibration recalibrate(std::span<const double> probabilities, std::span<const
     return data::normal_interval(fit.coefficients[at], std::sqrt(fit.covariance(at, at)));
   };
   const Eigen::MatrixXd none(static_cast<Eigen::Index>(known.size()), 0);
+  // The slope is that of the centred values, whose covariance keeps its digits where they hardly differ.
+  Eigen::MatrixXd centred = as_column(logits);
+  centred.array() -= centred.mean();
   return {estimate(fit_logistic(none, known, {.offset = logits, .cluster = clusters}), 0),
-          estimate(fit_logistic(as_column(logits), known, {.cluster = clusters}), 1),
+          estimate(fit_logistic(centred, known, {.cluster = clusters}), 1),
           {}};
 }
 

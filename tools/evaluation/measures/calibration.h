@@ -46,6 +46,8 @@ struct Calibrator {
   std::string reason;                         // why it is none although another was asked for
 
   double apply(double logit) const;
+  // The log odds of that probability, which tell apart what rounds to a probability of 0 or 1.
+  double log_odds(double logit) const;
   nlohmann::ordered_json to_json() const;
   // Throws nlohmann's exceptions, or core::Error, where it is not what to_json() gives.
   static Calibrator from_json(const nlohmann::ordered_json& json);

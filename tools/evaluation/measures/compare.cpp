@@ -60,6 +60,7 @@ LabelPredictions match_label(const Files& files, const LabelPredictions& label,
                                files.first.ids[i], files.first_name));
     }
     result.probabilities.push_back(found->probabilities[rows[i]]);
+    if (!found->logits.empty()) result.logits.push_back(found->logits[rows[i]]);
     result.targets.push_back(target);
     if (!found->predicted.empty()) result.predicted.push_back(found->predicted[rows[i]]);
   }
@@ -126,8 +127,7 @@ class Comparison {
 };
 
 Json delong_json(const LabelPredictions& first, const LabelPredictions& second) {
-  const data::DelongComparison result =
-      data::delong_paired(first.probabilities, second.probabilities, first.targets);
+  const data::DelongComparison result = data::delong_paired(first.ranking(), second.ranking(), first.targets);
   if (!result.undefined.empty()) return {{"difference", nullptr}, {"undefined", result.undefined}};
   return {{"first", result.first},
           {"second", result.second},
@@ -254,6 +254,10 @@ std::string comparison_table(const Json& comparison) {
          label.at("delong"));
   }
   line("macro", "", comparison.at("macro").at("auroc"), nullptr);
+  if (comparison.at("labels").size() > 1)
+    text +=
+        "p is adjusted for the number of labels (Holm), intervals are not: one may leave out 0 where p is "
+        "above 0.05.\n";
   text += fmt::format("\n{:<17}  {:>7}  {:>7}  {:<27}  {:>8}\n", "macro", "first", "second",
                       "difference, bootstrap", "p");
   for (const auto& [name, pair] : comparison.at("macro").items()) {

@@ -74,15 +74,15 @@ ResampledMeasures measure_fold(const FoldedPredictions& cv, size_t seed, int64_t
   for (const std::string& name : labels) {
     const auto label = std::find_if(input.labels.begin(), input.labels.end(),
                                     [&](const LabelPredictions& each) { return each.name == name; });
-    std::vector<double> probabilities, targets;
+    std::vector<double> ranking, targets;
     std::vector<uint32_t> patients;
     for (size_t row = 0; row < input.patients.size(); ++row) {
       if (cv.folds[seed][row] != fold) continue;
-      probabilities.push_back(label->probabilities[row]);
+      ranking.push_back(label->ranking()[row]);
       targets.push_back(label->targets[row]);
       patients.push_back(number_of_patient.at(input.patients[row]));
     }
-    ranked.emplace_back(probabilities, targets, patients, std::vector<uint8_t>());
+    ranked.emplace_back(ranking, targets, patients, std::vector<uint8_t>());
   }
   return {ranked, bootstrap};
 }

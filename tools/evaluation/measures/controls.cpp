@@ -52,20 +52,32 @@ std::vector<double> scores_of(const Eigen::MatrixXd& features, const data::Datas
   return scores;
 }
 
+// For each column that has an empty cell in some row of `train`, a column of 1 where a cell is empty and 0
+// elsewhere.
+std::vector<data::Column> empty_cells(const data::Dataset& dataset, const std::vector<int64_t>& train) {
+  std::vector<data::Column> result;
+  for (const data::Column& column : dataset.columns) {
+    data::Column empty{column.name, true, {}, {}};
+    for (size_t row = 0; row < dataset.ids.size(); ++row)
+      empty.numbers.push_back(
+          (column.numeric ? std::isnan(column.numbers[row]) : column.categories[row].empty()) ? 1.0 : 0.0);
+    if (std::any_of(train.begin(), train.end(),
+                    [&](int64_t row) { return empty.numbers[static_cast<size_t>(row)] == 1.0; }))
+      result.push_back(std::move(empty));
+  }
+  return result;
+}
+
 }  // namespace
 
-Control table_control(const data::Dataset& dataset, const std::vector<std::string>& columns,
+Control table_control(const data::Dataset& dataset, const std::vector<data::Column>& columns,
                       const std::vector<int64_t>& train, const std::vector<int64_t>& rows,
                       const std::string& name, const std::string& description) {
   Control control{name, description, {}, {}};
-  std::vector<data::Column> chosen;
-  for (const data::Column& column : dataset.columns) {
-    if (std::find(columns.begin(), columns.end(), column.name) != columns.end()) chosen.push_back(column);
-  }
-  if (chosen.empty()) control.undefined = "the data has no such column";
+  if (columns.empty()) control.undefined = "the data has no such column";
   if (train.empty()) control.undefined = "the data has no training rows";
   if (!control.undefined.empty()) return control;
-  const Eigen::MatrixXd features = design(chosen, train);
+  const Eigen::MatrixXd features = design(columns, train);
   control.scores.resize(dataset.labels.size());
   core::parallel_for(0, static_cast<int64_t>(dataset.labels.size()), 1, [&](int64_t first, int64_t last) {
     for (int64_t label = first; label < last; ++label) {
@@ -77,16 +89,27 @@ Control table_control(const data::Dataset& dataset, const std::vector<std::strin
 }
 
 std::vector<Control> standard_controls(const data::Dataset& dataset, const std::vector<int64_t>& train,
-                                       const std::vector<int64_t>& rows) {
-  std::vector<std::string> all, view;
+                                       const std::vector<int64_t>& rows,
+                                       const std::vector<std::string>& wanted) {
+  std::vector<Control> controls;
+  const auto add = [&](const std::string& name, const std::vector<data::Column>& columns,
+                       const std::string& on_what) -> Control* {
+    if (std::find(wanted.begin(), wanted.end(), name) == wanted.end()) return nullptr;
+    return &controls.emplace_back(
+        table_control(dataset, columns, train, rows, name,
+                      "Logistic regression on " + on_what + ", fitted to the training part."));
+  };
+  std::vector<data::Column> view;
   for (const data::Column& column : dataset.columns) {
-    all.push_back(column.name);
-    if (same_name(column.name, "view")) view.push_back(column.name);
+    if (same_name(column.name, "view")) view.push_back(column);
   }
-  return {table_control(dataset, all, train, rows, "table_only",
-                        "Logistic regression on the table's columns, fitted to the training part."),
-          table_control(dataset, view, train, rows, "view_only",
-                        "Logistic regression on the view position alone, fitted to the training part.")};
+  add("table_only", dataset.columns, "the table's columns");
+  add("view_only", view, "the view position alone");
+  const std::vector<data::Column> empty = empty_cells(dataset, train);
+  Control* const missing = add("missing_only", empty, "which cells of the table are empty, and nothing else");
+  if (missing != nullptr && empty.empty() && !train.empty() && !dataset.columns.empty())
+    missing->undefined = "no cell of the training rows is empty";
+  return controls;
 }
 
 ShuffledAuroc shuffled_auroc(const std::vector<std::vector<double>>& scores,

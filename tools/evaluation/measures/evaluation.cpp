@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 
 #include "core/error.h"
@@ -30,6 +31,7 @@ EvaluationInput rows_of(const EvaluationInput& input, const std::vector<int64_t>
   for (const LabelPredictions& label : input.labels) {
     part.labels.push_back({.name = label.name,
                            .probabilities = pick(label.probabilities),
+                           .logits = pick(label.logits),
                            .targets = pick(label.targets),
                            .predicted = pick(label.predicted),
                            .threshold = label.threshold});
@@ -103,11 +105,17 @@ class Summary {
 
 constexpr int64_t kEceDraws = 50, kShuffles = 100;
 
-Json to_json(const std::vector<data::CurvePoint>& points) {
+// The threshold of a point as the probability of the sample that ranks there.
+Json to_json(const std::vector<data::CurvePoint>& points, const LabelPredictions& label) {
+  std::map<double, double> probability_of;
+  for (size_t row = 0; row < label.probabilities.size(); ++row) {
+    if (!std::isnan(label.targets[row]))
+      probability_of.emplace(label.ranking()[row], label.probabilities[row]);
+  }
   auto list = Json::array();
   for (const data::CurvePoint& point : points) {
-    const auto threshold = std::isinf(point.threshold) ? Json() : Json(point.threshold);
-    list.push_back({point.x, point.y, threshold});
+    const auto found = probability_of.find(point.threshold);
+    list.push_back({point.x, point.y, found == probability_of.end() ? Json() : Json(found->second)});
   }
   return list;
 }
@@ -173,7 +181,7 @@ Json risk_json(const LabelPredictions& label) {
 }
 
 Json delong_json(const LabelPredictions& label) {
-  const data::DelongAuroc result = data::delong(label.probabilities, label.targets);
+  const data::DelongAuroc result = data::delong(label.ranking(), label.targets);
   if (!result.undefined.empty()) return {{"auroc", nullptr}, {"undefined", result.undefined}};
   return {{"auroc", result.auroc},
           {"standard_error", result.standard_error},
@@ -227,8 +235,8 @@ Json label_json(const EvaluationInput& input, size_t at, const Summary& summary,
     json["calibration_raw"] = calibration_json(label.raw, label.targets, summary.patient_of_row(), options);
   }
   json["risk"] = risk_json(label);
-  json["roc"] = to_json(data::roc_curve(label.probabilities, label.targets));
-  json["precision_recall"] = to_json(data::precision_recall_curve(label.probabilities, label.targets));
+  json["roc"] = to_json(data::roc_curve(label.ranking(), label.targets), label);
+  json["precision_recall"] = to_json(data::precision_recall_curve(label.ranking(), label.targets), label);
   json["decision"] = decision_json(label, summary.bootstrap());
   return json;
 }
@@ -280,7 +288,7 @@ Json spread_json(const std::vector<double>& draws) {
 Json shuffled_json(const EvaluationInput& input, const EvaluationOptions& options) {
   std::vector<std::vector<double>> scores, targets;
   for (const LabelPredictions& label : input.labels) {
-    scores.push_back(label.probabilities);
+    scores.push_back(label.ranking());
     targets.push_back(label.targets);
   }
   const ShuffledAuroc shuffled = shuffled_auroc(scores, targets, kShuffles, options.seed);
@@ -302,6 +310,7 @@ void check(const EvaluationInput& input) {
   for (const LabelPredictions& label : input.labels) {
     const bool fits = label.probabilities.size() == input.patients.size() &&
                       label.targets.size() == input.patients.size() &&
+                      (label.logits.empty() || label.logits.size() == input.patients.size()) &&
                       (label.raw.empty() || label.raw.size() == input.patients.size()) &&
                       (label.predicted.empty() || label.predicted.size() == input.patients.size()) &&
                       (label.levels.empty() || label.levels.size() == input.patients.size());
@@ -316,6 +325,10 @@ void check(const EvaluationInput& input) {
 void EvaluationOptions::check_rules(const core::Require& require) const {
   require(std::adjacent_find(age_bands.begin(), age_bands.end(), std::greater_equal<>()) == age_bands.end(),
           {"evaluation.age_bands"}, "expected ascending numbers");
+  for (const std::string& name : controls)
+    require(std::find(kControlNames.begin(), kControlNames.end(), name) != kControlNames.end(),
+            {"evaluation.controls"},
+            "expected labels_shuffled, table_only, view_only or missing_only, got '" + name + "'");
 }
 
 Json number_or_null(double value) { return std::isnan(value) ? Json() : Json(value); }
@@ -340,8 +353,10 @@ Json paired_json(double first, double second, const std::vector<double>& first_d
   Json json{{"first", resampled_json(first, first_draws)},
             {"second", resampled_json(second, second_draws)},
             {"difference", resampled_json(first - second, differences)}};
-  json["difference"]["p_value"] =
-      std::isnan(first - second) ? Json() : number_or_null(bootstrap_p_value(differences));
+  // Draws that give no interval give no p-value either.
+  Json& difference = json["difference"];
+  difference["p_value"] =
+      difference["low"].is_null() ? Json() : number_or_null(bootstrap_p_value(differences));
   return json;
 }
 
@@ -349,8 +364,8 @@ std::vector<RankedLabel> ranked_labels(const EvaluationInput& input, const Patie
                                        int64_t bins) {
   std::vector<RankedLabel> ranked;
   for (const LabelPredictions& label : input.labels) {
-    ranked.emplace_back(label.probabilities, label.targets, bootstrap.patient_of_row(), label.predicted,
-                        bins);
+    ranked.emplace_back(label.probabilities, label.targets, bootstrap.patient_of_row(), label.predicted, bins,
+                        label.logits);
   }
   return ranked;
 }
@@ -372,7 +387,9 @@ Json evaluation_json(const EvaluationInput& input, const EvaluationOptions& opti
     for (const Subgroup& group : grouping.groups) groups.push_back(subgroup_json(group, input, options));
     json["subgroups"].push_back({{"column", grouping.column}, {"groups", groups}});
   }
-  json["controls"].push_back(shuffled_json(input, options));
+  if (std::find(options.controls.begin(), options.controls.end(), "labels_shuffled") !=
+      options.controls.end())
+    json["controls"].push_back(shuffled_json(input, options));
   for (const Control& control : input.controls)
     json["controls"].push_back(control_json(control, input, options));
   return json;

@@ -21,6 +21,7 @@ namespace medfusion::tools {
 struct LabelPredictions {
   std::string name;
   std::vector<double> probabilities = {};  // calibrated where there is a calibration
+  std::vector<double> logits = {};         // log odds of these before they were rounded; empty: not known
   std::vector<double> raw = {};            // before calibration; empty: the same
   std::vector<double> targets = {};        // 1, 0, or NaN for unknown
   std::vector<uint8_t> predicted = {};     // 1 or 0, by the threshold; empty: there is none
@@ -29,6 +30,9 @@ struct LabelPredictions {
   optim::MetricValue threshold = optim::MetricValue::undefined("each fold has its own");
   std::optional<RiskCutoffs> cutoffs = {};
   std::optional<Calibrator> calibrator = {};
+
+  // What orders the samples: log odds tell apart what rounds to a probability of 0 or 1.
+  const std::vector<double>& ranking() const { return logits.empty() ? probabilities : logits; }
 };
 
 struct EvaluationInput {
@@ -43,6 +47,7 @@ struct EvaluationOptions {
   std::vector<std::string> subgroups;
   std::vector<double> age_bands = {18.0, 40.0, 60.0, 80.0};
   int64_t bins = kCalibrationBins;
+  std::vector<std::string> controls{kControlNames.begin(), kControlNames.end()};
   // No settings of a configuration.
   int64_t resamples = 1000;  // 0: no intervals
   uint64_t seed = 1;
@@ -56,6 +61,10 @@ struct EvaluationOptions {
           "quartile.");
     visit("bins", bins, Range::in(1, 1000),
           "Number of bins of the calibration curve and of the calibration error.");
+    visit(
+        "controls", controls,
+        "Controls that `eval` computes: `labels_shuffled`, `table_only`, `view_only`, `missing_only`; empty "
+        "means none.");
   }
   void check_rules(const core::Require& require) const;
 };
@@ -77,7 +86,7 @@ nlohmann::ordered_json resampled_json(double value, const std::vector<double>& d
 nlohmann::ordered_json paired_json(double first, double second, const std::vector<double>& first_draws,
                                    const std::vector<double>& second_draws);
 
-// The labels of `input` ranked by their probabilities, their samples grouped by the bootstrap's patients.
+// The labels of `input` by their ranking, their samples grouped by the bootstrap's patients.
 std::vector<RankedLabel> ranked_labels(const EvaluationInput& input, const PatientBootstrap& bootstrap,
                                        int64_t bins);
 

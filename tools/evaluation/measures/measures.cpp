@@ -29,46 +29,41 @@ double log_loss_of(double score, bool positive) {
 MeasureValues::MeasureValues() { values_.fill(kUndefined); }
 
 RankedLabel::RankedLabel(std::span<const double> scores, std::span<const double> targets,
-                         std::span<const uint32_t> group, std::span<const uint8_t> predicted, int64_t bins)
-    : decided_(!predicted.empty()) {
+                         std::span<const uint32_t> group, std::span<const uint8_t> predicted, int64_t bins,
+                         std::span<const double> ranking)
+    : bins_(static_cast<size_t>(bins)), decided_(!predicted.empty()) {
+  if (ranking.empty()) ranking = scores;
   MEDFUSION_CHECK(scores.size() == targets.size() && scores.size() == group.size() &&
+                      scores.size() == ranking.size() &&
                       (predicted.empty() || predicted.size() == scores.size()),
-                  "measures: {} scores, {} targets, {} groups, {} decisions", scores.size(), targets.size(),
-                  group.size(), predicted.size());
+                  "measures: {} scores, {} targets, {} groups, {} decisions, {} ranks", scores.size(),
+                  targets.size(), group.size(), predicted.size(), ranking.size());
   MEDFUSION_CHECK(bins >= 1, "measures: expected at least one bin, got {}", bins);
   std::vector<size_t> order;
   for (size_t i = 0; i < scores.size(); ++i) {
     const data::Truth truth = data::truth_of(targets[i]);
     if (truth == data::Truth::unknown) continue;
     (truth == data::Truth::positive ? positives_ : negatives_) += 1;
-    not_numbers_ += std::isnan(scores[i]) ? 1 : 0;
+    not_numbers_ += std::isnan(scores[i]) || std::isnan(ranking[i]) ? 1 : 0;
     order.push_back(i);
   }
   if (not_numbers_ > 0) return;
   std::sort(order.begin(), order.end(),
-            [&](size_t a, size_t b) { return scores[a] != scores[b] ? scores[a] > scores[b] : a < b; });
+            [&](size_t a, size_t b) { return ranking[a] != ranking[b] ? ranking[a] > ranking[b] : a < b; });
   for (size_t i = 0; i < order.size(); ++i) {
     const size_t at = order[i];
     const bool positive = targets[at] == 1.0;
     group_.push_back(group[at]);
     positive_.push_back(positive ? 1 : 0);
     predicted_.push_back(decided_ ? predicted[at] : 0);
-    last_of_tie_.push_back(i + 1 == order.size() || scores[order[i + 1]] != scores[at] ? 1 : 0);
+    last_of_tie_.push_back(i + 1 == order.size() || ranking[order[i + 1]] != ranking[at] ? 1 : 0);
     score_.push_back(scores[at]);
     log_loss_.push_back(log_loss_of(scores[at], positive));
-  }
-  find_bins(bins);
-}
-
-void RankedLabel::find_bins(int64_t bins) {
-  for (size_t end = 1; end <= score_.size(); ++end) {
-    const bool last = end == score_.size();
-    if (last || data::probability_bin(score_[end], bins) != data::probability_bin(score_[end - 1], bins))
-      bin_ends_.push_back(end);
+    bin_.push_back(static_cast<size_t>(data::probability_bin(scores[at], bins)));
   }
 }
 
-// What a pass has added up, from the highest score.
+// What a pass has added up, from the highest rank.
 struct RankedLabel::Sums {
   data::RankingAreas ranking;
   int64_t true_positives = 0, false_positives = 0;
@@ -81,30 +76,31 @@ MeasureValues RankedLabel::measures(std::span<const uint32_t> weights) const {
   if (not_numbers_ > 0) return values;
   Sums sums;
   int64_t tied_positives = 0, tied_negatives = 0;
-  size_t i = 0;
-  for (const size_t end : bin_ends_) {
+  struct Bin {
+    int64_t positives = 0;
     double probabilities = 0.0;
-    const int64_t positives_before = sums.ranking.positives();
-    for (; i < end; ++i) {
-      const int64_t weight = weights[group_[i]];
-      const int64_t positive = weight * positive_[i];
-      const int64_t predicted = predicted_[i];
-      const auto w = static_cast<double>(weight);
-      const double error = static_cast<double>(positive_[i]) - score_[i];
-      tied_positives += positive;
-      tied_negatives += weight - positive;
-      sums.true_positives += predicted * positive;
-      sums.false_positives += predicted * (weight - positive);
-      sums.squares += w * error * error;
-      sums.logs += w * log_loss_[i];
-      probabilities += w * score_[i];
-      if (last_of_tie_[i] == 0) continue;
-      sums.ranking.add(tied_positives, tied_negatives);
-      tied_positives = tied_negatives = 0;
-    }
-    sums.gap += data::calibration_gap(static_cast<double>(sums.ranking.positives() - positives_before),
-                                      probabilities);
+  };
+  std::vector<Bin> bins(bins_);
+  for (size_t i = 0; i < score_.size(); ++i) {
+    const int64_t weight = weights[group_[i]];
+    const int64_t positive = weight * positive_[i];
+    const int64_t predicted = predicted_[i];
+    const auto w = static_cast<double>(weight);
+    const double error = static_cast<double>(positive_[i]) - score_[i];
+    tied_positives += positive;
+    tied_negatives += weight - positive;
+    sums.true_positives += predicted * positive;
+    sums.false_positives += predicted * (weight - positive);
+    sums.squares += w * error * error;
+    sums.logs += w * log_loss_[i];
+    bins[bin_[i]].positives += positive;
+    bins[bin_[i]].probabilities += w * score_[i];
+    if (last_of_tie_[i] == 0) continue;
+    sums.ranking.add(tied_positives, tied_negatives);
+    tied_positives = tied_negatives = 0;
   }
+  for (size_t bin = bins.size(); bin-- > 0;)
+    sums.gap += data::calibration_gap(static_cast<double>(bins[bin].positives), bins[bin].probabilities);
   finish(sums, values);
   return values;
 }

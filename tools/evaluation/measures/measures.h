@@ -60,16 +60,17 @@ class MeasureValues {
   std::array<double, kMeasures.size()> values_;
 };
 
-// The samples of one label whose target is known, by falling score.
+// The samples of one label whose target is known, by falling rank.
 class RankedLabel {
  public:
   // scores: probabilities; targets: those of data::truth_of; group: of each sample, an index into the
   // weights (its patient); predicted: 1 or 0, what was decided, or empty where nothing was. bins: of the ECE,
-  // on [0, 1]. Throws core::Error where sizes differ or a target is something else. With a score that is not
+  // on [0, 1]. ranking: orders the samples as the scores do but tells apart what rounds to one score; empty:
+  // the scores. Throws core::Error where sizes differ or a target is something else. With a score that is not
   // a number every measure is undefined.
   RankedLabel(std::span<const double> scores, std::span<const double> targets,
               std::span<const uint32_t> group, std::span<const uint8_t> predicted,
-              int64_t bins = kCalibrationBins);
+              int64_t bins = kCalibrationBins, std::span<const double> ranking = {});
 
   // The measures where sample i counts weights[group[i]] times.
   MeasureValues measures(std::span<const uint32_t> weights) const;
@@ -81,17 +82,17 @@ class RankedLabel {
 
  private:
   struct Sums;
-  void find_bins(int64_t bins);
   void finish(const Sums& sums, MeasureValues& values) const;
 
-  // One entry per sample, by falling score.
+  // One entry per sample, by falling rank.
   std::vector<uint32_t> group_;
   std::vector<uint8_t> positive_;
-  std::vector<uint8_t> last_of_tie_;  // the next score is another one
+  std::vector<uint8_t> last_of_tie_;  // the next one ranks lower
   std::vector<double> score_;
   std::vector<double> log_loss_;
   std::vector<uint8_t> predicted_;
-  std::vector<size_t> bin_ends_;
+  std::vector<size_t> bin_;  // of its score
+  size_t bins_ = 0;
   int64_t positives_ = 0;
   int64_t negatives_ = 0;
   int64_t not_numbers_ = 0;

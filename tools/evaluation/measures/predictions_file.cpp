@@ -4,6 +4,7 @@
 #include <set>
 
 #include "data/readers/csv.h"
+#include "data/statistics/logistic.h"
 
 namespace medfusion::tools {
 namespace {
@@ -19,10 +20,24 @@ std::vector<double> read_probabilities(const data::CsvTable& table, int column) 
   return values;
 }
 
+// Log odds that fit the probabilities, which are rounded.
+std::vector<double> read_logits(const data::CsvTable& table, int column,
+                                const std::vector<double>& probabilities) {
+  std::vector<double> values;
+  for (int64_t row = 0; row < table.rows(); ++row) {
+    values.push_back(table.number(row, column));
+    const double difference = data::sigmoid(values.back()) - probabilities[static_cast<size_t>(row)];
+    if (!(std::abs(difference) < 1e-6)) table.reject(row, column, "the log odds of the probability");
+  }
+  return values;
+}
+
 LabelPredictions read_label(const data::CsvTable& table, const std::string& name) {
   LabelPredictions label;
   label.name = name;
   label.probabilities = read_probabilities(table, table.column(kProbability + name));
+  if (const auto logit = table.find_column("logit_" + name))
+    label.logits = read_logits(table, *logit, label.probabilities);
   const int target = table.column("target_" + name);
   for (int64_t row = 0; row < table.rows(); ++row) label.targets.push_back(table.label(row, target));
   if (const auto raw = table.find_column("raw_" + name)) label.raw = read_probabilities(table, *raw);

@@ -126,6 +126,14 @@ class Results {
   std::map<int64_t, std::vector<std::string>> undefined_;
 };
 
+std::vector<data::Splits> splits_of_folds(const Config& config, const data::Dataset& dataset,
+                                          const std::vector<int64_t>& folds) {
+  std::vector<data::Splits> result;
+  for (int64_t fold = 0; fold < count_folds(folds); ++fold)
+    result.push_back(splits_of(config, dataset, folds, fold));
+  return result;
+}
+
 constexpr int64_t kResamples = 1000;  // of the patients, for the intervals of evaluation.json
 
 // Of an earlier cross-validation, whose folds are being replaced.
@@ -192,6 +200,7 @@ nlohmann::ordered_json cross_validate(const CrossValidation& options,
   check_folds(config, dataset, folds);
   if (!options.quiet) print_warnings(config, dataset, folds);
   write_folds(options.out, dataset, folds, config);
+  const std::vector<data::Splits> first_splits = splits_of_folds(config, dataset, folds);
   Results results(count_folds(folds), dataset.labels);
   std::vector<int64_t> seeds;
   std::string predictions;
@@ -220,7 +229,7 @@ nlohmann::ordered_json cross_validate(const CrossValidation& options,
   auto json = results.to_json(seeds);
   json["redrawn"] = options.redraw;
   core::write_file((options.out / "predictions.csv").string(), predictions);
-  const auto evaluation = evaluate_out_of_fold(predictions, dataset, options.config,
+  const auto evaluation = evaluate_out_of_fold(predictions, dataset, first_splits, options.config,
                                                evaluation_options(options.config, kResamples));
   core::write_file((options.out / "evaluation.json").string(), to_text(evaluation) + "\n");
   core::write_file((options.out / "cv.json").string(), to_text(json, 2) + "\n");

@@ -24,6 +24,7 @@ LabelPredictions label_of(const optim::Predictions& predictions, const core::Ten
   LabelPredictions result;
   result.name = run.labels[label];
   result.probabilities = column(predictions.probabilities, at);
+  result.logits = column(predictions.log_odds, at);
   result.targets = column(predictions.targets, at);
   const Preprocessing& fitted = run.preprocessing;
   if (label < fitted.thresholds.size()) result.threshold = fitted.thresholds[label];
@@ -59,6 +60,31 @@ nlohmann::ordered_json with_head(const std::string& split, const data::Dataset& 
   return json;
 }
 
+// Each row's score is that of the fold whose test part holds it; undefined where it is in one of the folds.
+std::vector<Control> out_of_fold_controls(const data::Dataset& dataset,
+                                          const std::vector<data::Splits>& folds,
+                                          const std::vector<int64_t>& rows,
+                                          const std::vector<std::string>& wanted) {
+  std::unordered_map<int64_t, size_t> place_of;
+  for (size_t i = 0; i < rows.size(); ++i) place_of[rows[i]] = i;
+  std::vector<Control> result;
+  for (const data::Splits& fold : folds) {
+    const std::vector<Control> own = standard_controls(dataset, fold.train, fold.test, wanted);
+    for (size_t c = 0; c < own.size(); ++c) {
+      if (result.size() <= c) {
+        result.push_back({own[c].name, own[c].description, {}, {}});
+        result[c].scores.resize(dataset.labels.size(), std::vector<double>(rows.size()));
+      }
+      if (!own[c].undefined.empty()) result[c].undefined = own[c].undefined;
+      for (size_t label = 0; label < own[c].scores.size(); ++label) {
+        for (size_t i = 0; i < fold.test.size(); ++i)
+          result[c].scores[label][place_of.at(fold.test[i])] = own[c].scores[label][i];
+      }
+    }
+  }
+  return result;
+}
+
 }  // namespace
 
 EvaluationOptions evaluation_options(const Config& config, int64_t resamples) {
@@ -83,12 +109,13 @@ nlohmann::ordered_json evaluate_run(const optim::Predictions& predictions, const
     input.labels.push_back(label_of(predictions, raw, most_probable, run, static_cast<int64_t>(label)));
   }
   input.groupings = groupings_of(dataset, predictions.rows, run.config.evaluation);
-  input.controls = standard_controls(dataset, train, predictions.rows);
+  input.controls = standard_controls(dataset, train, predictions.rows, options.controls);
   return with_head(split, dataset, run.config, evaluation_json(input, options));
 }
 
 nlohmann::ordered_json evaluate_out_of_fold(const std::string& predictions_csv, const data::Dataset& dataset,
-                                            const Config& config, const EvaluationOptions& options) {
+                                            const std::vector<data::Splits>& folds, const Config& config,
+                                            const EvaluationOptions& options) {
   PredictionsFile file = parse_predictions(predictions_csv, "predictions.csv");
   file.input.exclusive = output_of(config, dataset) == optim::Output::softmax;
   for (LabelPredictions& label : file.input.labels) {
@@ -99,6 +126,7 @@ nlohmann::ordered_json evaluate_out_of_fold(const std::string& predictions_csv, 
   std::vector<int64_t> rows;
   for (const std::string& id : file.ids) rows.push_back(row_of.at(id));
   file.input.groupings = groupings_of(dataset, rows, config.evaluation);
+  file.input.controls = out_of_fold_controls(dataset, folds, rows, options.controls);
   return with_head("out of fold", dataset, config, evaluation_json(file.input, options));
 }
 

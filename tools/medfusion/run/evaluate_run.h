@@ -17,10 +17,11 @@ nlohmann::ordered_json evaluate_run(const optim::Predictions& predictions, const
                                     const std::string& split, const EvaluationOptions& options);
 
 // The same for out-of-fold predictions (the text of predictions.csv, of several runs): thresholds,
-// calibration and levels are those of each fold. `dataset` gives the columns of the subgroups. There is no
-// control but the shuffled labels.
+// calibration and levels are those of each fold. `dataset` gives the columns of the subgroups. Controls are
+// fitted in each of the `folds` to its training part and applied to its test part.
 nlohmann::ordered_json evaluate_out_of_fold(const std::string& predictions_csv, const data::Dataset& dataset,
-                                            const Config& config, const EvaluationOptions& options);
+                                            const std::vector<data::Splits>& folds, const Config& config,
+                                            const EvaluationOptions& options);
 
 // Resamples, seed and bins as the configuration says.
 EvaluationOptions evaluation_options(const Config& config, int64_t resamples);

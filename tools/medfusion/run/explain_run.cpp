@@ -156,7 +156,7 @@ class Run {
       if (!entries) options.wanted = with_boxes(batch, options.map_labels);
       const Explanation explanation = explain(*run_.network, batch, options);
       if (entries) average_.add(explanation, batch.size());
-      optim::Predictions predictions{batch.rows, explanation.logits.clone(), {}, {}};
+      optim::Predictions predictions{batch.rows, explanation.logits.clone(), {}, {}, {}};
       average_over_gaps(run_, dataset_, predictions);
       predictions.probabilities = probabilities_of(predictions.logits, run_);
       for (int64_t b = 0; b < batch.size(); ++b) {

@@ -188,9 +188,9 @@ TrainedRun TrainedRun::open(const RunDirectory& run, core::Device device) {
 
 optim::Metrics metrics_of(const optim::Predictions& predictions, const TrainedRun& run) {
   const bool softmax = run.config.model.output == optim::Output::softmax;
-  return optim::compute_metrics(predictions.probabilities, predictions.targets, run.labels,
-                                run.preprocessing.thresholds,
-                                softmax ? optim::most_probable(predictions.probabilities) : Tensor());
+  return optim::compute_metrics(
+      predictions.probabilities, predictions.targets, run.labels, run.preprocessing.thresholds,
+      softmax ? optim::most_probable(predictions.probabilities) : Tensor(), predictions.log_odds);
 }
 
 optim::Output output_of(const Config& config, const data::Dataset& dataset) {

@@ -122,10 +122,10 @@ std::vector<double> column(const core::Tensor& matrix, int64_t label);
 optim::Metrics metrics_of(const optim::Predictions& predictions, const TrainedRun& run);
 
 // Predictions (of predict_run) as CSV: id, patient (where targets are known), probability_LABEL for each
-// label, target_LABEL (where known; an empty cell is an unknown one), raw_LABEL (before calibration, where
-// calibration.method is one), predicted_LABEL (1 or 0 by the threshold, or with softmax 1 for the most
-// probable label), risk_LABEL (low, intermediate, high; where risk.method is one, but not with softmax).
-// Cells of a label without a threshold or cut-offs are empty.
+// label, logit_LABEL (its log odds before it was rounded), target_LABEL (where known; an empty cell is an
+// unknown one), raw_LABEL (before calibration, where calibration.method is one), predicted_LABEL (1 or 0 by
+// the threshold, or with softmax 1 for the most probable label), risk_LABEL (low, intermediate, high; where
+// risk.method is one, but not with softmax). Cells of a label without a threshold or cut-offs are empty.
 std::string predictions_csv(const optim::Predictions& predictions, const data::Dataset& dataset,
                             const TrainedRun& run);
 

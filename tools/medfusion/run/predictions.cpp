@@ -70,6 +70,7 @@ class PredictionsText {
         text.append(",").append(csv_cell(prefix + run_.labels[l]));
     };
     add("probability_", true);
+    add("logit_", true);
     add("target_", predictions_.targets.defined());
     add("raw_", raw_.defined());
     add("predicted_", true);
@@ -86,9 +87,10 @@ class PredictionsText {
     };
     // The shortest text that reads as the same number.
     const auto number = [](const Tensor& matrix) {
-      return [&matrix](int64_t at, size_t) { return fmt::format("{}", matrix.data<float>()[at]); };
+      return [&matrix](int64_t at, size_t) { return fmt::format("{}", matrix.at(at)); };
     };
     add(true, number(predictions_.probabilities));
+    add(true, number(predictions_.log_odds));
     add(predictions_.targets.defined(), [&](int64_t at, size_t) {
       const double target = predictions_.targets.at(at);
       return std::isnan(target) ? std::string() : fmt::format("{:g}", target);
@@ -115,6 +117,18 @@ class PredictionsText {
   Tensor most_probable_;  // with softmax
   bool levels_ = false;
 };
+
+// Log odds of calibrated_probabilities, before these are rounded.
+Tensor calibrated_log_odds(const Tensor& logits, optim::Output output,
+                           const std::vector<Calibrator>& calibration) {
+  if (!calibrates(calibration)) return optim::to_log_odds(logits, output);
+  const auto labels = static_cast<int64_t>(calibration.size());
+  Tensor result = Tensor::empty(logits.shape(), core::DType::f64);
+  for (int64_t i = 0; i < result.numel(); ++i)
+    result.data<double>()[i] = calibration[static_cast<size_t>(i % labels)].log_odds(logits.at(i));
+  // With softmax the scaled logits are rounded as those of the probabilities are.
+  return output == optim::Output::softmax ? optim::to_log_odds(result.to(core::DType::f32), output) : result;
+}
 
 }  // namespace
 
@@ -163,6 +177,7 @@ void average_over_gaps(const TrainedRun& run, const data::Dataset& dataset, opti
         static_cast<float>(sum[i] / data::TableEncoder::kDraws);
   }
   predictions.probabilities = optim::to_probabilities(predictions.logits, run.config.model.output);
+  predictions.log_odds = optim::to_log_odds(predictions.logits, run.config.model.output);
 }
 
 optim::Predictions predict_run(const TrainedRun& run, const data::Dataset& dataset, data::Loader& loader,
@@ -179,6 +194,8 @@ optim::Predictions predict_run(const TrainedRun& run, const data::Dataset& datas
   }
   predictions.probabilities =
       calibrated_probabilities(predictions.logits, run.config.model.output, run.preprocessing.calibration);
+  predictions.log_odds =
+      calibrated_log_odds(predictions.logits, run.config.model.output, run.preprocessing.calibration);
   return predictions;
 }
 
@@ -187,9 +204,11 @@ void fit_to_validation(const Config& config, optim::Predictions* validation, siz
   const optim::Output output = config.model.output;
   const bool softmax = output == optim::Output::softmax;
   preprocessing.calibration = calibrators(config, validation, labels);
-  if (validation != nullptr)
+  if (validation != nullptr) {
     validation->probabilities =
         calibrated_probabilities(validation->logits, output, preprocessing.calibration);
+    validation->log_odds = calibrated_log_odds(validation->logits, output, preprocessing.calibration);
+  }
   preprocessing.thresholds.assign(
       labels,
       optim::MetricValue::undefined(softmax ? optim::kMostProbable : "no validation part to choose it on"));

@@ -141,7 +141,7 @@ void fit_validation(const RunDirectory& run, const TrainedRun& trained, const da
   average_over_gaps(trained, dataset, predictions);
   fit_to_validation(trained.config, &predictions, trained.labels.size(), preprocessing);
   const auto metrics = optim::compute_metrics(predictions.probabilities, predictions.targets, trained.labels,
-                                              preprocessing.thresholds);
+                                              preprocessing.thresholds, {}, predictions.log_odds);
   run.log("validation macro AUROC of the chosen weights: " + text_of(metrics[optim::Metric::auroc].mean));
 }
 
