@@ -209,7 +209,7 @@ TEST_F(OneOfMany, WordsOfAColumnAreLabels) {
   succeed({"predict", run.string(), "--table", (folder_ / "new.csv").string(), "--quiet", "--out",
            (folder_ / "out.csv").string()});
   const std::string csv = contents(folder_ / "out.csv");
-  EXPECT_THAT(csv, HasSubstr("id,probability_A,probability_B,probability_C,raw_A,"));
+  EXPECT_THAT(csv, HasSubstr("id,probability_A,probability_B,probability_C,logit_A,logit_B,logit_C,raw_A,"));
 }
 
 TEST_F(OneOfMany, ARowWithTwoLabelsOrNoneIsRefused) {
