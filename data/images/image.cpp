@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "core/file.h"
+#include "data/images/exif.h"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
@@ -72,8 +73,9 @@ uint32_t big_endian(Bytes bytes, size_t at) {
 }
 
 // The decoder neither verifies checksums nor misses what lies after the last pixel, so the chunks are walked
-// first.
-void check_png(const std::string& path, Bytes bytes) {
+// first. Returns the orientation of the eXIf chunk, 1 where there is none.
+int check_png(const std::string& path, Bytes bytes) {
+  int orientation = 1;
   for (size_t at = kPngSignature.size();;) {
     if (bytes.size() - at < 12) {
       core::throw_input_error({path},
@@ -95,7 +97,8 @@ void check_png(const std::string& path, Bytes bytes) {
     if (::crc32(0, &bytes[at + 4], static_cast<uInt>(length + 4)) != big_endian(bytes, at + 8 + length)) {
       core::throw_input_error({path}, "damaged PNG: wrong checksum of its {} chunk at byte {}", type, at);
     }
-    if (type == "IEND") return;
+    if (type == "IEND") return orientation;
+    if (type == "eXIf") orientation = exif_orientation(bytes.subspan(at + 8, length));
     at += 12 + length;
   }
 }
@@ -117,10 +120,28 @@ void complete_palette(std::vector<uint8_t>& file) {
   }
 }
 
+// What a JPEG says beside its pixels.
+struct JpegMarkers {
+  int orientation = 1;
+  int components = 0;
+  int adobe_transform = -1;  // of the Adobe marker; -1: none
+
+  // Takes up a segment that begins with `marker` and holds `body`.
+  void add(uint8_t marker, Bytes body) {
+    constexpr std::string_view kExif("Exif\0\0", 6), kAdobe("Adobe", 5);
+    const bool frame = marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC;
+    if (frame && body.size() > 5) components = body[5];
+    if (marker == 0xE1 && starts_with(body, kExif))
+      orientation = exif_orientation(body.subspan(kExif.size()));
+    if (marker == 0xEE && starts_with(body, kAdobe) && body.size() >= 12) adobe_transform = body[11];
+  }
+};
+
 // Follows the markers to the end-of-image marker: the decoder fills what is missing with gray.
-void check_jpeg(const std::string& path, Bytes bytes) {
+JpegMarkers check_jpeg(const std::string& path, Bytes bytes) {
   size_t at = 2;
   bool in_scan = false;
+  JpegMarkers markers;
   while (true) {
     if (in_scan) {  // entropy-coded bytes: 0xFF is followed by 0 or a restart marker until the scan ends
       while (at + 1 < bytes.size() && (bytes[at] != 0xFF || bytes[at + 1] == 0 || bytes[at + 1] == 0xFF ||
@@ -134,16 +155,27 @@ void check_jpeg(const std::string& path, Bytes bytes) {
       core::throw_input_error({path}, "damaged JPEG: expected a marker at byte {}", at);
     }
     const uint8_t marker = bytes[at + 1];
-    if (marker == 0xD9) return;
+    if (marker == 0xD9) return markers;
     if (at + 4 > bytes.size()) break;
     in_scan = in_scan || marker == 0xDA;
-    at += 2 + (size_t{bytes[at + 2]} << 8 | bytes[at + 3]);
-    if (at >= bytes.size()) break;
+    const size_t length = size_t{bytes[at + 2]} << 8 | bytes[at + 3];
+    if (at + 2 + length >= bytes.size()) break;
+    if (length > 2) markers.add(marker, bytes.subspan(at + 4, length - 2));
+    at += 2 + length;
   }
   core::throw_input_error({path},
                           "truncated JPEG: the file ends after {} bytes, before the "
                           "end-of-image marker",
                           bytes.size());
+}
+
+// The decoder would take four components without an Adobe marker for YCbCr and a mask.
+void check_inks(const std::string& path, const JpegMarkers& markers) {
+  if (markers.components != 4 || markers.adobe_transform == 0 || markers.adobe_transform == 2) return;
+  core::throw_input_error({path},
+                          "expected a JPEG in gray, in RGB, or in CMYK with an Adobe marker, got four "
+                          "components {}; save it as RGB",
+                          markers.adobe_transform < 0 ? "without that marker" : "of an unknown transform");
 }
 
 // What stb_image decoded, as a tensor of Value; frees it.
@@ -164,11 +196,14 @@ Tensor taken(Pixel* decoded, const core::Shape& shape, const std::string& path, 
 Tensor decode_image(const std::string& path) {
   std::vector<uint8_t> file = read_file(path);
   const bool png = starts_with(file, kPngSignature);
+  int orientation = 1;
   if (png) {
-    check_png(path, file);
+    orientation = check_png(path, file);
     complete_palette(file);
   } else if (starts_with(file, kJpegSignature)) {
-    check_jpeg(path, file);
+    const JpegMarkers markers = check_jpeg(path, file);
+    check_inks(path, markers);
+    orientation = markers.orientation;
   } else {
     core::throw_input_error({path}, file.empty() ? "expected a PNG or JPEG image, got an empty file"
                                                  : "expected a PNG or JPEG image, got another format");
@@ -180,10 +215,10 @@ Tensor decode_image(const std::string& path) {
   int width = 0, height = 0, channels = 0;
   if (png && stbi_is_16_bit_from_memory(bytes.data(), size) != 0) {
     uint16_t* pixels = stbi_load_16_from_memory(bytes.data(), size, &width, &height, &channels, 0);
-    return taken<int32_t>(pixels, {height, width, channels}, path, format);
+    return upright(taken<int32_t>(pixels, {height, width, channels}, path, format), orientation);
   }
   uint8_t* pixels = stbi_load_from_memory(bytes.data(), size, &width, &height, &channels, 0);
-  return taken<uint8_t>(pixels, {height, width, channels}, path, format);
+  return upright(taken<uint8_t>(pixels, {height, width, channels}, path, format), orientation);
 }
 
 void write_png(const std::string& path, const Tensor& pixels) {

@@ -9,8 +9,9 @@ namespace medfusion::data {
 
 // Decodes a PNG or JPEG file to [height, width, channels]: u8, or i32 in 0..65535 for a 16-bit PNG. channels
 // is 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGBA); palettes become RGB or RGBA, 1-, 2- and 4-bit grays are
-// scaled to 0..255, CMYK JPEGs become RGB. Color profiles, gamma chunks and EXIF orientation are not applied.
-// Throws core::InputError naming the file and the reason where it is missing, of another format, damaged (PNG
+// scaled to 0..255, CMYK and YCCK JPEGs of Adobe's convention (inverted) become RGB. Turned upright by the
+// Exif orientation. Color profiles and gamma chunks are not applied. Throws core::InputError naming the file
+// and the reason where it is missing, of another format, in inks of another convention, damaged (PNG
 // checksums are verified) or cut short anywhere. Safe to call from several threads.
 core::Tensor decode_image(const std::string& path);
 

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -107,6 +108,90 @@ TEST(DecodeImage, ReadsJpeg) {
     EXPECT_NEAR(color.at(1), 100, 3) << name;
     EXPECT_NEAR(color.at(2), 50, 3) << name;
   }
+}
+
+// A JPEG of three by two flat blocks of 8x8, a to f, with an Exif block for `orientation`, in the byte order
+// of Intel or of Motorola.
+std::string oriented_jpeg(char orientation, bool little) {
+  const std::string tiff = little ? std::string("II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0", 18) +
+                                        std::string(1, orientation) + std::string(7, '\0')
+                                  : std::string("MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0", 19) +
+                                        std::string(1, orientation) + std::string(6, '\0');
+  std::string file = read_bytes(kImageFixtures + "blocks.jpg");
+  const std::string body = std::string("Exif\0\0", 6) + tiff;
+  const auto length = static_cast<char>(body.size() + 2);
+  return file.insert(2, std::string("\xFF\xE1\0", 3) + length + body);
+}
+
+// The blocks of a decoded image, row by row, rows apart by a blank.
+std::string blocks_of(const Tensor& image) {
+  std::string result;
+  for (int64_t row = 4; row < image.size(0); row += 8) {
+    if (row > 4) result += ' ';
+    for (int64_t column = 4; column < image.size(1); column += 8) {
+      const double value = image.at(row * image.size(1) + column);
+      result += static_cast<char>('a' + std::lround((value - 20) / 40));
+    }
+  }
+  return result;
+}
+
+TEST(DecodeImage, TurnsUprightByExif) {
+  const std::string path = temporary("turned.jpg");
+  const std::vector<std::string> expected = {"abc def",  "cba fed",  "fed cba",  "def abc",
+                                             "ad be cf", "da eb fc", "fc eb da", "cf be ad"};
+  for (size_t i = 0; i < expected.size(); ++i) {
+    for (const bool little : {false, true}) {
+      write_bytes(path, oriented_jpeg(static_cast<char>(i + 1), little));
+      EXPECT_EQ(blocks_of(decode_image(path)), expected[i]) << i + 1 << (little ? " II" : " MM");
+    }
+  }
+  for (const char unknown : {'\0', '\x09'}) {
+    write_bytes(path, oriented_jpeg(unknown, true));
+    EXPECT_EQ(blocks_of(decode_image(path)), "abc def");
+  }
+}
+
+// A damaged Exif block says nothing about the pixels.
+TEST(DecodeImage, PassesOverDamagedExif) {
+  const std::string whole = oriented_jpeg(6, true);
+  const std::string path = temporary("damaged.jpg");
+  const size_t begin = whole.find("II*");
+  for (size_t at = begin; at < begin + 26; ++at) {
+    std::string bytes = whole;
+    bytes[at] = '\xFF';
+    write_bytes(path, bytes);
+    EXPECT_THAT(blocks_of(decode_image(path)), ::testing::AnyOf("abc def", "da eb fc")) << at - begin;
+  }
+}
+
+TEST(DecodeImage, TurnsPngUprightByExif) {
+  const Tensor image = decode_image(kImageFixtures + "turned.png");
+  EXPECT_EQ(image.shape(), (Shape{3, 2, 1}));
+  EXPECT_EQ(values(image), (std::vector<double>{40, 0, 100, 60, 160, 120}));
+}
+
+// Inks 30, 90, 150 and black 60: (255 - ink) (255 - 60) / 255.
+TEST(DecodeImage, ReadsInksOfAdobe) {
+  for (const std::string name : {"cmyk.jpg", "ycck.jpg"}) {
+    const Tensor image = decode_image(kImageFixtures + name);
+    ASSERT_EQ(image.shape(), (Shape{9, 17, 3})) << name;
+    EXPECT_NEAR(image.at(0), 172, 1) << name;
+    EXPECT_NEAR(image.at(1), 126, 1) << name;
+    EXPECT_NEAR(image.at(2), 80, 1) << name;
+  }
+}
+
+TEST(DecodeImage, RefusesInksOfAnotherConvention) {
+  std::string bytes = read_bytes(kImageFixtures + "cmyk.jpg");
+  const std::string path = temporary("plain.jpg");
+  const size_t adobe = bytes.find("\xFF\xEE");
+  ASSERT_NE(adobe, std::string::npos);
+  write_bytes(path, std::string(bytes).erase(adobe, 16));
+  EXPECT_THAT([&] { decode_image(path); }, reports(path, "got four components without that marker"));
+  bytes[adobe + 15] = 1;
+  write_bytes(path, bytes);
+  EXPECT_THAT([&] { decode_image(path); }, reports(path, "got four components of an unknown transform"));
 }
 
 TEST(DecodeImage, ReportsEveryTruncation) {
