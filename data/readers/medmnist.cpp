@@ -11,7 +11,7 @@
 namespace medfusion::data {
 namespace {
 
-// Images of several arrays [N, H, W, C] u8, one after another.
+// Images of several arrays [N, H, W, C] u8 or i32, one after another.
 class ArrayImages : public ImageSource {
  public:
   void add(core::Tensor images) {
@@ -33,32 +33,73 @@ class ArrayImages : public ImageSource {
   int64_t count_ = 0;
 };
 
-// [N, H, W, C]
+// [N, H, W, C], integers or bool
 core::Tensor read_images(const NpzFile& file, const std::string& name) {
   core::Tensor images = file.read(name);
   const core::Shape& shape = images.shape();
   const std::string place = file.path() + "/" + name + ".npy";
-  if (images.dtype() != core::DType::u8) {
-    core::throw_input_error({place}, "expected u8 images, got {}", core::name_of(images.dtype()));
+  if (core::is_floating(images.dtype())) {
+    core::throw_input_error({place}, "expected images of an integer type, got {}",
+                            core::name_of(images.dtype()));
   }
   if (shape.rank() == 3) return images.unsqueeze(3);
-  if (shape.rank() == 4 && shape[3] == 3) return images;
+  if (shape.rank() == 4 && (shape[3] == 1 || shape[3] == 3)) return images;
   const bool volumes = shape.rank() == 5 || shape.rank() == 4;
-  core::throw_input_error({place}, "expected images [N, H, W] or [N, H, W, 3], got {}{}", shape.str(),
-                          volumes ? "; 3-D volumes are not supported" : "");
+  core::throw_input_error({place}, "expected images [N, H, W], [N, H, W, 1] or [N, H, W, 3], got {}{}",
+                          shape.str(), volumes ? "; 3-D volumes are not supported" : "");
+}
+
+// What images of other types than u8 are: u8, or i32 where the pixels of an array need 16 bits.
+void set_depth(std::vector<core::Tensor>& arrays, const std::string& file, Dataset& dataset) {
+  constexpr int64_t kByte = 255, kWord = 65535;
+  int64_t least = 0, most = 0;
+  const bool plain = std::all_of(arrays.begin(), arrays.end(),
+                                 [](const core::Tensor& array) { return array.dtype() == core::DType::u8; });
+  if (plain) return;
+  bool truth = true;
+  for (core::Tensor& array : arrays) {
+    truth = truth && array.dtype() == core::DType::boolean;
+    array = array.to(core::DType::i64);
+    const int64_t* data = array.data<int64_t>();
+    for (int64_t i = 0; i < array.numel(); ++i) {
+      least = std::min(least, data[i]);
+      most = std::max(most, data[i]);
+    }
+  }
+  if (least < 0 || most > kWord) {
+    core::throw_input_error({file}, "expected images of 0 to {}, got {} to {}", kWord, least, most);
+  }
+  for (core::Tensor& array : arrays) {
+    for (int64_t i = 0; truth && i < array.numel(); ++i) array.data<int64_t>()[i] *= kByte;
+    array = array.to(most <= kByte ? core::DType::u8 : core::DType::i32);
+  }
+  dataset.notes.push_back(
+      truth ? "images of truth values are read as black and white"
+            : fmt::format("images hold {} to {}: read as {}-bit", least, most, most <= kByte ? 8 : 16));
 }
 
 // [N, L] i64
 core::Tensor read_labels(const NpzFile& file, const std::string& name, int64_t rows) {
-  const core::Tensor labels = file.read(name);
+  core::Tensor labels = file.read(name);
   const std::string place = file.path() + "/" + name + ".npy";
   if (core::is_floating(labels.dtype())) {
     core::throw_input_error({place}, "expected integer labels, got {}", core::name_of(labels.dtype()));
   }
+  if (labels.rank() == 1) labels = labels.unsqueeze(1);
   if (labels.rank() != 2 || labels.size(0) != rows || labels.size(1) == 0) {
     core::throw_input_error({place}, "expected labels [{}, L], got {}", rows, labels.shape().str());
   }
   return labels.to(core::DType::i64);
+}
+
+// One of two classes is one label: it is the second.
+void set_one_of_two(const std::vector<int64_t>& classes, const std::string& name, Dataset& dataset) {
+  dataset.targets = core::Tensor::empty({dataset.size(), 1});
+  for (size_t row = 0; row < classes.size(); ++row)
+    dataset.targets.data<float>()[row] = static_cast<float>(classes[row]);
+  dataset.labels = {name};
+  dataset.notes.push_back(
+      fmt::format("each image is of one of two classes: the one label {} is the second", name));
 }
 
 // The rows' classes, one label each.
@@ -68,6 +109,7 @@ void set_classes(const std::vector<int64_t>& classes, const std::string& file, D
   if (count < 2 || count > kMostClasses || *std::min_element(classes.begin(), classes.end()) < 0) {
     core::throw_input_error({file}, "expected labels that number 2 to {} classes from 0", kMostClasses);
   }
+  if (count == 2) return set_one_of_two(classes, "class_1", dataset);
   dataset.targets = core::Tensor::zeros({dataset.size(), count});
   for (size_t row = 0; row < classes.size(); ++row) {
     dataset.targets.data<float>()[static_cast<int64_t>(row) * count + classes[row]] = 1.0F;
@@ -76,8 +118,20 @@ void set_classes(const std::vector<int64_t>& classes, const std::string& file, D
   dataset.exclusive = true;
 }
 
+// The second of two columns of which one is 1 in every row; nothing where they are not so.
+std::vector<int64_t> second_of_two(const std::vector<int64_t>& values, int64_t count) {
+  std::vector<int64_t> second;
+  for (size_t i = 0; count == 2 && i + 1 < values.size(); i += 2) {
+    if (std::min(values[i], values[i + 1]) != 0 || std::max(values[i], values[i + 1]) != 1) return {};
+    second.push_back(values[i + 1]);
+  }
+  return second;
+}
+
 void set_labels(const std::vector<int64_t>& values, int64_t count, const std::string& file,
                 Dataset& dataset) {
+  const std::vector<int64_t> second = second_of_two(values, count);
+  if (!second.empty()) return set_one_of_two(second, "label_1", dataset);
   dataset.targets = core::Tensor::empty({dataset.size(), count});
   for (size_t i = 0; i < values.size(); ++i) {
     if (values[i] != 0 && values[i] != 1) {
@@ -100,6 +154,7 @@ Dataset read_medmnist(const std::string& file) {
   Dataset dataset;
   dataset.name = "medmnist";
   const auto source = std::make_shared<ArrayImages>();
+  std::vector<core::Tensor> arrays;
   std::vector<int64_t> values;
   int64_t width = 0;
   Hasher hasher;
@@ -119,8 +174,10 @@ Dataset read_medmnist(const std::string& file) {
       hasher.add(
           std::string_view(static_cast<const char*>(array.view().data), static_cast<size_t>(array.bytes())));
     }
-    source->add(images);
+    arrays.push_back(images);
   }
+  set_depth(arrays, file, dataset);
+  for (const core::Tensor& array : arrays) source->add(array);
   if (dataset.size() == 0) core::throw_input_error({file}, "expected at least one image, got none");
   dataset.patients = dataset.ids;
   dataset.images = source;

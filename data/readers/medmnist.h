@@ -8,12 +8,14 @@
 
 namespace medfusion::data {
 
-// Reads {train,val,test}_images, u8 [N, H, W] or [N, H, W, 3], and {train,val,test}_labels, integers: [N, 1]
-// holds the index of a class and gives one label per class, class_0, class_1, ...; [N, L] holds 0 or 1 and
-// gives label_0, ... (chestmnist: the 14 findings of ChestX-ray14). Classes exclude each other. Ids are
-// train_0, ..., val_0, ..., test_0,
-// ...; the files name no patients, so each image is taken for one. Images are kept in memory, at the size of
-// the arrays. Throws core::InputError naming the file and the array.
+// Reads {train,val,test}_images, [N, H, W], [N, H, W, 1] or [N, H, W, 3] of any integer type or bool, and
+// {train,val,test}_labels, integers or bool: [N, 1] or [N] holds the index of a class and gives one label per
+// class, class_0, class_1, ...; [N, L] holds 0 or 1 and gives label_0, ... (chestmnist: the 14 findings of
+// ChestX-ray14). Classes exclude each other. Two classes, also as [N, 2] with one 1 in every row, are one
+// label: class_1, or label_1. Images of u8 are 8-bit, of bool black and white; others are 8-bit where no
+// pixel of the file is above 255, else 16-bit. Ids are train_0, ..., val_0, ..., test_0, ...; the files name
+// no patients, so each image is taken for one. Images are kept in memory, at the size of the arrays.
+// Dataset::notes holds what was decided. Throws core::InputError naming the file and the array.
 Dataset read_medmnist(const std::string& file);
 
 }  // namespace medfusion::data

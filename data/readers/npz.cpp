@@ -2,8 +2,12 @@
 
 #include <zip.h>
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <filesystem>
+#include <type_traits>
+#include <vector>
 
 #include "core/error.h"
 #include "data/readers/csv.h"
@@ -97,17 +101,72 @@ std::string_view value_of(const Entry& entry, std::string_view header, std::stri
   return rest.substr(begin.size(), stop - begin.size());
 }
 
-core::DType parse_dtype(const Entry& entry, std::string_view text) {
-  constexpr std::array<std::pair<std::string_view, core::DType>, 6> kTypes = {{{"|u1", core::DType::u8},
-                                                                               {"|b1", core::DType::boolean},
-                                                                               {"<i4", core::DType::i32},
-                                                                               {"<i8", core::DType::i64},
-                                                                               {"<f4", core::DType::f32},
-                                                                               {"<f8", core::DType::f64}}};
-  for (const auto& [name, dtype] : kTypes) {
-    if (text == name) return dtype;
+// The element types of NumPy that are read: its letter and size, and what the tensor holds.
+struct NpzType {
+  std::string_view name;
+  core::DType dtype;
+  int64_t size;
+};
+
+constexpr std::array kNpzTypes = {NpzType{"u1", core::DType::u8, 1},  NpzType{"b1", core::DType::boolean, 1},
+                                  NpzType{"i1", core::DType::i32, 1}, NpzType{"u2", core::DType::i32, 2},
+                                  NpzType{"i2", core::DType::i32, 2}, NpzType{"i4", core::DType::i32, 4},
+                                  NpzType{"u4", core::DType::i64, 4}, NpzType{"i8", core::DType::i64, 8},
+                                  NpzType{"u8", core::DType::i64, 8}, NpzType{"f4", core::DType::f32, 4},
+                                  NpzType{"f8", core::DType::f64, 8}};
+
+const NpzType& parse_type(const Entry& entry, std::string_view text) {
+  constexpr std::string_view kByteOrders = "<>|=";
+  if (text.size() == 3 && kByteOrders.find(text[0]) != std::string_view::npos) {
+    for (const NpzType& type : kNpzTypes) {
+      if (text.substr(1) == type.name) return type;
+    }
   }
-  entry.fail(fmt::format("expected elements of type |u1, |b1, <i4, <i8, <f4 or <f8, got '{}'", text));
+  entry.fail(fmt::format(
+      "expected elements of an integer type, bool, f4 or f8, such as '|u1' or '<i4', got '{}'", text));
+}
+
+// Reads `tensor`, contiguous, element by element of another width or byte order.
+void read_elements(Entry& entry, const NpzType& type, bool big_endian, const core::Tensor& tensor) {
+  const int64_t count = tensor.numel();
+  std::vector<uint8_t> bytes(static_cast<size_t>(count * type.size));
+  if (count > 0) entry.read(bytes.data(), count * type.size);
+  const auto size = static_cast<size_t>(type.size);
+  const auto convert = [&](auto* out) {
+    using Value = std::remove_reference_t<decltype(*out)>;
+    for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
+      const uint8_t* element = &bytes[i * size];
+      uint64_t bits = 0;
+      for (size_t k = 0; k < size; ++k) bits = bits << 8 | element[big_endian ? k : size - 1 - k];
+      if constexpr (std::is_floating_point_v<Value>) {
+        out[i] = sizeof(Value) == 4 ? static_cast<Value>(std::bit_cast<float>(static_cast<uint32_t>(bits)))
+                                    : static_cast<Value>(std::bit_cast<double>(bits));
+      } else {
+        const bool negative = type.name[0] == 'i' && (bits >> (8 * size - 1)) != 0;
+        if (negative && size < 8) bits |= ~uint64_t{0} << (8 * size);
+        if (type.name == "u8" && bits >> 63 != 0)
+          entry.fail("expected integers below 2^63, got a larger one");
+        out[i] = static_cast<Value>(static_cast<int64_t>(bits));
+      }
+    }
+  };
+  switch (tensor.dtype()) {
+    case core::DType::i32:
+      return convert(tensor.data<int32_t>());
+    case core::DType::i64:
+      return convert(tensor.data<int64_t>());
+    case core::DType::f32:
+      return convert(tensor.data<float>());
+    default:
+      return convert(tensor.data<double>());
+  }
+}
+
+// An array whose first index runs fastest lies as the transpose does in C order.
+core::Tensor from_fortran(core::Tensor reversed) {
+  for (int first = 0, last = reversed.rank() - 1; first < last; ++first, --last)
+    reversed = reversed.transpose(first, last);
+  return reversed.to_contiguous();
 }
 
 core::Shape parse_shape(const Entry& entry, std::string_view text) {
@@ -161,23 +220,30 @@ bool NpzFile::has(const std::string& name) const {
 core::Tensor NpzFile::read(const std::string& name) const {
   Entry entry(archive_->zip, path_, name + ".npy");
   const std::string header = read_header(entry);
-  const core::DType dtype = parse_dtype(entry, value_of(entry, header, "descr", "'", "'"));
-  if (value_of(entry, header, "fortran_order", "", ",}") != "False") {
-    entry.fail("expected an array in C order, got one in Fortran order");
-  }
-  const core::Shape shape = parse_shape(entry, value_of(entry, header, "shape", "(", ")"));
-  const int64_t bytes = byte_count(shape, core::size_of(dtype), entry.left());
+  const std::string_view descr = value_of(entry, header, "descr", "'", "'");
+  const NpzType& type = parse_type(entry, descr);
+  const std::string_view order = value_of(entry, header, "fortran_order", "", ",}");
+  if (order != "True" && order != "False") entry.fail("cannot read 'fortran_order' in the header");
+  core::Shape shape = parse_shape(entry, value_of(entry, header, "shape", "(", ")"));
+  const int64_t bytes = byte_count(shape, type.size, entry.left());
   if (bytes != entry.left()) {
     entry.fail(fmt::format("expected the elements of shape {}, got {} bytes", shape.str(), entry.left()));
   }
-  core::Tensor tensor = core::Tensor::empty(shape, dtype);
-  if (bytes > 0) entry.read(tensor.view().data, bytes);
+  const bool fortran = order == "True" && shape.rank() > 1;
+  if (fortran) std::reverse(shape.begin(), shape.end());
+  core::Tensor tensor = core::Tensor::empty(shape, type.dtype);
+  const bool big_endian = descr[0] == '>' && type.size > 1;
+  if (big_endian || type.size != core::size_of(type.dtype) || type.name == "u8") {
+    read_elements(entry, type, big_endian, tensor);
+  } else if (bytes > 0) {
+    entry.read(tensor.view().data, bytes);
+  }
   entry.finish();
-  if (dtype == core::DType::boolean) {  // any byte may come from a file, a bool holds 0 or 1
+  if (type.dtype == core::DType::boolean) {  // any byte may come from a file, a bool holds 0 or 1
     auto* data = static_cast<unsigned char*>(tensor.view().data);
     for (int64_t i = 0; i < bytes; ++i) data[i] = data[i] != 0 ? 1 : 0;
   }
-  return tensor;
+  return fortran ? from_fortran(tensor) : tensor;
 }
 
 }  // namespace medfusion::data

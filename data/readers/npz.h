@@ -16,9 +16,9 @@ class NpzFile {
 
   const std::string& path() const { return path_; }
   bool has(const std::string& name) const;
-  // The array `name` (without .npy) in C order: u8, bool, i32, i64, f32 or f64, little-endian. Reads straight
-  // into the tensor. Throws core::InputError naming file and array where it is missing, damaged (the
-  // archive's checksums are verified) or of another kind.
+  // The array `name` (without .npy), in C order whatever the file's, of either byte order: u8, bool, f32 and
+  // f64 as they are; i8, i16, u16 and i32 as i32; u32, i64 and u64 as i64. Throws core::InputError naming
+  // file and array where it is missing, damaged (the archive's checksums are verified) or of another kind.
   core::Tensor read(const std::string& name) const;
 
  private:
