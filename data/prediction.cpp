@@ -1,12 +1,10 @@
 #include "data/prediction.h"
 
-#include <algorithm>
-#include <cctype>
 #include <filesystem>
 #include <limits>
-#include <unordered_map>
-#include <unordered_set>
+#include <numeric>
 
+#include "data/image_rows.h"
 #include "data/readers/csv.h"
 #include "data/readers/csv_folder.h"
 #include "data/readers/file_images.h"
@@ -16,34 +14,6 @@ namespace medfusion::data {
 namespace {
 
 namespace fs = std::filesystem;
-
-bool is_image_name(const fs::path& path) {
-  std::string extension = path.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return extension == ".png" || extension == ".jpg" || extension == ".jpeg";
-}
-
-std::vector<std::string> list_images(const std::vector<std::string>& given) {
-  std::vector<std::string> paths;
-  for (const std::string& path : given) {
-    if (!fs::exists(path))
-      core::throw_input_error({path}, "expected an image or a folder of images, got no such file");
-    if (!fs::is_directory(path)) {
-      paths.push_back(path);
-      continue;
-    }
-    std::vector<std::string> inside;
-    for (const auto& entry : fs::directory_iterator(path)) {
-      if (entry.is_regular_file() && is_image_name(entry.path())) inside.push_back(entry.path().string());
-    }
-    if (inside.empty())
-      core::throw_input_error({path}, "expected PNG or JPEG files in this folder, got none");
-    std::sort(inside.begin(), inside.end());
-    paths.insert(paths.end(), inside.begin(), inside.end());
-  }
-  return paths;
-}
 
 // Columns that the run does not read need not be there. Rows that are joined to images are found by the
 // images' names, whatever the rows are called.
@@ -100,41 +70,29 @@ Dataset rows_to_predict(const DataOptions& options, const std::vector<std::strin
                         const std::string& table, const TableEncoder* encoder, bool text) {
   Dataset result;
   result.name = core::text_of(options.format);
-  const std::vector<std::string> paths = list_images(images);
-  std::unordered_set<std::string> seen;
-  for (const std::string& path : paths) {
-    result.ids.push_back(fs::path(path).filename().string());
-    if (!seen.insert(result.ids.back()).second) {
-      core::throw_input_error({path}, "expected images of different file names, got this name twice");
-    }
+  const std::vector<NamedImage> found = list_images(images, result.notes);
+  std::vector<std::string> paths;
+  for (const NamedImage& image : found) {
+    paths.push_back(image.path);
+    result.ids.push_back(image.id);
   }
   if (!paths.empty()) result.images = std::make_shared<FileImages>(paths);
   if (!table.empty()) {
     const Dataset metadata = read_metadata(options, table, !paths.empty(), encoder, text);
+    result.notes.insert(result.notes.end(), metadata.notes.begin(), metadata.notes.end());
+    std::vector<size_t> rows(metadata.ids.size());
+    std::iota(rows.begin(), rows.end(), size_t{0});
     if (paths.empty()) {
       result.ids = metadata.ids;
       result.images = std::make_shared<FileImages>(std::vector<std::string>(metadata.ids.size()));
-    }
-    std::unordered_map<std::string, size_t> row_of;
-    for (size_t row = 0; row < metadata.ids.size(); ++row) {
-      const std::string& id = metadata.ids[row];
-      const std::string name = paths.empty() ? id : fs::path(id).filename().string();
-      if (!row_of.emplace(name, row).second)
-        core::throw_input_error({table}, "expected one row for image {}, got two", name);
-    }
-    std::vector<size_t> rows;
-    for (const std::string& id : result.ids) {
-      const auto found = row_of.find(id);
-      if (found == row_of.end())
-        core::throw_input_error({table}, "expected a row for image {}, got none", id);
-      rows.push_back(found->second);
+    } else {
+      rows = rows_of_images(found, metadata.ids, table, result.notes);
     }
     std::vector<Column> columns;
     for (const Column& column : metadata.columns) {
       columns.push_back(
           {column.name, column.numeric, pick(column.numbers, rows), pick(column.categories, rows)});
     }
-    result.notes = metadata.notes;
     if (encoder != nullptr) result.columns = encoder->as_trained(columns, result.notes);
     result.texts = pick(metadata.texts, rows);
   }
