@@ -21,8 +21,8 @@ class ImageSource {
   virtual core::Tensor read(int64_t row) const = 0;
   // Whether the row has an image at all.
   virtual bool present(int64_t row) const = 0;
-  // What tells images apart without decoding them: equal images have equal sizes and digests (xxHash64 of the
-  // encoded bytes, or of the pixels). 0 where a size costs as much as a digest.
+  // What tells files apart without decoding them: size, 0 where there is no file, and xxHash64 of the encoded
+  // bytes, or of the pixels.
   virtual int64_t encoded_size(int64_t row) const;
   virtual uint64_t digest(int64_t row) const;
 };

@@ -26,11 +26,13 @@ struct LeakRules {
     using core::Range;
     visit("targets", targets, "Columns that are outcomes, predicted or not; they are refused as inputs.");
     visit("leaking", leaking, "Columns that may reveal an outcome; they are refused as inputs.");
-    visit("duplicates", duplicates,
-          "Which equal rows must lie in one part of a split. Rows with an image are equal if their images "
-          "have the same bytes, rows without one if all columns and the text are equal. `always` counts all "
-          "of them. `auto` counts equal columns only if at most a tenth of the rows repeat others; else they "
-          "are a coincidence. `never` does not compare rows.");
+    visit(
+        "duplicates", duplicates,
+        "Which equal rows must lie in one part of a split. Rows with an image are equal if their images "
+        "have the same pixels, rows without one if all columns and the text are equal. `always` counts all "
+        "of them. `auto` counts equal columns only if at most a tenth of the rows repeat others; else they "
+        "are a coincidence; and it compares the bytes of image files if they are more than 256 MiB. `never` "
+        "does not compare rows.");
     visit(
         "allow", allow, Range::one_of({kLeaks.begin(), kLeaks.end()}),
         "Leaks that are accepted: `target` and `leaking` (such a column is an input), `patient` and "

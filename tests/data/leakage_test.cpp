@@ -8,6 +8,7 @@
 #include <set>
 
 #include "data/duplicates.h"
+#include "data/images/image.h"
 #include "data/labels.h"
 #include "data/readers/file_images.h"
 #include "data/splits.h"
@@ -191,7 +192,7 @@ TEST(Duplicates, EqualRowsOfACoarseTableAreACoincidence) {
   Dataset data = rows_of(30);
   for (double& age : data.columns[0].numbers) age = std::floor(age / 2.0);
   const auto repeats = [&](DuplicateRule rule) {
-    const auto first = first_equal_rows(data, rule);
+    const auto first = first_equal_rows(data, rule, data.notes);
     int64_t count = 0;
     for (int64_t row = 0; row < data.size(); ++row) count += first[static_cast<size_t>(row)] != row;
     return count;
@@ -204,14 +205,53 @@ TEST(Duplicates, EqualRowsOfACoarseTableAreACoincidence) {
   EXPECT_EQ(repeats(DuplicateRule::automatic), 1);
 }
 
-TEST(Duplicates, ImagesAreEqualByTheirBytes) {
+Dataset rows_with_images(const std::vector<std::string>& paths) {
+  Dataset data = rows_of(static_cast<int>(paths.size()));
+  data.images = std::make_shared<FileImages>(paths);
+  return data;
+}
+
+// Files that cannot be decoded are compared as they are.
+TEST(Duplicates, BrokenImagesAreEqualByTheirBytes) {
   const TemporaryFolder folder;
-  Dataset data = rows_of(5);
   const std::string a = folder.write("a.png", "one"), b = folder.write("b.png", "two");
   const std::string c = folder.write("c.png", "one"), d = folder.write("d.png", "three");
-  data.images = std::make_shared<FileImages>(std::vector<std::string>{a, b, c, d, ""});
-  EXPECT_THAT(first_equal_rows(data, DuplicateRule::automatic), ElementsAre(0, 1, 0, 3, 4));
-  EXPECT_THAT(first_equal_rows(data, DuplicateRule::never), ElementsAre(0, 1, 2, 3, 4));
+  Dataset data = rows_with_images({a, b, c, d, ""});
+  EXPECT_THAT(first_equal_rows(data, DuplicateRule::automatic, data.notes), ElementsAre(0, 1, 0, 3, 4));
+  EXPECT_THAT(first_equal_rows(data, DuplicateRule::never, data.notes), ElementsAre(0, 1, 2, 3, 4));
+}
+
+// palette.png and rgb.png show the same in two ways of writing. gray_alpha.png is transparent, gray16.png has
+// more bits than gray.png, turned.png is its pixels turned.
+TEST(Duplicates, ImagesAreEqualByTheirPixels) {
+  const TemporaryFolder folder;
+  const std::string fixtures = MEDFUSION_SOURCE_DIR "/tests/fixtures/images/";
+  const core::Tensor gray = decode_image(fixtures + "gray.png");
+  const core::Tensor color = core::Tensor::empty({2, 3, 4}, core::DType::u8);
+  for (int64_t i = 0; i < 24; ++i)
+    color.data<uint8_t>()[i] = i % 4 == 3 ? uint8_t{255} : gray.data<uint8_t>()[i / 4];
+  write_png(folder.path("color.png"), color);
+  color.data<uint8_t>()[5] ^= 1;
+  write_png(folder.path("other.png"), color);
+  std::vector<std::string> paths = {folder.path("other.png"), folder.path("color.png")};
+  for (const char* name : {"gray", "gray16", "gray_alpha", "turned", "palette", "rgb"})
+    paths.push_back(fixtures + name + ".png");
+  Dataset data = rows_with_images(paths);
+  EXPECT_THAT(first_equal_rows(data, DuplicateRule::automatic, data.notes),
+              ElementsAre(0, 1, 1, 3, 4, 5, 6, 6));
+  EXPECT_THAT(data.notes, testing::IsEmpty());
+}
+
+TEST(Duplicates, HalfOfTheImagesTheSameIsSaid) {
+  const std::string fixtures = MEDFUSION_SOURCE_DIR "/tests/fixtures/images/";
+  const std::string a = fixtures + "gray.png", b = fixtures + "rgb.png", c = fixtures + "rgba.png";
+  Dataset half = rows_with_images({a, b, a, c});
+  first_equal_rows(half, DuplicateRule::automatic, half.notes);
+  EXPECT_THAT(half.notes, testing::IsEmpty());
+  Dataset most = rows_with_images({b, a, c, a, a, "", a, "", b});
+  group_duplicates(most, DuplicateRule::automatic);
+  EXPECT_THAT(most.notes, ElementsAre("4 of 7 images are the same picture, such as 'r1' and 'r3'",
+                                      HasSubstr("4 rows repeat earlier ones")));
 }
 
 // Rows 0 and 10 are one patient, 10 and 20 are equal: all three are drawn together, by every kind of draw.
