@@ -44,8 +44,15 @@ Dataset open_nih(const DataOptions& options) {
   const int64_t least = options.format == DataFormat::phantom && labels.empty()
                             ? std::max<int64_t>(1, options.min_positives)
                             : options.min_positives;
-  return read_nih({options.folder().string(), labels, least, options.read_images, options.table,
-                   options.path(options.extra_table), options.categorical_columns});
+  const std::string root = options.folder().string();
+  Dataset dataset =
+      read_nih({root, labels, least, options.read_images, options.table, options.path(options.extra_table),
+                options.categorical_columns, options.format == DataFormat::nih});
+  const SplitKind kind = options.split.kind;
+  if (kind != SplitKind::official && kind != SplitKind::automatic) return dataset;
+  if (std::string note = departures_from_lists(dataset, root); !note.empty())
+    dataset.notes.push_back(std::move(note));
+  return dataset;
 }
 
 Dataset read(const DataOptions& options) {

@@ -20,6 +20,7 @@ namespace {
 // Streams of the generator: the draws of one purpose do not change with those of another.
 enum SplitStream : uint64_t { kValStream = 101, kTestStream = 102, kFoldStream = 103 };
 enum Part { kTrain, kVal, kTest };  // as kPartNames
+constexpr std::array kOfficialLists{"train_val_list.txt", "test_list.txt"};
 
 // The group of each row (a part or a fold) as a file states it.
 class StatedGroups {
@@ -27,6 +28,8 @@ class StatedGroups {
   explicit StatedGroups(const Dataset& dataset) : group(dataset.ids.size(), -1), places(dataset.ids.size()) {
     for (size_t row = 0; row < dataset.ids.size(); ++row) row_of_.emplace(dataset.ids[row], row);
   }
+
+  bool knows(const std::string& id) const { return row_of_.contains(id); }
 
   void set(const std::string& id, int64_t value, const core::Place& place) {
     const auto found = row_of_.find(id);
@@ -47,11 +50,13 @@ class StatedGroups {
   std::unordered_map<std::string_view, size_t> row_of_;
 };
 
-// Every row has a group, and the rows of a patient the same one.
+// Every row has a group, unless `partial`, and the rows of a patient the same one.
 void check_groups(const Dataset& dataset, const StatedGroups& groups, const std::string& file,
-                  const std::function<std::string(int64_t)>& name, bool allow_patients) {
+                  const std::function<std::string(int64_t)>& name, bool allow_patients,
+                  bool partial = false) {
   std::unordered_map<std::string_view, size_t> first_row;
   for (size_t i = 0; i < groups.group.size(); ++i) {
+    if (groups.group[i] < 0 && partial) continue;
     if (groups.group[i] < 0) {
       core::throw_input_error({file}, "expected every id of the data, '{}' is missing", dataset.ids[i]);
     }
@@ -116,12 +121,13 @@ std::string fold_name(int64_t fold) { return fmt::format("fold {}", fold); }
 
 // Parts as stated, val drawn where there is none.
 Splits stated_splits(const Dataset& dataset, const StatedGroups& groups, const std::string& file,
-                     double val_fraction, uint64_t seed, bool allow_patients) {
-  check_groups(dataset, groups, file, part_name, allow_patients);
+                     double val_fraction, uint64_t seed, bool allow_patients, bool partial = false) {
+  check_groups(dataset, groups, file, part_name, allow_patients, partial);
   Splits splits;
   const std::array<std::vector<int64_t>*, 3> parts = {&splits.train, &splits.val, &splits.test};
   for (int64_t i = 0; i < dataset.size(); ++i) {
-    parts[static_cast<size_t>(groups.group[static_cast<size_t>(i)])]->push_back(i);
+    const int64_t part = groups.group[static_cast<size_t>(i)];
+    if (part >= 0) parts[static_cast<size_t>(part)]->push_back(i);
   }
   check_not_empty(kTrain, splits.train, file);
   check_not_empty(kTest, splits.test, file);
@@ -185,11 +191,14 @@ void SplitOptions::check_rules(const core::Require& require) const {
       fmt::format("expected a sum with data.test_fraction below 1, got {}", val_fraction + test_fraction));
 }
 
-Splits official_splits(const Dataset& dataset, const std::string& root, double val_fraction, uint64_t seed,
-                       bool allow_patients) {
+namespace {
+
+// The parts of the official lists, and the number of their ids that the data lacks.
+std::pair<StatedGroups, int64_t> read_official_lists(const Dataset& dataset, const std::string& root) {
   StatedGroups groups(dataset);
+  int64_t lacking = 0;
   for (const auto& [name, part] :
-       {std::pair{"train_val_list.txt", kTrain}, std::pair{"test_list.txt", kTest}}) {
+       {std::pair{kOfficialLists[0], kTrain}, std::pair{kOfficialLists[1], kTest}}) {
     const std::string file = find_text_file(root, name);
     if (file.empty()) {
       core::throw_input_error({(std::filesystem::path(root) / name).string()},
@@ -197,9 +206,36 @@ Splits official_splits(const Dataset& dataset, const std::string& root, double v
     }
     const std::vector<Line> lines = read_lines(file);
     if (lines.empty()) core::throw_input_error({file}, "expected the name of an image per line, got none");
-    for (const Line& line : lines) groups.set(line.text, part, {file, line.number});
+    for (const Line& line : lines) {
+      if (groups.knows(line.text)) {
+        groups.set(line.text, part, {file, line.number});
+      } else {
+        ++lacking;
+      }
+    }
   }
-  return stated_splits(dataset, groups, root, val_fraction, seed, allow_patients);
+  return {std::move(groups), lacking};
+}
+
+}  // namespace
+
+Splits official_splits(const Dataset& dataset, const std::string& root, double val_fraction, uint64_t seed,
+                       bool allow_patients) {
+  return stated_splits(dataset, read_official_lists(dataset, root).first, root, val_fraction, seed,
+                       allow_patients, true);
+}
+
+std::string departures_from_lists(const Dataset& dataset, const std::string& root) {
+  for (const char* name : kOfficialLists) {
+    if (find_text_file(root, name).empty()) return "";
+  }
+  const auto [groups, lacking] = read_official_lists(dataset, root);
+  const auto unlisted = std::count(groups.group.begin(), groups.group.end(), -1);
+  if (lacking + unlisted == 0) return "";
+  return fmt::format(
+      "official lists: {} of their images are not in the data; {} of {} rows are in no list and in "
+      "no part",
+      lacking, unlisted, dataset.size());
 }
 
 Splits own_splits(const Dataset& dataset, double val_fraction, uint64_t seed, bool allow_patients) {

@@ -55,10 +55,15 @@ struct SplitOptions {
   std::optional<int64_t> fold_count() const;
 };
 
-// ROOT/train_val_list.txt and ROOT/test_list.txt (or .gz), one id per line; every row must be in one of them.
-// val_fraction of the images of the first list, by patient, become the val part; with 0 it stays empty.
+// ROOT/train_val_list.txt and ROOT/test_list.txt (or .gz), one id per line. Rows that are in no list are in
+// no part, and ids that the data lacks are passed over. val_fraction of the images of the first list, by
+// patient, become the val part; with 0 it stays empty.
 Splits official_splits(const Dataset& dataset, const std::string& root, double val_fraction, uint64_t seed,
                        bool allow_patients = false);
+
+// One sentence that counts the ids of these lists that the data lacks, and the rows that are in no list;
+// empty where there are none, or no lists.
+std::string departures_from_lists(const Dataset& dataset, const std::string& root);
 
 // The parts the dataset brings along (Dataset::parts). Where none of its rows is in val, val_fraction of the
 // images of train, by patient, are moved there.

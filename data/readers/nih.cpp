@@ -32,6 +32,18 @@ constexpr std::array<std::string_view, 11> kHeader = {"Image Index",
                                                       "Height]",
                                                       "OriginalImagePixelSpacing[x",
                                                       "y]"};
+// The same columns as the sample of 5,606 images on Kaggle spells them, and later releases the sex.
+constexpr std::array<std::string_view, 11> kOtherHeader = {"",
+                                                           "",
+                                                           "",
+                                                           "",
+                                                           "",
+                                                           "Patient Sex",
+                                                           "",
+                                                           "OriginalImageWidth",
+                                                           "OriginalImageHeight",
+                                                           "OriginalImagePixelSpacing_x",
+                                                           "OriginalImagePixelSpacing_y"};
 enum HeaderColumn { kImage, kFindings, kFollowUp, kPatient, kAge, kSex, kView, kWidth, kHeight, kSpacing };
 
 void check_header(const CsvTable& table) {
@@ -42,7 +54,8 @@ void check_header(const CsvTable& table) {
                               "expected column {} of the header to be '{}', got {} columns", i + 1,
                               kHeader[i], table.columns());
     }
-    if (table.header()[i] != kHeader[i]) {
+    if (table.header()[i] != kHeader[i] &&
+        (kOtherHeader[i].empty() || table.header()[i] != kOtherHeader[i])) {
       core::throw_input_error(table.place(-1, column),
                               "expected column {} of the header to be '{}', got '{}'", i + 1, kHeader[i],
                               table.header()[i]);
@@ -109,22 +122,64 @@ std::vector<fs::path> image_folders(const fs::path& root) {
   return folders;
 }
 
-std::shared_ptr<ImageSource> find_images(const fs::path& root, const CsvTable& table, const Dataset& dataset,
-                                         Hasher& hasher) {
-  const FileIndex files = index_files(image_folders(root));
-  std::vector<std::string> paths;
+// `values` of `rows` alone.
+template <class T>
+void keep(std::vector<T>& values, const std::vector<int64_t>& rows) {
+  if (values.empty()) return;
+  std::vector<T> kept;
+  for (const int64_t row : rows) kept.push_back(std::move(values[static_cast<size_t>(row)]));
+  values = std::move(kept);
+}
+
+// Leaves out the rows whose image is in none of the folders: whoever downloads a part of the data has the
+// whole table.
+void leave_out_absent(Dataset& dataset, const FileIndex& files, const NihOptions& options,
+                      const CsvTable& table) {
+  const fs::path root = options.root;
+  std::vector<int64_t> present;
+  int64_t absent = -1;
   for (int64_t row = 0; row < dataset.size(); ++row) {
-    const std::string& name = dataset.ids[static_cast<size_t>(row)];
-    const auto found = files.find(name);
-    if (found == files.end()) {
-      core::throw_input_error(table.place(row, kImage),
-                              "expected the image as {} or in another images*/ folder"
-                              ", got no such file",
-                              (root / "images" / name).string());
+    if (files.contains(dataset.ids[static_cast<size_t>(row)])) {
+      present.push_back(row);
+    } else if (absent < 0) {
+      absent = row;
     }
-    paths.push_back(found->second.path);
+  }
+  if (absent < 0) return;
+  const std::string name = dataset.ids[static_cast<size_t>(absent)];
+  if (present.empty() || !options.partial) {
+    core::throw_input_error(table.place(absent, kImage),
+                            "expected the image as {} or in another images*/ folder, got no such file{}",
+                            (root / "images" / name).string(),
+                            options.partial ? ", nor that of another row" : "");
+  }
+  dataset.notes.push_back(
+      fmt::format("{} of {} rows are left out, for their images are not in {}, such as '{}'",
+                  dataset.size() - static_cast<int64_t>(present.size()), dataset.size(),
+                  (root / "images*").string(), name));
+  const int64_t labels = dataset.targets.size(1);
+  const core::Tensor targets = core::Tensor::empty({static_cast<int64_t>(present.size()), labels});
+  for (size_t i = 0; i < present.size(); ++i) {
+    std::copy_n(dataset.targets.data<float>() + present[i] * labels, labels,
+                targets.data<float>() + static_cast<int64_t>(i) * labels);
+  }
+  dataset.targets = targets;
+  for (Column& column : dataset.columns) {
+    keep(column.numbers, present);
+    keep(column.categories, present);
+  }
+  keep(dataset.ids, present);
+  keep(dataset.patients, present);
+  keep(dataset.texts, present);
+}
+
+std::shared_ptr<ImageSource> find_images(const FileIndex& files, const Dataset& dataset, Hasher& hasher) {
+  std::vector<std::string> paths;
+  for (const std::string& name : dataset.ids) {
+    const FileEntry& file = files.find(name)->second;
+    paths.push_back(file.path);
     hasher.add(name);
-    hasher.add(found->second.size);
+    hasher.add(file.size);
   }
   return std::make_shared<FileImages>(std::move(paths));
 }
@@ -132,12 +187,13 @@ std::shared_ptr<ImageSource> find_images(const fs::path& root, const CsvTable& t
 CsvTable read_table(const fs::path& root) {
   if (!fs::is_directory(root))
     core::throw_input_error({root.string()}, "expected a folder in the NIH layout, got none");
-  for (const char* name : {"Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv"}) {
+  for (const char* name : {"Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv", "sample_labels.csv"}) {
     const std::string path = find_text_file(root, name);
     if (!path.empty()) return CsvTable::read(path);
   }
-  core::throw_input_error({(root / "Data_Entry_2017.csv").string()},
-                          "expected this table, or Data_Entry_2017_v2020.csv, got no such file");
+  core::throw_input_error(
+      {(root / "Data_Entry_2017.csv").string()},
+      "expected this table, Data_Entry_2017_v2020.csv or sample_labels.csv, got no such file");
 }
 
 }  // namespace
@@ -269,6 +325,11 @@ Dataset read_nih(const NihOptions& options) {
   const fs::path root = options.root;
   const CsvTable table = read_table(root);
   Dataset dataset = read_rows(table, options);
+  FileIndex files;
+  if (options.images) {
+    files = index_files(image_folders(root));
+    leave_out_absent(dataset, files, options, table);
+  }
   select_labels(dataset, options.labels, options.min_positives, table.file());
   Hasher hasher;
   hasher.add(table.text());
@@ -277,7 +338,7 @@ Dataset read_nih(const NihOptions& options) {
     if (!path.empty()) hasher.add(read_text_file(path));
   }
   if (!options.extra_table.empty()) hasher.add(read_text_file(options.extra_table));
-  if (options.images) dataset.images = find_images(root, table, dataset, hasher);
+  if (options.images) dataset.images = find_images(files, dataset, hasher);
   dataset.hash = hasher.digest();
   return dataset;
 }

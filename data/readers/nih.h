@@ -1,6 +1,7 @@
 // The layout of NIH ChestX-ray14 (Wang et al., "ChestX-ray8", CVPR 2017):
-//   ROOT/Data_Entry_2017.csv or Data_Entry_2017_v2020.csv, ROOT/train_val_list.txt, ROOT/test_list.txt (each
-//   may be gzip-compressed, with .gz added), and the PNG files in ROOT/images*/ or ROOT/images*/images/.
+//   ROOT/Data_Entry_2017.csv, Data_Entry_2017_v2020.csv or Kaggle's sample_labels.csv,
+//   ROOT/train_val_list.txt, ROOT/test_list.txt (each may be gzip-compressed, with .gz added), and the PNG
+//   files in ROOT/images*/ or ROOT/images*/images/.
 #pragma once
 
 #include <array>
@@ -29,14 +30,15 @@ struct NihOptions {
   // other columns join the table. Empty: none.
   std::string extra_table{};
   std::vector<std::string>
-      categorical{};  // those of extra_table that are categories although they hold numbers
+      categorical{};    // those of extra_table that are categories although they hold numbers
+  bool partial = true;  // leaves out rows whose image is not there; false refuses them
 };
 
 // Columns, before those of extra_table: "age" (years; over 110, an error of the source, counts as missing),
 // "sex" (M, F), "view" (PA, AP), "follow_up" (count of earlier images), and where `columns` asks for them
 // "aspect_ratio" (width over height) and "pixel_spacing" (mm) of the original image. Text: nih_text. Labels
-// of an image are known: 0 or 1. Throws core::InputError naming file, line and column, or an unknown name in
-// `columns`.
+// of an image are known: 0 or 1. Rows without an image file are left out and counted in Dataset::notes where
+// `partial` is true. Throws core::InputError naming file, line and column, or an unknown name in `columns`.
 Dataset read_nih(const NihOptions& options);
 
 // Ids, patients, targets, columns and texts of a table with the official header, without images. Of the

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "data/images/image.h"
+#include "data/open.h"
 #include "data/readers/file_images.h"
 #include "data/splits.h"
 #include "tests/data/temporary_folder.h"
@@ -209,20 +210,73 @@ TEST(Nih, TheFirstReleaseEndsItsLinesWithAComma) {
   EXPECT_EQ(read_nih({folder.path(), {}, 0, false}).columns[0].numbers[0], 57.0);
 }
 
-TEST(Nih, MissingAndRepeatedImagesAreNamed) {
+TEST(Nih, ReadsTheSampleOfKaggle) {
   const TemporaryFolder folder;
-  write_data(folder, row("a.png", "Mass") + row("b.png", "Mass"), {"images/a.png"});
-  EXPECT_EQ(input_error([&] {
-              read_nih({folder.path(), {}, 0, true});
-            }),
+  folder.write(
+      "sample_labels.csv",
+      "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+      "OriginalImageWidth,OriginalImageHeight,OriginalImagePixelSpacing_x,OriginalImagePixelSpacing_y\n"
+      "a.png,Mass,0,1,060Y,F,PA,2992,2991,0.143,0.143\n");
+  const Dataset data = read_nih({folder.path(), {}, 0, false, {"age", "pixel_spacing"}});
+  EXPECT_EQ(data.columns[0].numbers[0], 60.0);
+  EXPECT_EQ(data.columns[1].numbers[0], 0.143);
+}
+
+TEST(Nih, RowsWithoutAnImageAreLeftOutAndCounted) {
+  const TemporaryFolder folder;
+  write_data(folder,
+             row("a.png", "Mass", "0,1,58,M,PA") + row("b.png", "Edema", "0,2,60,F,AP") +
+                 row("c.png", "Edema|Mass", "3,3,61,F,AP"),
+             {"images_002/images/c.png", "images_001/a.png"});
+  NihOptions options{folder.path(), {"Edema"}, 0, true};
+  const Dataset data = read_nih(options);
+  EXPECT_THAT(data.ids, ElementsAre("a.png", "c.png"));
+  EXPECT_THAT(data.patients, ElementsAre("1", "3"));
+  EXPECT_THAT(data.columns[0].numbers, ElementsAre(58, 61));
+  EXPECT_THAT(data.columns[1].categories, ElementsAre("M", "F"));
+  EXPECT_THAT(data.texts[1], HasSubstr("follow-up 1 to 3 of a female"));
+  ASSERT_EQ(data.targets.shape(), (core::Shape{2, 1}));
+  EXPECT_EQ(data.targets.at(0), 0.0);
+  EXPECT_EQ(data.targets.at(1), 1.0);
+  EXPECT_EQ(data.images->read(1).shape(), (core::Shape{2, 3, 1}));
+  EXPECT_THAT(data.notes, ElementsAre("1 of 3 rows are left out, for their images are not in " +
+                                      folder.path("images*") + ", such as 'b.png'"));
+  EXPECT_EQ(read_nih({folder.path(), {}, 0, false}).size(), 3);
+  options.partial = false;  // of phantom data, which are made whole
+  EXPECT_EQ(input_error([&] { read_nih(options); }),
             folder.path("Data_Entry_2017.csv") + ":3:1: expected the image as " +
                 folder.path("images/b.png") + " or in another images*/ folder, got no such file");
-  write_data(folder, row("a.png", "Mass"), {"images_2/a.png"});
+}
+
+TEST(OpenDataset, CountsWhatOfficialListsAndDataDoNotShare) {
+  const TemporaryFolder folder;
+  write_data(folder, row("a.png", "Mass", "0,1,58,M,PA") + row("b.png", "Edema", "0,2,60,F,AP"), {});
+  folder.write("train_val_list.txt", "a.png\nz.png\n");
+  folder.write("test_list.txt", "b.png\n");
+  DataOptions options;
+  options.root = folder.path();
+  options.read_images = false;
+  EXPECT_THAT(open_dataset(options).notes,
+              ElementsAre(HasSubstr("official lists: 1 of their images are not in the data; 0 of 2 rows")));
+  options.split.kind = SplitKind::random;
+  EXPECT_THAT(open_dataset(options).notes, testing::IsEmpty());
+}
+
+TEST(Nih, MissingAndRepeatedImagesAreNamed) {
+  const TemporaryFolder folder;
+  write_data(folder, row("a.png", "Mass") + row("b.png", "Mass"), {"images/c.png"});
   EXPECT_EQ(input_error([&] {
               read_nih({folder.path(), {}, 0, true});
             }),
-            folder.path("images_2/a.png") + ": expected each name once, got it also as " +
-                folder.path("images/a.png"));
+            folder.path("Data_Entry_2017.csv") + ":2:1: expected the image as " +
+                folder.path("images/a.png") +
+                " or in another images*/ folder, got no such file, nor that of another row");
+  write_data(folder, row("a.png", "Mass"), {"images_2/c.png"});
+  EXPECT_EQ(input_error([&] {
+              read_nih({folder.path(), {}, 0, true});
+            }),
+            folder.path("images_2/c.png") + ": expected each name once, got it also as " +
+                folder.path("images/c.png"));
 }
 
 TEST(Nih, AMissingFolderOrTableIsNamed) {
