@@ -18,6 +18,12 @@ std::array<int64_t, 4> DenseNetSize::block_channels() const {
   return channels;
 }
 
+int64_t DenseNetSize::last_side(int64_t image_side) const {
+  const auto half = [](int64_t side) { return (side + 1) / 2; };  // of the stem's convolution and pool
+  const int64_t first = published_stem ? half(half(image_side)) : half(image_side);
+  return first / 8;  // three transitions, which drop an odd row
+}
+
 DenseNetSize densenet_size(const std::string& name) {
   if (name == "densenet121") return {32, 64, {6, 12, 24, 16}, 4, true};
   if (name == "small") return {16, 32, {4, 6, 8, 6}, 4, false};

@@ -24,6 +24,8 @@ struct DenseNetSize {
 
   // Channels of C2, C3, C4, C5: what each block gives.
   std::array<int64_t, 4> block_channels() const;
+  // Height or width of C5, of images of this height or width.
+  int64_t last_side(int64_t image_side) const;
 };
 
 // "densenet121", "small" or "tiny"; throws core::InputError on another name.

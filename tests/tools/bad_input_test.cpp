@@ -124,6 +124,18 @@ TEST_F(BadInput, AFoldWithoutAnAuroc) {
   EXPECT_FALSE(fs::exists(out));
 }
 
+// One value has no variance; more pixels are enough for batches of one row.
+TEST_F(BadInput, BatchesOfOneRow) {
+  const fs::path out = folder_ / "one";
+  const std::vector<std::string> command =
+      train_command(config_, out, {"--set", "train.batch_size=1", "--set", "data.image_size=16"});
+  expect_one_line(run_medfusion(command), 2, "train.batch_size: expected batches of at least 2 rows",
+                  "got 1");
+  EXPECT_FALSE(fs::exists(out));
+  succeed(train_command(config_, out, {"--set", "train.batch_size=1"}));
+  EXPECT_TRUE(fs::exists(out / "best.safetensors"));
+}
+
 TEST_F(BadInput, AMissingImage) {
   const fs::path image = first_image("test_list.txt");
   fs::remove(image);

@@ -1,9 +1,11 @@
 #include "tools/medfusion/run/pipeline.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
 #include "core/safetensors.h"
+#include "models/densenet/densenet.h"
 #include "tools/medfusion/config/text_file.h"
 
 namespace medfusion::tools {
@@ -153,6 +155,15 @@ std::unique_ptr<data::Loader> make_loader(const Config& config, const data::Data
                                           bool training) {
   data::LoaderOptions options = to_loader_options(config, training);
   options.use_images = options.use_images && dataset.images != nullptr;
+  const int64_t side = models::densenet_size(config.model.size).last_side(config.data.image.size);
+  const int64_t largest = std::min(config.train.batch_size, static_cast<int64_t>(rows.size()));
+  if (training && options.use_images && largest == 1 && side <= 1) {
+    core::throw_input_error(
+        {},
+        "train.batch_size: expected batches of at least 2 rows, for the last block sees one "
+        "pixel of images of {0} x {0}, and one value has no batch statistics; got 1",
+        config.data.image.size);
+  }
   // A last batch of one row would have no batch statistics.
   options.drop_last = training && static_cast<int64_t>(rows.size()) % config.train.batch_size == 1 &&
                       static_cast<int64_t>(rows.size()) > 1;
