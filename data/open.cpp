@@ -5,6 +5,7 @@
 #include <set>
 
 #include "data/labels.h"
+#include "data/readers/chexpert.h"
 #include "data/readers/medmnist.h"
 #include "data/readers/nih.h"
 #include "data/readers/text_file.h"
@@ -39,6 +40,14 @@ Dataset open_medmnist(const DataOptions& options) {
   return dataset;
 }
 
+Dataset open_chexpert(const DataOptions& options) {
+  const std::string root = options.folder().string();
+  Dataset dataset = read_chexpert({root, options.read_images, options.uncertain, options.blank});
+  select_labels(dataset, options.label_names(), options.min_positives, root);
+  select_columns(dataset, options.table, root);
+  return dataset;
+}
+
 Dataset open_nih(const DataOptions& options) {
   const std::vector<std::string> labels = options.label_names();
   const int64_t least = options.format == DataFormat::phantom && labels.empty()
@@ -61,6 +70,8 @@ Dataset read(const DataOptions& options) {
       return open_csv(options);
     case DataFormat::medmnist:
       return open_medmnist(options);
+    case DataFormat::chexpert:
+      return open_chexpert(options);
     case DataFormat::none:
       core::throw_input_error({}, "data.format: expected data, got \"none\"");
     default:
@@ -103,10 +114,12 @@ void DataOptions::check_rules(const core::Require& require) const {
             fmt::format("expected data.format = \"nih\" or \"phantom\" with it, got \"{}\"",
                         core::text_of(format)));
     require(!root.empty(), {"data.root"}, "expected the folder of the data, got nothing");
-    require(nih || !file.empty(), {"data.file", "data.format"}, "expected a file name, got nothing");
-    require(split.kind != SplitKind::own || !nih, {"data.split", "data.format"},
-            fmt::format("expected data.format = \"csv\" or \"medmnist\" for \"own\", got \"{}\"",
-                        core::text_of(format)));
+    require(nih || format == DataFormat::chexpert || !file.empty(), {"data.file", "data.format"},
+            "expected a file name, got nothing");
+    require(
+        split.kind != SplitKind::own || !nih, {"data.split", "data.format"},
+        fmt::format("expected data.format = \"csv\", \"medmnist\" or \"chexpert\" for \"own\", got \"{}\"",
+                    core::text_of(format)));
     const bool own = split.kind == SplitKind::own || split.kind == SplitKind::official;
     require(format != DataFormat::csv || !own || !part_column.empty(), {"data.part_column", "data.split"},
             fmt::format("expected a column for data.split = \"{}\", got nothing", core::text_of(split.kind)));

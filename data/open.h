@@ -17,12 +17,13 @@
 
 namespace medfusion::data {
 
-inline constexpr std::array kDataFormats{"nih", "phantom", "csv", "medmnist", "none"};
+inline constexpr std::array kDataFormats{"nih", "phantom", "csv", "medmnist", "chexpert", "none"};
 enum class DataFormat : uint8_t {
   nih,
   phantom,  // the layout of nih, without labels that it does not plant
   csv,
   medmnist,
+  chexpert,
   none,
 };
 constexpr core::Names names_of(DataFormat) { return kDataFormats; }
@@ -53,7 +54,8 @@ struct DataOptions : CsvColumns {  // whose table, keep_constant and read_images
     using core::Range;
     visit("format", format,
           "Layout of the data: `nih` (ChestX-ray14), `phantom` (what `medfusion synth` writes), `csv` (a "
-          "table, with or without a folder of images), `medmnist` (an .npz file), or `none` (no data). With "
+          "table, with or without a folder of images), `medmnist` (an .npz file), `chexpert` (train.csv and "
+          "valid.csv with paths), or `none` (no data). With "
           "`none` the labels come from `data.label_count`, `data.labels_file` or `data.labels`, and "
           "`train.epochs` must be 0.");
     visit("root", root,
@@ -109,8 +111,11 @@ struct DataOptions : CsvColumns {  // whose table, keep_constant and read_images
         "`csv`: cells that are missing beside empty ones, `?` and the spellings that pandas reads so (`NA`, "
         "`N/A`, `NULL`, `NaN`, `None`, `#N/A`, ...).");
     visit("uncertain", uncertain,
-          "`csv`: what a label of -1 is: `refuse` stops with the number of such rows, `unknown`, `negative`, "
-          "`positive`.");
+          "What a label of -1 is: `refuse` stops with the number of such rows, `unknown`, `negative`, "
+          "`positive`; `auto` is `refuse` for `csv` and `unknown` for `chexpert`.");
+    visit("blank", blank,
+          "What a label without a value is: `unknown`, `negative`; `auto` is `unknown` for `csv` and "
+          "`negative` for `chexpert`, whose blanks are findings that the report does not mention.");
     visit("file", file, "`csv`: the file of the table; `medmnist`: the .npz file.");
     visit("id_column", id_column,
           "`csv`: column of the ids, which are unique; empty means the image's file name, or else the row.");

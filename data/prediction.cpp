@@ -43,6 +43,11 @@ Dataset read_metadata(const DataOptions& options, const std::string& table, bool
       encoder == nullptr ? std::vector<std::string>() : encoder->column_names();
   if (options.format == DataFormat::csv)
     return read_csv_folder(csv_options(options, table, images, inputs, text));
+  if (options.format == DataFormat::chexpert) {
+    DataOptions by_path = options;
+    by_path.image_column = "Path";
+    return read_csv_folder(csv_options(by_path, table, images, inputs, text));
+  }
   if (options.format != DataFormat::nih && options.format != DataFormat::phantom)
     core::throw_input_error({table}, "data of format {} has no table", core::text_of(options.format));
   NihOptions nih;

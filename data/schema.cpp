@@ -26,6 +26,7 @@ Roles roles_of(const DataOptions& options, const Dataset& dataset) {
     if (!dataset.texts.empty()) roles.emplace_back("text", "made of the inputs");
     return roles;
   }
+  if (options.format == DataFormat::chexpert) return {{"id", "Path"}, {"patient", "Path"}, {"image", "Path"}};
   const std::pair<const char*, const std::string*> named[] = {
       {"id", &options.id_column},     {"patient", &options.patient_column}, {"image", &options.image_column},
       {"text", &options.text_column}, {"class", &options.class_column},     {"part", &options.part_column}};

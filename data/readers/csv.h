@@ -23,9 +23,24 @@ enum class Separator : uint8_t {
 constexpr core::Names names_of(Separator) { return kSeparators; }
 
 // What a label of -1 is.
-inline constexpr std::array kUncertain{"refuse", "unknown", "negative", "positive"};
-enum class Uncertain : uint8_t { refuse, unknown, negative, positive };
+inline constexpr std::array kUncertain{"auto", "refuse", "unknown", "negative", "positive"};
+enum class Uncertain : uint8_t {
+  automatic,  // what the format defines, else refuse
+  refuse,
+  unknown,
+  negative,
+  positive,
+};
 constexpr core::Names names_of(Uncertain) { return kUncertain; }
+
+// What a label without a value is.
+inline constexpr std::array kBlankLabels{"auto", "unknown", "negative"};
+enum class BlankLabel : uint8_t {
+  automatic,  // what the format defines, else unknown
+  unknown,
+  negative,
+};
+constexpr core::Names names_of(BlankLabel) { return kBlankLabels; }
 
 // How a file is written.
 struct CsvDialect {

@@ -108,16 +108,17 @@ bool is_uncertain(const CsvTable& table, int64_t row, int column) {
 
 // What -1 is in a label, and a label that has one class only, are said once.
 void note_label(const CsvTable& table, int column, const CsvOptions& options, Dataset& dataset) {
+  const bool refused = options.uncertain == Uncertain::refuse || options.uncertain == Uncertain::automatic;
   int64_t uncertain = 0, first = -1, zeros = 0, ones = 0;
   for (int64_t row = 0; row < table.rows(); ++row) {
     if (is_uncertain(table, row, column) && uncertain++ == 0) first = row;
-    const float value = table.label(
-        row, column, options.uncertain == Uncertain::refuse ? Uncertain::unknown : options.uncertain);
-    zeros += value == 0.0F ? 1 : 0;
+    const float value = table.label(row, column, refused ? Uncertain::unknown : options.uncertain);
+    const bool blank = options.blank == BlankLabel::negative && table.known(row, column).empty();
+    zeros += blank || value == 0.0F ? 1 : 0;
     ones += value == 1.0F ? 1 : 0;
   }
   const std::string& name = table.header()[static_cast<size_t>(column)];
-  if (uncertain > 0 && options.uncertain == Uncertain::refuse) {
+  if (uncertain > 0 && refused) {
     core::throw_input_error(
         table.place(first, column),
         "label '{}' is -1 in {} of {} rows; expected 0, 1 or nothing, or data.uncertain = "
@@ -134,6 +135,19 @@ void note_label(const CsvTable& table, int column, const CsvOptions& options, Da
   }
 }
 
+// Where blanks are negatives, they become so, and are counted.
+void fill_blanks(const CsvTable& table, int column, float* targets, int64_t labels, Dataset& dataset) {
+  int64_t blank = 0;
+  for (int64_t row = 0; row < table.rows(); ++row) {
+    if (!table.known(row, column).empty()) continue;
+    targets[row * labels] = 0.0F;
+    ++blank;
+  }
+  if (blank == 0) return;
+  dataset.notes.push_back(fmt::format("label '{}': nothing in {} of {} rows is read as negative (data.blank)",
+                                      table.header()[static_cast<size_t>(column)], blank, table.rows()));
+}
+
 void read_targets(const CsvTable& table, const CsvOptions& options, Dataset& dataset) {
   if (!options.class_column.empty()) return read_classes(table, options, dataset);
   const auto count = static_cast<int64_t>(options.labels.size());
@@ -144,6 +158,8 @@ void read_targets(const CsvTable& table, const CsvOptions& options, Dataset& dat
     note_label(table, column, options, dataset);
     for (int64_t row = 0; row < table.rows(); ++row)
       dataset.targets.data<float>()[row * count + i] = table.label(row, column, options.uncertain);
+    if (options.blank == BlankLabel::negative)
+      fill_blanks(table, column, dataset.targets.data<float>() + i, count, dataset);
   }
   dataset.exclusive = options.exclusive && count > 0;
   if (dataset.exclusive) check_exclusive(table, options, dataset);

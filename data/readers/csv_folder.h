@@ -26,9 +26,10 @@ struct CsvColumns {
   std::vector<std::string> exclude;  // columns that are not inputs; they may have another role
   CsvDialect dialect;
   DecimalMark decimal = DecimalMark::automatic;
-  Uncertain uncertain = Uncertain::refuse;  // what a label of -1 is
-  bool keep_constant = false;               // leaves no column out: of rows to apply a run to
-  bool read_images = true;                  // false leaves the images out; the files need not exist
+  Uncertain uncertain = Uncertain::automatic;  // what a label of -1 is; automatic refuses it here
+  BlankLabel blank = BlankLabel::automatic;    // what a label without a value is; automatic is unknown here
+  bool keep_constant = false;                  // leaves no column out: of rows to apply a run to
+  bool read_images = true;                     // false leaves the images out; the files need not exist
 };
 
 struct CsvOptions : CsvColumns {

@@ -299,6 +299,15 @@ TEST_F(CsvRules, LabelsAreNumbersOrWords) {
   }
 }
 
+TEST_F(CsvRules, BlankLabelsAreUnknownOrNegative) {
+  CsvOptions given = options(folder_.write("t.csv", "id,patient,x,A\na,p,1.5,\nb,q,2.5,0\nc,r,3,1\n"));
+  EXPECT_TRUE(std::isnan(read_csv_folder(given).targets.at(0)));
+  given.blank = BlankLabel::negative;
+  const Dataset data = read_csv_folder(given);
+  EXPECT_EQ(data.targets.at(0), 0.0);
+  EXPECT_THAT(data.notes, Contains("label 'A': nothing in 1 of 3 rows is read as negative (data.blank)"));
+}
+
 TEST_F(CsvRules, BlankRowsAreSkippedAndCounted) {
   for (const std::string& file :
        files("blank-rows.csv", "image,patient,age,sex,A,B\na,p0,72,M,0,1\n,,,,,\nb,p1,86,F,1,0\n , ,,,,\n")) {
