@@ -15,7 +15,7 @@ struct Range {
 constexpr char32_t kReplacement = 0xFFFD;
 
 // Beyond ASCII, ascending; what is in none of the three lists is a letter.
-constexpr Range kSeparators[] = {
+constexpr Range kSeparatorCharacters[] = {
     {0x80, 0xA9},     {0xAB, 0xAC},     {0xAE, 0xB4},     {0xB6, 0xB9},      {0xBB, 0xBF},
     {0xD7, 0xD7},     {0xF7, 0xF7},     {0x2C2, 0x2C5},   {0x37E, 0x37E},    {0x387, 0x387},
     {0x55A, 0x55F},   {0x589, 0x58F},   {0x5BE, 0x5BE},   {0x5C0, 0x5C0},    {0x5C3, 0x5C3},
@@ -69,7 +69,7 @@ CharacterKind kind_of(char32_t c) {
                                                             : CharacterKind::separator;
   }
   if (is_in(kIgnored, c)) return CharacterKind::ignored;
-  if (is_in(kSeparators, c)) return CharacterKind::separator;
+  if (is_in(kSeparatorCharacters, c)) return CharacterKind::separator;
   return is_in(kWords, c) ? CharacterKind::word : CharacterKind::letter;
 }
 
