@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/registry.h"
-#include "tests/tools/program.h"
+#include "tests/tools/end_to_end.h"
 #include "tools/medfusion/commands/common.h"
 #include "tools/medfusion/workshop/roofline.h"
 

@@ -14,7 +14,7 @@ namespace medfusion::tools {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
+using Json = nlohmann::json;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -85,7 +85,7 @@ class OneOfMany : public testing::Test {
                      "false\nbranches.pyramid = false\n[train]\nepochs = 2\nbatch_size "
                      "= 8\n");
   }
-  static json json_in(const fs::path& path) { return json::parse(contents(path)); }
+  static Json json_in(const fs::path& path) { return Json::parse(contents(path)); }
   TemporaryFolder folder_;
 };
 
@@ -130,20 +130,20 @@ TEST_F(OneOfMany, ClassesOfMedMnistAreTrainedBySoftmax) {
     ++confusion[largest(targets[row])][largest(probabilities[row])];
     right += largest(targets[row]) == largest(probabilities[row]) ? 1 : 0;
   }
-  const json evaluation = json_in(run / "evaluation.json");
+  const Json evaluation = json_in(run / "evaluation.json");
   const double acc = evaluation.at("acc").at("value").get<double>();
   EXPECT_DOUBLE_EQ(acc, static_cast<double>(right) / 45.0);
   EXPECT_GT(acc, 0.9);
-  EXPECT_EQ(evaluation.at("confusion_matrix").at("labels"), json(labels));
-  EXPECT_EQ(evaluation.at("confusion_matrix").at("counts"), json(confusion));
+  EXPECT_EQ(evaluation.at("confusion_matrix").at("labels"), Json(labels));
+  EXPECT_EQ(evaluation.at("confusion_matrix").at("counts"), Json(confusion));
   EXPECT_THAT(terminal, HasSubstr(fmt::format("ACC {:.4f}", acc)));
-  const json calibrators = json_in(run / "preprocessing.json").at("calibration");
-  for (const json& each : calibrators) {
+  const Json calibrators = json_in(run / "preprocessing.json").at("calibration");
+  for (const Json& each : calibrators) {
     EXPECT_EQ(each.at("method"), "temperature");
     EXPECT_EQ(each.at("slope"), calibrators[0].at("slope"));
   }
   for (const std::string& label : labels) {
-    const json& each = evaluation.at("labels").at(label);
+    const Json& each = evaluation.at("labels").at(label);
     EXPECT_TRUE(each.at("threshold").is_null());
     EXPECT_EQ(each.at("no_threshold"), "the most probable label is predicted");
     EXPECT_TRUE(each.at("risk").at("levels").empty());
@@ -173,7 +173,7 @@ TEST_F(OneOfMany, SigmoidTakesThemAsIndependent) {
                          "train.loss=focal", "--set", "calibration.method=isotonic"}));
   succeed({"eval", run.string(), "--quiet", "--bootstrap", "0"});
   EXPECT_THAT(contents(run / "predictions.csv"), HasSubstr("risk_class_0"));
-  const json evaluation = json_in(run / "evaluation.json");
+  const Json evaluation = json_in(run / "evaluation.json");
   EXPECT_FALSE(evaluation.contains("confusion_matrix"));
   EXPECT_EQ(evaluation.at("acc").at("rule"), "labels above 0.5, mean of the labels");
 }
@@ -182,11 +182,11 @@ TEST_F(OneOfMany, FoldsAreEvaluatedByTheMostProbableLabel) {
   const fs::path config = of_table(kinds_table(90), "class_column = \"kind\"");
   succeed({"cv", config.string(), "--out", (folder_ / "cv").string(), "--quiet", "--set", "data.split=folds",
            "--set", "data.folds=3", "--set", "data.part_column="});
-  const json evaluation = json_in(folder_ / "cv" / "evaluation.json");
+  const Json evaluation = json_in(folder_ / "cv" / "evaluation.json");
   EXPECT_EQ(evaluation.at("acc").at("rule"), "the most probable label");
   int64_t rows = 0;
-  for (const json& row : evaluation.at("confusion_matrix").at("counts"))
-    for (const json& count : row) rows += count.get<int64_t>();
+  for (const Json& row : evaluation.at("confusion_matrix").at("counts"))
+    for (const Json& count : row) rows += count.get<int64_t>();
   EXPECT_EQ(rows, 90);
 }
 
@@ -240,14 +240,14 @@ TEST_F(OneOfMany, AMissingWordIsUnknown) {
   text.replace(text.find(",A,train"), 2, ",");
   const fs::path run = folder_ / "run";
   succeed(train_command(of_table(text, "class_column = \"kind\""), run));
-  const json labels = json_in(run / "schema.json").at("parts").at("train").at("labels");
+  const Json labels = json_in(run / "schema.json").at("parts").at("train").at("labels");
   EXPECT_EQ(labels.at("A").at("known"), 29);
   EXPECT_EQ(labels.at("C").at("known"), 29);
   succeed({"eval", run.string(), "--split", "train", "--quiet", "--bootstrap", "0"});
-  const json evaluation = json_in(run / "evaluation.json");
+  const Json evaluation = json_in(run / "evaluation.json");
   int64_t rows = 0;
-  for (const json& row : evaluation.at("confusion_matrix").at("counts"))
-    for (const json& count : row) rows += count.get<int64_t>();
+  for (const Json& row : evaluation.at("confusion_matrix").at("counts"))
+    for (const Json& count : row) rows += count.get<int64_t>();
   EXPECT_EQ(rows, 29);
 }
 
