@@ -132,11 +132,12 @@ TEST(Settings, NoDefaultStandsTwice) {
   }
   EXPECT_GT(setting_members(headers).size(), 80U);
   // Words that name other things as well, such as what was drawn for an image, the momentum of a batch norm,
-  // the phantom's images and their size, an axis' bounds, and the seed that a part is handed.
-  EXPECT_THAT(
-      defaults_given_twice(headers),
-      testing::IsSubsetOf({"attention", "bins", "contrast", "gamma", "high", "images", "kind", "low",
-                           "method", "momentum", "precision", "scale", "seed", "size", "text", "threshold"}));
+  // the phantom's images and their size, an axis' bounds, the seed that a part is handed, and what risk
+  // levels reached.
+  EXPECT_THAT(defaults_given_twice(headers),
+              testing::IsSubsetOf({"attention", "bins", "contrast", "gamma", "high", "images", "kind", "low",
+                                   "method", "momentum", "ppv", "precision", "scale", "seed", "sensitivity",
+                                   "size", "text", "threshold"}));
 }
 
 TEST(Settings, ADefaultThatStandsTwiceIsFound) {
