@@ -226,7 +226,7 @@ ChosenLabels choose_labels(const CsvTable& table, const std::vector<ColumnFacts>
     core::throw_input_error(
         {table.file(), 1},
         "no column can be a label; expected one that holds 0 and 1, true and false, or yes "
-        "and no (for one of many words, a column of 0 and 1 for each)");
+        "and no (each word of a column can be a label too: data.class_column names it)");
   }
   if (result.columns.empty()) {
     for (const ColumnFacts* column : candidates) {

@@ -20,22 +20,24 @@ bool is_image_name(const fs::path& path) {
 
 // What lies in a folder and is no image to read.
 struct LeftOut {
-  int64_t hidden = 0, links = 0, others = 0;
+  int64_t hidden = 0, links = 0, broken = 0, others = 0;
   std::string first;
 
   void count(int64_t& kind, const fs::path& path) {
-    if (hidden + links + others == 0) first = path.string();
+    if (total() == 0) first = path.string();
     ++kind;
   }
+  int64_t total() const { return hidden + links + broken + others; }
   void note(std::vector<std::string>& notes) const {
-    if (hidden + links + others == 0) return;
+    if (total() == 0) return;
     std::string kinds;
-    for (const auto& [number, kind] : {std::pair{hidden, "hidden"}, std::pair{links, "links to folders"},
-                                       std::pair{others, "not named .png, .jpg or .jpeg"}}) {
+    for (const auto& [number, kind] :
+         {std::pair{hidden, "hidden"}, std::pair{links, "links to folders"},
+          std::pair{broken, "links that lead nowhere"}, std::pair{others, "not named .png, .jpg or .jpeg"}}) {
       if (number > 0) kinds += fmt::format("{}{} {}", kinds.empty() ? "" : ", ", number, kind);
     }
-    notes.push_back(fmt::format("images: {} files or folders are left out ({}), such as '{}'",
-                                hidden + links + others, kinds, first));
+    notes.push_back(
+        fmt::format("images: {} files or folders are left out ({}), such as '{}'", total(), kinds, first));
   }
 };
 
@@ -45,12 +47,18 @@ std::vector<NamedImage> images_below(const fs::path& folder, LeftOut& left_out) 
   for (auto entry = fs::recursive_directory_iterator(folder, error);
        !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
     const fs::path& path = entry->path();
+    std::error_code unreadable, none;
+    const fs::file_type type = entry->status(unreadable).type();
     if (path.filename().string().starts_with('.')) {
-      if (entry->is_directory() && !entry->is_symlink()) entry.disable_recursion_pending();
+      if (type == fs::file_type::directory && !entry->is_symlink(none)) entry.disable_recursion_pending();
       left_out.count(left_out.hidden, path);
-    } else if (entry->is_directory()) {
-      if (entry->is_symlink()) left_out.count(left_out.links, path);
-    } else if (entry->is_regular_file() && is_image_name(path)) {
+    } else if (unreadable && entry->is_symlink(none)) {
+      left_out.count(left_out.broken, path);
+    } else if (unreadable) {
+      core::throw_input_error({path.string()}, "cannot read: " + unreadable.message());
+    } else if (type == fs::file_type::directory) {
+      if (entry->is_symlink(none)) left_out.count(left_out.links, path);
+    } else if (type == fs::file_type::regular && is_image_name(path)) {
       images.push_back({path.string(), path.lexically_relative(folder).generic_string()});
     } else {
       left_out.count(left_out.others, path);

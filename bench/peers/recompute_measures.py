@@ -5,7 +5,7 @@ import csv
 import json
 import math
 import sys
-from statistics import NormalDist, mean
+from statistics import NormalDist, mean, stdev
 
 Z = NormalDist().inv_cdf(0.975)
 THRESHOLD_MEASURES = ["f1", "gmean", "sensitivity", "specificity", "ppv", "npv", "accuracy", "balanced_accuracy"]
@@ -179,7 +179,8 @@ def recalibration(p, y, patient, with_slope):
     """Estimate and half width of the intercept with slope 1, or of the slope with a free intercept, by Newton."""
     x = [math.log(a / (1 - a)) for a in (min(max(a, 1e-7), 1 - 1e-7) for a in p)]
     centre = mean(x) if with_slope else 0.0  # does not change the slope, and the sums below keep their digits
-    x = [a - centre for a in x]
+    scale = (stdev(x) or 1.0) if with_slope else 1.0  # nearly equal probabilities have slopes of thousands
+    x = [(a - centre) / scale for a in x]
     intercept, slope = 0.0, 0.0 if with_slope else 1.0
     for _ in range(200):
         q = [1 / (1 + math.exp(-(intercept + slope * a))) for a in x]
@@ -190,7 +191,8 @@ def recalibration(p, y, patient, with_slope):
             g1, h01, h11 = 0.0, 0.0, 1.0
         determinant = h00 * h11 - h01 * h01
         steps = (h11 * g0 - h01 * g1) / determinant, (h00 * g1 - h01 * g0) / determinant
-        intercept, slope = intercept + steps[0], slope + steps[1]
+        short = 1.0 / max(1.0, *map(abs, steps))  # a long step may overshoot
+        intercept, slope = intercept + short * steps[0], slope + short * steps[1]
         if max(map(abs, steps)) < 1e-13:
             break
     scores = {}
@@ -199,7 +201,7 @@ def recalibration(p, y, patient, with_slope):
         scores[who] = before[0] + b - a, before[1] + ((b - a) * c if with_slope else 0.0)
     row = (-h01 / determinant, h00 / determinant) if with_slope else (h11 / determinant, -h01 / determinant)
     variance = sum((row[0] * u + row[1] * v) ** 2 for u, v in scores.values()) * len(scores) / (len(scores) - 1)
-    return (slope if with_slope else intercept), Z * math.sqrt(variance)
+    return (slope if with_slope else intercept) / scale, Z * math.sqrt(variance) / scale
 
 
 def net_benefit(label, threshold):

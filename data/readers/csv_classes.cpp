@@ -12,11 +12,24 @@
 namespace medfusion::data {
 namespace {
 
-// The words of a column, and how many rows have them.
-std::map<std::string, int64_t> words_of(const CsvTable& table, int column) {
+// The word of each row. Of words that are the same number the first stands for all, a label before those of
+// rows.
+std::vector<std::string> words_of(const CsvTable& table, int column, const std::vector<std::string>& labels) {
+  std::map<double, std::string> first;
+  const auto spelling = [&](const std::string& word) {
+    const auto number = parse_number(word);
+    return number ? first.emplace(*number, word).first->second : word;
+  };
+  for (const std::string& label : labels) spelling(label);
+  std::vector<std::string> words;
+  for (int64_t row = 0; row < table.rows(); ++row) words.push_back(spelling(table.category(row, column)));
+  return words;
+}
+
+// How many rows have each word.
+std::map<std::string, int64_t> counts_of(const std::vector<std::string>& words) {
   std::map<std::string, int64_t> counts;
-  for (int64_t row = 0; row < table.rows(); ++row) {
-    const std::string word = table.category(row, column);
+  for (const std::string& word : words) {
     if (!word.empty()) ++counts[word];
   }
   return counts;
@@ -42,18 +55,19 @@ void note_words(const std::string& column, const std::map<std::string, int64_t>&
 
 void read_classes(const CsvTable& table, const CsvOptions& options, Dataset& dataset) {
   const int column = table.column(options.class_column);
-  const std::map<std::string, int64_t> words = words_of(table, column);
+  const std::vector<std::string> words = words_of(table, column, options.labels);
   dataset.labels = options.labels;
   if (dataset.labels.empty()) {
-    check_words(table, column, words);
-    for (const auto& [word, rows] : words) dataset.labels.push_back(word);
-    note_words(options.class_column, words, dataset);
+    const std::map<std::string, int64_t> counts = counts_of(words);
+    check_words(table, column, counts);
+    for (const auto& [word, rows] : counts) dataset.labels.push_back(word);
+    note_words(options.class_column, counts, dataset);
   }
   const auto count = static_cast<int64_t>(dataset.labels.size());
   dataset.targets = core::Tensor::zeros({table.rows(), count});
   for (int64_t row = 0; row < table.rows(); ++row) {
     float* const targets = dataset.targets.data<float>() + row * count;
-    const std::string word = table.category(row, column);
+    const std::string& word = words[static_cast<size_t>(row)];
     const auto label = std::find(dataset.labels.begin(), dataset.labels.end(), word);
     if (word.empty()) {
       std::fill_n(targets, count, std::numeric_limits<float>::quiet_NaN());

@@ -22,14 +22,19 @@ constexpr const char* kInput = "an input";
 
 bool is_pattern(const std::string& name) { return name.find('*') != std::string::npos; }
 
+// The first place that fits each piece between asterisks is right, so nothing is tried again.
 bool matches(std::string_view pattern, std::string_view name) {
-  const size_t star = pattern.find('*');
+  size_t star = pattern.find('*');
   if (star == std::string_view::npos) return pattern == name;
   if (!name.starts_with(pattern.substr(0, star))) return false;
-  for (size_t i = star; i <= name.size(); ++i) {
-    if (matches(pattern.substr(star + 1), name.substr(i))) return true;
+  name.remove_prefix(star);
+  for (pattern.remove_prefix(star + 1); (star = pattern.find('*')) != std::string_view::npos;
+       pattern.remove_prefix(star + 1)) {
+    const size_t place = name.find(pattern.substr(0, star));
+    if (place == std::string_view::npos) return false;
+    name.remove_prefix(place + star);
   }
-  return false;
+  return name.ends_with(pattern);
 }
 
 // The columns that a name stands for.

@@ -42,6 +42,8 @@ core::Tensor read_images(const NpzFile& file, const std::string& name) {
     core::throw_input_error({place}, "expected images of an integer type, got {}",
                             core::name_of(images.dtype()));
   }
+  if (shape.rank() >= 3 && (shape[1] == 0 || shape[2] == 0))
+    core::throw_input_error({place}, "expected images of at least one pixel, got {}", shape.str());
   if (shape.rank() == 3) return images.unsqueeze(3);
   if (shape.rank() == 4 && (shape[3] == 1 || shape[3] == 3)) return images;
   const bool volumes = shape.rank() == 5 || shape.rank() == 4;

@@ -33,6 +33,17 @@ TEST(ListImages, ReadsSubfoldersAndCountsWhatItLeavesOut) {
                         ".jpeg), such as '"));
 }
 
+TEST(ListImages, LeavesOutLinksThatLeadNowhere) {
+  const TemporaryFolder folder;
+  folder.write("a.png", "");
+  std::filesystem::create_symlink("loop.png", folder.path("loop.png"));
+  std::filesystem::create_symlink("gone.png", folder.path("b.png"));
+  std::vector<std::string> notes;
+  EXPECT_THAT(ids_of(list_images({folder.path()}, notes)), ElementsAre("a.png"));
+  ASSERT_EQ(notes.size(), 1U);
+  EXPECT_THAT(notes[0], HasSubstr("2 files or folders are left out (2 links that lead nowhere), such as '"));
+}
+
 TEST(ListImages, KeepsFilesByTheirNames) {
   const TemporaryFolder folder;
   const std::string a = folder.write("x/a.png", ""), b = folder.write("y/b.png", "");

@@ -115,6 +115,11 @@ TEST(Init, AFileThatIsThereStays) {
             "medfusion: medfusion.toml: is there already; --force replaces it, --out names another file\n");
   EXPECT_EQ(contents(folder / "medfusion.toml"), "mine");
   EXPECT_EQ(init_in(folder, {"--table", "table.csv", "--force"}).code, 0);
+  const std::string table = contents(folder / "table.csv");
+  const Outcome itself = init_in(folder, {"--table", "table.csv", "--out", "./table.csv", "--force"});
+  EXPECT_EQ(itself.code, 2);
+  EXPECT_EQ(itself.err, "medfusion: --out ./table.csv: expected another file than what is read\n");
+  EXPECT_EQ(contents(folder / "table.csv"), table);
 }
 
 TEST(Init, RefusesWhatItCannotRead) {
@@ -139,6 +144,9 @@ TEST(Init, RefusesWhatItCannotRead) {
   write(folder / "words.csv", "dx,age\nmel,3\nnev,4\nbcc,5\n");
   EXPECT_THAT(refused({"--table", "words.csv"}),
               HasSubstr("words.csv:1: no column can be a label; expected "));
+  write(folder / "sick.csv", "sick\n0\n1\n0\n1\n");
+  EXPECT_THAT(refused({"--table", "sick.csv"}),
+              HasSubstr("no column is left as an input: each is a label, "));
   fs::remove_all(folder / "photo");
   write(folder / "photo", "");
   EXPECT_THAT(refused({"--table", "table.csv", "--images", "photo"}),

@@ -54,6 +54,14 @@ TEST_F(CsvClasses, LabelsGiveTheOrderAndMayHaveNoRow) {
   EXPECT_THAT(targets_in(data), ElementsAre(1, 0, 0, 0, 0, 1));
 }
 
+TEST_F(CsvClasses, WordsThatAreTheSameNumberAreOneClass) {
+  const std::string csv = "x,kind\n1,2\n2,1.0\n3,1\n4,2.0\n";
+  EXPECT_THAT(words(csv).labels, ElementsAre("1.0", "2"));
+  const Dataset data = words(csv, {"1", "2"});
+  EXPECT_THAT(data.labels, ElementsAre("1", "2"));
+  EXPECT_THAT(targets_in(data), ElementsAre(0, 1, 1, 0, 1, 0, 0, 1));
+}
+
 TEST_F(CsvClasses, AMissingWordIsUnknownAndAnotherIsRefused) {
   const Dataset data = words("x,kind\n1,b\n2,NA\n3,a\n");
   EXPECT_THAT(data.labels, ElementsAre("a", "b"));

@@ -412,6 +412,20 @@ TEST_F(CsvRules, AnAsteriskStandsForColumns) {
             given.file + ":1: excluded column 'lab_a' is an input");
 }
 
+// Trying every place for every asterisk would never end here.
+TEST_F(CsvRules, ManyAsterisksOnALongName) {
+  const std::string name(5000, 'a');
+  std::string stars, pieces;
+  for (int i = 0; i < 1000; ++i) stars += "a*", pieces += "*aa";
+  CsvOptions given = options(folder_.write("t.csv", "id,patient," + name + "b,A,B\nr,p,1,0,1\ns,q,2,1,0\n"));
+  given.table = {stars + "b"};
+  EXPECT_EQ(read_csv_folder(given).columns.at(0).name, name + "b");
+  given.table = {pieces + "b"};
+  EXPECT_EQ(read_csv_folder(given).columns.size(), 1U);
+  given.table = {stars + "c"};
+  EXPECT_THAT(input_error([&] { read_csv_folder(given); }), HasSubstr("t.csv:1: no column like 'a*a*"));
+}
+
 // A spelling of missing that training was told holds for new tables.
 TEST_F(CsvRules, PredictionKeepsTheMissingSpellingsOfTraining) {
   DataOptions given;

@@ -79,6 +79,12 @@ TEST(MedMnist, VolumesAreRefused) {
           "supported");
 }
 
+TEST(MedMnist, ImagesWithoutPixelsAreRefused) {
+  EXPECT_EQ(
+      input_error([] { read_medmnist(fixture("no_pixels.npz")); }),
+      fixture("no_pixels.npz/train_images.npy") + ": expected images of at least one pixel, got [4, 0, 6]");
+}
+
 TEST(MedMnist, TwoClassesAreOneLabel) {
   const Dataset data = read_medmnist(fixture("two_classes.npz"));  // labels [N] of i16
   EXPECT_THAT(data.labels, ElementsAre("class_1"));

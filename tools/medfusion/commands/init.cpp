@@ -27,6 +27,9 @@ std::string init_text(const InitialConfig& config, const std::string& file) {
 }
 
 void init(const InitOptions& options) {
+  std::error_code none;
+  if (std::filesystem::equivalent(options.data.table, options.out, none))
+    core::throw_input_error({"--out " + options.out}, "expected another file than what is read");
   if (!options.force && std::filesystem::exists(options.out))
     core::throw_input_error({options.out}, "is there already; --force replaces it, --out names another file");
   const InitialConfig config = make_initial_config(options.data, options.out);

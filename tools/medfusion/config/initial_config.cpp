@@ -263,6 +263,7 @@ void draft_csv(const NewData& data, const data::CsvTable& table, const std::vect
     std::vector<std::string> reasons;
     for (const data::LeftOutColumn& column : roles.left_out)
       reasons.push_back(fmt::format("'{}' ({})", column.name, column.why));
+    if (reasons.empty()) reasons.emplace_back("each is a label, an id, a patient or a part");
     core::throw_input_error({data.table}, "no column is left as an input: {}", joined(reasons));
   }
   options.format = data::DataFormat::csv;
