@@ -86,6 +86,8 @@ TEST(Pipeline, ARunCutOffAfterACheckpointIsEvaluated) {
   succeed({"eval", run, "--quiet"});
   const auto metrics = nlohmann::json::parse(contents(folder / "run" / "metrics.json"));
   EXPECT_TRUE(metrics.at("macro").at("f1").is_null());  // for want of thresholds
+  const auto kept = nlohmann::json::parse(contents(folder / "run" / "preprocessing.json"));
+  EXPECT_EQ(kept.at("thresholds").at(0).at("undefined"), "training was interrupted");
 }
 
 TEST(Pipeline, TrainingGoesOnFromTheBiasesOfInit) {

@@ -110,10 +110,10 @@ optim::Predictions predict_run(const TrainedRun& run, const data::Dataset& datas
                                const std::function<void(int64_t)>& on_batch = {});
 
 // Fits what Preprocessing holds of the validation part to its predictions, whose probabilities are calibrated
-// on the way. Without a validation part everything is undefined. With softmax there are no thresholds and no
-// risk levels: the most probable label is predicted.
+// on the way. Without predictions everything is undefined, and `without` is the reason. With softmax there
+// are no thresholds and no risk levels: the most probable label is predicted.
 void fit_to_validation(const Config& config, optim::Predictions* validation, size_t labels,
-                       Preprocessing& preprocessing);
+                       Preprocessing& preprocessing, const char* without = "no validation part");
 
 // Column `label` of a [rows, labels] tensor.
 std::vector<double> column(const core::Tensor& matrix, int64_t label);

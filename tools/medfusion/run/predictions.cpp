@@ -22,8 +22,8 @@ bool calibrates(const std::vector<Calibrator>& calibration) {
   });
 }
 
-std::vector<Calibrator> calibrators(const Config& config, const optim::Predictions* validation,
-                                    size_t labels) {
+std::vector<Calibrator> calibrators(const Config& config, const optim::Predictions* validation, size_t labels,
+                                    const char* without) {
   const CalibrationMethod method = config.calibration.method;
   if (validation != nullptr && method != CalibrationMethod::none &&
       config.model.output == optim::Output::softmax)
@@ -35,16 +35,17 @@ std::vector<Calibrator> calibrators(const Config& config, const optim::Predictio
       result[label] =
           fit_calibration(column(validation->logits, at), column(validation->targets, at), method);
     } else if (method != CalibrationMethod::none) {
-      result[label].reason = "no validation part to fit it to";
+      result[label].reason = without;
     }
   }
   return result;
 }
 
-RiskCutoffs risk_cutoffs(const RiskOptions& risk, const optim::Predictions* validation, int64_t label) {
+RiskCutoffs risk_cutoffs(const RiskOptions& risk, const optim::Predictions* validation, int64_t label,
+                         const char* without) {
   if (risk.method == RiskMethod::cutoffs) return fixed_risk_cutoffs(risk.low, risk.high);
-  const auto none = optim::MetricValue::undefined(
-      risk.method == RiskMethod::none ? "risk.method is none" : "no validation part to choose it on");
+  const auto none =
+      optim::MetricValue::undefined(risk.method == RiskMethod::none ? "risk.method is none" : without);
   if (risk.method == RiskMethod::none || validation == nullptr) return {none, none};
   return choose_risk_cutoffs(column(validation->probabilities, label), column(validation->targets, label),
                              risk.sensitivity, risk.ppv);
@@ -200,18 +201,17 @@ optim::Predictions predict_run(const TrainedRun& run, const data::Dataset& datas
 }
 
 void fit_to_validation(const Config& config, optim::Predictions* validation, size_t labels,
-                       Preprocessing& preprocessing) {
+                       Preprocessing& preprocessing, const char* without) {
   const optim::Output output = config.model.output;
   const bool softmax = output == optim::Output::softmax;
-  preprocessing.calibration = calibrators(config, validation, labels);
+  preprocessing.calibration = calibrators(config, validation, labels, without);
   if (validation != nullptr) {
     validation->probabilities =
         calibrated_probabilities(validation->logits, output, preprocessing.calibration);
     validation->log_odds = calibrated_log_odds(validation->logits, output, preprocessing.calibration);
   }
-  preprocessing.thresholds.assign(
-      labels,
-      optim::MetricValue::undefined(softmax ? optim::kMostProbable : "no validation part to choose it on"));
+  preprocessing.thresholds.assign(labels,
+                                  optim::MetricValue::undefined(softmax ? optim::kMostProbable : without));
   if (validation != nullptr && !softmax) {
     preprocessing.thresholds =
         optim::choose_thresholds(validation->probabilities, validation->targets, config.train.threshold);
@@ -219,9 +219,9 @@ void fit_to_validation(const Config& config, optim::Predictions* validation, siz
   preprocessing.risk.clear();
   for (size_t label = 0; label < labels; ++label) {
     const auto none = optim::MetricValue::undefined(optim::kMostProbable);
-    preprocessing.risk.push_back(softmax
-                                     ? RiskCutoffs{none, none}
-                                     : risk_cutoffs(config.risk, validation, static_cast<int64_t>(label)));
+    preprocessing.risk.push_back(
+        softmax ? RiskCutoffs{none, none}
+                : risk_cutoffs(config.risk, validation, static_cast<int64_t>(label), without));
   }
 }
 

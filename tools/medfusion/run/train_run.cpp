@@ -184,7 +184,8 @@ optim::TrainResult train_run(const TrainingJob& asked, const data::Dataset& data
   const Config& config = job.config;
   refuse_leaks(config, dataset, splits);
   Preprocessing preprocessing = Preprocessing::fit(config, dataset, splits.train);
-  fit_to_validation(config, nullptr, dataset.labels.size(), preprocessing);  // a run cut off has no more
+  // A run that is cut off keeps this.
+  fit_to_validation(config, nullptr, dataset.labels.size(), preprocessing, "training was interrupted");
   const TrainingRows training_rows = resample_training(config, dataset, preprocessing, splits.train);
   const core::Batch& encoded = training_rows.encoded;
   const auto network = make_network(config, dataset.labels, preprocessing, job.device);
