@@ -82,7 +82,7 @@ TEST(Report, SaysThatARunWasInterrupted) {
 TEST(Report, SaysThatNothingWasFittedWithoutAValidationPart) {
   RunRecord run = record("r1");
   run.data["parts"]["val"] = {{"rows", 0}, {"patients", 0}};
-  const std::string reason = "no validation part to choose it on";
+  const std::string reason = "no validation part";
   run.preprocessing["weights"] = "last";
   run.preprocessing["thresholds"] = {{{"value", nullptr}, {"undefined", reason}}};
   run.preprocessing["calibration"] = {{{"method", "none"}, {"reason", reason}}};
@@ -311,6 +311,7 @@ TEST(Report, OfACrossValidation) {
                            "platt, 2 of 2 labels and folds", "out of fold"})
     EXPECT_TRUE(has(html, part)) << part;
   EXPECT_FALSE(has(html, "Honest protocol"));
+  EXPECT_TRUE(has(html, "AUROC per label, folds pooled, 95% intervals"));
   EXPECT_LT(html.find("<b>0.750</b><span>macro AUROC, mean over folds"),
             html.find("macro AUROC, folds pooled"));
   const nlohmann::ordered_json measures{

@@ -122,7 +122,8 @@ Html summary_section(const RunRecord& run) {
   for (const auto& [name, label] : evaluation.at("labels").items())
     entries.push_back(interval_entry(name, label.at("measures").at("auroc")));
   return html +
-         interval_figure("auroc", "AUROC per label, 95% intervals over patients", "AUROC", entries, 0.5) +
+         interval_figure("auroc", "AUROC per label" + pooled + ", 95% intervals over patients", "AUROC",
+                         entries, 0.5) +
          empty_selection_note(run);
 }
 

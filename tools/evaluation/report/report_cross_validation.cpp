@@ -41,8 +41,8 @@ Html folds_section(const RunRecord& run) {
   }
   return fmt::format(
              "<p>{} folds, {} seed{}{}; &plusmn; is the standard deviation of the folds, each the mean "
-             "over its seeds. A mean over folds differs a little from the AUROC out of fold below, which "
-             "ranks the rows of all folds together.</p>\n",
+             "over its seeds. The AUROC with folds pooled ranks the rows of all folds together. It can be "
+             "far from the mean, for the networks of two folds may give like rows other probabilities.</p>\n",
              run.cross_validation.at("folds").get<int64_t>(), seeds.size(), seeds.size() == 1 ? "" : "s",
              run.cross_validation.value("redrawn", false) ? ", folds drawn anew for each" : "") +
          table.html("macro-auroc") + labels.html("label-auroc");

@@ -148,7 +148,8 @@ Html control_section(const RunRecord& run) {
   }
   return table.html("controls") +
          "<p>A network that is not ahead of the table or the view position alone has not shown that it reads "
-         "the image.</p>\n";
+         "the image, and one that is not ahead of missing cells alone has not shown that it reads their "
+         "values.</p>\n";
 }
 
 }  // namespace medfusion::tools
