@@ -134,6 +134,14 @@ std::vector<std::pair<double, double>> path_points(const std::string& svg) {
 }
 
 // A line that leaves the range ends at its edge, it does not run along it.
+TEST(Chart, AnAxisThatCountsMarksWholeNumbers) {
+  Chart chart{"t", "epoch", "y", {{"", {{1, 0}, {2, 1}, {3, 0}}, "", false, false}}};
+  EXPECT_NE(chart_svg(chart).find(">1.5<"), std::string::npos);
+  chart.whole = true;
+  EXPECT_EQ(chart_svg(chart).find(">1.5<"), std::string::npos);
+  EXPECT_NE(chart_svg(chart).find(">2<"), std::string::npos);
+}
+
 TEST(Chart, CutsOffWhatIsOutOfRange) {
   Chart chart{"t", "x", "y", {}, {0, 4}, {0, 1}};
   chart.series = {{"", {{0, 0.5}, {1, 0.5}, {2, -0.5}, {3, -4}, {4, -9}}, "", false, false}};

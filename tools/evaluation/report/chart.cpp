@@ -23,11 +23,12 @@ constexpr double kWidth = 420, kLeft = 60, kRight = 12, kTop = 30, kBottom = 44,
 
 struct Axis {
   double low, high, from, to;
+  double least = 0.0;  // distance of two ticks
   double at(double value) const { return from + (value - low) / (high - low) * (to - from); }
 
   // Round numbers, about five of them.
   std::vector<double> ticks() const {
-    const double rough = (high - low) / 5;
+    const double rough = std::max((high - low) / 5, least);
     const double power = std::pow(10.0, std::floor(std::log10(rough)));
     double step = power;
     for (const double factor : {1.0, 2.0, 2.5, 5.0, 10.0}) {
@@ -247,7 +248,8 @@ std::string chart_svg(const Chart& chart) {
   const double height = foot + kLegendLine * static_cast<double>(named);
   const auto [x_low, x_high] = range_of(chart.x_range, chart.series, false);
   const auto [y_low, y_high] = range_of(chart.y_range, chart.series, true);
-  const Axis x{x_low, x_high, kLeft, kWidth - kRight}, y{y_low, y_high, kTop + plot, kTop};
+  const Axis x{x_low, x_high, kLeft, kWidth - kRight, chart.whole ? 1.0 : 0.0},
+      y{y_low, y_high, kTop + plot, kTop};
   std::string svg = fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {:.0f} {:.0f}\" role=\"img\" "
       "font-family=\"system-ui, 'DejaVu Sans', sans-serif\" font-size=\"12\"><title>{}</title>\n",

@@ -33,6 +33,7 @@ struct Chart {
   // A histogram under the x axis, hanging from it, with its name in the legend; none: empty.
   std::vector<ChartBin> histogram = {};
   std::string histogram_name = {};
+  bool whole = false;  // x counts: its axis marks whole numbers only
 };
 
 // The chart, 420 units wide, with a description for readers that do not see it. What lies outside the range

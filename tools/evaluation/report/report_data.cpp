@@ -101,14 +101,20 @@ Html training_section(const RunRecord& run) {
   if (run.history.empty()) return "<p>The run has no epochs: its weights are those it began with.</p>\n";
   Html html = "<div class=\"figures\">\n";
   const auto add = [&](const char* name, const char* title, const char* y_label,
-                       std::vector<ChartSeries> series) {
+                       std::vector<ChartSeries> series, double highest = 0.0) {
     std::erase_if(series, [](const ChartSeries& each) { return each.points.empty(); });
-    if (!series.empty()) html += chart_figure({title, "epoch", y_label, std::move(series)}, name);
+    if (series.empty()) return;
+    Chart chart{title, "epoch", y_label, std::move(series), {}, {0.0, highest}};
+    chart.whole = true;
+    html += chart_figure(chart, name);
   };
   add("loss", "Loss", "loss",
       {history_series(run, "train_loss", "training"), history_series(run, "val_loss", "validation")});
   add("auroc", "Macro AUROC on the validation part", "AUROC", {history_series(run, "/val/macro/auroc")});
-  add("learning-rate", "Learning rate", "learning rate", {history_series(run, "learning_rate")});
+  const ChartSeries rate = history_series(run, "learning_rate");
+  double highest = 0.0;  // the axis begins at 0: ticks far from it would have more digits than fit
+  for (const auto& point : rate.points) highest = std::max(highest, 1.05 * point.second);
+  add("learning-rate", "Learning rate", "learning rate", {rate}, highest);
   add("gradient-norm", "Norm of the gradient, before clipping", "norm",
       {history_series(run, "gradient_norm")});
   return html + "</div>\n";
