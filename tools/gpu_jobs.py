@@ -10,7 +10,7 @@ import subprocess
 
 # Operations and variants as a training step needs them: first what everything else stands on.
 IMPORTANCE = """matmul/cublas convolution/cudnn elementwise/simt reduction/simt activation/simt batch_norm/simt layer_norm/simt pooling/simt
-optimizer/simt loss/simt dense_block/mma attention/short attention/few attention/mma upsample_add/simt attention/tf32x3 softmax/simt
+optimizer/simt loss/simt cross_entropy/simt dense_block/mma attention/short attention/few attention/mma upsample_add/simt attention/tf32x3 softmax/simt
 embedding/simt dropout/simt concat/simt dense_block/simt convolution/simt attention/simt""".split()
 TEST_FOLDERS = ("core", "kernels", "models", "optim")  # those with tests of a device
 LIBRARIES = {"convolution": ("cuDNN",), "matmul": ("cuBLAS",), "steps": ("cuBLAS", "cuDNN")}  # what a timing is nothing without
