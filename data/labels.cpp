@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
 
@@ -50,6 +51,11 @@ void check_distinct(const char* option, const std::vector<std::string>& names) {
 
 void select_labels(Dataset& dataset, const std::vector<std::string>& wanted, int64_t min_positives,
                    const std::string& file) {
+  for (const std::string& label : dataset.labels) {  // a run keeps them as lines
+    if (label.find_first_of("\r\n") != std::string::npos)
+      core::throw_input_error({file}, "expected labels without line ends, got {}",
+                              nlohmann::json(label).dump());
+  }
   const size_t count = dataset.labels.size();
   std::vector<size_t> chosen(count);
   std::iota(chosen.begin(), chosen.end(), size_t{0});

@@ -62,9 +62,11 @@ void check_groups(const Dataset& dataset, const StatedGroups& groups, const std:
     }
     const size_t first = first_row.emplace(dataset.patients[i], i).first->second;
     if (!allow_patients && groups.group[first] != groups.group[i]) {
-      core::throw_input_error(groups.places[i], "{}, {} and {}; guard.allow = [\"patient\"] accepts it",
-                              in_two_parts_text(dataset, first, i), name(groups.group[first]),
-                              name(groups.group[i]));
+      const bool placed = !groups.places[i].file.empty();
+      core::throw_input_error(
+          placed ? groups.places[i] : core::Place{fmt::format("{}, row '{}'", file, dataset.ids[i])},
+          "{}, {} and {}; guard.allow = [\"patient\"] accepts it", in_two_parts_text(dataset, first, i),
+          name(groups.group[first]), name(groups.group[i]));
     }
   }
 }
@@ -77,6 +79,17 @@ void check_fraction(const char* name, double fraction) {
 
 void check_not_empty(Part part, const std::vector<int64_t>& rows, const std::string& file = "") {
   if (rows.empty()) core::throw_input_error({file}, "the {} part of the split is empty", kPartNames[part]);
+}
+
+// Patients and equal rows stay together, so there may be too few of them to draw a part from.
+void check_drawn(const Dataset& dataset, Part part, const std::vector<int64_t>& rows) {
+  if (!rows.empty()) return;
+  const std::vector<std::string>& names = dataset.groups.empty() ? dataset.patients : dataset.groups;
+  core::throw_input_error({},
+                          "the {} part of the split is empty: of {} rows those of one patient and equal ones "
+                          "stay together, which leaves {} to draw",
+                          kPartNames[part], names.size(),
+                          std::set<std::string>(names.begin(), names.end()).size());
 }
 
 // Names of the groups of `rows` (patients, where there are no others) in random order, with their rows.
@@ -112,8 +125,8 @@ void draw_val(const Dataset& dataset, double val_fraction, uint64_t seed, Splits
   if (val_fraction == 0.0) return;
   const double count = val_fraction * static_cast<double>(splits.train.size());
   splits.val = draw(dataset, splits.train, count, seed, kValStream);
-  check_not_empty(kVal, splits.val);
-  check_not_empty(kTrain, splits.train);
+  check_drawn(dataset, kVal, splits.val);
+  check_drawn(dataset, kTrain, splits.train);
 }
 
 std::string part_name(int64_t part) { return kPartNames[static_cast<size_t>(part)]; }
@@ -269,13 +282,13 @@ Splits random_splits(const Dataset& dataset, double val_fraction, double test_fr
   const auto size = static_cast<double>(dataset.size());
   if (test_fraction > 0.0) {
     splits.test = draw(dataset, splits.train, test_fraction * size, seed, kTestStream);
-    check_not_empty(kTest, splits.test);
+    check_drawn(dataset, kTest, splits.test);
   }
   if (val_fraction > 0.0) {
     splits.val = draw(dataset, splits.train, val_fraction * size, seed, kValStream);
-    check_not_empty(kVal, splits.val);
+    check_drawn(dataset, kVal, splits.val);
   }
-  check_not_empty(kTrain, splits.train);
+  check_drawn(dataset, kTrain, splits.train);
   return splits;
 }
 

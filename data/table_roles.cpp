@@ -76,11 +76,11 @@ void choose_image(const CsvTable& table, const std::string& images, TableRoles& 
                             images, a_file_in(folder));
   }
   if (best.first_absent >= 0) {
-    core::throw_input_error(table.place(best.first_absent, best.column),
-                            "{} of {} cells of column '{}' name no file in {}, such as '{}'",
-                            best.known - best.found, best.known,
-                            table.header()[static_cast<size_t>(best.column)], best.folder,
-                            table.category(best.first_absent, best.column));
+    core::throw_input_error(
+        table.place(best.first_absent, best.column),
+        "{} of {} cells of column '{}' name no file in {}, such as '{}'", best.known - best.found, best.known,
+        table.header()[static_cast<size_t>(best.column)], best.folder.empty() ? "." : best.folder,
+        table.category(best.first_absent, best.column));
   }
   roles.image = {table.header()[static_cast<size_t>(best.column)],
                  fmt::format("each of its {} cells names a file", best.known)};

@@ -172,6 +172,17 @@ TEST(Chart, ABandGoesAlongItsLowEndsAndBackAlongItsHighOnes) {
   EXPECT_EQ(count_of(chart_svg(chart), "<polygon"), 2U);  // a new one after the gap
 }
 
+TEST(Page, LabelsOfAnyLengthGiveNamesOfFiles) {
+  Page page;
+  page.sections = {{"curves", "Curves", {}}};
+  for (const char* end : {"a", "b"})
+    page.sections[0].body += Html("", {std::string(900, 'x') + end, "", "<svg/>", {}});
+  const std::vector<PageFile> files = page.files();
+  ASSERT_EQ(files.size(), 2U);
+  for (const PageFile& file : files) EXPECT_LT(file.name.size(), 200U);
+  EXPECT_NE(files[0].name, files[1].name);
+}
+
 TEST(Chart, AHistogramHangsFromTheAxis) {
   Chart chart = unit_chart("t", "x", "y", {});
   const double without = std::stod(chart_svg(chart).substr(chart_svg(chart).find("viewBox=\"0 0 420 ") + 17));

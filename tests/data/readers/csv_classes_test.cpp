@@ -88,6 +88,12 @@ TEST_F(CsvClasses, ColumnsThatExcludeEachOther) {
   EXPECT_FALSE(read("x,A,B\n1,0,0\n", options).exclusive);
 }
 
+TEST_F(CsvClasses, LineEndsInWordsAreRefused) {
+  Dataset data = words("x,kind\n1,a\n2,\"b\nc\"\n");
+  EXPECT_EQ(input_error([&] { select_labels(data, {}, 0, "f"); }),
+            "f: expected labels without line ends, got \"b\\nc\"");
+}
+
 TEST_F(CsvClasses, SomeOfTheLabelsDoNotExcludeEachOther) {
   Dataset data = words("x,kind\n1,a\n2,b\n3,c\n");
   data.notes.clear();

@@ -42,10 +42,13 @@ bool is_number_text(std::string text) {
          text.find_first_of("0123456789") != std::string::npos;
 }
 
-// Of small letters, digits and hyphens; what a label has besides them becomes hyphens.
+// Of small letters, digits and hyphens; what a label has besides them becomes hyphens. No file system takes a
+// name of any length.
 std::string file_name(const std::string& words) {
+  constexpr size_t kLongest = 120;
   std::string name;
   for (const char c : words) {
+    if (name.size() == kLongest) break;
     const bool capital = c >= 'A' && c <= 'Z';
     const bool plain = capital || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
     if (plain) name += static_cast<char>(capital ? c - 'A' + 'a' : c);
