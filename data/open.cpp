@@ -167,6 +167,10 @@ Dataset open_dataset(const DataOptions& options) {
                                  (options.format == DataFormat::csv && options.patient_column.empty());
   if (!rows_are_patients) join_patients(dataset);
   group_duplicates(dataset, options.guard.duplicates);
+  if (options.split.kind == SplitKind::folds && !options.split.fold_count()) {
+    if (std::string note = fold_numbering(dataset, options.path(options.split.folds)); !note.empty())
+      dataset.notes.push_back(std::move(note));
+  }
   return dataset;
 }
 

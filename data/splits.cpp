@@ -170,13 +170,14 @@ StatedGroups read_groups(const Dataset& dataset, const std::string& file, const 
   return groups;
 }
 
-// Folds may count from 1: all of 1 to k are there, and no 0.
-void count_from_zero(std::vector<int64_t>& folds) {
+// All of 1 to k are there, and no 0.
+bool count_from_one(const std::vector<int64_t>& folds) {
   const std::set<int64_t> distinct(folds.begin(), folds.end());
-  const auto count = static_cast<int64_t>(distinct.size());
-  if (distinct.empty() || *distinct.begin() != 1 || *distinct.rbegin() != count) return;
-  for (int64_t& fold : folds) --fold;
+  return !distinct.empty() && *distinct.begin() == 1 &&
+         *distinct.rbegin() == static_cast<int64_t>(distinct.size());
 }
+
+int64_t fold_of(const CsvTable& table, int64_t row) { return table.integer(row, 1, 0, 9999); }
 
 int64_t part_of(std::string_view name) {
   const auto found = std::find(kPartNames.begin(), kPartNames.end(), name);
@@ -293,12 +294,17 @@ Splits random_splits(const Dataset& dataset, double val_fraction, double test_fr
 }
 
 std::vector<int64_t> read_folds(const Dataset& dataset, const std::string& file, bool allow_patients) {
-  auto groups = read_groups(dataset, file, "fold", [](const CsvTable& table, int64_t row) {
-    return table.integer(row, 1, 0, 9999);
-  });
+  auto groups = read_groups(dataset, file, "fold", fold_of);
   check_groups(dataset, groups, file, fold_name, allow_patients);
-  count_from_zero(groups.group);
+  for (const int64_t shift = count_from_one(groups.group) ? 1 : 0; int64_t & fold : groups.group)
+    fold -= shift;
   return groups.group;
+}
+
+std::string fold_numbering(const Dataset& dataset, const std::string& file) {
+  return count_from_one(read_groups(dataset, file, "fold", fold_of).group)
+             ? "the folds of " + file + " count from 1: here they count from 0"
+             : "";
 }
 
 std::vector<int64_t> make_folds(const Dataset& dataset, int64_t count, uint64_t seed) {

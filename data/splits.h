@@ -80,6 +80,9 @@ Splits random_splits(const Dataset& dataset, double val_fraction, double test_fr
 // file counts from 1 (each of 1 to the highest is there, and no 0), 1 becomes 0.
 std::vector<int64_t> read_folds(const Dataset& dataset, const std::string& file, bool allow_patients = false);
 
+// One sentence where read_folds() changes the numbers; else empty.
+std::string fold_numbering(const Dataset& dataset, const std::string& file);
+
 // `count` folds of about the same number of images, patients drawn at random.
 std::vector<int64_t> make_folds(const Dataset& dataset, int64_t count, uint64_t seed);
 

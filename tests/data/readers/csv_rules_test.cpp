@@ -466,9 +466,12 @@ TEST_F(CsvRules, FoldsCountFromOne) {
   for (size_t i = 0; i < tables.size(); ++i) {
     CsvOptions given = options(tables[i]);
     given.id_column = "image";
-    const std::vector<int64_t> read = read_folds(read_csv_folder(given), folds.at(i));
+    const Dataset data = read_csv_folder(given);
+    const std::vector<int64_t> read = read_folds(data, folds.at(i));
     EXPECT_THAT(read, Contains(0));
     EXPECT_THAT(read, Not(Contains(5)));
+    EXPECT_EQ(fold_numbering(data, folds.at(i)),
+              "the folds of " + folds.at(i) + " count from 1: here they count from 0");
   }
 }
 
