@@ -48,6 +48,7 @@ struct Dataset {
   std::shared_ptr<ImageSource> images;     // null where the dataset has no images
   core::Tensor targets;                    // [N, L] f32: 0, 1, or NaN for unknown
   bool exclusive = false;                  // exactly one label is true of each row whose labels are known
+  bool labels_are_words = false;           // of one column, so that a column may be called like a label
   std::vector<Column> columns;             // the table
   std::vector<std::string> known_columns;  // of the file, inputs or not, and labels; empty: not known
   std::vector<std::pair<std::string, std::string>> left_out;  // columns that the reader left out, and why

@@ -113,16 +113,17 @@ void check_inputs(const Dataset& dataset, const LeakRules& rules) {
   check_names(dataset, "guard.leaking", rules.leaking, rules.file);
   for (const Column& column : dataset.columns) {
     if (!rules.allows("target")) {
-      if (contains(rules.targets, column.name) || contains(dataset.labels, column.name)) {
+      const bool label = !dataset.labels_are_words && contains(dataset.labels, column.name);
+      if (label || contains(rules.targets, column.name)) {
         refuse(rules, "target",
                fmt::format("column '{}' is a target and must not be an input; {}", column.name,
                            how_to_leave_out(dataset)));
       }
-      if (const auto label = copied_label(dataset, column)) {
+      if (const auto copied = copied_label(dataset, column)) {
         refuse(rules, "target",
                fmt::format(
                    "column '{}' says the same as the label '{}' in every row and must not be an input; {}",
-                   column.name, *label, how_to_leave_out(dataset)));
+                   column.name, *copied, how_to_leave_out(dataset)));
       }
     }
     if (!rules.allows("leaking") && contains(rules.leaking, column.name)) {

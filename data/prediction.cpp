@@ -46,6 +46,7 @@ Dataset read_metadata(const DataOptions& options, const std::string& table, bool
   if (options.format == DataFormat::chexpert) {
     DataOptions by_path = options;
     by_path.image_column = "Path";
+    by_path.dialect.missing.emplace_back("Unknown");  // as read_chexpert() reads the column Sex
     return read_csv_folder(csv_options(by_path, table, images, inputs, text));
   }
   if (options.format != DataFormat::nih && options.format != DataFormat::phantom)

@@ -56,6 +56,7 @@ void note_words(const std::string& column, const std::map<std::string, int64_t>&
 void read_classes(const CsvTable& table, const CsvOptions& options, Dataset& dataset) {
   const int column = table.column(options.class_column);
   const std::vector<std::string> words = words_of(table, column, options.labels);
+  dataset.labels_are_words = true;
   dataset.labels = options.labels;
   if (dataset.labels.empty()) {
     const std::map<std::string, int64_t> counts = counts_of(words);

@@ -139,5 +139,15 @@ TEST(OpenDataset, ReadsChexpertWithItsOwnSplitAndPredictsItsTable) {
   EXPECT_THAT(rows.columns.at(0).numbers, ElementsAre(73));
 }
 
+TEST(OpenDataset, AnUnknownSexOfChexpertIsMissingInPredictionToo) {
+  const TemporaryFolder folder;
+  const std::string table = folder.write("new.csv", "Path,Sex\na.jpg,Unknown\nb.jpg,Female\n");
+  DataOptions options;
+  options.format = DataFormat::chexpert;
+  const TableEncoder encoder = TableEncoder::fit({{"Sex", false, {}, {"Female", "Male"}}}, {0, 1});
+  EXPECT_THAT(rows_to_predict(options, {}, table, &encoder, false).columns.at(0).categories,
+              ElementsAre("", "Female"));
+}
+
 }  // namespace
 }  // namespace medfusion::data

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "data/labels.h"
+#include "data/leakage.h"
 #include "tests/data/temporary_folder.h"
 
 namespace medfusion::data {
@@ -46,6 +47,11 @@ TEST_F(CsvClasses, EachWordIsALabel) {
   EXPECT_THAT(data.notes,
               testing::Contains("column 'kind' has 3 words, each of which is a label: acne (1 rows), "
                                 "nevus (2 rows), wart (1 rows)"));
+}
+
+TEST_F(CsvClasses, AnInputMayBeCalledLikeAWord) {
+  const Dataset data = words("acne,kind\n1,nevus\n2,acne\n3,nevus\n4,wart\n");
+  check_inputs(data, {});
 }
 
 TEST_F(CsvClasses, LabelsGiveTheOrderAndMayHaveNoRow) {

@@ -153,6 +153,8 @@ std::string csv_line(const std::vector<std::string>& cells) {
 
 // Each figure and each table as a file, and a list of them. Returns how many there are.
 size_t write_figures(const std::filesystem::path& folder, const Page& page) {
+  if (std::filesystem::exists(folder) && !std::filesystem::is_directory(folder))
+    core::throw_input_error({"--figures " + folder.string()}, "expected a folder, this is a file");
   std::filesystem::create_directories(folder);
   std::string index = "file,shows\n";
   const auto files = page.files();
