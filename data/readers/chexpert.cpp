@@ -123,7 +123,7 @@ class ChexpertRows {
 // Path begins with the name of the download, which is ROOT itself.
 fs::path image_file(const fs::path& root, const std::string& id) {
   const size_t slash = id.find('/');
-  const fs::path whole = root / id;
+  fs::path whole = root / id;
   if (slash == std::string::npos || fs::is_directory(root / id.substr(0, slash))) return whole;
   return root / id.substr(slash + 1);
 }

@@ -131,6 +131,7 @@ ShuffledAuroc shuffled_auroc(const std::vector<std::vector<double>>& scores,
       data::Mean mean;
       for (size_t label = 0; label < scores.size(); ++label) {
         std::vector<double> shuffled;
+        shuffled.reserve(order.size());
         for (const size_t i : order) shuffled.push_back(targets[label][i]);
         result.labels[label][slot] = data::auroc(scores[label], shuffled);
         mean.add(result.labels[label][slot]);

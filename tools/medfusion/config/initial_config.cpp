@@ -66,7 +66,7 @@ std::string comment_of(std::string words) {
 
 // A list that is too long for one line has its values on lines of their own.
 std::string assignment(const std::string& name, const core::Field& field) {
-  const std::string line = fmt::format("{} = {}\n", name, format_value(field.value));
+  std::string line = fmt::format("{} = {}\n", name, format_value(field.value));
   const auto* const list = std::get_if<std::vector<std::string>*>(&field.value);
   if (line.size() <= kLineWidth || list == nullptr) return line;
   std::string text = name + " = [\n", row = " ";
