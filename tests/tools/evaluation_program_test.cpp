@@ -253,6 +253,9 @@ TEST_F(Evaluation, ReportWritesItsFiguresAndTablesAsFiles) {
   const fs::path figures = *folder_ / "figures", page = *folder_ / "report.html";
   succeed({"report", run().string(), "--out", page.string(), "--figures", figures.string(), "--quiet"});
   const std::string html = contents(page);
+  const Outcome file = run_medfusion({"report", run().string(), "--figures", page.string()});
+  EXPECT_EQ(file.code, 2);
+  EXPECT_THAT(file.err, testing::HasSubstr("expected a folder, this is a file"));
   auto lines = lines_of(contents(figures / "index.csv"));
   ASSERT_GT(lines.size(), 30U);
   EXPECT_EQ(lines.front(), "file,shows");

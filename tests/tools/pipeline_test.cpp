@@ -88,6 +88,9 @@ TEST(Pipeline, ARunCutOffAfterACheckpointIsEvaluated) {
   EXPECT_TRUE(metrics.at("macro").at("f1").is_null());  // for want of thresholds
   const auto kept = nlohmann::json::parse(contents(folder / "run" / "preprocessing.json"));
   EXPECT_EQ(kept.at("thresholds").at(0).at("undefined"), "training was interrupted");
+  const std::string images = (folder / "phantom" / "images").string();
+  EXPECT_THAT(run_medfusion({"predict", run, "--images", images}).err,
+              testing::HasSubstr("note: " + run + ": training was interrupted"));
 }
 
 TEST(Pipeline, TrainingGoesOnFromTheBiasesOfInit) {

@@ -232,9 +232,9 @@ TrainedRun open_run(const std::string& run, const CommonOptions& options, const 
   TrainedRun trained = TrainedRun::open(directory, use_device(options));
   use_threads(options.threads.value_or(trained.config.threads));
   if (!data.empty()) trained.config.data.root = data;
-  if (trained.preprocessing.thresholds.empty() && !options.quiet)
-    fmt::print(stderr, "note: {}: training was interrupted before calibration and thresholds were fitted\n",
-               run);
+  const auto& thresholds = trained.preprocessing.thresholds;
+  if (!options.quiet && !thresholds.empty() && thresholds.front().reason == kInterrupted)
+    fmt::print(stderr, "note: {}: {} before calibration and thresholds were fitted\n", run, kInterrupted);
   return trained;
 }
 

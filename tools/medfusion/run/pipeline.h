@@ -109,6 +109,9 @@ void average_over_gaps(const TrainedRun& run, const data::Dataset& dataset, opti
 optim::Predictions predict_run(const TrainedRun& run, const data::Dataset& dataset, data::Loader& loader,
                                const std::function<void(int64_t)>& on_batch = {});
 
+// Why a run that was not trained to its end has no calibration, thresholds and risk levels.
+inline constexpr const char* kInterrupted = "training was interrupted";
+
 // Fits what Preprocessing holds of the validation part to its predictions, whose probabilities are calibrated
 // on the way. Without predictions everything is undefined, and `without` is the reason. With softmax there
 // are no thresholds and no risk levels: the most probable label is predicted.

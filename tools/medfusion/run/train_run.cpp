@@ -185,7 +185,7 @@ optim::TrainResult train_run(const TrainingJob& asked, const data::Dataset& data
   refuse_leaks(config, dataset, splits);
   Preprocessing preprocessing = Preprocessing::fit(config, dataset, splits.train);
   // A run that is cut off keeps this.
-  fit_to_validation(config, nullptr, dataset.labels.size(), preprocessing, "training was interrupted");
+  fit_to_validation(config, nullptr, dataset.labels.size(), preprocessing, kInterrupted);
   const TrainingRows training_rows = resample_training(config, dataset, preprocessing, splits.train);
   const core::Batch& encoded = training_rows.encoded;
   const auto network = make_network(config, dataset.labels, preprocessing, job.device);
