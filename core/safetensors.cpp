@@ -3,17 +3,19 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <bit>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
-#include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <vector>
+
+#include "core/file.h"
 
 namespace medfusion::core {
 namespace {
@@ -23,13 +25,38 @@ using nlohmann::json;
 static_assert(std::endian::native == std::endian::little, "the file holds little-endian data");
 
 constexpr const char* kMetadata = "__metadata__";
+constexpr std::string_view kNoChecksum = "0000000000000000";  // in its place while it is computed
 constexpr uint64_t kLengthBytes = 8;
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // what the format allows
 
+// Of the header, with kNoChecksum in its place, and the data.
+class Checksum {
+ public:
+  Checksum() { XXH3_64bits_reset(state_.get()); }
+  void add(const void* bytes, int64_t count) {
+    XXH3_64bits_update(state_.get(), bytes, static_cast<size_t>(count));
+  }
+  std::string text() const { return fmt::format("{:016x}", XXH3_64bits_digest(state_.get())); }
+
+ private:
+  std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state_{XXH3_createState(), XXH3_freeState};
+};
+
+// Where the value of the checksum begins in the text of a header; npos where it has none.
+size_t checksum_place(std::string_view header) {
+  const std::string key = fmt::format("\"{}\":\"", kChecksum);
+  const size_t found = header.find(key);
+  if (found == std::string_view::npos || found + key.size() + kNoChecksum.size() > header.size())
+    return std::string_view::npos;
+  return found + key.size();
+}
+
 class File {
  public:
-  File(const std::string& path, int flags) : descriptor_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {}
-  ~File() { close(); }
+  explicit File(const std::string& path) : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {}
+  ~File() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
   File(const File&) = delete;
   File& operator=(const File&) = delete;
 
@@ -48,25 +75,6 @@ class File {
       done += count;
     }
     return done;
-  }
-
-  // False on an error, in errno.
-  bool write(const void* from, int64_t bytes) const {
-    int64_t done = 0;
-    while (done < bytes) {
-      const ssize_t count =
-          ::write(descriptor_, static_cast<const char*>(from) + done, static_cast<size_t>(bytes - done));
-      if (count < 0 && errno == EINTR) continue;
-      if (count < 0) return false;
-      done += count;
-    }
-    return true;
-  }
-
-  // Some file systems report a failed write only here.
-  bool close() {
-    const int descriptor = std::exchange(descriptor_, -1);
-    return descriptor < 0 || ::close(descriptor) == 0;
   }
 
  private:
@@ -122,7 +130,7 @@ float half_to_float(uint16_t bits) {
 
 class Reader {
  public:
-  explicit Reader(const std::string& path) : path_(path), file_(path, O_RDONLY) {
+  explicit Reader(const std::string& path) : path_(path), file_(path) {
     if (!file_.is_open()) fail("cannot open: {}", std::strerror(errno));
     struct stat status {};
     if (::fstat(file_.descriptor(), &status) != 0) fail("cannot read: {}", std::strerror(errno));
@@ -144,6 +152,7 @@ class Reader {
     check_offsets(entries);
     std::map<std::string, Tensor> tensors;
     for (const Entry& entry : entries) tensors.emplace(entry.name, read_tensor(entry));
+    check_checksum(header);
     return tensors;
   }
 
@@ -157,6 +166,16 @@ class Reader {
     const int64_t count = file_.read(to, bytes);
     if (count < 0) fail("cannot read {}: {}", what, std::strerror(errno));
     if (count < bytes) fail("cut short: {} should have {} bytes, got {}", what, bytes, count);
+  }
+
+  void check_checksum(const json& header) const {
+    if (!header.contains(kMetadata) || !header[kMetadata].contains(kChecksum)) return;
+    const auto stated = header[kMetadata][kChecksum].get<std::string>();
+    const std::string found = checksum_ ? checksum_->text() : "none";
+    if (stated != found) {
+      fail("damaged, or changed by another program: expected the checksum {}, got {}", printable(stated),
+           found);
+    }
   }
 
   json read_header() {
@@ -176,6 +195,12 @@ class Reader {
     }
     std::string text(length, '\0');
     read_bytes(text.data(), static_cast<int64_t>(length), "the header");
+    if (const size_t place = checksum_place(text); place != std::string::npos) {
+      std::string zeroed = text;
+      zeroed.replace(place, kNoChecksum.size(), kNoChecksum);
+      checksum_.emplace();
+      checksum_->add(zeroed.data(), static_cast<int64_t>(length));
+    }
     data_size_ = static_cast<int64_t>(size_ - kLengthBytes - length);
     return parse_header(text);
   }
@@ -318,16 +343,18 @@ class Reader {
     }
   }
 
-  Tensor read_tensor(const Entry& entry) const {
+  Tensor read_tensor(const Entry& entry) {
     Tensor tensor = Tensor::empty(entry.shape, entry.dtype);
     const std::string what = printable(entry.name);
     if (entry.half) {
       std::vector<uint16_t> halves(static_cast<size_t>(tensor.numel()));
       read_bytes(halves.data(), entry.end - entry.begin, what);
+      if (checksum_) checksum_->add(halves.data(), entry.end - entry.begin);
       std::transform(halves.begin(), halves.end(), tensor.data<float>(), half_to_float);
       return tensor;
     }
     read_bytes(tensor.view().data, tensor.bytes(), what);
+    if (checksum_) checksum_->add(tensor.view().data, tensor.bytes());
     if (entry.dtype == DType::boolean) {
       const auto* bytes = static_cast<const uint8_t*>(tensor.view().data);
       const auto* bad = std::find_if(bytes, bytes + tensor.numel(), [](uint8_t byte) { return byte > 1; });
@@ -342,6 +369,7 @@ class Reader {
   File file_;
   uint64_t size_ = 0;
   int64_t data_size_ = 0;
+  std::optional<Checksum> checksum_;  // where the header states one
 };
 
 struct Item {
@@ -366,7 +394,8 @@ std::vector<Item> in_file_order(const std::string& path, const std::map<std::str
 std::string make_header(const std::string& path, const std::vector<Item>& items,
                         const std::map<std::string, std::string>& metadata) {
   json header = json::object();
-  if (!metadata.empty()) header[kMetadata] = metadata;
+  header[kMetadata] = metadata;
+  header[kMetadata][kChecksum] = kNoChecksum;
   int64_t place = 0;
   for (const auto& [name, tensor] : items) {
     const int64_t end = place + tensor.bytes();
@@ -388,13 +417,6 @@ std::string make_header(const std::string& path, const std::vector<Item>& items,
   return text;
 }
 
-// Makes the rename last; where the file system cannot, nothing is lost but this.
-void flush_folder(const std::string& path) {
-  const std::string folder = std::filesystem::path(path).parent_path().string();
-  const File file(folder.empty() ? "." : folder, O_RDONLY | O_DIRECTORY);
-  if (file.is_open()) ::fsync(file.descriptor());
-}
-
 }  // namespace
 
 std::map<std::string, Tensor> load_safetensors(const std::string& path,
@@ -405,21 +427,17 @@ std::map<std::string, Tensor> load_safetensors(const std::string& path,
 void save_safetensors(const std::string& path, const std::map<std::string, Tensor>& tensors,
                       const std::map<std::string, std::string>& metadata) {
   const std::vector<Item> items = in_file_order(path, tensors);
-  const std::string header = make_header(path, items, metadata);
-  const std::string temporary = path + ".tmp";
-  File file(temporary, O_WRONLY | O_CREAT | O_TRUNC);
-  if (!file.is_open()) throw Error(fmt::format("{}: cannot write: {}", path, std::strerror(errno)));
+  std::string header = make_header(path, items, metadata);
+  Checksum checksum;
+  checksum.add(header.data(), static_cast<int64_t>(header.size()));
+  for (const Item& item : items) checksum.add(item.tensor.view().data, item.tensor.bytes());
+  header.replace(checksum_place(header), kNoChecksum.size(), checksum.text());
+  WholeFile file(path, true);
   const uint64_t length = header.size();
-  bool good = file.write(&length, kLengthBytes) && file.write(header.data(), static_cast<int64_t>(length));
-  for (const Item& item : items) good = good && file.write(item.tensor.view().data, item.tensor.bytes());
-  good = good && ::fsync(file.descriptor()) == 0;
-  good = good && file.close() && std::rename(temporary.c_str(), path.c_str()) == 0;
-  if (!good) {
-    const int error = errno;
-    ::unlink(temporary.c_str());
-    throw Error(fmt::format("{}: cannot write: {}", path, std::strerror(error)));
-  }
-  flush_folder(path);
+  file.write(&length, kLengthBytes);
+  file.write(header.data(), static_cast<int64_t>(length));
+  for (const Item& item : items) file.write(item.tensor.view().data, item.tensor.bytes());
+  file.commit();
 }
 
 }  // namespace medfusion::core

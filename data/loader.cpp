@@ -260,8 +260,9 @@ int64_t Loader::batches() const {
   return state_->options.drop_last ? rows() / size : (rows() + size - 1) / size;
 }
 
-void Loader::begin_epoch(int64_t epoch) {
+void Loader::begin_epoch(int64_t epoch, int64_t first) {
   State& s = *state_;
+  MEDFUSION_CHECK(first >= 0 && first <= batches(), "loader: batch {} of an epoch of {}", first, batches());
   {
     const std::lock_guard lock(s.mutex);
     s.slots.clear();  // workers still busy with an old batch hold it themselves
@@ -271,7 +272,7 @@ void Loader::begin_epoch(int64_t epoch) {
       core::Generator(s.options.seed ^ kShuffleKey, static_cast<uint64_t>(epoch)).shuffle(s.order);
     }
     s.end = s.options.drop_last ? batches() * s.options.batch_size : rows();
-    s.opened = 0;
+    s.opened = std::min(s.end, first * s.options.batch_size);
     s.position = 0;
   }
   s.work_arrived.notify_all();

@@ -47,8 +47,8 @@ class Loader {
   int64_t rows() const;     // row numbers given
   int64_t batches() const;  // per epoch
 
-  // Starts an epoch, abandoning one under way.
-  void begin_epoch(int64_t epoch);
+  // Starts an epoch, abandoning one under way, with its batch number `first` (counted from 0).
+  void begin_epoch(int64_t epoch, int64_t first = 0);
   // The next batch, images as options.format says, f32; or false at the end of the epoch. Rethrows what went
   // wrong with the first row, in the order of the epoch, that could not be read; the epoch has then ended.
   bool next(Batch& batch);

@@ -1,9 +1,11 @@
 #include "optim/loop.h"
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <memory>
+#include <optional>
 
 #include "layers/functional/loss.h"
 #include "optim/ema.h"
@@ -18,6 +20,9 @@ namespace {
 using core::Tensor;
 using core::Variable;
 using Clock = std::chrono::steady_clock;
+
+constexpr const char* kOptimizerPrefix = "optimizer.";
+constexpr const char* kAveragePrefix = "ema.";
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -60,11 +65,14 @@ std::unique_ptr<Optimizer> make_optimizer(const models::Network& network, const 
   return std::make_unique<SGD>(trained_parameters(network), sgd);
 }
 
+// Thrown out of an evaluation that is to stop.
+struct Stopped {};
+
 // One training run: what train() keeps between epochs.
 class Run {
  public:
   Run(models::Network& network, data::Loader& training, const Tensor& targets, const TrainOptions& options,
-      const TrainCallbacks& callbacks)
+      const TrainCallbacks& callbacks, const TrainState* from)
       : network_(network),
         training_(training),
         options_(options),
@@ -78,69 +86,148 @@ class Run {
     schedule_.total_steps = options.epochs * training.batches();
     schedule_.cosine = options.schedule == ScheduleKind::cosine;
     if (options.ema_decay > 0.0) average_ = std::make_unique<WeightAverage>(network, options.ema_decay);
+    if (from != nullptr) restore(*from);
+    state_.epochs = options.epochs;
     step_ = std::make_unique<TrainingStep>(network, *optimizer_, average_.get(), step_options_);
   }
 
-  // Trains one epoch and returns its line for the log.
-  nlohmann::ordered_json run_epoch(int64_t epoch) {
-    const auto start = Clock::now();
-    double loss_sum = 0.0, norm_sum = 0.0;
-    int64_t samples = 0, batches = 0;
+  // What is known of the run so far, but for its tensors.
+  TrainState& state() { return state_; }
+  const layers::LossOptions& loss() const { return step_options_.loss; }
+
+  // Trains what is left of the epoch; false where it was asked to stop.
+  bool run_epoch() {
+    started_ = Clock::now();
+    const int64_t epoch = state_.epochs_done + 1;
     core::Batch batch;
-    training_.begin_epoch(epoch);
+    training_.begin_epoch(epoch, state_.batches);
     bool more = training_.next(batch);
-    if (more) step_->stage(batch, steps_);
+    if (more) step_->stage(batch, state_.steps);
     while (more) {
       const int64_t size = batch.size();
-      step_->start(schedule_.learning_rate(steps_++));
+      step_->start(schedule_.learning_rate(state_.steps));
       // Meanwhile the next batch is on its way.
       more = training_.next(batch);
-      if (more) step_->stage(batch, steps_);
+      if (more) step_->stage(batch, state_.steps + 1);
       const StepResult step = step_->finish();
       if (!std::isfinite(step.loss)) {
         throw core::Error(
             fmt::format("training diverged: loss {} in epoch {}, batch {}; try a lower learning rate",
-                        step.loss, epoch, batches + 1));
+                        step.loss, epoch, state_.batches + 1));
       }
-      ++batches;
-      samples += size;
-      loss_sum += step.loss * static_cast<double>(size);
-      norm_sum += step.gradient_norm;
+      count(step, size);
       if (callbacks_.on_batch) {
-        callbacks_.on_batch({epoch, options_.epochs, batches, training_.batches(), size, step.loss});
+        callbacks_.on_batch({epoch, options_.epochs, state_.batches, training_.batches(), size, step.loss});
       }
+      if (should_stop()) {
+        save();
+        return false;
+      }
+      if (more && is_due()) save();
     }
-    MEDFUSION_CHECK(samples > 0, "train: an epoch without a batch");
-    last_loss_ = loss_sum / static_cast<double>(samples);
-    const double seconds = seconds_since(start);
+    MEDFUSION_CHECK(state_.samples > 0, "train: an epoch without a batch");
+    count_seconds();
+    return true;
+  }
+
+  // Validation loss and metrics of the weights that count; nothing where it was asked to stop.
+  template <class Evaluate>
+  auto evaluated(const Evaluate& evaluate) -> std::optional<decltype(evaluate())> {
+    swap_average();
+    std::optional<decltype(evaluate())> result;
+    try {
+      result = evaluate();
+    } catch (const Stopped&) {
+    }
+    swap_average();
+    if (!result) save();
+    return result;
+  }
+
+  // The line of the epoch for the log.
+  nlohmann::ordered_json line() const {
     nlohmann::ordered_json line;
-    line["epoch"] = epoch;
-    line["train_loss"] = last_loss_;
-    line["learning_rate"] = schedule_.learning_rate(steps_ - 1);
-    line["gradient_norm"] = norm_sum / static_cast<double>(batches);
-    line["seconds"] = seconds;
-    line["images_per_second"] = static_cast<double>(samples) / seconds;
+    line["epoch"] = state_.epochs_done + 1;
+    line["train_loss"] = train_loss();
+    line["learning_rate"] = schedule_.learning_rate(state_.steps - 1);
+    line["gradient_norm"] = state_.norm_sum / static_cast<double>(state_.batches);
+    line["seconds"] = state_.seconds;
+    line["images_per_second"] = static_cast<double>(state_.samples) / state_.seconds;
     return line;
   }
+
+  // Gives the weights that count to on_checkpoint.
+  void keep_weights(bool is_best) {
+    if (!callbacks_.on_checkpoint) return;
+    swap_average();
+    callbacks_.on_checkpoint(weights_of(network_), is_best, state_.epochs_done + 1);
+    swap_average();
+  }
+
+  void end_epoch() {
+    state_.last_train_loss = train_loss();
+    ++state_.epochs_done;
+    state_.batches = state_.samples = 0;
+    state_.loss_sum = state_.norm_sum = state_.seconds = 0.0;
+    save();
+  }
+
+  bool stops_early() const {
+    return options_.early_stopping > 0 && state_.without_gain >= options_.early_stopping;
+  }
+  bool should_stop() const { return callbacks_.should_stop && callbacks_.should_stop(); }
 
   // Exchanges the network's weights with their average, where one is kept.
   void swap_average() {
     if (average_) average_->swap();
   }
 
-  double last_loss() const { return last_loss_; }
-  const layers::LossOptions& loss() const { return step_options_.loss; }
+ private:
+  double train_loss() const { return state_.loss_sum / static_cast<double>(state_.samples); }
 
-  // A copy of the weights, with the optimizer's state where asked.
-  NamedTensors snapshot(bool with_optimizer) const {
-    NamedTensors tensors = weights_of(network_);
-    if (with_optimizer) {
-      for (const auto& [name, tensor] : optimizer_->state_tensors()) tensors["optimizer." + name] = tensor;
-    }
-    return tensors;
+  void restore(const TrainState& from) {
+    load_weights(network_, from.tensors, from.file);
+    optimizer_->load_state(with_prefix(from.tensors, kOptimizerPrefix), from.file);
+    if (average_) average_->load(with_prefix(from.tensors, kAveragePrefix), from.file);
+    state_ = from;
+    state_.tensors.clear();
+    // A training that stopped early, and is to have more epochs, has its patience anew.
+    if (state_.epochs < options_.epochs && stops_early()) state_.without_gain = 0;
   }
 
- private:
+  void count(const StepResult& step, int64_t size) {
+    ++state_.steps;
+    ++state_.batches;
+    state_.samples += size;
+    state_.loss_sum += step.loss * static_cast<double>(size);
+    state_.norm_sum += step.gradient_norm;
+  }
+
+  void count_seconds() {
+    state_.seconds += seconds_since(started_);
+    started_ = Clock::now();
+  }
+
+  // Whether train.checkpoint_every asks for a state now.
+  bool is_due() const {
+    if (every_.steps > 0 && state_.steps % every_.steps == 0) return true;
+    return every_.minutes > 0.0 && seconds_since(saved_) >= 60.0 * every_.minutes;
+  }
+
+  void save() {
+    if (state_.samples > 0) count_seconds();
+    saved_ = Clock::now();
+    if (!callbacks_.on_state) return;
+    state_.tensors = weights_of(network_);
+    const auto add = [this](const char* prefix, const NamedTensors& tensors) {
+      for (const auto& [name, tensor] : tensors) state_.tensors[prefix + name] = tensor;
+    };
+    add(kOptimizerPrefix, optimizer_->state_tensors());
+    if (average_) add(kAveragePrefix, average_->tensors());
+    callbacks_.on_state(state_);
+    state_.tensors.clear();
+  }
+
   models::Network& network_;
   data::Loader& training_;
   const TrainOptions& options_;
@@ -150,8 +237,11 @@ class Run {
   std::unique_ptr<WeightAverage> average_;
   std::unique_ptr<TrainingStep> step_;
   Schedule schedule_;
-  int64_t steps_ = 0;  // started so far
-  double last_loss_ = 0.0;
+  const CheckpointInterval every_ =
+      checkpoint_interval(options_.checkpoint_every).value_or(CheckpointInterval{});
+  TrainState state_;
+  Clock::time_point started_ = Clock::now();  // since when the seconds of the epoch are not yet counted
+  Clock::time_point saved_ = Clock::now();
 };
 
 // Validation loss and metrics; thresholds are chosen on these very predictions.
@@ -161,9 +251,11 @@ struct Evaluation {
 };
 
 Evaluation evaluate(models::Network& network, data::Loader& loader, const std::vector<std::string>& labels,
-                    const layers::LossOptions& loss) {
+                    const layers::LossOptions& loss, const Run& run) {
   const Predictions predictions =
-      predict(network, loader, loss.exclusive ? Output::softmax : Output::sigmoid);
+      predict(network, loader, loss.exclusive ? Output::softmax : Output::sigmoid, [&run](int64_t) {
+        if (run.should_stop()) throw Stopped();
+      });
   const core::NoGradGuard no_gradients;
   const double value =
       layers::label_loss(Variable(predictions.logits), predictions.targets, loss).value().item();
@@ -179,7 +271,26 @@ Evaluation evaluate(models::Network& network, data::Loader& loader, const std::v
 
 }  // namespace
 
+std::optional<CheckpointInterval> checkpoint_interval(const std::string& text) {
+  if (text == "epoch") return CheckpointInterval{};
+  const size_t space = text.find(' ');
+  const std::string unit = space == std::string::npos ? "" : text.substr(space + 1);
+  const char* const end = text.data() + std::min(space, text.size());
+  CheckpointInterval result;
+  if (unit == "steps" || unit == "step") {
+    const auto [stop, error] = std::from_chars(text.data(), end, result.steps);
+    if (error == std::errc() && stop == end && result.steps > 0) return result;
+  } else if (unit == "minutes" || unit == "minute") {
+    const auto [stop, error] = std::from_chars(text.data(), end, result.minutes);
+    if (error == std::errc() && stop == end && result.minutes > 0.0 && std::isfinite(result.minutes))
+      return result;
+  }
+  return std::nullopt;
+}
+
 void TrainOptions::check_rules(const core::Require& require) const {
+  require(checkpoint_interval(checkpoint_every).has_value(), {"train.checkpoint_every"},
+          fmt::format("expected \"N steps\", \"N minutes\" or \"epoch\", got \"{}\"", checkpoint_every));
   require(epochs == 0 || warmup_epochs <= static_cast<double>(epochs),
           {"train.warmup_epochs", "train.epochs"},
           fmt::format("expected at most train.epochs = {}, got {}", epochs, warmup_epochs));
@@ -216,44 +327,61 @@ Tensor prior_logits(const Tensor& targets, bool exclusive) {
   return Tensor::from({static_cast<int64_t>(logits.size())}, logits);
 }
 
+namespace {
+
+// Counts an evaluation. Whether it is the best so far.
+bool count_evaluation(TrainState& state, const MetricValue& auroc) {
+  const bool improved =
+      state.best_epoch == 0 ||
+      (auroc.defined() && (!state.best_auroc.defined() || *auroc.value > *state.best_auroc.value));
+  state.without_gain = improved ? 0 : state.without_gain + 1;
+  if (improved) {
+    state.best_epoch = state.epochs_done + 1;
+    state.best_auroc = auroc;
+  }
+  return improved;
+}
+
+}  // namespace
+
 TrainResult train(models::Network& network, data::Loader& training, const Tensor& training_targets,
                   data::Loader* validation, const std::vector<std::string>& labels,
-                  const TrainOptions& options, const TrainCallbacks& callbacks) {
-  TrainResult result;
-  Run run(network, training, training_targets, options, callbacks);
-  int64_t without_gain = 0;
-  for (int64_t epoch = 1; epoch <= options.epochs; ++epoch) {
-    nlohmann::ordered_json line = run.run_epoch(epoch);
-    run.swap_average();
+                  const TrainOptions& options, const TrainCallbacks& callbacks, const TrainState* from) {
+  Run run(network, training, training_targets, options, callbacks, from);
+  TrainState& state = run.state();
+  bool interrupted = false;
+  while (!interrupted && state.epochs_done < options.epochs && !run.stops_early()) {
+    const int64_t epoch = state.epochs_done + 1;
+    if (!run.run_epoch()) {
+      interrupted = true;
+      break;
+    }
+    nlohmann::ordered_json line = run.line();
     bool improved = false;
     const bool due = epoch % options.eval_every == 0 || epoch == options.epochs;
     if (validation != nullptr && due) {
-      const Evaluation evaluation = evaluate(network, *validation, labels, run.loss());
-      line["val_loss"] = evaluation.loss;
-      line["val"] = to_json(evaluation.metrics);
-      const MetricValue& auroc = evaluation.metrics[Metric::auroc].mean;
-      improved =
-          result.best_epoch == 0 ||
-          (auroc.defined() && (!result.best_auroc.defined() || *auroc.value > *result.best_auroc.value));
-      without_gain = improved ? 0 : without_gain + 1;
-      if (improved) {
-        result.best_epoch = epoch;
-        result.best_auroc = auroc;
+      const auto evaluation =
+          run.evaluated([&] { return evaluate(network, *validation, labels, run.loss(), run); });
+      if (!evaluation) {
+        interrupted = true;
+        break;
       }
+      line["val_loss"] = evaluation->loss;
+      line["val"] = to_json(evaluation->metrics);
+      improved = count_evaluation(state, evaluation->metrics[Metric::auroc].mean);
     }
-    result.epochs_run = epoch;
-    result.last_train_loss = run.last_loss();
-    result.stopped_early = options.early_stopping > 0 && without_gain >= options.early_stopping;
-    if (callbacks.on_checkpoint) {
-      if (improved) callbacks.on_checkpoint(run.snapshot(false), true, epoch);
-      callbacks.on_checkpoint(run.snapshot(true), false, epoch);
-    }
+    if (improved) run.keep_weights(true);
+    run.keep_weights(false);
     if (callbacks.on_epoch) callbacks.on_epoch(line);
-    const bool last = epoch == options.epochs || result.stopped_early;
-    if (last) break;  // the average, where there is one, stays in the network
-    run.swap_average();
+    run.end_epoch();
   }
-  return result;
+  run.swap_average();  // the average, where there is one, stays in the network
+  return {.epochs_run = state.epochs_done,
+          .best_epoch = state.best_epoch,
+          .best_auroc = state.best_auroc,
+          .last_train_loss = state.last_train_loss,
+          .stopped_early = run.stops_early(),
+          .interrupted = interrupted};
 }
 
 }  // namespace medfusion::optim

@@ -11,6 +11,7 @@
 #include "optim/metrics.h"
 #include "optim/predict.h"
 #include "optim/train_options.h"
+#include "optim/train_state.h"
 
 namespace medfusion::optim {
 
@@ -30,8 +31,14 @@ struct TrainCallbacks {
   // images_per_second, and, where the epoch was evaluated, val_loss and val.macro.auroc ...
   std::function<void(const nlohmann::ordered_json&)> on_epoch;
   // The weights to keep so far: called with is_best when the validation macro AUROC has risen, and with
-  // !is_best after every epoch (then with the optimizer's state as "optimizer.*").
+  // !is_best after every epoch.
   std::function<void(const NamedTensors&, bool is_best, int64_t epoch)> on_checkpoint;
+  // What an interrupted training goes on from: after each epoch, after what belongs to it above; as often as
+  // train.checkpoint_every says; and where it stops because it was asked to. The tensors share the memory of
+  // the network and its optimizer, which change when this returns.
+  std::function<void(const TrainState&)> on_state;
+  // Asked after every step, and between the batches of an evaluation: true ends the training there.
+  std::function<bool()> should_stop;
 };
 
 struct TrainResult {
@@ -40,6 +47,7 @@ struct TrainResult {
   MetricValue best_auroc;        // macro, on the validation part
   double last_train_loss = 0.0;  // mean over the last epoch
   bool stopped_early = false;
+  bool interrupted = false;  // by should_stop; the rest is of the epochs before
 };
 
 // Loss weights per label for bce: [labels] f32, from the targets [n, labels] of the training rows; at most
@@ -51,11 +59,15 @@ core::Tensor positive_weights(const core::Tensor& targets, PositiveWeight kind, 
 core::Tensor prior_logits(const core::Tensor& targets, bool exclusive = false);
 
 // Trains `network` from the weights it has, but for what is frozen (optim/freeze.h). `validation` may be
-// null: then there is no best checkpoint, and the last weights (or their average) count. Throws core::Error
-// where the loss is no longer finite, naming epoch and batch. Afterwards the network holds the last weights
-// (the average where there is one).
+// null: then there is no best checkpoint, and the last weights (or their average) count. `from`, where not
+// null, is a state that on_state was given, of the same network, data and options: training goes on from
+// there to the same bytes. Where it has fewer epochs than the options, these are added, and the schedule is
+// that of the new number. Throws core::InputError naming from->file where the state does not fit, and
+// core::Error where the loss is no longer finite, naming epoch and batch. Afterwards the network holds the
+// last weights (the average where there is one).
 TrainResult train(models::Network& network, data::Loader& training, const core::Tensor& training_targets,
                   data::Loader* validation, const std::vector<std::string>& labels,
-                  const TrainOptions& options, const TrainCallbacks& callbacks = {});
+                  const TrainOptions& options, const TrainCallbacks& callbacks = {},
+                  const TrainState* from = nullptr);
 
 }  // namespace medfusion::optim

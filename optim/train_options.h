@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,15 @@ inline constexpr std::array kCheckpoints{"best", "last"};
 enum class Checkpoint : uint8_t { best, last };
 constexpr core::Names names_of(Checkpoint) { return kCheckpoints; }
 
+// How often a training saves where it stands, besides the end of each epoch; 0: not by this.
+struct CheckpointInterval {
+  int64_t steps = 0;
+  double minutes = 0.0;
+};
+
+// "500 steps", "10 minutes" (or 2.5), or "epoch" for never; nothing where the text is none of these.
+std::optional<CheckpointInterval> checkpoint_interval(const std::string& text);
+
 struct TrainOptions {
   int64_t epochs = 30;
   int64_t batch_size = 32;
@@ -56,6 +66,8 @@ struct TrainOptions {
   bool prior_bias = true;
   int64_t eval_every = 1;
   int64_t workers = 1;
+  std::string checkpoint_every = "10 minutes";
+  int64_t keep_checkpoints = 2;
   Checkpoint select = Checkpoint::best;
   data::ThresholdRule threshold = data::ThresholdRule::youden;
 
@@ -105,6 +117,11 @@ struct TrainOptions {
     visit("workers", workers, Range::in(0, 1024),
           "Number of threads that decode and augment images in advance; with 0 this happens between the "
           "steps.");
+    visit("checkpoint_every", checkpoint_every,
+          "How often training saves where it stands, besides the end of each epoch: `500 steps`, "
+          "`10 minutes`, or `epoch` for no more than that. `train --resume` goes on from there.");
+    visit("keep_checkpoints", keep_checkpoints, Range::in(1, 1000),
+          "How many of the newest checkpoints stay in the run's folder `checkpoints`.");
     visit("select", select,
           "The checkpoint that eval and predict take: `best` by validation macro AUROC, or `last`.");
     visit("threshold", threshold, "How the validation part sets each label's threshold: Youden's J, or F1.");

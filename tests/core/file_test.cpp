@@ -78,5 +78,34 @@ TEST_F(WriteFile, ReportsAFullDisk) {
   EXPECT_EQ(files(), 0);
 }
 
+TEST_F(WriteFile, PiecesBecomeOneFileWhenTheyAreComplete) {
+  const fs::path path = folder_ / "file";
+  std::string all;
+  {
+    WholeFile file(path, true);
+    for (const size_t size : {size_t{3}, size_t{300000}, size_t{1}, size_t{200000}, size_t{100000}}) {
+      const std::string piece(size, static_cast<char>('a' + all.size() % 26));
+      file.write(piece.data(), static_cast<int64_t>(piece.size()));
+      all += piece;
+    }
+    EXPECT_FALSE(fs::exists(path));
+    file.commit();
+  }
+  EXPECT_EQ(read(path), all);
+  { WholeFile(path).write("lost", 4); }
+  EXPECT_EQ(read(path), all);
+  EXPECT_EQ(files(), 1);
+}
+
+TEST_F(WriteFile, AppendsOrLeavesTheFileAsItWas) {
+  const fs::path path = folder_ / "file";
+  append_file(path, "one\n");
+  append_file(path, "two\n", true);
+  EXPECT_EQ(read(path), "one\ntwo\n");
+  EXPECT_THROW(append_file(folder_ / "missing" / "file", "x"), Error);
+  EXPECT_TRUE(remove_file(path));
+  EXPECT_FALSE(remove_file(path));
+}
+
 }  // namespace
 }  // namespace medfusion::core

@@ -15,6 +15,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
 namespace fs = std::filesystem;
 
 class Safetensors : public ::testing::Test {
@@ -94,19 +95,56 @@ TEST_F(Safetensors, EveryDtypeAndTheMetadataComeBack) {
     ASSERT_TRUE(loaded.contains(name));
     expect_same(tensor, loaded.at(name));
   }
+  EXPECT_EQ(metadata.at(kChecksum).size(), 16U);
+  metadata.erase(kChecksum);
   EXPECT_EQ(metadata, (std::map<std::string, std::string>{{"epoch", "3"}, {"note", "line\n\"two\""}}));
-  EXPECT_FALSE(fs::exists(path_ + ".tmp"));
+  EXPECT_FALSE(fs::exists(path_ + ".partial"));
 }
 
 TEST_F(Safetensors, TheBytesAreThoseOfTheFormat) {
   save_safetensors(path_, {{"b", Tensor::from<uint8_t>({1}, {9})}, {"w", Tensor::from<float>({1}, {1.0F})}});
+  std::map<std::string, std::string> metadata;
+  load_safetensors(path_, &metadata);
   const std::string header =
-      R"({"b":{"data_offsets":[4,5],"dtype":"U8","shape":[1]},"w":{"data_offsets":[0,4],"dtype":"F32","shape":[1]}})";
+      R"({"__metadata__":{"medfusion.checksum":")" + metadata.at(kChecksum) +
+      R"("},"b":{"data_offsets":[4,5],"dtype":"U8","shape":[1]},"w":{"data_offsets":[0,4],"dtype":"F32","shape":[1]}})";
   const std::string padding((8 - header.size() % 8) % 8, ' ');
   std::string expected(8, '\0');
   expected[0] = static_cast<char>(header.size() + padding.size());
   expected += header + padding + std::string("\x00\x00\x80\x3f\x09", 5);
   EXPECT_EQ(read(), expected);
+}
+
+// Whatever byte is changed, the file is refused, or it no longer states a checksum, as the caller can see.
+TEST_F(Safetensors, EveryByteCounts) {
+  save_safetensors(path_, every_dtype(), {{"epoch", "3"}});
+  const std::string good = read();
+  int64_t refused = 0, without_checksum = 0;
+  for (size_t i = 0; i < good.size(); ++i) {
+    std::string damaged = good;
+    damaged[i] = static_cast<char>(damaged[i] ^ (1 << (i % 8)));
+    write(damaged);
+    std::map<std::string, std::string> metadata;
+    try {
+      load_safetensors(path_, &metadata);
+      ++without_checksum;
+      EXPECT_FALSE(metadata.contains(kChecksum)) << "byte " << i;
+    } catch (const InputError&) {
+      ++refused;
+    }
+  }
+  EXPECT_EQ(refused + without_checksum, static_cast<int64_t>(good.size()));
+  EXPECT_LE(without_checksum, static_cast<int64_t>(std::strlen(kChecksum)));
+}
+
+TEST_F(Safetensors, AChecksumOfOtherBytesIsRefused) {
+  save_safetensors(path_, {{"w", Tensor::from<float>({1}, {1.0F})}});
+  std::string bytes = read();
+  bytes.back() = '\x40';
+  write(bytes);
+  EXPECT_THAT([&] { load_safetensors(path_); },
+              ThrowsMessage<InputError>(
+                  AllOf(HasSubstr(path_), HasSubstr("damaged, or changed by another program"))));
 }
 
 TEST_F(Safetensors, StridedTensorsAreWrittenInOrder) {
@@ -278,20 +316,20 @@ TEST_F(Safetensors, AFullDiskLeavesTheOldFileAndNoOther) {
     }
     EXPECT_THAT(message, AllOf(HasSubstr(path_), HasSubstr("cannot write: "))) << limit;
     EXPECT_EQ(read(), before) << limit;
-    EXPECT_FALSE(fs::exists(path_ + ".tmp")) << limit;
+    EXPECT_FALSE(fs::exists(path_ + ".partial")) << limit;
   }
 }
 
 TEST_F(Safetensors, AnErrorOfTheDeviceIsReported) {
   if (!fs::exists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
-  fs::create_symlink("/dev/full", path_ + ".tmp");
+  fs::create_symlink("/dev/full", path_ + ".partial");
   try {
     save_safetensors(path_, {{"new", Tensor::full({4}, 2.0)}});
     ADD_FAILURE() << "wrote to a full device";
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), HasSubstr("No space left on device"));
   }
-  EXPECT_FALSE(fs::is_symlink(path_ + ".tmp"));
+  EXPECT_FALSE(fs::is_symlink(path_ + ".partial"));
   EXPECT_FALSE(fs::exists(path_));
 }
 

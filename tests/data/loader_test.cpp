@@ -82,8 +82,8 @@ struct Fixture {
   Loader loader() const { return {dataset, rows, encoded, options}; }
 };
 
-std::vector<Batch> read_epoch(Loader& loader, int64_t epoch) {
-  loader.begin_epoch(epoch);
+std::vector<Batch> read_epoch(Loader& loader, int64_t epoch, int64_t first = 0) {
+  loader.begin_epoch(epoch, first);
   std::vector<Batch> batches;
   for (Batch batch; loader.next(batch);) batches.push_back(std::move(batch));
   return batches;
@@ -188,6 +188,17 @@ TEST(Loader, ShufflesAndAugmentsAnewEachEpoch) {
   f.options.seed = 12;
   Loader other = f.loader();
   EXPECT_NE(read_epoch(other, 0)[0].rows, a.rows);
+}
+
+TEST(Loader, BeginsInTheMiddleOfAnEpoch) {
+  Fixture f;
+  f.options.shuffle = true;
+  f.options.augment = AugmentOptions{};
+  Loader loader = f.loader();
+  const std::vector<Batch> whole = read_epoch(loader, 2);
+  for (int64_t first = 0; first <= loader.batches(); ++first)
+    expect_same({whole.begin() + first, whole.end()}, read_epoch(loader, 2, first));
+  EXPECT_THROW(loader.begin_epoch(2, loader.batches() + 1), core::Error);
 }
 
 TEST(Loader, DropsTheLastShortBatchOnRequest) {

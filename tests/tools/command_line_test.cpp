@@ -73,9 +73,10 @@ TEST(CommandLine, AWordOfAFewNamesTheNearest) {
       "completions --help)\n");
   EXPECT_EQ(complaint({"info", "--device", "cdua"}),
             "medfusion: --device: expected cpu, cuda, sim or auto, got 'cdua'; did you mean 'cuda'?\n");
-  EXPECT_EQ(complaint({"train", "tiny", "--set", "data.split=randm"}),
-            "medfusion: --set data.split=randm: data.split: expected text one of auto, official, own, random, "
-            "folds, file, got text 'randm'; did you mean 'random'?\n");
+  EXPECT_EQ(
+      complaint({"train", "tiny", "--set", "data.split=randm"}),
+      "medfusion: --set data.split=randm: data.split: expected text one of auto, official, own, random, "
+      "folds, file, got text 'randm'; did you mean 'random'?\n");
   EXPECT_THAT(complaint({"kernels", "check", "softmx"}),
               testing::EndsWith(", got 'softmx'; did you mean 'softmax'?\n"));
   EXPECT_THAT(complaint({"kernels", "inspect", "softmx"}),

@@ -20,18 +20,6 @@ std::vector<std::string> everything_on(const std::string& threads, const std::st
           "--set",     "augment.horizontal_flip=0.5"};
 }
 
-// metrics.jsonl without the times.
-std::string metrics_without_times(const std::filesystem::path& run) {
-  std::string result;
-  for (const std::string& line : lines_of(contents(run / "metrics.jsonl"))) {
-    auto json = nlohmann::ordered_json::parse(line);
-    json.erase("seconds");
-    json.erase("images_per_second");
-    result += json.dump() + "\n";
-  }
-  return result;
-}
-
 void expect_same_run(const std::filesystem::path& a, const std::filesystem::path& b) {
   SCOPED_TRACE(a.filename().string() + " and " + b.filename().string());
   for (const char* name :

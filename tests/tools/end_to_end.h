@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "tests/tools/program.h"
 
@@ -28,6 +29,18 @@ inline std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;
   for (std::string line; std::getline(stream, line);) lines.push_back(line);
   return lines;
+}
+
+// metrics.jsonl without the times.
+inline std::string metrics_without_times(const std::filesystem::path& run) {
+  std::string result;
+  for (const std::string& line : lines_of(contents(run / "metrics.jsonl"))) {
+    auto json = nlohmann::ordered_json::parse(line);
+    json.erase("seconds");
+    json.erase("images_per_second");
+    result += json.dump() + "\n";
+  }
+  return result;
 }
 
 // Runs a command that must succeed without a word on standard error.

@@ -55,7 +55,8 @@ inline std::filesystem::path write(const std::filesystem::path& path, const std:
 }
 
 struct Outcome {
-  int code = -1;  // the exit code; 128 + signal where one ended the program
+  int code = -1;          // the exit code; 128 + signal where one ended the program
+  bool signaled = false;  // whether one did
   std::string out;
   std::string err;
 };
@@ -80,17 +81,19 @@ inline bool hide(const std::vector<std::string>& files) {
   return true;
 }
 
-inline Outcome run_medfusion(const std::vector<std::string>& arguments,
-                             const Surroundings& surroundings = {}) {
-  const TemporaryFolder folder;
-  const std::string out = surroundings.out.empty() ? (folder / "out").string() : surroundings.out;
-  const std::string err = (folder / "err").string();
-  const std::string program = MEDFUSION_BINARY_DIR "/bin/medfusion";
-  std::vector<char*> argv{const_cast<char*>(program.c_str())};
-  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
-  argv.push_back(nullptr);
-  const pid_t child = ::fork();
-  if (child == 0) {
+// The program under way. Ended by SIGKILL where it is destroyed before it was waited for.
+class RunningProgram {
+ public:
+  RunningProgram(const std::vector<std::string>& arguments, const Surroundings& surroundings)
+      : out_(surroundings.out) {
+    const std::string out = out_.empty() ? (folder_ / "out").string() : out_;
+    const std::string err = (folder_ / "err").string();
+    const std::string program = MEDFUSION_BINARY_DIR "/bin/medfusion";
+    std::vector<char*> argv{const_cast<char*>(program.c_str())};
+    for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+    argv.push_back(nullptr);
+    child_ = ::fork();
+    if (child_ != 0) return;
     if (surroundings.file_size >= 0) {
       std::signal(SIGXFSZ, SIG_IGN);
       const rlimit limit{static_cast<rlim_t>(surroundings.file_size), RLIM_INFINITY};
@@ -110,13 +113,43 @@ inline Outcome run_medfusion(const std::vector<std::string>& arguments,
     if (ready) ::execv(program.c_str(), argv.data());
     ::_exit(127);
   }
-  Outcome outcome;
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  if (surroundings.out.empty()) outcome.out = contents(out);
-  outcome.err = contents(err);
-  return outcome;
+  ~RunningProgram() {
+    if (child_ > 0) {
+      ::kill(child_, SIGKILL);
+      ::waitpid(child_, nullptr, 0);
+    }
+  }
+  RunningProgram(const RunningProgram&) = delete;
+  RunningProgram& operator=(const RunningProgram&) = delete;
+
+  void signal(int number) const { ::kill(child_, number); }
+  std::string err() const { return contents(folder_ / "err"); }  // so far
+  bool is_running() const {
+    siginfo_t info{};
+    return ::waitid(P_PID, static_cast<id_t>(child_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid == 0;
+  }
+  Outcome wait() {
+    Outcome outcome;
+    int status = 0;
+    ::waitpid(child_, &status, 0);
+    child_ = -1;
+    outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    outcome.signaled = WIFSIGNALED(status);
+    if (out_.empty()) outcome.out = contents(folder_ / "out");
+    outcome.err = err();
+    return outcome;
+  }
+
+ private:
+  const TemporaryFolder folder_;
+  std::string out_;
+  pid_t child_ = -1;
+};
+
+inline Outcome run_medfusion(const std::vector<std::string>& arguments,
+                             const Surroundings& surroundings = {}) {
+  return RunningProgram(arguments, surroundings).wait();
 }
 
 }  // namespace medfusion::tools

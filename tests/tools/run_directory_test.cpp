@@ -92,14 +92,14 @@ TEST(Files, AFullDiskLeavesTheOldFileAndNothingElse) {
 TEST(Files, AnAppendThatFailsLeavesWholeLines) {
   const TemporaryFolder folder;
   const fs::path path = folder / "metrics.jsonl";
-  append_to_file(path, std::string(900, 'a') + "\n");
+  core::append_file(path, std::string(900, 'a') + "\n");
   {
     const FileSizeLimit limit(1000);
-    EXPECT_EQ(message_of<core::Error>([&] { append_to_file(path, std::string(900, 'b') + "\n"); }),
+    EXPECT_EQ(message_of<core::Error>([&] { core::append_file(path, std::string(900, 'b') + "\n"); }),
               path.string() + ": cannot write: File too large");
   }
   EXPECT_EQ(contents(path), std::string(900, 'a') + "\n");
-  append_to_file(path, "c\n");
+  core::append_file(path, "c\n");
   EXPECT_EQ(contents(path), std::string(900, 'a') + "\nc\n");
 }
 
@@ -181,8 +181,8 @@ TEST(RunDirectory, IsNotOverwrittenUnlessTold) {
   write(folder / "run" / "notes.txt", "mine");
   EXPECT_EQ(message_of<core::InputError>([&] { RunDirectory::create(folder / "run", false); }),
             (folder / "run").string() +
-                ": holds a run already (config.toml); choose another folder with --out, or "
-                "overwrite it with --force");
+                ": holds a run already (config.toml); choose another folder with --out, "
+                "overwrite it with --force, or go on with it with --resume");
   EXPECT_EQ(contents(folder / "run" / "best.safetensors"), "weights");
   RunDirectory::create(folder / "run", true);
   EXPECT_THAT(names_in(folder / "run"), ElementsAre("notes.txt"));

@@ -23,6 +23,7 @@
 #include "kernels/workshop/check.h"
 #include "tools/medfusion/config/ready_configs.h"
 #include "tools/medfusion/config/text_file.h"
+#include "tools/medfusion/run/interruption.h"
 #include "tools/medfusion/run/pipeline.h"
 
 namespace medfusion::tools {
@@ -143,10 +144,10 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
   command.add_flag("--json", options.json, "Print the result as one JSON object on standard output");
 }
 
-void add_config_options(CLI::App& command, ConfigOptions& options) {
+void add_config_options(CLI::App& command, ConfigOptions& options, bool required) {
   add_value(command, "config", options.file, "CONFIG",
             "Configuration: a file (docs/configuration.md), or the name of a ready one (medfusion info)")
-      ->required();
+      ->required(required);
   add_value(command, "--set", options.assignments, "KEY=VALUE",
             "Change a key of the configuration; may be repeated")
       ->allow_extra_args(false);
@@ -280,6 +281,8 @@ int run_program(const std::vector<std::string>& arguments) {
     return kSuccess;
   } catch (const core::InputError& error) {
     return report(kBadInput, error.what());
+  } catch (const Interrupted& error) {
+    return report(128 + error.signal(), error.what());
   } catch (const std::filesystem::filesystem_error& error) {
     const bool bad = error.code() == std::errc::filename_too_long;
     return report(bad ? kBadInput : kFailure,

@@ -53,7 +53,8 @@ void add_choice(CLI::App& command, const std::string& name, std::string& value, 
                 const std::vector<std::string>& choices, const std::string& help);
 
 void add_common_options(CLI::App& command, CommonOptions& options);
-void add_config_options(CLI::App& command, ConfigOptions& options);
+// required: whether the configuration must be given.
+void add_config_options(CLI::App& command, ConfigOptions& options, bool required = true);
 // --strict, of commands that hold data against a run's schema.json.
 void add_strict_option(CLI::App& command, bool& strict);
 
@@ -108,7 +109,8 @@ void add_info_command(CLI::App& program, Action& action);
 void add_kernels_command(CLI::App& program, Action& action);
 void add_shell_commands(CLI::App& program, Action& action);
 
-// The program: returns its exit code. 0: done; 1: failed at run time; 2: bad input. Errors are one line on
+// The program: returns its exit code. 0: done; 1: failed at run time; 2: bad input; 128 + N: ended by signal
+// N, with its work saved. Errors are one line on
 // standard error, "medfusion: ...".
 int run_program(const std::vector<std::string>& arguments);
 

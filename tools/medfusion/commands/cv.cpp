@@ -4,11 +4,14 @@
 #include <filesystem>
 #include <memory>
 
+#include "core/file.h"
 #include "tools/medfusion/commands/common.h"
+#include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/run/cross_validation.h"
 #include "tools/medfusion/run/pipeline.h"
 #include "tools/medfusion/run/published_protocol.h"
 #include "tools/medfusion/run/run_directory.h"
+#include "tools/medfusion/run/run_replacement.h"
 
 namespace medfusion::tools {
 namespace {
@@ -19,6 +22,7 @@ struct CvOptions {
   std::string folds;
   std::string out;
   bool force = false;
+  std::string resume;
   int64_t seeds = 1;
   bool redraw = false;
   std::string protocol = "honest";
@@ -35,21 +39,77 @@ Config read_cv_config(const CvOptions& options) {
   return builder.build();
 }
 
-void cross_validate(const CvOptions& options) {
+// What a cross-validation was asked for, so that --resume can go on with it.
+void write_start(const CvOptions& options, const CrossValidation& job) {
+  std::filesystem::create_directories(job.out);
+  const nlohmann::ordered_json start = {{"seeds", options.seeds},
+                                        {"redraw", options.redraw},
+                                        {"protocol", options.protocol},
+                                        {"device", options.common.device},
+                                        {"kernels", options.common.kernels}};
+  core::write_file((job.out / "cv_start.json").string(), to_text(start, 2) + "\n", true);
+  core::write_file((job.out / "cv.toml").string(), to_toml(job.config), true);
+}
+
+// The options of a cross-validation that goes on, from what write_start() left.
+CvOptions read_start(const CvOptions& given) {
+  const std::filesystem::path folder = given.resume;
+  if (!std::filesystem::exists(folder / "cv.toml")) {
+    core::throw_input_error({folder.string()},
+                            "expected the folder of a cross-validation to go on with, cv.toml is missing");
+  }
+  CvOptions options = given;
+  options.out = given.resume;
+  options.config.file = (folder / "cv.toml").string();
+  const std::string file = (folder / "cv_start.json").string();
+  try {
+    const auto start = nlohmann::ordered_json::parse(read_file(file));
+    options.seeds = start.at("seeds").get<int64_t>();
+    options.redraw = start.at("redraw").get<bool>();
+    options.protocol = start.at("protocol").get<std::string>();
+    if (options.common.device == "auto") options.common.device = start.at("device").get<std::string>();
+    if (options.common.kernels.empty()) start.at("kernels").get_to(options.common.kernels);
+  } catch (const nlohmann::json::exception&) {
+    core::throw_input_error({file}, "expected seeds, redraw, protocol, device and kernels as cv writes them");
+  }
+  return options;
+}
+
+CrossValidation job_of(const CvOptions& options) {
   CrossValidation job;
   job.config = read_cv_config(options);
   use_threads(job.config.threads);
   job.device = use_device(options.common);
+  job.kernels = options.common.kernels;
   job.seeds = options.seeds;
   job.redraw = options.redraw;
+  job.resume = !options.resume.empty();
   if (job.redraw && !job.config.data.split.fold_count()) {
     core::throw_input_error(
         {"--redraw"}, "expected a number of folds to draw, got the file " + job.config.data.split.folds);
   }
   job.out = output_folder(options.out, options.config.file, "-cv");
-  RunDirectory::check_free(job.out, options.force);
+  job.resume_command = "medfusion cv --resume " + job.out.string();
   job.force = options.force;
   job.quiet = !options.common.shows_progress();
+  return job;
+}
+
+void cross_validate(const CvOptions& given) {
+  if (given.config.file.empty() == given.resume.empty())
+    core::throw_input_error({}, "cv: expected CONFIG, or --resume DIR in its place");
+  const bool resumes = !given.resume.empty();
+  if (resumes && !(given.out.empty() && given.folds.empty() && given.config.assignments.empty() &&
+                   !given.common.seed && !given.force)) {
+    core::throw_input_error({},
+                            "cv --resume goes on with the cross-validation as it is: expected none of --out, "
+                            "--folds, --set, --seed, --force");
+  }
+  const CvOptions options = resumes ? read_start(given) : given;
+  const CrossValidation job = job_of(options);
+  if (!resumes) RunDirectory::check_free(job.out, options.force);
+  const FolderLock lock(job.out);
+  if (!resumes) write_start(options, job);
   if (options.protocol == "as-published") {
     const auto protocols = compare_protocols(job);
     return print_result(
@@ -75,7 +135,7 @@ void add_cv_command(CLI::App& program, Action& action) {
   CLI::App* command =
       program.add_subcommand("cv", "Cross-validate: train on all folds but one, test on that one");
   const auto options = std::make_shared<CvOptions>();
-  add_config_options(*command, options->config);
+  add_config_options(*command, options->config, false);
   add_value(*command, "--folds", options->folds, "FILE.csv|N",
             "CSV file with the fold of each image, or a number of folds to draw by patient (default: "
             "data.folds)");
@@ -88,6 +148,10 @@ void add_cv_command(CLI::App& program, Action& action) {
   add_choice(*command, "--protocol", options->protocol, "TEXT", {"honest", "as-published"},
              "honest: fit everything inside the training part of each fold. as-published: show beside it the "
              "common mistake of resampling before the split (published.*); its figures are wrong");
+  add_value(
+      *command, "--resume", options->resume, "DIR",
+      "Go on with a cross-validation that was cut off: what is finished is kept, and a fold goes on from "
+      "its last checkpoint");
   command->add_flag("--force", options->force, "Overwrite existing files");
   add_common_options(*command, options->common);
   command->footer(

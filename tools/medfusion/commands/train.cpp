@@ -7,7 +7,9 @@
 #include "tools/medfusion/commands/common.h"
 #include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/run/guard.h"
+#include "tools/medfusion/run/interruption.h"
 #include "tools/medfusion/run/pipeline.h"
+#include "tools/medfusion/run/resume.h"
 #include "tools/medfusion/run/run_replacement.h"
 #include "tools/medfusion/run/training_rows.h"
 
@@ -21,34 +23,36 @@ struct TrainOptions {
   std::string init;
   bool init_partial = false;
   bool force = false;
+  std::string resume;
 };
 
-void train(const TrainOptions& options) {
-  const Config config = read_config(options.config, options.common).build();
-  use_threads(config.threads);
-  const core::Device device = use_device(options.common);
-  const std::filesystem::path folder = output_folder(options.out, options.config.file);
-  RunDirectory::check_free(folder, options.force);
-  const data::DataOptions data_options = to_data_options(config);
+struct Inputs {
   data::Dataset dataset;
   data::Splits splits;
+};
+
+Inputs open_inputs(const Config& config, bool shows_progress) {
+  const data::DataOptions data_options = to_data_options(config);
+  Inputs inputs;
+  data::Dataset& dataset = inputs.dataset;
   if (config.data.format == data::DataFormat::none) {
     dataset.name = "none";
     dataset.labels = config.data.label_names();
     dataset.targets = core::Tensor::zeros({0, static_cast<int64_t>(dataset.labels.size())});
-  } else {
-    dataset = open_data(config, data_options);
-    splits = data::make_splits(data_options, dataset);
-    for (const std::string& note : text_notes(config, dataset, splits.train)) dataset.notes.push_back(note);
-    refuse_leaks(config, dataset, splits);
-    std::ranges::copy(absent_classes(dataset, splits.train), std::back_inserter(dataset.notes));
-    if (options.common.shows_progress())
-      print_remarks(dataset.notes, suspicious_columns(dataset, splits.train));
+    return inputs;
   }
-  RunReplacement replacement(folder, options.force);
-  const auto result = train_run({config, device, options.init, !options.common.shows_progress(), "",
-                                 [&] { replacement.keep(); }, options.init_partial},
-                                dataset, splits, replacement.run());
+  dataset = open_data(config, data_options);
+  inputs.splits = data::make_splits(data_options, dataset);
+  for (const std::string& note : text_notes(config, dataset, inputs.splits.train))
+    dataset.notes.push_back(note);
+  refuse_leaks(config, dataset, inputs.splits);
+  std::ranges::copy(absent_classes(dataset, inputs.splits.train), std::back_inserter(dataset.notes));
+  if (shows_progress) print_remarks(dataset.notes, suspicious_columns(dataset, inputs.splits.train));
+  return inputs;
+}
+
+void print_trained(const TrainOptions& options, const std::filesystem::path& folder,
+                   const optim::TrainResult& result) {
   const bool trained = result.epochs_run > 0;
   nlohmann::ordered_json report = {
       {"run", folder.string()},
@@ -66,12 +70,89 @@ void train(const TrainOptions& options) {
   print_result(options.common, report, text + "\n");
 }
 
+std::string resume_command_of(const std::filesystem::path& folder) {
+  return "medfusion train --resume " + folder.string();
+}
+
+// What goes wrong once there is a checkpoint loses nothing: the error says how to go on.
+optim::TrainResult train_or_say_how(const TrainingJob& job, const Inputs& inputs, const RunDirectory& run) {
+  try {
+    return train_run(job, inputs.dataset, inputs.splits, run);
+  } catch (const core::InputError&) {
+    throw;
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const core::Error& error) {
+    if (!std::filesystem::exists(run.file("checkpoints"))) throw;
+    throw core::Error(
+        fmt::format("{}; when this is mended, go on with: {}", error.what(), job.resume_command));
+  }
+}
+
+void train_anew(const TrainOptions& options) {
+  const Config config = read_config(options.config, options.common).build();
+  use_threads(config.threads);
+  TrainingJob job{config, use_device(options.common), options.init, !options.common.shows_progress(), ""};
+  job.init_partial = options.init_partial;
+  job.kernels = options.common.kernels;
+  const std::filesystem::path folder = output_folder(options.out, options.config.file);
+  job.resume_command = resume_command_of(folder);
+  RunDirectory::check_free(folder, options.force);
+  const Inputs inputs = open_inputs(config, options.common.shows_progress());
+  RunReplacement replacement(folder, options.force);
+  job.on_checkpoint = [&] { replacement.keep(); };
+  print_trained(options, folder, train_or_say_how(job, inputs, replacement.run()));
+}
+
+// A run that --force was about to replace goes when the run in its place has a checkpoint.
+void drop_replaced(const RunDirectory& run) {
+  std::error_code none;
+  std::filesystem::remove_all(run.file(".replaced"), none);
+}
+
+void resume(const TrainOptions& options) {
+  const RunDirectory run = RunDirectory::reopen(options.resume);
+  const FolderLock lock(run.folder());
+  const Start start = read_start(run);
+  if (options.common.seed) core::throw_input_error({}, "--seed: --resume goes on with the seed of the run");
+  Config config = resumed_config(run, options.config.assignments);
+  if (options.common.threads) config.threads = *options.common.threads;
+  CommonOptions common = options.common;
+  if (common.device == "auto") common.device = start.device;
+  if (common.kernels.empty()) common.kernels = start.kernels;
+  const int64_t before = run.read_config().train.epochs;
+  if (run.is_finished() && config.train.epochs <= before) {
+    return print_result(common, {{"run", run.folder().string()}, {"finished", true}},
+                        fmt::format("{} is finished; --set train.epochs=N with more than {} extends it\n",
+                                    run.folder().string(), before));
+  }
+  use_threads(config.threads);
+  TrainingJob job{config, use_device(common), start.init, !common.shows_progress(), ""};
+  job.init_partial = start.init_partial;
+  job.kernels = common.kernels;
+  job.resume = true;
+  job.resume_command = resume_command_of(run.folder());
+  job.on_checkpoint = [&run] { drop_replaced(run); };
+  const Inputs inputs = open_inputs(config, common.shows_progress());
+  print_trained(options, run.folder(), train_or_say_how(job, inputs, run));
+}
+
+void train(const TrainOptions& options) {
+  if (options.config.file.empty() == options.resume.empty())
+    core::throw_input_error({}, "train: expected CONFIG, or --resume RUN in its place");
+  if (options.resume.empty()) return train_anew(options);
+  if (!options.out.empty() || !options.init.empty() || options.force)
+    core::throw_input_error(
+        {}, "train --resume goes on with the run as it is: expected none of --out, --init, --force");
+  resume(options);
+}
+
 }  // namespace
 
 void add_train_command(CLI::App& program, Action& action) {
   CLI::App* command = program.add_subcommand("train", "Train a network");
   const auto options = std::make_shared<TrainOptions>();
-  add_config_options(*command, options->config);
+  add_config_options(*command, options->config, false);
   add_value(*command, "--out", options->out, "RUN",
             "Run directory to write (default: runs/ and the configuration's name)");
   add_value(*command, "--init", options->init, "FILE.safetensors",
@@ -80,11 +161,15 @@ void add_train_command(CLI::App& program, Action& action) {
             "all must be there");
   command->add_flag("--init-partial", options->init_partial, "Take what --init gives, however little")
       ->needs("--init");
+  add_value(*command, "--resume", options->resume, "RUN",
+            "Go on with a run that was cut off, to the same bytes as if it had not been, with its own "
+            "configuration; a finished run goes on where --set train.epochs gives it more");
   command->add_flag("--force", options->force, "Replace an existing run, as soon as the new one has weights");
   add_common_options(*command, options->common);
   command->footer(
       "Example (after medfusion synth --out phantom):\n"
-      "  medfusion train phantom --set train.epochs=5 --out runs/phantom");
+      "  medfusion train phantom --set train.epochs=5 --out runs/phantom\n"
+      "  medfusion train --resume runs/phantom --set train.epochs=8");
   command->callback([options, &action] { action = [options] { train(*options); }; });
 }
 

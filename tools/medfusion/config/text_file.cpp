@@ -1,9 +1,6 @@
 #include "tools/medfusion/config/text_file.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <fstream>
@@ -17,38 +14,7 @@ namespace {
 
 std::string reason_of(int error) { return std::generic_category().message(error); }
 
-[[noreturn]] void fail(const std::filesystem::path& path, int error) {
-  throw core::Error(fmt::format("{}: cannot write: {}", path.string(), reason_of(error)));
-}
-
-// False with errno set where not all could be written.
-bool write_all(int descriptor, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(descriptor, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return false;
-    bytes.remove_prefix(static_cast<size_t>(written));
-  }
-  return true;
-}
-
 }  // namespace
-
-void append_to_file(const std::filesystem::path& path, std::string_view text) {
-  const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  struct stat before {};
-  if (file < 0 || ::fstat(file, &before) != 0) fail(path, errno);
-  const bool written = write_all(file, text);
-  int error = errno;
-  const bool cut = !written && S_ISREG(before.st_mode) && ::ftruncate(file, before.st_size) != 0;
-  const bool closed = ::close(file) == 0;
-  if (written && !closed) error = errno;
-  if (cut) {
-    throw core::Error(
-        fmt::format("{}: cannot write: {}; its last line is cut short", path.string(), reason_of(error)));
-  }
-  if (!written || !closed) fail(path, error);
-}
 
 std::string to_text(const nlohmann::ordered_json& value, int indent) {
   return value.dump(indent, ' ', false, nlohmann::ordered_json::error_handler_t::replace);

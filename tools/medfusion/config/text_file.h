@@ -1,4 +1,4 @@
-// Text: reading files and adding to them (core/file.h writes them), and the forms that text takes in JSON,
+// Text: reading files (core/file.h writes them), and the forms that text takes in JSON,
 // CSV and shells.
 #pragma once
 
@@ -10,10 +10,6 @@
 #include <vector>
 
 namespace medfusion::tools {
-
-// Adds `text` to the end of a file, which is made where it is missing. Throws core::Error where it cannot be
-// written in full; the file then ends as it did before.
-void append_to_file(const std::filesystem::path& path, std::string_view text);
 
 // JSON as text; bytes that are not UTF-8 (of a label or a file name) become U+FFFD. indent -1: on one line.
 std::string to_text(const nlohmann::ordered_json& value, int indent = -1);

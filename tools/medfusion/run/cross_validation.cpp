@@ -168,6 +168,31 @@ void check_folds(const Config& config, const data::Dataset& dataset, const std::
   }
 }
 
+namespace {
+
+// One fold, trained: from the beginning, from where it was cut off, or not at all where it is finished.
+RunDirectory train_fold(const FoldRuns& runs, const Config& config, const std::string& title,
+                        const data::Dataset& dataset, const data::Splits& splits,
+                        const std::filesystem::path& folder) {
+  const CrossValidation& job = runs.job;
+  TrainingJob training{config, job.device, "", job.quiet, title};
+  training.kernels = job.kernels;
+  training.resume_command = job.resume_command;
+  if (job.resume && RunDirectory::has_begun(folder)) {
+    const FolderLock lock(folder);
+    RunDirectory run = RunDirectory::reopen(folder);
+    training.resume = true;
+    if (!run.is_finished()) train_run(training, dataset, splits, run);
+    return run;
+  }
+  RunReplacement replacement(folder, job.force || job.resume);
+  training.on_checkpoint = [&] { replacement.keep(); };
+  train_run(training, dataset, splits, replacement.run());
+  return replacement.run();
+}
+
+}  // namespace
+
 void run_folds(const FoldRuns& runs, const data::Dataset& dataset,
                const std::function<void(const FoldOutcome&)>& on_outcome) {
   Config config = runs.config;
@@ -175,12 +200,10 @@ void run_folds(const FoldRuns& runs, const data::Dataset& dataset,
   for (int64_t fold = 0; fold < count; ++fold) {
     config.data.split.fold = fold;
     const auto splits = splits_of(config, dataset, runs.folds, fold);
-    RunReplacement replacement(runs.folder / fmt::format("fold{}", fold), runs.force);
-    const RunDirectory& run = replacement.run();
     const std::string title = fmt::format("{}fold {}/{}", runs.title, fold + 1, count);
-    train_run({config, runs.device, "", runs.quiet, title, [&] { replacement.keep(); }}, dataset, splits,
-              run);
-    const TrainedRun trained = TrainedRun::open(run, runs.device);
+    const RunDirectory run =
+        train_fold(runs, config, title, dataset, splits, runs.folder / fmt::format("fold{}", fold));
+    const TrainedRun trained = TrainedRun::open(run, runs.job.device);
     const auto loader =
         make_loader(config, dataset, trained.preprocessing.encode(dataset), splits.test, false);
     FoldOutcome outcome{config.seed, fold, predict_run(trained, dataset, *loader), {}, {}};
@@ -216,13 +239,12 @@ nlohmann::ordered_json cross_validate(const CrossValidation& options,
     if (options.redraw && options.seeds > 1) write_folds(folder, dataset, folds, config);
     std::string own;
     const std::string title = options.seeds > 1 ? fmt::format("seed {} ", config.seed) : std::string();
-    run_folds({config, folds, folder, title, options.device, options.force, options.quiet}, dataset,
-              [&](const FoldOutcome& outcome) {
-                if (own.empty()) remove_summaries(options.out);
-                results.add(outcome.seed, outcome.fold, outcome.metrics);
-                own += own.empty() ? outcome.csv : without_header(outcome.csv);
-                if (on_outcome) on_outcome(outcome);
-              });
+    run_folds({options, config, folds, folder, title}, dataset, [&](const FoldOutcome& outcome) {
+      if (own.empty()) remove_summaries(options.out);
+      results.add(outcome.seed, outcome.fold, outcome.metrics);
+      own += own.empty() ? outcome.csv : without_header(outcome.csv);
+      if (on_outcome) on_outcome(outcome);
+    });
     if (options.seeds > 1) core::write_file((folder / "predictions.csv").string(), own);
     if (s == 0) predictions = own;
   }

@@ -23,6 +23,9 @@ struct CrossValidation {
   core::Device device = {};
   bool force = false;
   bool quiet = false;
+  std::vector<std::string> kernels = {};  // OPERATION=VARIANT of --kernel, to be remembered
+  bool resume = false;                    // goes on with what `out` holds
+  std::string resume_command = {};        // that does so, for messages
 };
 
 // One fold of one seed, tested.
@@ -36,16 +39,15 @@ struct FoldOutcome {
 
 // Folds of a dataset, in a folder of their own.
 struct FoldRuns {
+  const CrossValidation& job;
   Config config;  // data.folds names the file that holds `folds`
   std::vector<int64_t> folds;
   std::filesystem::path folder;  // receives fold0/, fold1/, ...
   std::string title;             // before "fold 1/5"
-  core::Device device;
-  bool force = false;
-  bool quiet = false;
 };
 
-// Trains and tests every fold.
+// Trains and tests every fold. With job.resume, folds that are finished are only tested, and one that was cut
+// off goes on.
 void run_folds(const FoldRuns& runs, const data::Dataset& dataset,
                const std::function<void(const FoldOutcome&)>& on_outcome);
 

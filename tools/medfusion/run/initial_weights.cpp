@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "core/safetensors.h"
 #include "core/word_list.h"
+#include "tools/medfusion/run/checkpoints.h"
 
 namespace medfusion::tools {
 namespace {
@@ -67,7 +67,7 @@ void initialize(models::Network& network, const TrainingJob& job, const core::Te
   }
   if (job.init.empty()) return;
   Metadata given;
-  const optim::NamedTensors tensors = core::load_safetensors(job.init, &given);
+  const optim::NamedTensors tensors = load_own_weights(job.init, given);
   optim::TransferReport report = optim::transfer_weights(network, row_names(own, run.folder().string()),
                                                          tensors, row_names(given, job.init), job.init);
   compare_input(own, given, report, job.init);

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <numeric>
 
-#include "core/safetensors.h"
 #include "models/densenet/densenet.h"
 #include "tools/medfusion/config/text_file.h"
+#include "tools/medfusion/run/checkpoints.h"
 
 namespace medfusion::tools {
 
@@ -193,7 +193,8 @@ TrainedRun TrainedRun::open(const RunDirectory& run, core::Device device) {
     weights = best ? "best" : "last";
   }
   const std::string path = run.existing_checkpoint(weights).string();
-  optim::load_weights(*result.network, core::load_safetensors(path), path);
+  Metadata metadata;
+  optim::load_weights(*result.network, load_own_weights(path, metadata, weights), path);
   return result;
 }
 

@@ -82,12 +82,18 @@ struct TrainingJob {
   std::string init;  // weights to start from; empty: none
   bool quiet = false;
   std::string title;                         // shown before the progress line, e.g. "fold 2"
-  std::function<void()> on_checkpoint = {};  // called when the run has weights, after each epoch
+  std::function<void()> on_checkpoint = {};  // called when the run has a checkpoint, by any thread
   bool init_partial = false;                 // takes `init` whatever share of the network it gives
+  std::vector<std::string> kernels = {};     // OPERATION=VARIANT of --kernel, to be remembered
+  bool resume = false;                       // goes on with the training that `run` holds
+  std::string resume_command = {};           // that does so, for messages
+  std::function<bool()> should_stop = {};    // set by train_run
 };
 
 // Trains on splits.train, validates on splits.val (may be empty), and writes everything into `run`. Returns
-// what train() does.
+// what train() does. Throws Interrupted (interruption.h) where a signal ended the training; what was done is
+// saved. With job.resume it goes on from the newest checkpoint that is whole, or from the beginning where
+// there is none, and throws core::InputError where the data are no longer those of the run.
 optim::TrainResult train_run(const TrainingJob& job, const data::Dataset& dataset, const data::Splits& splits,
                              const RunDirectory& run);
 

@@ -100,7 +100,7 @@ void run_label(const CrossValidation& options, Config config, bool honest, const
     const std::string title =
         fmt::format("{} {}{} ", honest ? "same network" : "as published", config.data.labels.front(),
                     options.seeds > 1 ? fmt::format(" seed {}", config.seed) : std::string());
-    run_folds({resolved, folds, folder, title, options.device, options.force, options.quiet}, dataset,
+    run_folds({options, resolved, folds, folder, title}, dataset,
               [&](const FoldOutcome& outcome) { means.add(outcome); });
   }
 }

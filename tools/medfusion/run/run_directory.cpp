@@ -22,7 +22,10 @@ constexpr std::array kFiles{
     "report.html",      "config.toml",     "labels.txt", "data.json",      "preprocessing.json",
     "schema.json",      "features.json",   "train.log",  "metrics.jsonl",  "metrics.json",
     "predictions.csv",  "evaluation.json", "cv.json",    "protocols.json", "best.safetensors",
-    "last.safetensors", "explain"};
+    "last.safetensors", "checkpoints",     "explain",    "cv.toml",        "cv_start.json",
+    ".starting"};
+
+constexpr const char* kStarting = ".starting";
 
 constexpr bool kFlush = true;
 
@@ -38,11 +41,12 @@ void RunDirectory::check_free(const fs::path& folder, bool overwrite) {
   if (is_there(folder) && !fs::is_directory(folder, failure)) {
     core::throw_input_error({folder.string()}, "expected a folder for the run, got a file");
   }
+  if (overwrite || (is_there(folder / kStarting) && !has_begun(folder))) return;
   for (const char* name : kFiles) {
-    if (overwrite || !is_there(folder / name)) continue;
+    if (!is_there(folder / name)) continue;
     core::throw_input_error({folder.string()},
-                            "holds a run already ({}); choose another folder with --out, or "
-                            "overwrite it with --force",
+                            "holds a run already ({}); choose another folder with --out, "
+                            "overwrite it with --force, or go on with it with --resume",
                             name);
   }
 }
@@ -64,19 +68,70 @@ RunDirectory RunDirectory::create(const fs::path& folder, bool overwrite) {
 
 std::vector<std::string> RunDirectory::file_names() { return {kFiles.begin(), kFiles.end()}; }
 
-RunDirectory RunDirectory::open(const fs::path& folder) {
+namespace {
+
+void check_is_folder(const fs::path& folder) {
   std::error_code failure;
-  if (!fs::is_directory(folder, failure)) {
-    core::throw_input_error({folder.string()}, is_there(folder)
-                                                   ? "expected the folder of a run, got a file"
-                                                   : "expected the folder of a run, there is none");
+  if (fs::is_directory(folder, failure)) return;
+  core::throw_input_error({folder.string()}, is_there(folder)
+                                                 ? "expected the folder of a run, got a file"
+                                                 : "expected the folder of a run, there is none");
+}
+
+}  // namespace
+
+bool RunDirectory::has_begun(const fs::path& folder) { return is_there(folder / "config.toml"); }
+
+RunDirectory RunDirectory::reopen(const fs::path& folder) {
+  check_is_folder(folder);
+  if (!has_begun(folder)) {
+    core::throw_input_error({folder.string()},
+                            "there is nothing to go on with: config.toml is missing, so training was cut off "
+                            "before it began; train anew");
   }
+  return RunDirectory(folder);
+}
+
+bool RunDirectory::is_finished() const {
+  return is_there(file("preprocessing.json")) &&
+         !read_json("preprocessing.json").value("weights", "").empty();
+}
+
+void RunDirectory::keep_metrics(int64_t epochs) const {
+  const fs::path path = file("metrics.jsonl");
+  if (!is_there(path)) return;
+  const std::string text = read_file(path);
+  size_t end = 0;
+  for (int64_t i = 0; i < epochs; ++i) {
+    const size_t line = text.find('\n', end);
+    if (line == std::string::npos) {
+      core::throw_input_error({path.string()},
+                              "expected a line for each of the {} epochs that are done, got {}", epochs, i);
+    }
+    end = line + 1;
+  }
+  if (end == 0) {
+    core::remove_file(path.string());
+  } else if (end < text.size()) {
+    core::write_file(path.string(), std::string_view(text).substr(0, end), kFlush);
+  }
+}
+
+RunDirectory RunDirectory::open(const fs::path& folder) {
+  check_is_folder(folder);
   for (const char* name : {"config.toml", "labels.txt", "preprocessing.json", "data.json"}) {
     if (!is_there(folder / name)) {
       core::throw_input_error({folder.string()}, "not a complete run: {} is missing", name);
     }
   }
   return RunDirectory(folder);
+}
+
+void RunDirectory::begin_start() const { core::write_file(file(kStarting).string(), "", kFlush); }
+
+void RunDirectory::end_start(const Config& config) const {
+  write_config(config);
+  core::remove_file(file(kStarting).string());
 }
 
 void RunDirectory::write_config(const Config& config) const {
@@ -130,12 +185,12 @@ nlohmann::ordered_json RunDirectory::read_json(const std::string& name) const {
 }
 
 void RunDirectory::log(const std::string& line) const {
-  append_to_file(file("train.log"),
-                 fmt::format("{:%Y-%m-%d %H:%M:%S} {}\n", fmt::gmtime(std::time(nullptr)), line));
+  core::append_file(file("train.log").string(),
+                    fmt::format("{:%Y-%m-%d %H:%M:%S} {}\n", fmt::gmtime(std::time(nullptr)), line));
 }
 
 void RunDirectory::append_metrics(const nlohmann::ordered_json& value) const {
-  append_to_file(file("metrics.jsonl"), to_text(value) + "\n");
+  core::append_file(file("metrics.jsonl").string(), to_text(value) + "\n", kFlush);
 }
 
 fs::path RunDirectory::checkpoint(const std::string& which) const {
@@ -146,10 +201,14 @@ fs::path RunDirectory::checkpoint(const std::string& which) const {
 fs::path RunDirectory::existing_checkpoint(const std::string& which) const {
   const fs::path path = checkpoint(which);
   if (!is_there(path)) {
-    core::throw_input_error(
-        {folder_.string()}, "not a complete run: {} is missing{}", path.filename().string(),
-        is_there(folder_ / ".replaced") ? "; train --force was cut off, and the run before it is in .replaced"
-                                        : "");
+    std::string more;
+    if (is_there(folder_ / "checkpoints")) {
+      more = "; train --resume goes on with it";
+    } else if (is_there(folder_ / ".replaced")) {
+      more = "; train --force was cut off, and the run before it is in .replaced";
+    }
+    core::throw_input_error({folder_.string()}, "not a complete run: {} is missing{}",
+                            path.filename().string(), more);
   }
   return path;
 }

@@ -8,7 +8,10 @@
 //   train.log                text, one line per event
 //   metrics.jsonl            one JSON object per evaluation
 //   best.safetensors         weights of the best evaluation
-//   last.safetensors         weights of the last evaluation
+//   last.safetensors         weights of the last epoch
+//   checkpoints/             what train --resume goes on from (checkpoints.h)
+// Until config.toml is there, which is written when all above the log are, the folder holds the file
+// .starting; from then on it can be resumed.
 #pragma once
 
 #include <filesystem>
@@ -23,6 +26,7 @@ namespace medfusion::tools {
 class RunDirectory {
  public:
   // Throws core::InputError where create() would refuse the folder: for finding that out before long work.
+  // What was cut off before it began is no run.
   static void check_free(const std::filesystem::path& folder, bool overwrite);
 
   // Makes the folder, and those above it. Throws core::InputError where it holds a run already; with
@@ -36,8 +40,21 @@ class RunDirectory {
   // Opens what train wrote. Throws core::InputError naming what is missing.
   static RunDirectory open(const std::filesystem::path& folder);
 
+  // Whether training has come so far that it can be resumed.
+  static bool has_begun(const std::filesystem::path& folder);
+  // Opens a run to go on with its training. Throws core::InputError where it has not begun.
+  static RunDirectory reopen(const std::filesystem::path& folder);
+  // Whether training came to its end.
+  bool is_finished() const;
+  // Cuts metrics.jsonl after its first `epochs` lines. Throws core::InputError where it has fewer.
+  void keep_metrics(int64_t epochs) const;
+
   const std::filesystem::path& folder() const { return folder_; }
   std::filesystem::path file(const std::string& name) const { return folder_ / name; }
+
+  // Around the files that a run holds before it trains; end_start() writes config.toml.
+  void begin_start() const;
+  void end_start(const Config& config) const;
 
   // Each file is written whole or not at all (core::Error), and read with core::InputError where it is
   // missing or damaged.

@@ -47,7 +47,7 @@ FolderLock::FolderLock(const fs::path& folder) {
   file_ = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (file_ >= 0 && ::flock(file_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
     ::close(file_);
-    core::throw_input_error({folder.string()}, "another medfusion train is writing here");
+    core::throw_input_error({folder.string()}, "another medfusion is writing here");
   }
 }
 

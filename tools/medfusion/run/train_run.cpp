@@ -4,17 +4,20 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <optional>
 #include <set>
 
 #include "core/safetensors.h"
 #include "core/threads.h"
 #include "kernels/registry.h"
 #include "optim/freeze.h"
-#include "optim/progress.h"
 #include "tools/medfusion/run/feature_report.h"
 #include "tools/medfusion/run/guard.h"
 #include "tools/medfusion/run/initial_weights.h"
+#include "tools/medfusion/run/interruption.h"
 #include "tools/medfusion/run/pipeline.h"
+#include "tools/medfusion/run/recorder.h"
+#include "tools/medfusion/run/resume.h"
 #include "tools/medfusion/run/schema_file.h"
 #include "tools/medfusion/run/training_rows.h"
 #include "tools/medfusion/run/weights_metadata.h"
@@ -66,78 +69,17 @@ nlohmann::ordered_json describe_data(const data::Dataset& dataset, const data::S
   return json;
 }
 
-// The metadata of a checkpoint of this epoch.
-Metadata with_epoch(Metadata metadata, int64_t epoch) {
-  metadata["epoch"] = std::to_string(epoch);
-  return metadata;
-}
-
-optim::ProgressOptions progress_options(bool quiet) {
-  optim::ProgressOptions options;
-  options.quiet = quiet;
-  return options;
-}
-
-// Progress line, log and files, from the callbacks of the training loop.
-class Recorder {
- public:
-  Recorder(const TrainingJob& job, const RunDirectory& run, const Metadata& metadata, int64_t batches)
-      : job_(job), run_(run), metadata_(metadata), progress_(progress_options(job.quiet), batches) {}
-
-  optim::TrainCallbacks callbacks() {
-    optim::TrainCallbacks result;
-    result.on_batch = [this](const optim::BatchProgress& p) { batch(p); };
-    result.on_epoch = [this](const nlohmann::ordered_json& line) { epoch(line); };
-    result.on_checkpoint = [this](const optim::NamedTensors& tensors, bool is_best, int64_t number) {
-      core::save_safetensors(run_.checkpoint(is_best ? "best" : "last").string(), tensors,
-                             with_epoch(metadata_, number));
-      // The last weights are written after the best ones.
-      if (!is_best && job_.on_checkpoint) job_.on_checkpoint();
-    };
-    return result;
-  }
-
- private:
-  void batch(const optim::BatchProgress& p) {
-    if (p.batch == 1) {
-      const std::string prefix = job_.title.empty() ? "" : job_.title + "  ";
-      progress_.begin(fmt::format("{}epoch {}/{}", prefix, p.epoch, p.epochs), p.batches);
-    }
-    progress_.advance(p.samples, p.loss);
-  }
-
-  void epoch(const nlohmann::ordered_json& line) {
-    progress_.end();
-    run_.append_metrics(line);
-    std::string text = fmt::format("epoch {}  train loss {:.4f}", line["epoch"].get<int64_t>(),
-                                   line["train_loss"].get<double>());
-    if (line.contains("val_loss")) {
-      const auto& auroc = line["val"]["macro"]["auroc"];
-      text += fmt::format("  val loss {:.4f}  val macro AUROC {}", line["val_loss"].get<double>(),
-                          auroc.is_null() ? "undefined" : fmt::format("{:.4f}", auroc.get<double>()));
-      const auto& left_out = line["val"]["macro"]["left_out"];
-      if (left_out.contains("auroc") && !left_out["auroc"].empty() && !auroc.is_null())
-        text += fmt::format(" ({} undefined)", left_out["auroc"].size());
-    }
-    text += fmt::format("  {:.1f} s", line["seconds"].get<double>());
-    run_.log(text);
-    progress_.note((job_.title.empty() ? "" : job_.title + "  ") + text);
-  }
-
-  const TrainingJob& job_;
-  const RunDirectory& run_;
-  const Metadata& metadata_;
-  optim::Progress progress_;
-};
-
 // Calibration, thresholds and risk levels of the weights that count, on the validation part.
-void fit_validation(const RunDirectory& run, const TrainedRun& trained, const data::Dataset& dataset,
-                    data::Loader* validation, Preprocessing& preprocessing) {
+void fit_validation(const TrainingJob& job, const RunDirectory& run, const TrainedRun& trained,
+                    const data::Dataset& dataset, data::Loader* validation, Preprocessing& preprocessing) {
   if (validation == nullptr) {
     fit_to_validation(trained.config, nullptr, trained.labels.size(), preprocessing);
     return;
   }
-  auto predictions = optim::predict(*trained.network, *validation, trained.config.model.output);
+  const auto on_batch = [&job](int64_t) {
+    if (job.should_stop()) throw_interrupted(job, "while thresholds were fitted");
+  };
+  auto predictions = optim::predict(*trained.network, *validation, trained.config.model.output, on_batch);
   average_over_gaps(trained, dataset, predictions);
   fit_to_validation(trained.config, &predictions, trained.labels.size(), preprocessing);
   const auto metrics = optim::compute_metrics(predictions.probabilities, predictions.targets, trained.labels,
@@ -145,20 +87,30 @@ void fit_validation(const RunDirectory& run, const TrainedRun& trained, const da
   run.log("validation macro AUROC of the chosen weights: " + text_of(metrics[optim::Metric::auroc].mean));
 }
 
-// What a run holds before it trains: its configuration, its labels, what it saw and fitted, and how its log
-// begins.
-void write_start(const RunDirectory& run, const Config& config, const data::Dataset& dataset,
-                 const data::Splits& splits, const Preprocessing& preprocessing,
-                 const TrainingRows& training_rows, const models::Network& network) {
-  run.write_config(config);
-  run.write_labels(dataset.labels);
+// What a run holds before it trains: what it saw and fitted, and how it was started. config.toml comes last.
+std::vector<std::string> write_start(const RunDirectory& run, const TrainingJob& job,
+                                     const data::Dataset& dataset, const data::Splits& splits,
+                                     const Preprocessing& preprocessing, const TrainingRows& training_rows) {
+  const Config& config = job.config;
   nlohmann::ordered_json data = describe_data(dataset, splits);
-  const auto warnings = suspicious_columns(dataset, splits.train);
+  auto warnings = suspicious_columns(dataset, splits.train);
   data["guard"] = describe_guard(config, dataset, warnings);
   if (config.resample.method != data::ResampleMethod::none) data["resampled"] = training_rows.describe();
+  if (job.resume) check_same_data(run, data);
+  data["start"] = describe_start(job);
+  run.begin_start();
+  run.write_labels(dataset.labels);
   run.write_json("data.json", data);
   run.write_json("preprocessing.json", preprocessing.to_json());
   if (preprocessing.stage_one) run.write_json("features.json", features_json(*preprocessing.stage_one));
+  write_schema(run, schema_of(config, dataset, splits, preprocessing), !job.quiet && job.title.empty());
+  run.end_start(config);
+  return warnings;
+}
+
+// How the log begins.
+void log_start(const RunDirectory& run, const data::Dataset& dataset, const data::Splits& splits,
+               const models::Network& network, const std::vector<std::string>& warnings) {
   run.log(fmt::format("medfusion {}  {} parameters, {} training rows, {} validation rows, {} threads, {}",
                       MEDFUSION_VERSION, network.parameter_count(), splits.train.size(), splits.val.size(),
                       core::num_threads(), core::name_of(network.device().type)));
@@ -175,56 +127,87 @@ bool has_known(const Tensor& targets) {
   return false;
 }
 
+// What train() takes besides the configuration.
+optim::TrainOptions train_options(const Config& config, const models::Network& network) {
+  optim::TrainOptions options = config.train;
+  options.step.seed = static_cast<uint64_t>(config.seed);
+  options.step.loss.exclusive = config.model.output == optim::Output::softmax;
+  if (options.step.precision != optim::Precision::f32 && network.device().type == core::DeviceType::cpu) {
+    core::throw_input_error({},
+                            "train.precision: expected f32 on the cpu (the others need "
+                            "--device cuda or sim), got {}",
+                            core::text_of(options.step.precision));
+  }
+  return options;
+}
+
+// A run without training: the initial weights.
+void write_initial_weights(const TrainingJob& job, const RunDirectory& run, const models::Network& network,
+                           const Metadata& metadata) {
+  for (const char* which : {"best", "last"}) {
+    core::save_safetensors(run.checkpoint(which).string(), optim::weights_of(network),
+                           metadata_of_weights(metadata, 0, which));
+  }
+  if (job.on_checkpoint) job.on_checkpoint();
+}
+
+// Trains from the state, or from the beginning.
+optim::TrainResult train_network(const TrainingJob& job, const RunDirectory& run, models::Network& network,
+                                 const TrainingRows& rows, data::Loader* validation, const Tensor& targets,
+                                 const Metadata& metadata, const Checkpoints& checkpoints,
+                                 const std::optional<optim::TrainState>& from) {
+  const optim::TrainOptions options = train_options(job.config, network);
+  const auto training = make_loader(job.config, rows.dataset, rows.encoded, rows.rows, true);
+  const int64_t done = from ? from->steps : 0;
+  Recorder recorder(job, run, metadata, checkpoints,
+                    std::max<int64_t>(1, options.epochs * training->batches() - done));
+  const optim::TrainResult result = optim::train(network, *training, targets, validation, rows.dataset.labels,
+                                                 options, recorder.callbacks(), from ? &*from : nullptr);
+  recorder.finish();
+  return result;
+}
+
 }  // namespace
 
 optim::TrainResult train_run(const TrainingJob& asked, const data::Dataset& dataset,
                              const data::Splits& splits, const RunDirectory& run) {
   TrainingJob job = asked;
   job.config.model.output = output_of(asked.config, dataset);
+  job.should_stop = [] { return SignalWatch::caught() != 0; };
   const Config& config = job.config;
   refuse_leaks(config, dataset, splits);
   Preprocessing preprocessing = Preprocessing::fit(config, dataset, splits.train);
   // A run that is cut off keeps this.
   fit_to_validation(config, nullptr, dataset.labels.size(), preprocessing, kInterrupted);
   const TrainingRows training_rows = resample_training(config, dataset, preprocessing, splits.train);
-  const core::Batch& encoded = training_rows.encoded;
   const auto network = make_network(config, dataset.labels, preprocessing, job.device);
   optim::freeze(*network, config.train.freeze, "train.freeze");
-  write_start(run, config, dataset, splits, preprocessing, training_rows, *network);
-  write_schema(run, schema_of(config, dataset, splits, preprocessing), !job.quiet && job.title.empty());
   const Tensor targets = targets_of(training_rows.dataset, training_rows.rows);
-  const Metadata metadata = weights_metadata(config, dataset.labels, preprocessing);
-  initialize(*network, job, targets, metadata, run);
   if (config.train.epochs > 0 && !has_known(targets)) {
     core::throw_input_error({config.data.folder().string()}, "no row of the training part has a known label");
   }
+  const auto warnings = write_start(run, job, dataset, splits, preprocessing, training_rows);
+  log_start(run, dataset, splits, *network, warnings);
+  const Metadata metadata = weights_metadata(config, dataset.labels, preprocessing);
+  const Checkpoints checkpoints(run, metadata, identity_of(config, dataset), config.train.keep_checkpoints);
+  const SignalWatch watch(job.quiet);
+  const auto from = job.resume ? find_state(job, run, checkpoints) : std::nullopt;
+  if (!from) initialize(*network, job, targets, metadata, run);
 
-  optim::TrainOptions options = config.train;
-  options.step.seed = static_cast<uint64_t>(config.seed);
-  options.step.loss.exclusive = config.model.output == optim::Output::softmax;
-  if (options.step.precision != optim::Precision::f32 && network->device().type == core::DeviceType::cpu) {
-    core::throw_input_error({},
-                            "train.precision: expected f32 on the cpu (the others need "
-                            "--device cuda or sim), got {}",
-                            core::text_of(options.step.precision));
-  }
   optim::TrainResult result;
-  const auto validation =
-      splits.val.empty() ? nullptr : make_loader(config, training_rows.dataset, encoded, splits.val, false);
-  if (options.epochs == 0) {
-    for (const char* which : {"best", "last"}) {
-      core::save_safetensors(run.checkpoint(which).string(), optim::weights_of(*network),
-                             with_epoch(metadata, 0));
-    }
-    if (job.on_checkpoint) job.on_checkpoint();
+  const auto validation = splits.val.empty() ? nullptr
+                                             : make_loader(config, training_rows.dataset,
+                                                           training_rows.encoded, splits.val, false);
+  if (config.train.epochs == 0) {
+    train_options(config, *network);  // refuses what training would
+    write_initial_weights(job, run, *network, metadata);
   } else {
-    const auto training = make_loader(config, training_rows.dataset, encoded, training_rows.rows, true);
-    Recorder recorder(job, run, metadata, options.epochs * training->batches());
-    result = optim::train(*network, *training, targets, validation.get(), dataset.labels, options,
-                          recorder.callbacks());
+    result = train_network(job, run, *network, training_rows, validation.get(), targets, metadata,
+                           checkpoints, from);
+    if (result.interrupted) throw_interrupted(job, fmt::format("after epoch {}", result.epochs_run));
   }
   const TrainedRun trained = TrainedRun::open(run, job.device);
-  fit_validation(run, trained, dataset, validation.get(), preprocessing);
+  fit_validation(job, run, trained, dataset, validation.get(), preprocessing);
   preprocessing.weights = trained.preprocessing.weights;
   run.write_json("preprocessing.json", preprocessing.to_json());
   run.log(fmt::format("finished after {} epochs{}", result.epochs_run,
