@@ -94,6 +94,8 @@ class RunningProgram {
     argv.push_back(nullptr);
     child_ = ::fork();
     if (child_ != 0) return;
+    // A shell may have started the test with signals ignored.
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, SIG_DFL);
     if (surroundings.file_size >= 0) {
       std::signal(SIGXFSZ, SIG_IGN);
       const rlimit limit{static_cast<rlim_t>(surroundings.file_size), RLIM_INFINITY};

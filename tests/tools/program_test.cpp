@@ -80,7 +80,8 @@ TEST(Program, RefusesCommandLinesThatAreWrong) {
   expect_bad_input(run_medfusion({"info", "--device", "cpu:1"}),
                    "--device cpu:1: device cpu:1 does not exist, only cpu:0\n");
   expect_bad_input(run_medfusion({"info", "--seed", "-1"}), "--seed: ");
-  expect_bad_input(run_medfusion({"train"}), "config is required (see medfusion train --help)");
+  expect_bad_input(run_medfusion({"train"}),
+                   "expected CONFIG, or --resume RUN in its place (see medfusion train --help)");
   expect_bad_input(run_medfusion({"eval", "run", "--split", "tset"}), "--split: ");
   expect_bad_input(run_medfusion({"synth", "--out", "x", "--images", "0"}), "--images: ");
 }

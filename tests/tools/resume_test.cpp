@@ -239,6 +239,49 @@ TEST_F(Resume, AFullDiskAtAnyMomentLosesNothing) {
   }
 }
 
+// Runs a shell script in which a small file system is mounted at `folder`; false where that is not allowed.
+bool on_small_file_system(const fs::path& folder, const std::string& script) {
+  fs::create_directory(folder);
+  const fs::path file = write(folder.string() + ".sh", "set -e\nmount -t tmpfs -o size=6m none " +
+                                                           folder.string() + " || exit 77\n" + script);
+  for (const char* unshare : {"unshare -m", "unshare -rm"}) {
+    const int status = std::system(fmt::format("{} bash {} 2>/dev/null", unshare, file.string()).c_str());
+    if (status == 0) return true;
+    if (WEXITSTATUS(status) < 77) {
+      ADD_FAILURE() << "the script ended with " << WEXITSTATUS(status);
+      return true;
+    }
+  }
+  return false;
+}
+
+// With room for less than what a run keeps, then with more; and when it may only be read.
+TEST_F(Resume, ASmallFileSystemAndOneThatMayOnlyBeRead) {
+  const Files expected = reference("12");
+  const fs::path disk = folder_ / "disk", out = folder_ / "out";
+  fs::create_directory(out);
+  const std::string program = MEDFUSION_BINARY_DIR "/bin/medfusion";
+  std::string anew = program;
+  for (const std::string& word : train(disk / "run", "12")) anew += " '" + word + "'";
+  const std::string script = fmt::format(
+      "head -c 4600000 /dev/zero > {0}/ballast\n"
+      "set +e\n{2} 2> {1}/full\necho $? > {1}/codes\n"
+      "rm {0}/ballast\n"
+      "mount -o remount,ro {0}\n{3} --resume {0}/run --quiet 2> {1}/read-only\necho $? >> {1}/codes\n"
+      "mount -o remount,rw {0}\n{3} --resume {0}/run --quiet 2> {1}/rest\necho $? >> {1}/codes\n"
+      "cp -r {0}/run {1}/run\n",
+      disk.string(), out.string(), anew, program + " train");
+  if (!on_small_file_system(disk, script)) GTEST_SKIP() << "needs the right to mount a file system";
+  EXPECT_EQ(contents(out / "codes"), "1\n1\n0\n") << contents(out / "full") << contents(out / "read-only");
+  EXPECT_THAT(contents(out / "full"), HasSubstr("cannot write: No space left on device; when this is mended, "
+                                                "go on with: medfusion train --resume"));
+  EXPECT_THAT(contents(out / "read-only"), HasSubstr("Read-only file system"));
+  EXPECT_EQ(lines_of(contents(out / "full")).size(), 1U);
+  EXPECT_EQ(lines_of(contents(out / "read-only")).size(), 1U);
+  EXPECT_EQ(contents(out / "rest"), "");
+  expect_same_files(expected, out / "run");
+}
+
 TEST_F(Resume, AFinishedRunIsExtended) {
   const std::vector<std::string> constant{"--set", "train.schedule=constant"};
   const fs::path run = folder_ / "run";
@@ -313,7 +356,7 @@ TEST_F(Resume, WhatCannotGoOnIsRefused) {
     EXPECT_EQ(lines_of(outcome.err).size(), 1U) << outcome.err;
     return outcome.err;
   };
-  EXPECT_THAT(refusal({"train", "--quiet"}), HasSubstr("expected CONFIG, or --resume RUN in its place"));
+  EXPECT_THAT(refusal({"train", "--quiet"}), HasSubstr("expected CONFIG, or --resume RUN in its place (see"));
   EXPECT_THAT(refusal(resume(run)), HasSubstr("expected the folder of a run, there is none"));
   fs::create_directory(run);
   EXPECT_THAT(refusal(resume(run)), HasSubstr("config.toml is missing"));

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "core/file.h"
 #include "tools/medfusion/commands/common.h"
@@ -97,7 +98,7 @@ CrossValidation job_of(const CvOptions& options) {
 
 void cross_validate(const CvOptions& given) {
   if (given.config.file.empty() == given.resume.empty())
-    core::throw_input_error({}, "cv: expected CONFIG, or --resume DIR in its place");
+    core::throw_input_error({}, "expected CONFIG, or --resume DIR in its place (see medfusion cv --help)");
   const bool resumes = !given.resume.empty();
   if (resumes && !(given.out.empty() && given.folds.empty() && given.config.assignments.empty() &&
                    !given.common.seed && !given.force)) {
@@ -106,10 +107,13 @@ void cross_validate(const CvOptions& given) {
                             "--folds, --set, --seed, --force");
   }
   const CvOptions options = resumes ? read_start(given) : given;
-  const CrossValidation job = job_of(options);
+  CrossValidation job = job_of(options);
   if (!resumes) RunDirectory::check_free(job.out, options.force);
-  const FolderLock lock(job.out);
-  if (!resumes) write_start(options, job);
+  std::optional<FolderLock> lock;
+  job.on_start = [&] {
+    lock.emplace(job.out);
+    if (!resumes) write_start(options, job);
+  };
   if (options.protocol == "as-published") {
     const auto protocols = compare_protocols(job);
     return print_result(

@@ -139,7 +139,7 @@ void resume(const TrainOptions& options) {
 
 void train(const TrainOptions& options) {
   if (options.config.file.empty() == options.resume.empty())
-    core::throw_input_error({}, "train: expected CONFIG, or --resume RUN in its place");
+    core::throw_input_error({}, "expected CONFIG, or --resume RUN in its place (see medfusion train --help)");
   if (options.resume.empty()) return train_anew(options);
   if (!options.out.empty() || !options.init.empty() || options.force)
     core::throw_input_error(

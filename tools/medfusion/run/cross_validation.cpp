@@ -222,6 +222,7 @@ nlohmann::ordered_json cross_validate(const CrossValidation& options,
   std::vector<int64_t> folds = data::assign_folds(data_options, dataset);
   check_folds(config, dataset, folds);
   if (!options.quiet) print_warnings(config, dataset, folds);
+  if (options.on_start) options.on_start();
   write_folds(options.out, dataset, folds, config);
   const std::vector<data::Splits> first_splits = splits_of_folds(config, dataset, folds);
   Results results(count_folds(folds), dataset.labels);

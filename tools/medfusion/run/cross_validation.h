@@ -26,6 +26,7 @@ struct CrossValidation {
   std::vector<std::string> kernels = {};  // OPERATION=VARIANT of --kernel, to be remembered
   bool resume = false;                    // goes on with what `out` holds
   std::string resume_command = {};        // that does so, for messages
+  std::function<void()> on_start = {};    // called before anything is written
 };
 
 // One fold of one seed, tested.

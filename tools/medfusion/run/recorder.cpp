@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
+
 #include "core/safetensors.h"
 
 namespace medfusion::tools {
@@ -21,6 +23,12 @@ optim::NamedTensors copies_of(const optim::NamedTensors& tensors) {
     copies[name] = on_cpu ? tensor.clone() : tensor.to(core::Device{});
   }
   return copies;
+}
+
+int64_t bytes_of(const optim::NamedTensors& tensors) {
+  int64_t bytes = 0;
+  for (const auto& [name, tensor] : tensors) bytes += tensor.bytes();
+  return bytes;
 }
 
 std::string describe_epoch(const nlohmann::ordered_json& line) {
@@ -99,7 +107,11 @@ void Recorder::keep_state(const optim::TrainState& state) {
   optim::TrainState copy = state;
   copy.tensors = copies_of(state.tensors);
   queued_.emplace_back([this, copy = std::move(copy)] {
+    const auto start = std::chrono::steady_clock::now();
     checkpoints_.save(copy);
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    run_.log(fmt::format("checkpoint after step {}: {:.1f} MB in {:.2f} s", copy.steps,
+                         1e-6 * static_cast<double>(bytes_of(copy.tensors)), seconds.count()));
     if (job_.on_checkpoint) job_.on_checkpoint();
   });
   writing_ = std::async(std::launch::async, [jobs = std::exchange(queued_, {})] {
