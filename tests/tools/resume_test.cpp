@@ -190,7 +190,8 @@ TEST_F(Resume, KillsAtRandomMomentsLoseNothing) {
             << " runs have identical files\n";
 }
 
-// The process dies before each of the system calls that write, and what was not flushed is lost by half.
+// The process dies before each of the system calls that write, and what was not flushed is lost by half. What
+// goes on from there dies at one of its own.
 TEST_F(Resume, EveryPrefixOfTheSystemCallsLeavesARunThatGoesOn) {
   const std::string device = from_environment("MEDFUSION_KILL_DEVICE", "cpu");
   const std::vector<std::string> on_device{"--device", device};
@@ -206,6 +207,10 @@ TEST_F(Resume, EveryPrefixOfTheSystemCallsLeavesARunThatGoesOn) {
     if (!outcome.signaled) {
       EXPECT_EQ(outcome.code, 0) << outcome.err;
       break;
+    }
+    if (fs::exists(run / "config.toml")) {  // and once more on the way
+      const std::string again = fmt::format("kill@{}", 1 + (7 * call) % 41);
+      run_medfusion(resume(run), with_fault(surroundings, again));
     }
     finish(run, anew);
     expect_same_files(expected, run);

@@ -67,7 +67,11 @@ optim::TrainCallbacks Recorder::callbacks() {
     keep_weights(tensors, is_best, epoch);
   };
   result.on_state = [this](const optim::TrainState& state) { keep_state(state); };
-  result.should_stop = job_.should_stop;
+  result.should_stop = [this] {
+    // What could not be written is known at the next step, not at the next checkpoint.
+    if (writing_.valid() && writing_.wait_for(std::chrono::seconds(0)) == std::future_status::ready) finish();
+    return job_.should_stop();
+  };
   return result;
 }
 
