@@ -137,6 +137,18 @@ struct JpegMarkers {
   }
 };
 
+// The decoder trusts the counts of its tables, and writes behind their 256 codes.
+void check_code_tables(const std::string& path, Bytes body) {
+  constexpr size_t kHead = 17, kMostCodes = 256;  // which table, and its codes of each length from 1 to 16
+  while (!body.empty()) {
+    size_t codes = 0;
+    for (size_t i = 1; i < std::min(kHead, body.size()); ++i) codes += body[i];
+    if (codes > kMostCodes || kHead + codes > body.size())
+      core::throw_input_error({path}, "damaged JPEG: a table of codes states more than there are");
+    body = body.subspan(kHead + codes);
+  }
+}
+
 // Follows the markers to the end-of-image marker: the decoder fills what is missing with gray.
 JpegMarkers check_jpeg(const std::string& path, Bytes bytes) {
   size_t at = 2;
@@ -160,7 +172,11 @@ JpegMarkers check_jpeg(const std::string& path, Bytes bytes) {
     in_scan = in_scan || marker == 0xDA;
     const size_t length = size_t{bytes[at + 2]} << 8 | bytes[at + 3];
     if (at + 2 + length >= bytes.size()) break;
-    if (length > 2) markers.add(marker, bytes.subspan(at + 4, length - 2));
+    if (length > 2) {
+      const Bytes body = bytes.subspan(at + 4, length - 2);
+      if (marker == 0xC4) check_code_tables(path, body);
+      markers.add(marker, body);
+    }
     at += 2 + length;
   }
   core::throw_input_error({path},

@@ -224,6 +224,21 @@ TEST(DecodeImage, ReportsEveryDamagedBitOfAPng) {
   }
 }
 
+// More codes than a table of the decoder holds, or than the segment does.
+TEST(DecodeImage, ReportsTablesOfTooManyCodes) {
+  const std::string whole = read_bytes(kImageFixtures + "rgb.jpg"), path = temporary("codes.jpg");
+  const size_t table = whole.find("\xFF\xC4");
+  ASSERT_NE(table, std::string::npos);
+  std::string bytes = whole;
+  bytes[table + 5] = bytes[table + 6] = '\xFF';
+  write_bytes(path, bytes);
+  EXPECT_THAT([&] { decode_image(path); }, reports(path, "damaged JPEG: a table of codes"));
+  bytes = whole;
+  bytes[table + 20] = '\xF0';
+  write_bytes(path, bytes);
+  EXPECT_THAT([&] { decode_image(path); }, reports(path, "damaged JPEG: a table of codes"));
+}
+
 // The pixel data end too early though every chunk is whole and its checksum right.
 TEST(DecodeImage, ReportsMissingPixels) {
   EXPECT_THAT([] { decode_image(kImageFixtures + "too_few_rows.png"); },
