@@ -207,7 +207,8 @@ class Reader {
 
   json parse_header(const std::string& text) const {
     std::vector<std::set<std::string>> open;  // the keys seen in each object around the current place
-    const auto reject_duplicates = [&](int /*depth*/, json::parse_event_t event, json& value) {
+    const auto reject_duplicates = [&](int depth, json::parse_event_t event, json& value) {
+      if (depth > 16) fail("bad header: expected lists and objects at most 16 deep, got more");
       if (event == json::parse_event_t::object_start) open.emplace_back();
       if (event == json::parse_event_t::object_end) open.pop_back();
       if (event == json::parse_event_t::key && !open.back().insert(value.get<std::string>()).second) {
@@ -221,6 +222,8 @@ class Reader {
       return header;
     } catch (const json::parse_error& error) {
       fail("bad header: not valid JSON at byte {} of it", error.byte);
+    } catch (const json::exception&) {
+      fail("bad header: it holds a number that is too large");
     }
   }
 

@@ -21,6 +21,8 @@ class ImageSource {
   virtual core::Tensor read(int64_t row) const = 0;
   // Whether the row has an image at all.
   virtual bool present(int64_t row) const = 0;
+  // The file that it is read from; empty where it has none of its own.
+  virtual std::string file(int64_t /*row*/) const { return ""; }
   // What tells files apart without decoding them: size, 0 where there is no file, and xxHash64 of the encoded
   // bytes, or of the pixels.
   virtual int64_t encoded_size(int64_t row) const;
@@ -35,6 +37,11 @@ struct Column {
   std::vector<double> numbers;
   std::vector<std::string> categories;
   bool decimal_comma = false;  // how a file writes the numbers
+};
+
+// A row that was left out, for its image cannot be read.
+struct SkippedRow {
+  std::string id, file, reason;
 };
 
 struct Dataset {
@@ -54,10 +61,11 @@ struct Dataset {
   std::vector<std::pair<std::string, std::string>> left_out;  // columns that the reader left out, and why
   std::vector<std::string> outcome_like;  // inputs that nobody named and that are written as labels are
   std::vector<std::string> texts;         // N, or empty where there is no text
-  std::vector<std::string> parts;  // N: "train", "val" or "test" where the data itself says so; or empty
-  std::vector<int64_t> repeats;    // N: the first row that each repeats, or itself; empty: none does
-  std::vector<std::string> notes;  // what a reader should be told: columns left out, repeated rows
-  uint64_t hash = 0;               // xxHash64 of what was read: tables, lists, names and sizes of image files
+  std::vector<std::string> parts;   // N: "train", "val" or "test" where the data itself says so; or empty
+  std::vector<int64_t> repeats;     // N: the first row that each repeats, or itself; empty: none does
+  std::vector<std::string> notes;   // what a reader should be told: columns left out, repeated rows
+  std::vector<SkippedRow> skipped;  // in the order of the data (data/unreadable.h)
+  uint64_t hash = 0;  // xxHash64 of what was read: tables, lists, names and sizes of image files
 
   int64_t size() const { return static_cast<int64_t>(ids.size()); }
 };

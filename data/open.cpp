@@ -9,6 +9,7 @@
 #include "data/readers/medmnist.h"
 #include "data/readers/nih.h"
 #include "data/readers/text_file.h"
+#include "data/unreadable.h"
 
 namespace medfusion::data {
 namespace {
@@ -34,7 +35,7 @@ Dataset open_csv(const DataOptions& options) {
 
 Dataset open_medmnist(const DataOptions& options) {
   const std::string file = options.path(options.file);
-  Dataset dataset = read_medmnist(file);
+  Dataset dataset = read_medmnist(file, options.dialect.limits.array_bytes());
   select_labels(dataset, options.label_names(), options.min_positives, file);
   select_columns(dataset, options.table, file);
   return dataset;
@@ -42,7 +43,8 @@ Dataset open_medmnist(const DataOptions& options) {
 
 Dataset open_chexpert(const DataOptions& options) {
   const std::string root = options.folder().string();
-  Dataset dataset = read_chexpert({root, options.read_images, options.uncertain, options.blank});
+  Dataset dataset = read_chexpert({root, options.read_images, options.uncertain, options.blank,
+                                   options.on_error, options.dialect.limits});
   select_labels(dataset, options.label_names(), options.min_positives, root);
   select_columns(dataset, options.table, root);
   return dataset;
@@ -56,7 +58,8 @@ Dataset open_nih(const DataOptions& options) {
   const std::string root = options.folder().string();
   Dataset dataset =
       read_nih({root, labels, least, options.read_images, options.table, options.path(options.extra_table),
-                options.categorical_columns, options.format == DataFormat::nih});
+                options.categorical_columns, options.format == DataFormat::nih,
+                options.on_error == OnError::skip, options.dialect.limits});
   const SplitKind kind = options.split.kind;
   if (kind != SplitKind::official && kind != SplitKind::automatic) return dataset;
   if (std::string note = departures_from_lists(dataset, root); !note.empty())
@@ -163,6 +166,7 @@ std::vector<std::string> DataOptions::label_names() const {
 Dataset open_dataset(const DataOptions& options) {
   Dataset dataset = read(options);
   dataset.name = core::text_of(options.format);
+  if (options.on_error == OnError::skip) skip_unreadable(dataset, options.max_skipped);
   const bool rows_are_patients = options.format == DataFormat::medmnist ||
                                  (options.format == DataFormat::csv && options.patient_column.empty());
   if (!rows_are_patients) join_patients(dataset);

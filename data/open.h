@@ -45,6 +45,7 @@ struct DataOptions : CsvColumns {  // whose table, keep_constant and read_images
   TextOptions text;
   std::string file;
   std::vector<std::string> categorical_columns;
+  double max_skipped = 0.1;
 
   LeakRules guard;  // settings of a section of their own
 
@@ -97,6 +98,15 @@ struct DataOptions : CsvColumns {  // whose table, keep_constant and read_images
           "its `--table`.");
     text.visit_fields(visit);
     visit_csv_fields(visit);
+    visit(
+        "on_error", on_error,
+        "What is done about an image that cannot be read: `fail` stops; `skip` decodes every image before "
+        "the split, leaves out the rows of those that cannot be read, counts them in a note, and lists them "
+        "in `skipped.csv` of the run.");
+    visit("max_skipped", max_skipped, Range::in(0, 1),
+          "Largest share of the rows that `data.on_error = \"skip\"` may leave out; `medfusion predict` and "
+          "`explain` only need one image that can be read.");
+    dialect.limits.visit_fields(visit);
   }
   // Of `csv`, and the file of `medmnist`.
   void visit_csv_fields(core::FieldVisitor& visit) {

@@ -9,6 +9,7 @@
 #include "data/readers/csv_folder.h"
 #include "data/readers/file_images.h"
 #include "data/readers/nih.h"
+#include "data/unreadable.h"
 
 namespace medfusion::data {
 namespace {
@@ -52,6 +53,7 @@ Dataset read_metadata(const DataOptions& options, const std::string& table, bool
   if (options.format != DataFormat::nih && options.format != DataFormat::phantom)
     core::throw_input_error({table}, "data of format {} has no table", core::text_of(options.format));
   NihOptions nih;
+  nih.limits = options.dialect.limits;
   nih.columns = options.table;
   nih.categorical = inputs;  // as words, which the encoder reads
   if (!options.extra_table.empty()) {
@@ -82,7 +84,8 @@ Dataset rows_to_predict(const DataOptions& options, const std::vector<std::strin
     paths.push_back(image.path);
     result.ids.push_back(image.id);
   }
-  if (!paths.empty()) result.images = std::make_shared<FileImages>(paths);
+  if (!paths.empty())
+    result.images = std::make_shared<FileImages>(paths, options.dialect.limits.image_pixels);
   if (!table.empty()) {
     const Dataset metadata = read_metadata(options, table, !paths.empty(), encoder, text);
     result.notes.insert(result.notes.end(), metadata.notes.begin(), metadata.notes.end());
@@ -103,6 +106,7 @@ Dataset rows_to_predict(const DataOptions& options, const std::vector<std::strin
     result.texts = pick(metadata.texts, rows);
   }
   result.patients = result.ids;
+  if (options.on_error == OnError::skip) skip_unreadable(result);
   return result;
 }
 

@@ -15,9 +15,10 @@ namespace medfusion::data {
 // rows_of_images(); without images every row of the table is one, with none present. Of a csv table only what
 // the run reads is read: the columns of `encoder` (null: none), as training read them
 // (TableEncoder::as_trained), and the text where `text` is true; ids may be missing where there are no
-// images. Columns and texts stay empty without a table. Targets are unknown. Dataset::notes says what was
-// left out, how rows were found, and which cells became missing. Throws core::InputError naming what is
-// missing.
+// images. With
+// on_error = skip, images that cannot be read are left out (data/unreadable.h). Columns and texts stay empty
+// without a table. Targets are unknown. Dataset::notes says what was left out, how rows were found, and which
+// cells became missing. Throws core::InputError naming what is missing.
 Dataset rows_to_predict(const DataOptions& options, const std::vector<std::string>& images,
                         const std::string& table, const TableEncoder* encoder, bool text);
 

@@ -27,12 +27,14 @@ class StatedGroups {
  public:
   explicit StatedGroups(const Dataset& dataset) : group(dataset.ids.size(), -1), places(dataset.ids.size()) {
     for (size_t row = 0; row < dataset.ids.size(); ++row) row_of_.emplace(dataset.ids[row], row);
+    for (const SkippedRow& row : dataset.skipped) skipped_.insert(row.id);
   }
 
-  bool knows(const std::string& id) const { return row_of_.contains(id); }
+  bool knows(const std::string& id) const { return row_of_.contains(id) || skipped_.contains(id); }
 
   void set(const std::string& id, int64_t value, const core::Place& place) {
     const auto found = row_of_.find(id);
+    if (found == row_of_.end() && skipped_.contains(id)) return;
     if (found == row_of_.end()) core::throw_input_error(place, "expected an id of the data, got '{}'", id);
     const size_t row = found->second;
     if (group[row] >= 0) {
@@ -48,6 +50,7 @@ class StatedGroups {
 
  private:
   std::unordered_map<std::string_view, size_t> row_of_;
+  std::set<std::string_view> skipped_;
 };
 
 // Every row has a group, unless `partial`, and the rows of a patient the same one.
@@ -77,8 +80,18 @@ void check_fraction(const char* name, double fraction) {
   }
 }
 
-void check_not_empty(Part part, const std::vector<int64_t>& rows, const std::string& file = "") {
-  if (rows.empty()) core::throw_input_error({file}, "the {} part of the split is empty", kPartNames[part]);
+// What is said of an empty part where rows were skipped.
+std::string skipped_text(const Dataset& dataset) {
+  if (dataset.skipped.empty()) return "";
+  return fmt::format("; {} rows are skipped, for their images cannot be read (data.on_error)",
+                     dataset.skipped.size());
+}
+
+void check_not_empty(const Dataset& dataset, Part part, const std::vector<int64_t>& rows,
+                     const std::string& file = "") {
+  if (!rows.empty()) return;
+  core::throw_input_error({file}, "the {} part of the split is empty{}", kPartNames[part],
+                          skipped_text(dataset));
 }
 
 // Patients and equal rows stay together, so there may be too few of them to draw a part from.
@@ -142,8 +155,8 @@ Splits stated_splits(const Dataset& dataset, const StatedGroups& groups, const s
     const int64_t part = groups.group[static_cast<size_t>(i)];
     if (part >= 0) parts[static_cast<size_t>(part)]->push_back(i);
   }
-  check_not_empty(kTrain, splits.train, file);
-  check_not_empty(kTest, splits.test, file);
+  check_not_empty(dataset, kTrain, splits.train, file);
+  check_not_empty(dataset, kTest, splits.test, file);
   if (splits.val.empty()) draw_val(dataset, val_fraction, seed, splits);
   return splits;
 }
@@ -342,7 +355,7 @@ Splits fold_splits(const Dataset& dataset, const std::vector<int64_t>& folds, in
     core::throw_input_error({}, "the test part of the split is empty: fold {} of 0..{} has no rows{}", fold,
                             highest, rule);
   }
-  check_not_empty(kTrain, splits.train);
+  check_not_empty(dataset, kTrain, splits.train);
   draw_val(dataset, val_fraction, seed, splits);
   return splits;
 }

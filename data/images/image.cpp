@@ -3,6 +3,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "core/file.h"
+#include "core/file_kind.h"
 #include "data/images/exif.h"
 
 #pragma GCC diagnostic push
@@ -45,6 +47,8 @@ using Bytes = std::span<const uint8_t>;
 
 constexpr std::string_view kPngSignature = "\x89PNG\r\n\x1a\n";
 constexpr std::string_view kJpegSignature = "\xFF\xD8\xFF";
+// Each takes as long as the image is large; encoders write about ten.
+constexpr int kMostScans = 100;
 
 std::vector<uint8_t> read_file(const std::string& path) {
   std::error_code failure;
@@ -55,7 +59,10 @@ std::vector<uint8_t> read_file(const std::string& path) {
   if (!stream) {
     core::throw_input_error({path}, "cannot open the image: {}", std::strerror(errno));
   }
-  std::vector<uint8_t> bytes(static_cast<size_t>(std::max<std::streamoff>(0, stream.tellg())));
+  const auto size = static_cast<int64_t>(std::max<std::streamoff>(0, stream.tellg()));
+  if (size > kMaxImageBytes)
+    core::throw_input_error({path}, "expected an image file of at most {} MiB", kMaxImageBytes >> 20);
+  std::vector<uint8_t> bytes(static_cast<size_t>(size));
   stream.seekg(0);
   stream.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
   if (!stream) core::throw_input_error({path}, "cannot read the image");
@@ -72,10 +79,27 @@ uint32_t big_endian(Bytes bytes, size_t at) {
          uint32_t{bytes[at + 3]};
 }
 
-// The decoder neither verifies checksums nor misses what lies after the last pixel, so the chunks are walked
-// first. Returns the orientation of the eXIf chunk, 1 where there is none.
-int check_png(const std::string& path, Bytes bytes) {
+// What a file says beside its pixels.
+struct ImageFacts {
+  ImageClaim claim;
   int orientation = 1;
+};
+
+// Takes up a whole chunk of a PNG.
+void add_chunk(std::string_view type, Bytes body, ImageFacts& facts) {
+  if (type == "eXIf") facts.orientation = exif_orientation(body);
+  if (type == "IDAT") facts.claim.packed.push_back(body);
+  if (type != "IHDR" || body.size() < 10) return;
+  constexpr std::array<int64_t, 7> kChannels{1, 0, 3, 1, 2, 0, 4};  // of each color type
+  facts.claim.width = big_endian(body, 0);
+  facts.claim.height = big_endian(body, 4);
+  facts.claim.bits = body[8] * (body[9] < kChannels.size() ? kChannels[body[9]] : 0);
+}
+
+// The decoder neither verifies checksums nor misses what lies after the last pixel, so the chunks are walked
+// first.
+ImageFacts check_png(const std::string& path, Bytes bytes) {
+  ImageFacts facts;
   for (size_t at = kPngSignature.size();;) {
     if (bytes.size() - at < 12) {
       core::throw_input_error({path},
@@ -97,8 +121,8 @@ int check_png(const std::string& path, Bytes bytes) {
     if (::crc32(0, &bytes[at + 4], static_cast<uInt>(length + 4)) != big_endian(bytes, at + 8 + length)) {
       core::throw_input_error({path}, "damaged PNG: wrong checksum of its {} chunk at byte {}", type, at);
     }
-    if (type == "IEND") return orientation;
-    if (type == "eXIf") orientation = exif_orientation(bytes.subspan(at + 8, length));
+    if (type == "IEND") return facts;
+    add_chunk(type, bytes.subspan(at + 8, length), facts);
     at += 12 + length;
   }
 }
@@ -121,8 +145,7 @@ void complete_palette(std::vector<uint8_t>& file) {
 }
 
 // What a JPEG says beside its pixels.
-struct JpegMarkers {
-  int orientation = 1;
+struct JpegMarkers : ImageFacts {
   int components = 0;
   int adobe_transform = -1;  // of the Adobe marker; -1: none
 
@@ -130,7 +153,11 @@ struct JpegMarkers {
   void add(uint8_t marker, Bytes body) {
     constexpr std::string_view kExif("Exif\0\0", 6), kAdobe("Adobe", 5);
     const bool frame = marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC;
-    if (frame && body.size() > 5) components = body[5];
+    if (frame && body.size() > 5) {
+      claim.height = body[1] << 8 | body[2];
+      claim.width = body[3] << 8 | body[4];
+      components = body[5];
+    }
     if (marker == 0xE1 && starts_with(body, kExif))
       orientation = exif_orientation(body.subspan(kExif.size()));
     if (marker == 0xEE && starts_with(body, kAdobe) && body.size() >= 12) adobe_transform = body[11];
@@ -153,6 +180,7 @@ void check_code_tables(const std::string& path, Bytes body) {
 JpegMarkers check_jpeg(const std::string& path, Bytes bytes) {
   size_t at = 2;
   bool in_scan = false;
+  int scans = 0;
   JpegMarkers markers;
   while (true) {
     if (in_scan) {  // entropy-coded bytes: 0xFF is followed by 0 or a restart marker until the scan ends
@@ -170,6 +198,8 @@ JpegMarkers check_jpeg(const std::string& path, Bytes bytes) {
     if (marker == 0xD9) return markers;
     if (at + 4 > bytes.size()) break;
     in_scan = in_scan || marker == 0xDA;
+    if (marker == 0xDA && ++scans > kMostScans)
+      core::throw_input_error({path}, "expected a JPEG of at most {} scans, got more", kMostScans);
     const size_t length = size_t{bytes[at + 2]} << 8 | bytes[at + 3];
     if (at + 2 + length >= bytes.size()) break;
     if (length > 2) {
@@ -209,25 +239,29 @@ Tensor taken(Pixel* decoded, const core::Shape& shape, const std::string& path, 
 
 }  // namespace
 
-Tensor decode_image(const std::string& path) {
+Tensor decode_image(const std::string& path, int64_t most_pixels) {
   std::vector<uint8_t> file = read_file(path);
   const bool png = starts_with(file, kPngSignature);
   int orientation = 1;
   if (png) {
-    orientation = check_png(path, file);
+    const ImageFacts facts = check_png(path, file);
+    check_claim(path, facts.claim, static_cast<int64_t>(file.size()), most_pixels);
+    check_unpacked(path, facts.claim, most_pixels);
+    orientation = facts.orientation;
     complete_palette(file);
   } else if (starts_with(file, kJpegSignature)) {
     const JpegMarkers markers = check_jpeg(path, file);
     check_inks(path, markers);
+    check_claim(path, markers.claim, static_cast<int64_t>(file.size()), most_pixels);
     orientation = markers.orientation;
   } else {
-    core::throw_input_error({path}, file.empty() ? "expected a PNG or JPEG image, got an empty file"
-                                                 : "expected a PNG or JPEG image, got another format");
+    const std::string kind = core::kind_of_file({reinterpret_cast<const char*>(file.data()), file.size()});
+    core::throw_input_error({path}, "expected a PNG or JPEG image, got {}",
+                            kind.empty() ? "another format" : kind);
   }
   const Bytes bytes(file);
   const char* format = png ? "PNG" : "JPEG";
   const int size = static_cast<int>(bytes.size());
-  if (bytes.size() > size_t{1} << 30) core::throw_input_error({path}, "expected an image file below 1 GiB");
   int width = 0, height = 0, channels = 0;
   if (png && stbi_is_16_bit_from_memory(bytes.data(), size) != 0) {
     uint16_t* pixels = stbi_load_16_from_memory(bytes.data(), size, &width, &height, &channels, 0);

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/tensor.h"
+#include "data/images/image_limits.h"
 
 namespace medfusion::data {
 
@@ -12,8 +13,9 @@ namespace medfusion::data {
 // scaled to 0..255, CMYK and YCCK JPEGs of Adobe's convention (inverted) become RGB. Turned upright by the
 // Exif orientation. Color profiles and gamma chunks are not applied. Throws core::InputError naming the file
 // and the reason where it is missing, of another format, in inks of another convention, damaged (PNG
-// checksums are verified) or cut short anywhere. Safe to call from several threads.
-core::Tensor decode_image(const std::string& path);
+// checksums are verified), cut short anywhere, larger than `most_pixels`, or larger than the file can hold.
+// Safe to call from several threads.
+core::Tensor decode_image(const std::string& path, int64_t most_pixels = kMaxImagePixels);
 
 // Writes u8 pixels [height, width, channels], channels 1..4, as an 8-bit PNG. The bytes depend on the pixels
 // only. The file appears under its name when it is complete; throws core::Error where it cannot be written.

@@ -129,15 +129,15 @@ fs::path image_file(const fs::path& root, const std::string& id) {
 }
 
 // The images of the rows of `table`, which are the last of the dataset.
-void find_chexpert_images(const fs::path& root, const CsvTable& table, const Dataset& dataset,
+void find_chexpert_images(const ChexpertOptions& options, const CsvTable& table, const Dataset& dataset,
                           std::vector<std::string>& paths, Hasher& hasher) {
   const int64_t first = dataset.size() - table.rows();
   for (int64_t row = 0; row < table.rows(); ++row) {
     const std::string& id = dataset.ids[static_cast<size_t>(first + row)];
-    paths.push_back(image_file(root, id).string());
+    paths.push_back(image_file(options.root, id).string());
     std::error_code error;
     const auto size = fs::file_size(paths.back(), error);
-    if (error) {
+    if (error && options.on_error == OnError::fail) {
       core::throw_input_error(table.place(row, table.column(kChexpertPath)),
                               "expected the image as {}, got no such file", paths.back());
     }
@@ -165,15 +165,16 @@ Dataset read_chexpert(const ChexpertOptions& options) {
     if (file.empty() && std::string_view(name) == "test.csv") continue;
     if (file.empty())
       core::throw_input_error({(root / name).string()}, "expected this table, got no such file");
-    const CsvTable table = CsvTable::read(file);
+    const CsvTable table = CsvTable::read(file, {.limits = options.limits});
     rows.add(table, part);
     hasher.add(table.text());
-    if (options.images) find_chexpert_images(root, table, dataset, paths, hasher);
+    if (options.images) find_chexpert_images(options, table, dataset, paths, hasher);
   }
   if (dataset.size() == 0) core::throw_input_error({options.root}, "expected at least one row, got none");
   rows.finish();
   if (!has_test) dataset.notes.emplace_back("valid.csv is the test part, for there is no test.csv");
-  if (options.images) dataset.images = std::make_shared<FileImages>(std::move(paths));
+  if (options.images)
+    dataset.images = std::make_shared<FileImages>(std::move(paths), options.limits.image_pixels);
   dataset.hash = hasher.digest();
   return dataset;
 }

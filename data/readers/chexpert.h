@@ -14,6 +14,8 @@ struct ChexpertOptions {
   bool images = true;     // false leaves the images out; they need not exist
   Uncertain uncertain{};  // automatic: unknown
   BlankLabel blank{};     // automatic: negative
+  OnError on_error{};     // with skip an image need not be there
+  FileLimits limits{};
 };
 
 // One row per line. The id is Path, the patient its folder patient..., the image Path below ROOT, without its

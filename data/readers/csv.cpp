@@ -7,6 +7,7 @@
 #include <span>
 #include <unordered_map>
 
+#include "core/file_kind.h"
 #include "core/nearest.h"
 #include "data/readers/text_file.h"
 
@@ -32,7 +33,7 @@ std::string shown(const std::string& cell) {
 }  // namespace
 
 CsvTable CsvTable::read(const std::string& path, CsvDialect dialect) {
-  return parse(read_text_file(path), path, std::move(dialect));
+  return parse(read_text_file(path, dialect.limits.table_bytes()), path, dialect);
 }
 
 CsvTable CsvTable::parse(std::string text, const std::string& file, CsvDialect dialect) {
@@ -40,7 +41,10 @@ CsvTable CsvTable::parse(std::string text, const std::string& file, CsvDialect d
   table.file_ = file;
   table.text_ = std::move(text);
   table.missing_ = std::move(dialect.missing);
+  const std::string kind = table.text_.empty() ? "" : core::kind_of_file(table.text_);
+  if (!kind.empty()) core::throw_input_error({file}, "expected a table as CSV, got {}", kind);
   table.find_lines();
+  table.check_lines(dialect.limits.line_bytes);
   table.separator_ = dialect.separator == Separator::comma       ? ','
                      : dialect.separator == Separator::semicolon ? ';'
                      : dialect.separator == Separator::tab       ? '\t'
@@ -109,6 +113,17 @@ void CsvTable::find_lines() {
     if (text_[i] == '\r' && i + 1 < text_.size() && text_[i + 1] == '\n')
       continue;  // its line feed ends the line
     line_starts_.push_back(i + 1);
+  }
+}
+
+void CsvTable::check_lines(int64_t most_bytes) const {
+  for (size_t i = 0; i < line_starts_.size(); ++i) {
+    const size_t end = i + 1 < line_starts_.size() ? line_starts_[i + 1] : text_.size();
+    const auto bytes = static_cast<int64_t>(end - line_starts_[i]);
+    if (bytes <= most_bytes) continue;
+    core::throw_input_error({file_, static_cast<int64_t>(i) + 1},
+                            "expected lines of at most {} bytes (data.max_line_bytes), got {}", most_bytes,
+                            bytes);
   }
 }
 

@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/settings.h"
+#include "data/readers/file_limits.h"
 
 namespace medfusion::data {
 
@@ -42,16 +43,17 @@ enum class BlankLabel : uint8_t {
 };
 constexpr core::Names names_of(BlankLabel) { return kBlankLabels; }
 
-// How a file is written.
+// How a file is written, and how much it may hold.
 struct CsvDialect {
   Separator separator = Separator::automatic;
   std::vector<std::string> missing = {};  // cells that are missing beside those of is_missing()
+  FileLimits limits = {};
 };
 
 // A table whose first record is the header. Accepted: LF, CRLF and CR line ends, a UTF-8 byte order mark,
 // quoted cells with separators, line ends and doubled quotes, a last line without its end. Empty lines and
 // records whose cells are all blank are skipped. A record with another number of cells than the header, a
-// stray quote and a repeated column name are errors.
+// stray quote, a repeated column name, a line beyond the limit and a file of another kind are errors.
 class CsvTable {
  public:
   // Reads a file, plain or gzip-compressed.
@@ -101,6 +103,7 @@ class CsvTable {
   char find_separator() const;
   bool ends_cell(char c) const { return c == separator_ || c == '\n' || c == '\r'; }
   void find_lines();
+  void check_lines(int64_t most_bytes) const;
   void parse_records();
   void check_header() const;
 

@@ -218,14 +218,14 @@ std::shared_ptr<ImageSource> find_images(const CsvTable& table, const CsvOptions
     if (name.empty()) continue;
     std::error_code error;
     const auto size = fs::file_size(paths.back(), error);
-    if (error) {
+    if (error && options.on_error == OnError::fail) {
       core::throw_input_error(table.place(row, column), "expected the image as {}, got no such file",
                               paths.back());
     }
     hasher.add(name);
     hasher.add(static_cast<int64_t>(size));
   }
-  return std::make_shared<FileImages>(std::move(paths));
+  return std::make_shared<FileImages>(std::move(paths), options.dialect.limits.image_pixels);
 }
 
 std::vector<std::string> read_parts(const CsvTable& table, int column) {

@@ -30,6 +30,7 @@ struct CsvColumns {
   BlankLabel blank = BlankLabel::automatic;    // what a label without a value is; automatic is unknown here
   bool keep_constant = false;                  // leaves no column out: of rows to apply a run to
   bool read_images = true;                     // false leaves the images out; the files need not exist
+  OnError on_error = OnError::fail;            // with skip an image need not be there
 };
 
 struct CsvOptions : CsvColumns {

@@ -12,7 +12,7 @@ namespace medfusion::data {
 core::Tensor FileImages::read(int64_t row) const {
   MEDFUSION_CHECK(row >= 0 && row < static_cast<int64_t>(paths_.size()) && present(row),
                   "FileImages: row {} of {} has no image", row, paths_.size());
-  return decode_image(path(row));
+  return decode_image(path(row), most_pixels_);
 }
 
 int64_t FileImages::encoded_size(int64_t row) const {

@@ -151,8 +151,8 @@ void set_labels(const std::vector<int64_t>& values, int64_t count, const std::st
 
 }  // namespace
 
-Dataset read_medmnist(const std::string& file) {
-  const NpzFile npz(file);
+Dataset read_medmnist(const std::string& file, int64_t most_bytes) {
+  const NpzFile npz(file, most_bytes);
   Dataset dataset;
   dataset.name = "medmnist";
   const auto source = std::make_shared<ArrayImages>();

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "data/dataset.h"
+#include "data/readers/file_limits.h"
 
 namespace medfusion::data {
 
@@ -15,7 +16,8 @@ namespace medfusion::data {
 // label: class_1, or label_1. Images of u8 are 8-bit, of bool black and white; others are 8-bit where no
 // pixel of the file is above 255, else 16-bit. Ids are train_0, ..., val_0, ..., test_0, ...; the files name
 // no patients, so each image is taken for one. Images are kept in memory, at the size of the arrays.
-// Dataset::notes holds what was decided. Throws core::InputError naming the file and the array.
-Dataset read_medmnist(const std::string& file);
+// Dataset::notes holds what was decided. An array may have `most_bytes` bytes. Throws core::InputError naming
+// the file and the array.
+Dataset read_medmnist(const std::string& file, int64_t most_bytes = FileLimits().array_bytes());
 
 }  // namespace medfusion::data

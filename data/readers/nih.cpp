@@ -11,6 +11,7 @@
 #include "data/readers/csv_inputs.h"
 #include "data/readers/file_images.h"
 #include "data/readers/text_file.h"
+#include "data/unreadable.h"
 
 namespace medfusion::data {
 namespace {
@@ -122,15 +123,6 @@ std::vector<fs::path> image_folders(const fs::path& root) {
   return folders;
 }
 
-// `values` of `rows` alone.
-template <class T>
-void keep(std::vector<T>& values, const std::vector<int64_t>& rows) {
-  if (values.empty()) return;
-  std::vector<T> kept;
-  for (const int64_t row : rows) kept.push_back(std::move(values[static_cast<size_t>(row)]));
-  values = std::move(kept);
-}
-
 // Leaves out the rows whose image is in none of the folders: whoever downloads a part of the data has the
 // whole table.
 void leave_out_absent(Dataset& dataset, const FileIndex& files, const NihOptions& options,
@@ -157,39 +149,30 @@ void leave_out_absent(Dataset& dataset, const FileIndex& files, const NihOptions
       fmt::format("{} of {} rows are left out, for their images are not in {}, such as '{}'",
                   dataset.size() - static_cast<int64_t>(present.size()), dataset.size(),
                   (root / "images*").string(), name));
-  const int64_t labels = dataset.targets.size(1);
-  const core::Tensor targets = core::Tensor::empty({static_cast<int64_t>(present.size()), labels});
-  for (size_t i = 0; i < present.size(); ++i) {
-    std::copy_n(dataset.targets.data<float>() + present[i] * labels, labels,
-                targets.data<float>() + static_cast<int64_t>(i) * labels);
-  }
-  dataset.targets = targets;
-  for (Column& column : dataset.columns) {
-    keep(column.numbers, present);
-    keep(column.categories, present);
-  }
-  keep(dataset.ids, present);
-  keep(dataset.patients, present);
-  keep(dataset.texts, present);
+  keep_rows(dataset, present);
 }
 
-std::shared_ptr<ImageSource> find_images(const FileIndex& files, const Dataset& dataset, Hasher& hasher) {
+std::shared_ptr<ImageSource> find_images(const FileIndex& files, const Dataset& dataset,
+                                         const NihOptions& options, Hasher& hasher) {
   std::vector<std::string> paths;
   for (const std::string& name : dataset.ids) {
-    const FileEntry& file = files.find(name)->second;
+    const auto found = files.find(name);
+    const FileEntry file = found != files.end()
+                               ? found->second
+                               : FileEntry{(fs::path(options.root) / "images" / name).string(), -1};
     paths.push_back(file.path);
     hasher.add(name);
     hasher.add(file.size);
   }
-  return std::make_shared<FileImages>(std::move(paths));
+  return std::make_shared<FileImages>(std::move(paths), options.limits.image_pixels);
 }
 
-CsvTable read_table(const fs::path& root) {
+CsvTable read_table(const fs::path& root, const FileLimits& limits) {
   if (!fs::is_directory(root))
     core::throw_input_error({root.string()}, "expected a folder in the NIH layout, got none");
   for (const char* name : {"Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv", "sample_labels.csv"}) {
     const std::string path = find_text_file(root, name);
-    if (!path.empty()) return CsvTable::read(path);
+    if (!path.empty()) return CsvTable::read(path, {.limits = limits});
   }
   core::throw_input_error(
       {(root / "Data_Entry_2017.csv").string()},
@@ -310,7 +293,8 @@ Dataset read_rows(const CsvTable& table, const NihOptions& options) {
   dataset.known_columns.insert(dataset.known_columns.end(), kNihLabels.begin(), kNihLabels.end());
   dataset.known_columns.insert(dataset.known_columns.end(), {"aspect_ratio", "pixel_spacing"});
   append_geometry(dataset, table, options.columns);
-  if (!options.extra_table.empty()) join(dataset, CsvTable::read(options.extra_table), options.categorical);
+  if (!options.extra_table.empty())
+    join(dataset, CsvTable::read(options.extra_table, {.limits = options.limits}), options.categorical);
   describe(dataset, options.columns, table.file());
   return dataset;
 }
@@ -318,17 +302,17 @@ Dataset read_rows(const CsvTable& table, const NihOptions& options) {
 }  // namespace
 
 Dataset read_nih_table(const std::string& file, const NihOptions& options) {
-  return read_rows(CsvTable::read(file), options);
+  return read_rows(CsvTable::read(file, {.limits = options.limits}), options);
 }
 
 Dataset read_nih(const NihOptions& options) {
   const fs::path root = options.root;
-  const CsvTable table = read_table(root);
+  const CsvTable table = read_table(root, options.limits);
   Dataset dataset = read_rows(table, options);
   FileIndex files;
   if (options.images) {
     files = index_files(image_folders(root));
-    leave_out_absent(dataset, files, options, table);
+    if (!options.absent) leave_out_absent(dataset, files, options, table);
   }
   select_labels(dataset, options.labels, options.min_positives, table.file());
   Hasher hasher;
@@ -338,7 +322,7 @@ Dataset read_nih(const NihOptions& options) {
     if (!path.empty()) hasher.add(read_text_file(path));
   }
   if (!options.extra_table.empty()) hasher.add(read_text_file(options.extra_table));
-  if (options.images) dataset.images = find_images(files, dataset, hasher);
+  if (options.images) dataset.images = find_images(files, dataset, options, hasher);
   dataset.hash = hasher.digest();
   return dataset;
 }

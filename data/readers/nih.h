@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "data/dataset.h"
+#include "data/readers/file_limits.h"
 
 namespace medfusion::data {
 
@@ -32,6 +33,8 @@ struct NihOptions {
   std::vector<std::string>
       categorical{};    // those of extra_table that are categories although they hold numbers
   bool partial = true;  // leaves out rows whose image is not there; false refuses them
+  bool absent = false;  // keeps rows whose image is not there, whatever `partial` says
+  FileLimits limits{};
 };
 
 // Columns, before those of extra_table: "age" (years; over 110, an error of the source, counts as missing),

@@ -6,10 +6,12 @@
 #include <array>
 #include <bit>
 #include <filesystem>
+#include <fstream>
 #include <type_traits>
 #include <vector>
 
 #include "core/error.h"
+#include "core/file_kind.h"
 #include "data/readers/csv.h"
 
 namespace medfusion::data {
@@ -23,15 +25,23 @@ namespace {
 
 // Arrays of the sizes met here have few dimensions; more would not fit a Shape.
 constexpr size_t kMaxHeader = 1 << 16;
+constexpr uint64_t kMostUnpacked = 1032;  // bytes that one byte of deflate may stand for
 
 // One .npy file inside the archive, read from its start.
 class Entry {
  public:
-  Entry(zip_t* zip, const std::string& path, const std::string& name) : label_(path + "/" + name) {
+  Entry(zip_t* zip, const std::string& path, const std::string& name, int64_t most_bytes)
+      : label_(path + "/" + name) {
     zip_stat_t stat;
     if (zip_stat(zip, name.c_str(), 0, &stat) != 0 || (stat.valid & ZIP_STAT_SIZE) == 0) {
       core::throw_input_error({path}, "expected an array {}, got none", name);
     }
+    if (stat.size > static_cast<uint64_t>(most_bytes)) {
+      fail(fmt::format("expected an array of at most {} MiB (data.max_array_megabytes), got {} bytes",
+                       most_bytes / kMegabyte, stat.size));
+    }
+    if ((stat.valid & ZIP_STAT_COMP_SIZE) != 0 && stat.size / kMostUnpacked > stat.comp_size)
+      fail(fmt::format("damaged: {} bytes cannot hold an array of {}", stat.comp_size, stat.size));
     left_ = static_cast<int64_t>(stat.size);
     file_ = {zip_fopen(zip, name.c_str(), 0), zip_fclose};
     if (!file_) fail(fmt::format("cannot open: {}", zip_strerror(zip)));
@@ -199,7 +209,8 @@ int64_t byte_count(const core::Shape& shape, int64_t element, int64_t limit) {
 
 }  // namespace
 
-NpzFile::NpzFile(const std::string& path) : path_(path), archive_(std::make_shared<Archive>()) {
+NpzFile::NpzFile(const std::string& path, int64_t most_bytes)
+    : path_(path), most_bytes_(most_bytes), archive_(std::make_shared<Archive>()) {
   if (!std::filesystem::is_regular_file(path))
     core::throw_input_error({path}, "expected an .npz file, got no such file");
   int code = 0;
@@ -209,6 +220,13 @@ NpzFile::NpzFile(const std::string& path) : path_(path), archive_(std::make_shar
     zip_error_init_with_code(&error, code);
     const std::string reason = zip_error_strerror(&error);
     zip_error_fini(&error);
+    std::string start(512, '\0');
+    std::ifstream file(path, std::ios::binary);
+    start.resize(
+        static_cast<size_t>(file.read(start.data(), static_cast<std::streamsize>(start.size())).gcount()));
+    const std::string kind = core::kind_of_file(start);
+    if (!kind.empty() && !start.starts_with("PK"))
+      core::throw_input_error({path}, "expected an .npz archive, got {}", kind);
     core::throw_input_error({path}, "expected an .npz archive: {}", reason);
   }
 }
@@ -218,7 +236,7 @@ bool NpzFile::has(const std::string& name) const {
 }
 
 core::Tensor NpzFile::read(const std::string& name) const {
-  Entry entry(archive_->zip, path_, name + ".npy");
+  Entry entry(archive_->zip, path_, name + ".npy", most_bytes_);
   const std::string header = read_header(entry);
   const std::string_view descr = value_of(entry, header, "descr", "'", "'");
   const NpzType& type = parse_type(entry, descr);

@@ -6,13 +6,15 @@
 #include <string>
 
 #include "core/tensor.h"
+#include "data/readers/file_limits.h"
 
 namespace medfusion::data {
 
 class NpzFile {
  public:
-  // Throws core::InputError naming the file where it is missing or not a zip archive.
-  explicit NpzFile(const std::string& path);
+  // Throws core::InputError naming the file where it is missing or not a zip archive. Arrays of more than
+  // `most_bytes` bytes are refused when they are read.
+  explicit NpzFile(const std::string& path, int64_t most_bytes = FileLimits().array_bytes());
 
   const std::string& path() const { return path_; }
   bool has(const std::string& name) const;
@@ -24,6 +26,7 @@ class NpzFile {
  private:
   struct Archive;
   std::string path_;
+  int64_t most_bytes_;
   std::shared_ptr<Archive> archive_;
 };
 

@@ -12,7 +12,7 @@
 
 namespace medfusion::data {
 
-std::string read_text_file(const std::string& path) {
+std::string read_text_file(const std::string& path, int64_t most_bytes) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) {
     core::throw_input_error({path}, "expected a file, got a folder");
@@ -25,6 +25,10 @@ std::string read_text_file(const std::string& path) {
   int count = 0;
   while ((count = gzread(file.get(), buffer.data(), buffer.size())) > 0) {
     text.append(buffer.data(), static_cast<size_t>(count));
+    if (static_cast<int64_t>(text.size()) > most_bytes) {
+      core::throw_input_error({path}, "expected at most {} MiB of text (data.max_table_megabytes), got more",
+                              most_bytes / kMegabyte);
+    }
   }
   // A stream that ends early reads as a short file: only gzerror tells.
   int code = Z_OK;

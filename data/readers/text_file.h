@@ -8,11 +8,13 @@
 #include <string_view>
 #include <vector>
 
+#include "data/readers/file_limits.h"
+
 namespace medfusion::data {
 
 // The content of a file; a gzip file is unpacked whatever its name. Throws core::InputError naming the file
-// where it is missing, unreadable or cut short.
-std::string read_text_file(const std::string& path);
+// where it is missing, unreadable, cut short, or holds more than `most_bytes` when it is unpacked.
+std::string read_text_file(const std::string& path, int64_t most_bytes = FileLimits().table_bytes());
 
 struct Line {
   std::string text;  // without the line end and surrounding blanks

@@ -364,6 +364,9 @@ TableEncoder TableEncoder::from_json(const nlohmann::json& json, const std::stri
       if (source.numeric) {
         source.mean = column.at("mean").get<double>();
         source.scale = column.at("scale").get<double>();
+        if (source.scale < 0.0)
+          core::throw_input_error({file}, "expected the scale of '{}' to be at least 0, got {}", source.name,
+                                  source.scale);
         source.log = column.value("log", false);
         source.decimal_comma = column.value("decimal", ".") == ",";
       } else {

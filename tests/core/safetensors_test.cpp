@@ -244,6 +244,12 @@ TEST_F(Safetensors, SaysWhatIsWrongWithAHeader) {
   expect_error(R"({"a\nb":3})", "", "\"a\\nb\"");
 }
 
+TEST_F(Safetensors, ADeepHeaderAndNumbersTooLargeAreRefused) {
+  expect_error("{\"a\":" + std::string(100000, '['), "", "at most 16 deep");
+  expect_error(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1e999]}})", "0",
+               "a number that is too large");
+}
+
 TEST_F(Safetensors, RefusesBadOffsets) {
   const std::string a = R"("a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})";
   const std::string data(16, '\0');

@@ -1,0 +1,19 @@
+// Rows whose image cannot be read (data.on_error).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "data/dataset.h"
+
+namespace medfusion::data {
+
+// Keeps these rows, ascending, of everything that has a value per row.
+void keep_rows(Dataset& dataset, const std::vector<int64_t>& rows);
+
+// Decodes every image once, and leaves out the rows where that fails: Dataset::skipped lists them, a note
+// counts them, and the hash takes them up. Throws core::InputError, naming the first of them, where more than
+// the share `most` of the rows fails, or all.
+void skip_unreadable(Dataset& dataset, double most = 1.0);
+
+}  // namespace medfusion::data
