@@ -168,11 +168,12 @@ nlohmann::ordered_json Calibrator::to_json() const {
   return json;
 }
 
-Calibrator Calibrator::from_json(const nlohmann::ordered_json& json) {
+Calibrator Calibrator::from_json(const nlohmann::ordered_json& json, const std::string& file) {
   Calibrator result;
   const auto name = json.at("method").get<std::string>();
   const auto found = std::find(kCalibrationMethods.begin(), kCalibrationMethods.end(), name);
-  MEDFUSION_CHECK(found != kCalibrationMethods.end(), "calibration: no method '{}'", name);
+  if (found == kCalibrationMethods.end())
+    core::throw_input_error({file}, "calibration: no method '{}'", name);
   result.method = static_cast<CalibrationMethod>(found - kCalibrationMethods.begin());
   if (json.contains("slope")) {
     json.at("slope").get_to(result.slope);
@@ -181,9 +182,11 @@ Calibrator Calibrator::from_json(const nlohmann::ordered_json& json) {
   if (result.method == CalibrationMethod::isotonic) {
     json.at("logits").get_to(result.logits);
     json.at("probabilities").get_to(result.probabilities);
-    MEDFUSION_CHECK(!result.logits.empty() && result.logits.size() == result.probabilities.size() &&
-                        std::is_sorted(result.logits.begin(), result.logits.end()),
-                    "calibration: isotonic points that do not fit");
+    if (result.logits.empty() || result.logits.size() != result.probabilities.size() ||
+        !std::is_sorted(result.logits.begin(), result.logits.end()))
+      core::throw_input_error({file},
+                              "calibration: expected isotonic points, as many logits in order as "
+                              "probabilities");
   }
   json.at("positives").get_to(result.positives);
   json.at("negatives").get_to(result.negatives);

@@ -49,8 +49,8 @@ struct Calibrator {
   // The log odds of that probability, which tell apart what rounds to a probability of 0 or 1.
   double log_odds(double logit) const;
   nlohmann::ordered_json to_json() const;
-  // Throws nlohmann's exceptions, or core::Error, where it is not what to_json() gives.
-  static Calibrator from_json(const nlohmann::ordered_json& json);
+  // Throws nlohmann's exceptions, or core::InputError naming `file`, where it is not what to_json() gives.
+  static Calibrator from_json(const nlohmann::ordered_json& json, const std::string& file = "");
 };
 
 // Fitted to logits with targets 1, 0 or NaN (unknown). With fewer than kFewestPerClass of either class, or

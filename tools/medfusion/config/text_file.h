@@ -32,7 +32,11 @@ std::string in_single_quotes(const std::string& text);
 // Text as a cell of a CSV file, quoted where it must be (RFC 4180).
 std::string csv_cell(const std::string& text);
 
-// The whole file. Throws core::InputError naming it where it cannot be read.
+// The whole file. Throws core::InputError naming it where it cannot be read, or holds more than 1 GiB.
 std::string read_file(const std::filesystem::path& path);
+
+// `text` as JSON. Throws core::InputError naming `file` where it is none, with its line, and where lists and
+// objects lie in each other more than 100 deep.
+nlohmann::ordered_json parse_json(const std::string& text, const std::string& file);
 
 }  // namespace medfusion::tools

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <tuple>
 
 #include "models/densenet/densenet.h"
 #include "tools/medfusion/config/text_file.h"
@@ -114,7 +115,7 @@ Preprocessing Preprocessing::from_json(const nlohmann::ordered_json& json, const
               : optim::MetricValue::of(entry.at("value").get<double>()));
     }
     for (const auto& entry : json.at("calibration"))
-      result.calibration.push_back(Calibrator::from_json(entry));
+      result.calibration.push_back(Calibrator::from_json(entry, file));
     for (const auto& entry : json.at("risk")) result.risk.push_back(RiskCutoffs::from_json(entry));
     result.weights = json.value("weights", "");
     if (!result.weights.empty() && result.weights != "best" && result.weights != "last")
@@ -185,6 +186,16 @@ TrainedRun TrainedRun::open(const RunDirectory& run, core::Device device) {
   result.labels = run.read_labels();
   result.preprocessing =
       Preprocessing::from_json(run.read_json("preprocessing.json"), run.file("preprocessing.json").string());
+  const auto& [thresholds, calibration, risk] =
+      std::tie(result.preprocessing.thresholds, result.preprocessing.calibration, result.preprocessing.risk);
+  const size_t labels = result.labels.size();
+  if (thresholds.size() != labels || calibration.size() != labels || risk.size() != labels) {
+    core::throw_input_error(
+        {run.file("preprocessing.json").string()},
+        "expected a threshold, a calibration and risk levels for each of the {} labels, got "
+        "{}, {} and {}",
+        labels, thresholds.size(), calibration.size(), risk.size());
+  }
   result.network = make_network(result.config, result.labels, result.preprocessing, device);
   std::string& weights = result.preprocessing.weights;
   if (weights.empty()) {

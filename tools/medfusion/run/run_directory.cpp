@@ -3,7 +3,6 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <array>
 #include <ctime>
 #include <set>
@@ -23,7 +22,7 @@ constexpr std::array kFiles{
     "schema.json",      "features.json",   "train.log",  "metrics.jsonl",  "metrics.json",
     "predictions.csv",  "evaluation.json", "cv.json",    "protocols.json", "best.safetensors",
     "last.safetensors", "checkpoints",     "explain",    "cv.toml",        "cv_start.json",
-    ".starting"};
+    ".starting",        "skipped.csv"};
 
 constexpr const char* kStarting = ".starting";
 
@@ -173,15 +172,7 @@ void RunDirectory::write_json(const std::string& name, const nlohmann::ordered_j
 }
 
 nlohmann::ordered_json RunDirectory::read_json(const std::string& name) const {
-  const std::string text = read_file(file(name));
-  try {
-    return nlohmann::ordered_json::parse(text);
-  } catch (const nlohmann::json::parse_error& error) {
-    // Its message repeats the place, counted in bytes of the whole text; the line is what helps.
-    const size_t byte = std::min(text.size(), error.byte > 0 ? error.byte - 1 : 0);
-    const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(byte), '\n');
-    core::throw_input_error({file(name).string(), line}, "expected JSON, the file is damaged");
-  }
+  return parse_json(read_file(file(name)), file(name).string());
 }
 
 void RunDirectory::log(const std::string& line) const {

@@ -5,6 +5,7 @@
 //   preprocessing.json       what was fitted to the training part: table encoder, tokenizer, thresholds
 //   schema.json              the data contract: columns, labels, images, text, parts (data/schema.h)
 //   features.json            stage one: the table's features per label; where there is a table
+//   skipped.csv              rows whose image cannot be read; where data.on_error left out any
 //   train.log                text, one line per event
 //   metrics.jsonl            one JSON object per evaluation
 //   best.safetensors         weights of the best evaluation

@@ -19,6 +19,7 @@
 #include "tools/medfusion/run/recorder.h"
 #include "tools/medfusion/run/resume.h"
 #include "tools/medfusion/run/schema_file.h"
+#include "tools/medfusion/run/skipped_rows.h"
 #include "tools/medfusion/run/training_rows.h"
 #include "tools/medfusion/run/weights_metadata.h"
 
@@ -102,6 +103,7 @@ std::vector<std::string> write_start(const RunDirectory& run, const TrainingJob&
   run.write_labels(dataset.labels);
   run.write_json("data.json", data);
   run.write_json("preprocessing.json", preprocessing.to_json());
+  write_skipped(run, dataset);
   if (preprocessing.stage_one) run.write_json("features.json", features_json(*preprocessing.stage_one));
   write_schema(run, schema_of(config, dataset, splits, preprocessing), !job.quiet && job.title.empty());
   run.end_start(config);
