@@ -81,9 +81,13 @@ void Progress::end() {
 void Progress::note(const std::string& line) {
   if (options_.quiet) return;
   clear();
-  fmt::print(options_.stream, "{}\n", line);
-  std::fflush(options_.stream);
+  write(fmt::format("{}\n", line));
   if (active_ && terminal_) rewrite();
+}
+
+void Progress::write(const std::string& text) {
+  std::fputs(text.c_str(), options_.stream);
+  std::fflush(options_.stream);
 }
 
 std::string Progress::describe() const {
@@ -107,18 +111,16 @@ void Progress::rewrite() {
   if (options_.quiet) return;
   const std::string line = describe();
   if (terminal_) {
-    fmt::print(options_.stream, "\r{}\x1b[K", line.substr(0, width_of(options_.stream)));
+    write(fmt::format("\r{}\x1b[K", line.substr(0, width_of(options_.stream))));
     line_shown_ = true;
   } else {
-    fmt::print(options_.stream, "{}\n", line);
+    write(fmt::format("{}\n", line));
   }
-  std::fflush(options_.stream);
 }
 
 void Progress::clear() {
   if (!std::exchange(line_shown_, false)) return;
-  fmt::print(options_.stream, "\r\x1b[K");
-  std::fflush(options_.stream);
+  write("\r\x1b[K");
 }
 
 }  // namespace medfusion::optim

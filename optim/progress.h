@@ -19,6 +19,7 @@ struct ProgressOptions {
 };
 
 // "epoch 3/30  batch 12/40  loss 0.3210  532 images/s  4:10 left". Not for use by several threads at once.
+// Where the stream cannot be written the work goes on.
 class Progress {
  public:
   // total_batches: of all stages together, for the time left; 0 where it is not known, which then is the
@@ -41,6 +42,7 @@ class Progress {
   std::string describe() const;
   void rewrite();
   void clear();
+  void write(const std::string& text);
 
   ProgressOptions options_;
   bool terminal_ = false;

@@ -61,10 +61,20 @@ struct Outcome {
   std::string err;
 };
 
+// Where a standard stream of the program goes, but for a file.
+enum class Stream : uint8_t {
+  kept,         // where the test reads it
+  broken_pipe,  // to a pipe that nobody reads
+  full_disk,
+  closed
+};
+
 struct Surroundings {
   std::filesystem::path folder = MEDFUSION_SOURCE_DIR;  // the working directory
   std::string out;                                      // where standard output goes; empty: it is kept
-  int64_t file_size = -1;  // where not negative, a file that grows past it fails as on a full disk
+  Stream out_stream = Stream::kept, err_stream = Stream::kept;
+  bool ignores_sigpipe = false;  // as the process that starts it does
+  int64_t file_size = -1;        // where not negative, a file that grows past it fails as on a full disk
   std::vector<std::pair<std::string, std::string>>
       variables;                    // of its environment; an empty value unsets one
   std::vector<std::string> hidden;  // files that it sees empty; its exit code is kCannotHide where that fails
@@ -79,6 +89,24 @@ inline bool hide(const std::vector<std::string>& files) {
     if (::mount("/dev/null", file.c_str(), nullptr, MS_BIND, nullptr) != 0) return false;
   }
   return true;
+}
+
+// Makes `number` of the calling process what the test asks for; `file` is where it is kept.
+inline bool redirect(Stream stream, int number, const std::string& file) {
+  if (stream == Stream::closed) return ::close(number) == 0;
+  int end = -1;
+  if (stream == Stream::broken_pipe) {
+    int ends[2];
+    if (::pipe(ends) != 0) return false;
+    ::close(ends[0]);
+    end = ends[1];
+  } else {
+    const char* const path = stream == Stream::full_disk ? "/dev/full" : file.c_str();
+    end = ::open(path, O_WRONLY | O_CREAT, 0666);
+  }
+  const bool done = ::dup2(end, number) >= 0;
+  ::close(end);
+  return done;
 }
 
 // The program under way. Ended by SIGKILL where it is destroyed before it was waited for.
@@ -110,8 +138,9 @@ class RunningProgram {
     }
     if (!surroundings.hidden.empty() && !hide(surroundings.hidden)) ::_exit(kCannotHide);
     const bool ready = ::chdir(surroundings.folder.c_str()) == 0 &&
-                       ::dup2(::open(out.c_str(), O_WRONLY | O_CREAT, 0666), STDOUT_FILENO) >= 0 &&
-                       ::dup2(::open(err.c_str(), O_WRONLY | O_CREAT, 0666), STDERR_FILENO) >= 0;
+                       redirect(surroundings.out_stream, STDOUT_FILENO, out) &&
+                       redirect(surroundings.err_stream, STDERR_FILENO, err);
+    if (surroundings.ignores_sigpipe) std::signal(SIGPIPE, SIG_IGN);
     if (ready) ::execv(program.c_str(), argv.data());
     ::_exit(127);
   }

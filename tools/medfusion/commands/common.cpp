@@ -17,6 +17,7 @@
 #include "core/error.h"
 #include "core/nearest.h"
 #include "core/runtime.h"
+#include "core/tell.h"
 #include "core/threads.h"
 #include "kernels/gpu/device_type.h"
 #include "kernels/registry.h"
@@ -35,7 +36,7 @@ constexpr int kBadInput = 2;
 
 int report(int code, const std::string& message) {
   const std::string text = message.substr(0, message.find_last_not_of('\n') + 1);
-  fmt::print(stderr, "medfusion: {}\n", replace_all(text, "\n", " "));
+  core::tell("medfusion: {}\n", replace_all(text, "\n", " "));
   return code;
 }
 
@@ -235,7 +236,7 @@ TrainedRun open_run(const std::string& run, const CommonOptions& options, const 
   if (!data.empty()) trained.config.data.root = data;
   const auto& thresholds = trained.preprocessing.thresholds;
   if (!options.quiet && !thresholds.empty() && thresholds.front().reason == kInterrupted)
-    fmt::print(stderr, "note: {}: {} before calibration and thresholds were fitted\n", run, kInterrupted);
+    core::tell("note: {}: {} before calibration and thresholds were fitted\n", run, kInterrupted);
   return trained;
 }
 
@@ -251,13 +252,15 @@ void use_threads(int64_t threads) {
   core::set_num_threads(static_cast<int>(threads > 0 ? threads : cores));
 }
 
-void print_json(const nlohmann::ordered_json& value) { fmt::print("{}\n", to_text(value, 2)); }
+void print_json(const nlohmann::ordered_json& value) { print_text(to_text(value, 2) + "\n"); }
 
-void print_text(const std::string& text) { fmt::print("{}", text); }
+void print_text(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) throw_output_error();
+}
 
 void print_line(const nlohmann::ordered_json& line) {
   print_text(line.dump() + "\n");
-  std::fflush(stdout);
+  if (std::fflush(stdout) != 0) throw_output_error();
 }
 
 void print_result(const CommonOptions& options, const nlohmann::ordered_json& json, const std::string& text) {

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "core/file.h"
+#include "core/tell.h"
 #include "data/prediction.h"
 #include "tools/medfusion/commands/common.h"
 #include "tools/medfusion/run/guard.h"
@@ -33,7 +34,7 @@ void note_what_is_missing(const PredictOptions& options, const TrainedRun& run) 
   if (options.table.empty() && run.preprocessing.table_features() > 0) missing.push_back("table");
   if (options.table.empty() && run.preprocessing.text) missing.push_back("text");
   if (missing.empty()) return;
-  fmt::print(stderr, "note: predicting without {}, which the network was trained with\n",
+  core::tell("note: predicting without {}, which the network was trained with\n",
              fmt::join(missing, " and "));
 }
 

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <set>
 
+#include "core/tell.h"
 #include "data/leakage.h"
 #include "data/statistics/ranking.h"
 #include "data/text/tokenizer.h"
@@ -155,8 +156,8 @@ std::vector<std::string> text_notes(const Config& config, const data::Dataset& d
 }
 
 void print_remarks(const std::vector<std::string>& notes, const std::vector<std::string>& warnings) {
-  for (const std::string& note : notes) fmt::print(stderr, "note: {}\n", note);
-  for (const std::string& warning : warnings) fmt::print(stderr, "warning: {}\n", warning);
+  for (const std::string& note : notes) core::tell("note: {}\n", note);
+  for (const std::string& warning : warnings) core::tell("warning: {}\n", warning);
 }
 
 nlohmann::ordered_json describe_guard(const Config& config, const data::Dataset& dataset,

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/tell.h"
 #include "core/word_list.h"
 #include "tools/medfusion/run/checkpoints.h"
 
@@ -74,7 +75,7 @@ void initialize(models::Network& network, const TrainingJob& job, const core::Te
   check_enough(report, job);
   for (const std::string& line : init_lines(report, job.init, 1000)) run.log(line);
   if (job.quiet) return;
-  for (const std::string& line : init_lines(report, job.init, 12)) fmt::print(stderr, "{}\n", line);
+  for (const std::string& line : init_lines(report, job.init, 12)) core::tell("{}\n", line);
 }
 
 }  // namespace medfusion::tools

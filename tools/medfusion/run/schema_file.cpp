@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <numeric>
 
+#include "core/tell.h"
+
 namespace medfusion::tools {
 namespace {
 
@@ -24,7 +26,7 @@ data::Schema schema_of(const Config& config, const data::Dataset& dataset, const
 
 void write_schema(const RunDirectory& run, const data::Schema& schema, bool summary) {
   run.write_json(kSchemaFile, schema.to_json());
-  if (summary) fmt::print(stderr, "{}", schema_summary(schema));
+  if (summary) core::tell("{}", schema_summary(schema));
 }
 
 void hold_against_schema(const ContractOptions& options, const data::Dataset& dataset,
@@ -33,7 +35,7 @@ void hold_against_schema(const ContractOptions& options, const data::Dataset& da
   if (!std::filesystem::exists(run.file(kSchemaFile))) {
     constexpr const char* kNone = "has no schema.json to hold the data against; a new train writes one";
     if (options.strict) core::throw_input_error({options.run}, "{}", kNone);
-    if (!options.quiet) fmt::print(stderr, "note: {} {}\n", options.run, kNone);
+    if (!options.quiet) core::tell("note: {} {}\n", options.run, kNone);
     return;
   }
   const auto schema = data::Schema::from_json(run.read_json(kSchemaFile), run.file(kSchemaFile).string());
@@ -42,8 +44,8 @@ void hold_against_schema(const ContractOptions& options, const data::Dataset& da
   if (options.strict && !found.refused.empty())
     core::throw_input_error({}, "--strict: {}", fmt::join(found.refused, "; "));
   if (options.quiet) return;
-  for (const std::string& line : found.refused) fmt::print(stderr, "warning: {}\n", line);
-  for (const std::string& line : found.notes) fmt::print(stderr, "note: {}\n", line);
+  for (const std::string& line : found.refused) core::tell("warning: {}\n", line);
+  for (const std::string& line : found.notes) core::tell("note: {}\n", line);
 }
 
 void hold_against_schema(const ContractOptions& options, const data::Dataset& dataset) {
