@@ -6,15 +6,20 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/uncached.h"
 
 namespace medfusion::core {
 namespace {
 
 // Small blocks in steps of 512 bytes, large ones in steps of 64 KiB, so that equal uses meet equal sizes.
+constexpr int64_t kStep = 512;
 int64_t round_up(int64_t bytes) {
-  const int64_t step = bytes < (int64_t{1} << 20) ? 512 : int64_t{1} << 16;
+  const int64_t step = bytes < (int64_t{1} << 20) ? kStep : int64_t{1} << 16;
   return (bytes + step - 1) / step * step;
 }
+
+// A size that is not one of those, by which free() knows that the block is not kept.
+int64_t apart(int64_t bytes) { return bytes % kStep == 0 ? bytes + 1 : bytes; }
 
 }  // namespace
 
@@ -40,7 +45,8 @@ void* CachingAllocator::take_cached(int64_t wanted, Stream stream, int64_t* gran
 void* CachingAllocator::allocate(int64_t bytes, Stream stream, int64_t* granted) {
   *granted = 0;
   if (bytes == 0) return nullptr;
-  const int64_t wanted = caching_ ? round_up(bytes) : bytes;
+  const bool is_kept = caching_ && !uncached_memory;
+  const int64_t wanted = is_kept ? round_up(bytes) : caching_ ? apart(bytes) : bytes;
   const auto hand_out = [&] {
     counters_.live += *granted;
     counters_.peak = std::max(counters_.peak, counters_.live);
@@ -48,7 +54,7 @@ void* CachingAllocator::allocate(int64_t bytes, Stream stream, int64_t* granted)
   {
     const std::lock_guard lock(mutex_);
     ++counters_.requests;
-    if (void* const pointer = take_cached(wanted, stream, granted)) {
+    if (void* const pointer = uncached_memory ? nullptr : take_cached(wanted, stream, granted)) {
       ++counters_.cache_hits;
       hand_out();
       return pointer;
@@ -85,7 +91,7 @@ void CachingAllocator::free(void* pointer, int64_t granted, Stream stream) noexc
     counters_.live -= granted;
     const auto pool = pool_blocks_.find(pointer);
     const bool is_pool = pool != pool_blocks_.end();
-    if (is_pool || caching_) {
+    if (is_pool || (caching_ && granted % kStep == 0)) {
       try {
         (is_pool ? pool->second->cached_ : cached_[stream.id]).emplace(granted, pointer);
         cached_bytes_ += granted;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/start_threads.h"
 
 namespace medfusion::core {
 namespace {
@@ -77,7 +78,8 @@ class Pool {
   void start() {
     if (!workers_.empty()) return;
     stopping_ = false;
-    for (int i = 1; i < count_; ++i) workers_.emplace_back([this, seen = generation_] { work(seen); });
+    workers_ = start_threads(count_ - 1, [this, seen = generation_] { work(seen); });
+    count_ = static_cast<int>(workers_.size()) + 1;  // what the system started
   }
 
   void stop() {
@@ -105,7 +107,7 @@ class Pool {
     }
   }
 
-  int count_ = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  std::atomic<int> count_ = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   std::mutex call_mutex_;
   std::mutex mutex_;
   std::condition_variable wake_;

@@ -9,6 +9,8 @@
 #include <thread>
 
 #include "core/random.h"
+#include "core/start_threads.h"
+#include "core/uncached.h"
 
 namespace medfusion::data {
 namespace {
@@ -161,6 +163,7 @@ Tensor Loader::State::resized(int64_t row) {
     if (entry.defined()) return entry;
   }
   const ImageFormat& format = options.format;
+  const core::UncachedMemory of_the_original;
   const Tensor image = resize(to_unit_range(source->read(row), format.channels), format.size, format.size);
   const std::lock_guard lock(mutex);
   if (!entry.defined() && cached_bytes + image.bytes() <= options.cache_bytes) {
@@ -243,12 +246,7 @@ Loader::Loader(const Dataset& dataset, std::vector<int64_t> rows, Batch encoded,
     s.cache.resize(static_cast<size_t>(count));
   }
   const int workers = s.source == nullptr ? 0 : s.options.workers;
-  try {
-    for (int i = 0; i < workers; ++i) s.threads.emplace_back([&s] { s.work(); });
-  } catch (...) {
-    s.stop();
-    throw;
-  }
+  s.threads = core::start_threads(workers, [&s] { s.work(); });  // without any, next() does the work
 }
 
 Loader::~Loader() { state_->stop(); }

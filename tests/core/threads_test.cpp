@@ -1,6 +1,7 @@
 #include "core/threads.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <mutex>
@@ -9,12 +10,19 @@
 #include <thread>
 #include <vector>
 
+#include "core/start_threads.h"
+#include "tests/core/no_threads.h"
+
 namespace medfusion::core {
 namespace {
 
 class Threads : public ::testing::Test {
  protected:
-  void TearDown() override { set_num_threads(before_); }
+  void SetUp() override { ::alarm(120); }  // a hang ends the test program
+  void TearDown() override {
+    set_num_threads(before_);
+    ::alarm(0);
+  }
   int before_ = num_threads();
 };
 
@@ -71,6 +79,42 @@ TEST_F(Threads, AnExceptionReachesTheCallerAndThePoolGoesOn) {
     parallel_for(0, 10, 1, [&](int64_t, int64_t) { ++count; });
     EXPECT_EQ(count, 10);
   }
+}
+
+TEST_F(Threads, EveryThreadMayFailWithAnything) {
+  set_num_threads(4);
+  for (int round = 0; round < 50; ++round) {
+    EXPECT_THROW(parallel_for(0, 64, 1, [](int64_t, int64_t) { throw 5; }), int);
+  }
+}
+
+TEST_F(Threads, WhereNoneCanBeStartedTheCallerDoesTheWorkAndSaysSoOnce) {
+  set_num_threads(5);
+  {
+    const NoThreads none;
+    testing::internal::CaptureStderr();
+    for (int round = 0; round < 3; ++round) {
+      std::atomic<int> sum = 0;
+      parallel_for(0, 100, 3, [&](int64_t first, int64_t last) { sum += static_cast<int>(last - first); });
+      EXPECT_EQ(sum, 100);
+      EXPECT_EQ(num_threads(), 1);
+    }
+    EXPECT_TRUE(start_threads(2, [] {}).empty());
+    EXPECT_EQ(testing::internal::GetCapturedStderr(),
+              "note: the system started 0 of 4 threads (Resource temporarily unavailable); the work goes on "
+              "with these, slower\n");
+  }
+  set_num_threads(3);  // now there are some
+  std::set<std::thread::id> seen;
+  std::mutex mutex;
+  for (int round = 0; round < 1000 && seen.size() < 2; ++round) {
+    parallel_for(0, 100, 1, [&](int64_t, int64_t) {
+      const std::lock_guard lock(mutex);
+      seen.insert(std::this_thread::get_id());
+    });
+  }
+  EXPECT_EQ(num_threads(), 3);
+  EXPECT_GE(seen.size(), 2U);
 }
 
 TEST_F(Threads, CallsFromSeveralThreadsAtOnceAllFinish) {
