@@ -156,6 +156,25 @@ TEST_F(Resume, ASecondSignalEndsItAtOnce) {
   EXPECT_TRUE(outcome.signaled) << outcome.err;
 }
 
+// Nobody reads the progress after the first epoch.
+TEST_F(Resume, AReaderThatHasGoneEndsItAsASignalDoes) {
+  const std::vector<std::string> patient{"--set", "train.early_stopping=0"};
+  const Files expected = reference("60", patient);
+  const fs::path run = folder_ / "run", codes = folder_ / "codes";
+  std::vector<std::string> arguments = train(run, "60", patient);
+  std::erase(arguments, "--quiet");
+  std::string command = MEDFUSION_BINARY_DIR "/bin/medfusion";
+  for (const std::string& word : arguments) command += " '" + word + "'";
+  const fs::path script =
+      write(folder_ / "script",
+            command + " 2>&1 | grep -q -m 1 'epoch 1 '\necho ${PIPESTATUS[0]} > " + codes.string() + "\n");
+  ASSERT_EQ(std::system(("bash " + script.string()).c_str()), 0);
+  EXPECT_EQ(contents(codes), "141\n");
+  EXPECT_FALSE(contents(run / "preprocessing.json").find("training was interrupted") == std::string::npos);
+  finish(run, arguments);
+  expect_same_files(expected, run);
+}
+
 TEST_F(Resume, KillsAtRandomMomentsLoseNothing) {
   const std::string device = from_environment("MEDFUSION_KILL_DEVICE", "cpu");
   const std::string epochs = device == "cpu" ? "12" : "3";

@@ -10,7 +10,7 @@
 namespace medfusion::tools {
 namespace {
 
-constexpr std::array kSignals{SIGINT, SIGTERM, SIGHUP};
+constexpr std::array kSignals{SIGINT, SIGTERM, SIGHUP, SIGPIPE};
 
 std::atomic<int> first_signal{0};
 std::atomic<bool> is_quiet{false};
@@ -21,7 +21,9 @@ static_assert(std::atomic<int>::is_always_lock_free);
 // Only calls what a signal handler may.
 void on_signal(int signal) {
   int none = 0;
-  if (!first_signal.compare_exchange_strong(none, signal)) {
+  const bool is_first = first_signal.compare_exchange_strong(none, signal);
+  if (signal == SIGPIPE) return;  // each line that nobody reads raises one
+  if (!is_first) {
     std::signal(signal, SIG_DFL);
     ::raise(signal);
     return;
@@ -53,7 +55,10 @@ SignalWatch::~SignalWatch() {
 int SignalWatch::caught() { return first_signal; }
 
 std::string name_of_signal(int signal) {
-  return signal == SIGINT ? "SIGINT" : signal == SIGTERM ? "SIGTERM" : "SIGHUP";
+  return signal == SIGINT    ? "SIGINT"
+         : signal == SIGTERM ? "SIGTERM"
+         : signal == SIGHUP  ? "SIGHUP"
+                             : "SIGPIPE";
 }
 
 }  // namespace medfusion::tools

@@ -1,4 +1,5 @@
-// Signals that ask a training to end: SIGINT, SIGTERM and SIGHUP.
+// Signals that ask a training to end: SIGINT, SIGTERM and SIGHUP; and SIGPIPE, when the reader of what it
+// prints has gone.
 #pragma once
 
 #include <string>

@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 
+#include "core/tell.h"
 #include "tools/medfusion/run/interruption.h"
 
 namespace medfusion::tools {
@@ -16,7 +17,7 @@ constexpr std::array kMayChange{"train.epochs", "train.workers", "train.checkpoi
 
 void say(const TrainingJob& job, const RunDirectory& run, const std::string& line) {
   run.log(line);
-  if (!job.quiet) fmt::print(stderr, "note: {}{}\n", job.title.empty() ? "" : job.title + "  ", line);
+  if (!job.quiet) core::tell("note: {}{}\n", job.title.empty() ? "" : job.title + "  ", line);
 }
 
 // The epoch of the weights in best.safetensors; 0 where the file does not say.

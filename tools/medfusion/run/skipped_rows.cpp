@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/file.h"
+#include "core/tell.h"
 #include "tools/medfusion/config/text_file.h"
 
 namespace medfusion::tools {
@@ -16,8 +17,7 @@ void write_skipped(const RunDirectory& run, const data::Dataset& dataset) {
 }
 
 void print_skipped(const data::Dataset& dataset) {
-  for (const data::SkippedRow& row : dataset.skipped)
-    fmt::print(stderr, "skipped: {}: {}\n", row.file, row.reason);
+  for (const data::SkippedRow& row : dataset.skipped) core::tell("skipped: {}: {}\n", row.file, row.reason);
 }
 
 }  // namespace medfusion::tools
