@@ -6,6 +6,7 @@
 namespace medfusion::data {
 namespace {
 
+// Whole numbers are read by get_ref: get<int64_t>() would take 1.5 for 1, and of 1e308 it is undefined.
 using Json = nlohmann::ordered_json;
 
 Json number_json(double value) { return std::isfinite(value) ? Json(value) : Json(); }
@@ -28,7 +29,7 @@ Json counts_json(const std::map<int64_t, int64_t>& counts) {
 
 std::map<int64_t, int64_t> counts_from(const Json& json) {
   std::map<int64_t, int64_t> counts;
-  for (const auto& [value, count] : json.items()) counts[std::stoll(value)] = count.get<int64_t>();
+  for (const auto& [value, count] : json.items()) counts[std::stoll(value)] = count.get_ref<const int64_t&>();
   return counts;
 }
 
@@ -54,13 +55,14 @@ InputSchema input_from(const Json& json) {
   InputSchema input;
   input.name = json.at("name").get<std::string>();
   input.numeric = json.at("kind") == "number";
-  input.missing = json.at("missing").get<int64_t>();
+  input.missing = json.at("missing").get_ref<const int64_t&>();
   if (input.numeric) {
     input.range = range_from(json.at("range"));
-    input.distinct = json.at("distinct").get<int64_t>();
+    input.distinct = json.at("distinct").get_ref<const int64_t&>();
   } else {
     for (const Json& each : json.at("categories"))
-      input.categories.emplace_back(each.at("name").get<std::string>(), each.at("rows").get<int64_t>());
+      input.categories.emplace_back(each.at("name").get<std::string>(),
+                                    each.at("rows").get_ref<const int64_t&>());
   }
   if (!json.at("coding").is_null()) input.coding = json.at("coding").get<std::string>();
   input.features = json.at("features").get<std::vector<std::string>>();
@@ -107,13 +109,13 @@ Json images_json(const ImageSchema& images) {
 ImageSchema images_from(const Json& json) {
   ImageSchema images;
   if (json.is_null()) return images;
-  images.present = json.at("present").get<int64_t>();
-  images.looked_at = json.at("looked_at").get<int64_t>();
+  images.present = json.at("present").get_ref<const int64_t&>();
+  images.looked_at = json.at("looked_at").get_ref<const int64_t&>();
   images.width = range_from(json.at("width"));
   images.height = range_from(json.at("height"));
   images.channels = counts_from(json.at("channels"));
   images.bits = counts_from(json.at("bits"));
-  images.colored = json.at("colored").get<int64_t>();
+  images.colored = json.at("colored").get_ref<const int64_t&>();
   images.intensity = range_from(json.at("intensity"));
   images.mean = range_from(json.at("mean"));
   images.bright = range_from(json.at("percentile_99"));
@@ -138,7 +140,7 @@ TextSchema text_from(const Json& json) {
                                    {"unknown", &text.unknown},
                                    {"cut", &text.cut},
                                    {"longest", &text.longest}}) {
-    *value = json.at(key).get<int64_t>();
+    *value = json.at(key).get_ref<const int64_t&>();
   }
   return text;
 }
@@ -154,10 +156,10 @@ Json part_input_json(const PartInput& input, bool numeric) {
 
 PartInput part_input_from(const Json& json) {
   PartInput input;
-  input.missing = json.at("missing").get<int64_t>();
+  input.missing = json.at("missing").get_ref<const int64_t&>();
   if (json.contains("categories")) {
     for (const auto& [name, rows] : json.at("categories").items())
-      input.categories.emplace_back(name, rows.get<int64_t>());
+      input.categories.emplace_back(name, rows.get_ref<const int64_t&>());
     return input;
   }
   if (!json.at("mean").is_null()) input.mean = json.at("mean").get<double>();
@@ -186,12 +188,13 @@ Json part_json(const PartSchema& part, const Schema& schema) {
 PartSchema part_from(const std::string& name, const Json& json, const Schema& schema) {
   PartSchema part;
   part.name = name;
-  part.rows = json.at("rows").get<int64_t>();
-  part.patients = json.at("patients").get<int64_t>();
-  part.repeats = json.at("repeats").get<int64_t>();
+  part.rows = json.at("rows").get_ref<const int64_t&>();
+  part.patients = json.at("patients").get_ref<const int64_t&>();
+  part.repeats = json.at("repeats").get_ref<const int64_t&>();
   for (const std::string& label : schema.labels) {
     const Json& counts = json.at("labels").at(label);
-    part.labels.push_back({counts.at("known").get<int64_t>(), counts.at("positive").get<int64_t>()});
+    part.labels.push_back(
+        {counts.at("known").get_ref<const int64_t&>(), counts.at("positive").get_ref<const int64_t&>()});
   }
   if (!json.contains("inputs")) return part;  // of an earlier version
   for (const InputSchema& input : schema.inputs)
@@ -215,7 +218,7 @@ Schema Schema::from_json(const Json& json, const std::string& file) {
   Schema schema;
   try {
     schema.format = json.at("format").get<std::string>();
-    schema.rows = json.at("rows").get<int64_t>();
+    schema.rows = json.at("rows").get_ref<const int64_t&>();
     for (const Json& column : json.at("columns")) read_column(column, schema);
     schema.exclusive = json.value("exclusive_labels", false);
     schema.images = images_from(json.at("images"));

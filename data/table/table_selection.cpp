@@ -152,11 +152,12 @@ TableSelection TableSelection::from_json(const nlohmann::json& json, const Table
     for (const auto& cuts : selection.cuts_) fits = fits && std::is_sorted(cuts.begin(), cuts.end());
     if (!fits) core::throw_input_error({file}, "expected ascending cuts for each feature");
     if (json.contains("mask")) {
-      const auto seen = json.at("mask").get<std::vector<std::vector<int64_t>>>();
+      const auto seen = json.at("mask").get<std::vector<std::vector<nlohmann::json>>>();
       selection.mask_ =
           Tensor::zeros({static_cast<int64_t>(seen.size()), selection.features()}, DType::boolean);
       for (size_t l = 0; l < seen.size(); ++l) {
-        for (const int64_t i : seen[l]) {
+        for (const nlohmann::json& place : seen[l]) {
+          const auto i = place.get_ref<const int64_t&>();  // no fraction
           if (i < 0 || i >= selection.features())
             core::throw_input_error({file}, "expected a feature below {}, got {}", selection.features(), i);
           selection.mask_.data<bool>()[static_cast<int64_t>(l) * selection.features() + i] = true;

@@ -99,7 +99,7 @@ nlohmann::json Tokenizer::to_json() const {
 Tokenizer Tokenizer::from_json(const nlohmann::json& json, const std::string& file) {
   Tokenizer tokenizer;
   try {
-    tokenizer.max_length_ = json.at("max_length").get<int64_t>();
+    tokenizer.max_length_ = json.at("max_length").get_ref<const int64_t&>();  // no fraction
     tokenizer.words_ = json.at("words").get<std::vector<std::string>>();
     const std::string rules = json.value("rules", "");
     if (!rules.empty() && rules != kUnicodeRules)
@@ -108,8 +108,9 @@ Tokenizer Tokenizer::from_json(const nlohmann::json& json, const std::string& fi
   } catch (const nlohmann::json::exception& error) {
     core::throw_input_error({file}, "expected a tokenizer: {}", error.what());
   }
-  if (tokenizer.max_length_ < 1) {
-    core::throw_input_error({file}, "expected a max_length of at least 1, got {}", tokenizer.max_length_);
+  if (tokenizer.max_length_ < 1 || tokenizer.max_length_ > kMostWords) {
+    core::throw_input_error({file}, "expected a max_length in [1, {}], got {}", kMostWords,
+                            tokenizer.max_length_);
   }
   tokenizer.index_words();
   return tokenizer;

@@ -26,13 +26,15 @@ enum class WordRules : uint8_t {
 // and characters that are words. Anything else separates. ASCII texts have the same words by both rules.
 std::vector<std::string> split_words(std::string_view text, WordRules rules = WordRules::unicode);
 
+inline constexpr int64_t kMostWords = 4096;  // that a network may read of a text
+
 struct TextOptions {
   int64_t length = 16;
   int64_t min_count = 2;
 
   void visit_fields(core::FieldVisitor& visit) {
     using core::Range;
-    visit("text_length", length, Range::in(1, 4096),
+    visit("text_length", length, Range::in(1, kMostWords),
           "Number of words that the network reads of a text; further words are cut off.");
     visit("text_min_count", min_count, Range::at_least(1),
           "A word enters the vocabulary if the training part has it at least this often.");

@@ -114,6 +114,11 @@ TEST(Schema, ComesBackFromItsJson) {
   auto broken = json;
   broken["columns"][0].erase("role");
   EXPECT_THROW(Schema::from_json(broken, "schema.json"), core::InputError);
+  for (const double rows : {1.5, 1e308}) {
+    broken = json;
+    broken["rows"] = rows;
+    EXPECT_THROW(Schema::from_json(broken, "schema.json"), core::InputError) << rows;
+  }
 }
 
 }  // namespace

@@ -268,10 +268,18 @@ TEST(Tokenizer, JsonGivesTheSameTokenizer) {
                 Tokenizer::from_json({{"words", {"a"}}}, "words.json");
               }),
               HasSubstr("words.json: expected a tokenizer"));
+  EXPECT_THAT(input_error([] {
+                Tokenizer::from_json({{"words", {"a"}}, {"max_length", 1.5}}, "words.json");
+              }),
+              HasSubstr("words.json: expected a tokenizer"));
   EXPECT_EQ(input_error([] {
               Tokenizer::from_json({{"words", {"a"}}, {"max_length", 0}}, "words.json");
             }),
-            "words.json: expected a max_length of at least 1, got 0");
+            "words.json: expected a max_length in [1, 4096], got 0");
+  EXPECT_EQ(input_error([] {
+              Tokenizer::from_json({{"words", {"a"}}, {"max_length", int64_t{1} << 40}}, "words.json");
+            }),
+            "words.json: expected a max_length in [1, 4096], got 1099511627776");
 }
 
 }  // namespace

@@ -205,6 +205,9 @@ TEST(TableSelection, JsonGivesTheSameSelection) {
               HasSubstr("ascending cuts"));
   EXPECT_THAT(broken(R"({"features": ["level"], "discretized": false, "mask": [[1]]})"),
               HasSubstr("expected a feature below 1, got 1"));
+  for (const char* text : {R"({"features": ["level"], "discretized": false, "mask": [[0.5]]})",
+                           R"({"features": ["level"], "discretized": false, "mask": [[-1e308]]})"})
+    EXPECT_THAT(broken(text), HasSubstr("expected the selected features")) << text;
 }
 
 TEST(TableEncoder, ImputesTheMedianAndTheMostFrequent) {
