@@ -108,8 +108,8 @@ Tokenizer Tokenizer::from_json(const nlohmann::json& json, const std::string& fi
   } catch (const nlohmann::json::exception& error) {
     core::throw_input_error({file}, "expected a tokenizer: {}", error.what());
   }
-  if (tokenizer.max_length_ < 1 || tokenizer.max_length_ > kMostWords) {
-    core::throw_input_error({file}, "expected a max_length in [1, {}], got {}", kMostWords,
+  if (tokenizer.max_length_ < 1 || tokenizer.max_length_ > kMostTextWords) {
+    core::throw_input_error({file}, "expected a max_length in [1, {}], got {}", kMostTextWords,
                             tokenizer.max_length_);
   }
   tokenizer.index_words();

@@ -26,7 +26,7 @@ enum class WordRules : uint8_t {
 // and characters that are words. Anything else separates. ASCII texts have the same words by both rules.
 std::vector<std::string> split_words(std::string_view text, WordRules rules = WordRules::unicode);
 
-inline constexpr int64_t kMostWords = 4096;  // that a network may read of a text
+inline constexpr int64_t kMostTextWords = 4096;  // that a network may read of a text
 
 struct TextOptions {
   int64_t length = 16;
@@ -34,7 +34,7 @@ struct TextOptions {
 
   void visit_fields(core::FieldVisitor& visit) {
     using core::Range;
-    visit("text_length", length, Range::in(1, kMostWords),
+    visit("text_length", length, Range::in(1, kMostTextWords),
           "Number of words that the network reads of a text; further words are cut off.");
     visit("text_min_count", min_count, Range::at_least(1),
           "A word enters the vocabulary if the training part has it at least this often.");

@@ -113,6 +113,34 @@ TEST_F(CheckpointsTest, NoneOfAThousandDamagedOnesIsAccepted) {
   std::cout << accepted << " of 1000 damaged checkpoints accepted\n";
 }
 
+TEST_F(CheckpointsTest, WhereNoneCanBeUsedNothingBeginsAgain) {
+  const Checkpoints checkpoints = of_run("run", "0123456789abcdef");
+  checkpoints.save(state_after(1));
+  write(file("run", 1), "damaged");
+  EXPECT_THAT([&] { checkpoints.newest(); },
+              testing::ThrowsMessage<core::InputError>(HasSubstr("none of the 1 checkpoints can be used")));
+  write(file("run", 1).string() + ".partial", "cut off");
+  fs::remove(file("run", 1));
+  EXPECT_FALSE(checkpoints.newest());
+}
+
+TEST(RunIdentity, ChangesWithWhatChangesTheBytes) {
+  data::Dataset dataset;
+  Config config;
+  const std::string one = identity_of(config, dataset);
+  config.threads = 3;
+  config.train.epochs = 99;
+  config.train.workers = 0;
+  config.train.keep_checkpoints = 9;
+  config.data.root = "elsewhere";
+  EXPECT_EQ(identity_of(config, dataset), one);
+  dataset.hash = 1;
+  EXPECT_NE(identity_of(config, dataset), one);
+  dataset.hash = 0;
+  config.train.learning_rate *= 2.0;
+  EXPECT_NE(identity_of(config, dataset), one);
+}
+
 // The same of best.safetensors and last.safetensors.
 TEST_F(CheckpointsTest, DamagedWeightsAreRefused) {
   fs::create_directory(folder_ / "run");

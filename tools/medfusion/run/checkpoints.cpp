@@ -60,8 +60,14 @@ std::string identity_of(const Config& config, const data::Dataset& dataset) {
   same.train.keep_checkpoints = 1;
   same.data.root.clear();
   same.data.split.folds.clear();
-  const std::string text =
-      fmt::format("{}{}\n{:016x}", to_toml(same), config.train.warmup_epochs, dataset.hash);
+  // What has its default is left out: a key that a later version adds makes no other run.
+  Config defaults;
+  const std::vector<core::Field> fields = core::fields_of(same), others = core::fields_of(defaults);
+  std::string text = fmt::format("{}\n{:016x}\n", config.train.warmup_epochs, dataset.hash);
+  for (size_t i = 0; i < fields.size(); ++i) {
+    const std::string value = format_value(fields[i].value);
+    if (value != format_value(others[i].value)) text += fields[i].name + " = " + value + "\n";
+  }
   return fmt::format("{:016x}", XXH64(text.data(), text.size(), 0));
 }
 
@@ -113,12 +119,18 @@ optim::TrainState Checkpoints::load(const std::string& file) const {
 
 std::optional<optim::TrainState> Checkpoints::newest(
     const std::function<void(const std::string&)>& on_damaged) const {
-  for (const fs::path& file : checkpoint_files(folder_)) {
+  const std::vector<fs::path> files = checkpoint_files(folder_);
+  for (const fs::path& file : files) {
     try {
       return load(file.string());
     } catch (const core::InputError& error) {
       if (on_damaged) on_damaged(error.what());
     }
+  }
+  if (!files.empty()) {
+    core::throw_input_error(
+        {folder_.string()},
+        "none of the {} checkpoints can be used; without this folder training begins again", files.size());
   }
   return std::nullopt;
 }

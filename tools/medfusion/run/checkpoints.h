@@ -32,7 +32,8 @@ class Checkpoints {
   void remove_old() const;
 
   // The newest state that is whole and of this run; those that are not are passed over, and on_damaged is
-  // told why, a line each. Nothing where there is none.
+  // told why, a line each. Nothing where there is none at all; throws core::InputError where there are some
+  // and none can be used.
   std::optional<optim::TrainState> newest(
       const std::function<void(const std::string&)>& on_damaged = {}) const;
 
