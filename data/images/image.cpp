@@ -122,6 +122,8 @@ ImageFacts check_png(const std::string& path, Bytes bytes) {
       core::throw_input_error({path}, "damaged PNG: wrong checksum of its {} chunk at byte {}", type, at);
     }
     if (type == "IEND") return facts;
+    if (type == "CgBI")
+      core::throw_input_error({path}, "expected a PNG, got Apple's variant of it (CgBI); save it as PNG");
     add_chunk(type, bytes.subspan(at + 8, length), facts);
     at += 12 + length;
   }
@@ -153,7 +155,7 @@ struct JpegMarkers : ImageFacts {
   void add(uint8_t marker, Bytes body) {
     constexpr std::string_view kExif("Exif\0\0", 6), kAdobe("Adobe", 5);
     const bool frame = marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC;
-    if (frame && body.size() > 5) {
+    if (frame && body.size() > 5 && components == 0) {  // the decoder takes the first
       claim.height = body[1] << 8 | body[2];
       claim.width = body[3] << 8 | body[4];
       components = body[5];

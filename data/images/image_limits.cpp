@@ -2,6 +2,7 @@
 
 #include <zlib.h>
 
+#include <algorithm>
 #include <array>
 
 #include "core/error.h"
@@ -22,16 +23,20 @@ int64_t packed_bytes(const ImageClaim& claim) {
   return bytes;
 }
 
-// The bytes that the pieces of a zlib stream unpack to, counted until there are more than `most`.
+// The bytes that the pieces of a zlib stream unpack to, counted until there are more than `most`. Like the
+// decoder it passes over the two bytes of the stream's header and over its checksum.
 int64_t unpacked_bytes(const std::vector<std::span<const uint8_t>>& pieces, int64_t most) {
   z_stream stream{};
-  if (inflateInit(&stream) != Z_OK) throw core::Error("zlib cannot be started");
+  if (inflateInit2(&stream, -MAX_WBITS) != Z_OK) throw core::Error("zlib cannot be started");
   std::array<unsigned char, 1 << 15> buffer;
   int64_t bytes = 0;
+  size_t header = 2;
   int code = Z_OK;
   for (size_t i = 0; i < pieces.size() && code == Z_OK && bytes <= most; ++i) {
-    stream.next_in = const_cast<unsigned char*>(pieces[i].data());
-    stream.avail_in = static_cast<unsigned>(pieces[i].size());
+    const auto piece = pieces[i].subspan(std::min(header, pieces[i].size()));
+    header -= pieces[i].size() - piece.size();
+    stream.next_in = const_cast<unsigned char*>(piece.data());
+    stream.avail_in = static_cast<unsigned>(piece.size());
     do {
       stream.next_out = buffer.data();
       stream.avail_out = buffer.size();

@@ -63,9 +63,31 @@ TEST(ImageLimits, PixelsThatUnpackToMoreThanTheHeaderSays) {
   const std::string path = folder.write("a.png", png_of(1, 1, deflated(std::string(50'000'000, '\0'))));
   EXPECT_EQ(input_error([&] { decode_image(path, 1000); }),
             path + ": damaged PNG: its pixels unpack to more than an image of 1 x 1 holds");
+  // zlib would refuse this header, the decoder takes it.
+  std::string wide = deflated(std::string(50'000'000, '\0'));
+  wide[0] = '\x88', wide[1] = '\x1C';
+  EXPECT_THAT(input_error([&] { decode_image(folder.write("w.png", png_of(1, 1, wide)), 1000); }),
+              HasSubstr("unpack to more than an image of 1 x 1"));
   EXPECT_EQ(decode_image(folder.write("b.png", black_png(30, 30)), 1000).size(0), 30);
   // What cannot take more memory than the allowed pixels may is not unpacked for the check.
   EXPECT_EQ(decode_image(path).size(0), 1);
+}
+
+TEST(ImageLimits, ApplesVariantOfPng) {
+  const TemporaryFolder folder;
+  std::string bytes = black_png(3, 3);
+  bytes.insert(8, png_chunk("CgBI", std::string(4, '\0')));
+  EXPECT_THAT(input_error([&] { decode_image(folder.write("a.png", bytes)); }),
+              HasSubstr("got Apple's variant of it (CgBI)"));
+}
+
+// The decoder takes the first frame, whatever a later one says.
+TEST(ImageLimits, TwoFramesOfAJpeg) {
+  const TemporaryFolder folder;
+  const std::string huge = jpeg_of(60000, 60000, 100), small = jpeg_of(8, 8, 100);
+  const std::string bytes = huge.substr(0, 15) + small.substr(2, 13) + huge.substr(15);
+  EXPECT_THAT(input_error([&] { decode_image(folder.write("a.jpg", bytes)); }),
+              HasSubstr("its header says 60000 x 60000"));
 }
 
 TEST(ImageLimits, ScansOfAJpeg) {
