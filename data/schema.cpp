@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "data/readers/nih.h"
@@ -14,10 +15,6 @@ namespace medfusion::data {
 namespace {
 
 using Roles = std::vector<std::pair<std::string, std::string>>;
-
-bool is_in(const std::vector<std::string>& names, const std::string& name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
 
 Roles roles_of(const DataOptions& options, const Dataset& dataset) {
   const bool csv = options.format == DataFormat::csv;
@@ -114,16 +111,16 @@ void add_codings(const SchemaEncoders& encoders, std::vector<InputSchema>& input
   if (encoders.table == nullptr) return;
   const nlohmann::json json = encoders.table->to_json();
   const auto& names = encoders.table->feature_names();
-  for (InputSchema& input : inputs) {
-    for (size_t f = 0; f < names.size(); ++f) {
-      if (encoders.table->column_name(static_cast<int64_t>(f)) == input.name &&
-          is_in(encoders.features, names[f])) {
-        input.features.push_back(names[f]);
-      }
-    }
-    for (const nlohmann::json& source : json.at("columns")) {
-      if (source.at("name") == input.name && !input.features.empty()) input.coding = coding_of(source);
-    }
+  const std::unordered_set<std::string> used(encoders.features.begin(), encoders.features.end());
+  std::unordered_map<std::string, InputSchema*> by_name;
+  for (InputSchema& input : inputs) by_name.emplace(input.name, &input);
+  for (size_t f = 0; f < names.size(); ++f) {
+    const auto found = by_name.find(encoders.table->column_name(static_cast<int64_t>(f)));
+    if (found != by_name.end() && used.contains(names[f])) found->second->features.push_back(names[f]);
+  }
+  for (const nlohmann::json& source : json.at("columns")) {
+    const auto found = by_name.find(source.at("name").get<std::string>());
+    if (found != by_name.end() && !found->second->features.empty()) found->second->coding = coding_of(source);
   }
 }
 
