@@ -187,8 +187,8 @@ TEST(Program, SynthIntoAFileFails) {
   const TemporaryFolder folder;
   const Outcome outcome =
       run_medfusion({"synth", "--out", write(folder / "file", "").string(), "--images", "8"});
-  EXPECT_EQ(outcome.code, 1);
-  EXPECT_THAT(outcome.err, StartsWith("medfusion: " + (folder / "file").string() + ": "));
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_THAT(outcome.err, StartsWith("medfusion: --out " + (folder / "file").string() + ": "));
 }
 
 TEST(Program, TrainAndCvDoNotOverwriteARun) {

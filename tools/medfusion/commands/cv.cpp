@@ -7,6 +7,7 @@
 
 #include "core/file.h"
 #include "tools/medfusion/commands/common.h"
+#include "tools/medfusion/commands/outputs.h"
 #include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/run/cross_validation.h"
 #include "tools/medfusion/run/pipeline.h"
@@ -108,7 +109,10 @@ void cross_validate(const CvOptions& given) {
   }
   const CvOptions options = resumes ? read_start(given) : given;
   CrossValidation job = job_of(options);
-  if (!resumes) RunDirectory::check_free(job.out, options.force);
+  if (!resumes) {
+    check_output_folder("--out", job.out, RunDirectory::file_names(), files_of(job.config));
+    RunDirectory::check_free(job.out, options.force);
+  }
   std::optional<FolderLock> lock;
   job.on_start = [&] {
     lock.emplace(job.out);

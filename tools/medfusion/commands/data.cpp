@@ -7,6 +7,7 @@
 #include "tools/medfusion/config/options.h"
 #include "tools/medfusion/run/guard.h"
 #include "tools/medfusion/run/schema_file.h"
+#include "tools/medfusion/run/skipped_rows.h"
 #include "tools/medfusion/run/training_rows.h"
 
 namespace medfusion::tools {
@@ -43,6 +44,7 @@ void show_data(const DataCommand& options) {
   const data::Schema schema = schema_of(config, dataset, splits, preprocessing);
   if (options.common.shows_progress()) {
     print_remarks(dataset.notes, suspicious_columns(dataset, splits.train));
+    print_skipped(dataset);
     print_remarks(absent_classes(dataset, splits.train), refusals(config, dataset, splits));
   }
   print_result(options.common, schema.to_json(), schema_text(schema));

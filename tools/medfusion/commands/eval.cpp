@@ -6,10 +6,13 @@
 #include "core/file.h"
 #include "optim/progress.h"
 #include "tools/medfusion/commands/common.h"
+#include "tools/medfusion/commands/outputs.h"
 #include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/run/evaluate_run.h"
+#include "tools/medfusion/run/guard.h"
 #include "tools/medfusion/run/pipeline.h"
 #include "tools/medfusion/run/schema_file.h"
+#include "tools/medfusion/run/skipped_rows.h"
 #include "tools/medfusion/run/training_rows.h"
 
 namespace medfusion::tools {
@@ -20,15 +23,26 @@ struct EvalOptions {
   std::string run;
   std::string split = "test";
   std::string data;
-  std::string out;
+  std::string out, on_error;
   bool strict = false;
   int64_t resamples = EvaluationOptions{}.resamples;
 };
 
 void evaluate(const EvalOptions& options) {
   const TrainedRun trained = open_run(options.run, options.common, options.data);
-  const data::DataOptions data_options = to_data_options(trained.config, trained.labels);
+  const std::filesystem::path folder = options.out.empty() ? options.run : options.out;
+  check_output_folder("--out", folder, {"predictions.csv", "metrics.json", "evaluation.json"},
+                      files_of(trained.config), options.run);
+  data::DataOptions data_options = to_data_options(trained.config, trained.labels);
+  if (!options.on_error.empty())
+    data_options.on_error = options.on_error == "skip" ? data::OnError::skip : data::OnError::fail;
   const data::Dataset dataset = open_data(trained.config, data_options);
+  if (!options.common.quiet && !dataset.skipped.empty()) {
+    print_remarks({fmt::format("rows skipped, for their images cannot be read (data.on_error): {}",
+                               dataset.skipped.size())},
+                  {});
+    print_skipped(dataset);
+  }
   const data::Splits splits = data::make_splits(data_options, dataset);
   const std::vector<int64_t> rows = rows_of_part(splits, options.split, options.run);
   if (!options.data.empty() || options.strict)
@@ -50,7 +64,6 @@ void evaluate(const EvalOptions& options) {
   if (options.common.seed) evaluation_settings.seed = static_cast<uint64_t>(*options.common.seed);
   const auto json =
       evaluate_run(predictions, dataset, splits.train, trained, options.split, evaluation_settings);
-  const std::filesystem::path folder = options.out.empty() ? options.run : options.out;
   std::filesystem::create_directories(folder);
   core::write_file((folder / "predictions.csv").string(), predictions_csv(predictions, dataset, trained));
   core::write_file((folder / "metrics.json").string(), to_text(metrics, 2) + "\n");
@@ -72,6 +85,10 @@ void add_eval_command(CLI::App& program, Action& action) {
             "Folder for the three files (default: the run directory)");
   add_number(*command, "--bootstrap", options->resamples, "N", 0, 1000000,
              "Resamples of the patients for the intervals; 0: no intervals");
+  add_value(
+      *command, "--on-error", options->on_error, "NAME",
+      "What is done about an image that cannot be read: fail or skip (default: data.on_error of the run)")
+      ->check(one_of({data::kOnErrors.begin(), data::kOnErrors.end()}));
   add_strict_option(*command, options->strict);
   add_common_options(*command, options->common);
   command->footer(

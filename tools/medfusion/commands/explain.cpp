@@ -8,10 +8,12 @@
 
 #include "data/prediction.h"
 #include "tools/medfusion/commands/common.h"
+#include "tools/medfusion/commands/outputs.h"
 #include "tools/medfusion/run/explain_run.h"
 #include "tools/medfusion/run/guard.h"
 #include "tools/medfusion/run/pipeline.h"
 #include "tools/medfusion/run/schema_file.h"
+#include "tools/medfusion/run/skipped_rows.h"
 
 namespace medfusion::tools {
 namespace {
@@ -37,7 +39,10 @@ data::Dataset open_images(const ExplainCommand& options, const TrainedRun& train
       data::rows_to_predict(to_data_options(trained.config), options.images, options.table,
                             trained.preprocessing.table ? &*trained.preprocessing.table : nullptr,
                             trained.preprocessing.text.has_value());
-  if (!options.common.quiet) print_remarks(dataset.notes, {});
+  if (!options.common.quiet) {
+    print_remarks(dataset.notes, {});
+    print_skipped(dataset);
+  }
   dataset.labels = trained.labels;
   job.rows.resize(static_cast<size_t>(dataset.size()));
   std::iota(job.rows.begin(), job.rows.end(), int64_t{0});
@@ -71,6 +76,11 @@ void explain_command(const ExplainCommand& options) {
   if (std::isnan(options.job.threshold)) {
     core::throw_input_error({}, "--map-threshold: expected a number in [0, 1], got nan");
   }
+  const std::filesystem::path folder = options.out.empty() ? std::filesystem::path(options.run) / "explain"
+                                                           : std::filesystem::path(options.out);
+  std::vector<std::string> inputs = options.images;
+  inputs.insert(inputs.end(), {options.table, options.job.boxes});
+  check_output_folder("--out", folder, {"explain.json", "localization.csv", "overlays"}, inputs);
   const TrainedRun trained = open_run(options.run, options.common, options.data);
   ExplainJob job = options.job;
   job.split = options.split;
@@ -82,8 +92,6 @@ void explain_command(const ExplainCommand& options) {
   const core::Batch encoded = files && options.table.empty()
                                   ? trained.preprocessing.encode_missing(dataset.size())
                                   : trained.preprocessing.encode(dataset);
-  const std::filesystem::path folder = options.out.empty() ? std::filesystem::path(options.run) / "explain"
-                                                           : std::filesystem::path(options.out);
   const auto json = explain_run(trained, dataset, encoded, job, folder);
   print_result(options.common, json, summary(json, folder.string()));
 }

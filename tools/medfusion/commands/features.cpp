@@ -7,6 +7,7 @@
 #include "core/file.h"
 #include "data/table/feature_selection.h"
 #include "tools/medfusion/commands/common.h"
+#include "tools/medfusion/commands/outputs.h"
 #include "tools/medfusion/config/options.h"
 #include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/run/feature_report.h"
@@ -28,6 +29,7 @@ void select_features(const FeaturesOptions& options) {
     core::throw_input_error({options.config.file}, "data.format: expected data, got \"none\"");
   }
   const std::filesystem::path folder = output_folder(options.out, options.config.file, "-features");
+  check_output_folder("--out", folder, {"features.csv", "features.json"}, files_of(config));
   if (std::filesystem::exists(folder / "preprocessing.json")) {
     core::throw_input_error(
         {folder.string()},

@@ -6,6 +6,7 @@
 
 #include "core/file.h"
 #include "tools/medfusion/commands/common.h"
+#include "tools/medfusion/commands/outputs.h"
 #include "tools/medfusion/config/initial_config.h"
 
 namespace medfusion::tools {
@@ -27,9 +28,7 @@ std::string init_text(const InitialConfig& config, const std::string& file) {
 }
 
 void init(const InitOptions& options) {
-  std::error_code none;
-  if (std::filesystem::equivalent(options.data.table, options.out, none))
-    core::throw_input_error({"--out " + options.out}, "expected another file than what is read");
+  check_output_file("--out", options.out, ".toml", {options.data.table});
   if (!options.force && std::filesystem::exists(options.out))
     core::throw_input_error({options.out}, "is there already; --force replaces it, --out names another file");
   const InitialConfig config = make_initial_config(options.data, options.out);

@@ -16,6 +16,7 @@
 #include "kernels/workshop/check.h"
 #include "kernels/workshop/time_case.h"
 #include "tools/medfusion/commands/kernels.h"
+#include "tools/medfusion/commands/outputs.h"
 #include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/workshop/roofline.h"
 
@@ -280,6 +281,8 @@ void write_plots(const BenchOptions& options, const std::vector<TimedRow>& rows,
 }
 
 void bench(const BenchOptions& options) {
+  check_output_file("--json", options.json_file, ".json", {});
+  if (!options.plot_folder.empty()) check_output_folder("--plot", options.plot_folder, {}, {});
   use_threads(options.common.threads.value_or(0));
   const core::Device device = use_device(options.common);
   if (device.type == simulator::kDeviceType) {

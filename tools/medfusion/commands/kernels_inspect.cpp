@@ -9,6 +9,7 @@
 #include "kernels/gpu/device_type.h"
 #include "kernels/registry.h"
 #include "tools/medfusion/commands/kernels.h"
+#include "tools/medfusion/commands/outputs.h"
 #include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/workshop/card_floor.h"
 #include "tools/medfusion/workshop/kernel_report.h"
@@ -57,6 +58,7 @@ void check(const KernelReport& report, bool own) {
 
 void inspect(const InspectOptions& options) {
   const bool own = options.file.empty();
+  check_output_file("--json", options.json, ".json", {options.file});
   KernelReport report = read_kernel_report(own ? engine_library() : std::filesystem::path(options.file));
   if (options.check) return check(report, own);
   const auto write = [&](nlohmann::ordered_json json) {

@@ -10,9 +10,11 @@
 #include "core/tell.h"
 #include "data/prediction.h"
 #include "tools/medfusion/commands/common.h"
+#include "tools/medfusion/commands/outputs.h"
 #include "tools/medfusion/run/guard.h"
 #include "tools/medfusion/run/pipeline.h"
 #include "tools/medfusion/run/schema_file.h"
+#include "tools/medfusion/run/skipped_rows.h"
 
 namespace medfusion::tools {
 namespace {
@@ -22,7 +24,7 @@ struct PredictOptions {
   std::string run;
   std::vector<std::string> images;
   std::string table;
-  std::string out;
+  std::string out, on_error;
   bool strict = false;
 };
 
@@ -38,28 +40,22 @@ void note_what_is_missing(const PredictOptions& options, const TrainedRun& run) 
              fmt::join(missing, " and "));
 }
 
-void refuse_inputs_as_output(const PredictOptions& options) {
-  std::vector<std::string> inputs = options.images;
-  if (!options.table.empty()) inputs.push_back(options.table);
-  std::error_code none;
-  for (const std::string& input : inputs) {
-    if (!options.out.empty() && std::filesystem::equivalent(input, options.out, none)) {
-      core::throw_input_error({"--out " + options.out}, "expected another file than what is read");
-    }
-  }
-}
-
 void predict(const PredictOptions& options) {
   if (options.images.empty() && options.table.empty()) {
     core::throw_input_error({}, "predict: expected --images, --table or both (see medfusion predict --help)");
   }
+  std::vector<std::string> inputs = options.images;
+  inputs.push_back(options.table);
+  check_output_file("--out", options.out, ".csv", inputs);
   const TrainedRun trained = open_run(options.run, options.common);
   if (options.table.empty() && !trained.config.model.modalities.image) {
     core::throw_input_error({options.run}, "the run reads no images; expected --table");
   }
-  refuse_inputs_as_output(options);
+  data::DataOptions data_options = to_data_options(trained.config);
+  if (!options.on_error.empty())
+    data_options.on_error = options.on_error == "skip" ? data::OnError::skip : data::OnError::fail;
   data::Dataset dataset =
-      data::rows_to_predict(to_data_options(trained.config), options.images, options.table,
+      data::rows_to_predict(data_options, options.images, options.table,
                             trained.preprocessing.table ? &*trained.preprocessing.table : nullptr,
                             trained.preprocessing.text.has_value());
   dataset.labels = trained.labels;
@@ -95,6 +91,7 @@ void predict(const PredictOptions& options) {
   }
   if (options.common.quiet) return;
   print_remarks(dataset.notes, {});
+  print_skipped(dataset);
   note_what_is_missing(options, trained);
 }
 
@@ -108,6 +105,10 @@ void add_predict_command(CLI::App& program, Action& action) {
   add_value(*command, "--table", options->table, "FILE.csv",
             "Table of the images' metadata, with the columns of the training data");
   add_value(*command, "--out", options->out, "FILE.csv", "File to write (default: standard output)");
+  add_value(
+      *command, "--on-error", options->on_error, "NAME",
+      "What is done about an image that cannot be read: fail or skip (default: data.on_error of the run)")
+      ->check(one_of({data::kOnErrors.begin(), data::kOnErrors.end()}));
   add_strict_option(*command, options->strict);
   add_common_options(*command, options->common);
   command->footer(

@@ -10,6 +10,7 @@
 #include "tools/evaluation/measures/compare_folds.h"
 #include "tools/evaluation/report/report.h"
 #include "tools/medfusion/commands/common.h"
+#include "tools/medfusion/commands/outputs.h"
 #include "tools/medfusion/config/config.h"
 #include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/run/run_directory.h"
@@ -32,9 +33,7 @@ nlohmann::ordered_json json_if_there(const RunDirectory& run, const std::string&
 // The same of a folder that is no run.
 nlohmann::ordered_json json_if_there(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path)) return nullptr;
-  auto json = nlohmann::ordered_json::parse(read_file(path.string()), nullptr, false);
-  if (json.is_discarded()) core::throw_input_error({path.string()}, "expected JSON, the file is damaged");
-  return json;
+  return parse_json(read_file(path.string()), path.string());
 }
 
 std::vector<nlohmann::ordered_json> history_of(const RunDirectory& run) {
@@ -153,8 +152,6 @@ std::string csv_line(const std::vector<std::string>& cells) {
 
 // Each figure and each table as a file, and a list of them. Returns how many there are.
 size_t write_figures(const std::filesystem::path& folder, const Page& page) {
-  if (std::filesystem::exists(folder) && !std::filesystem::is_directory(folder))
-    core::throw_input_error({"--figures " + folder.string()}, "expected a folder, this is a file");
   std::filesystem::create_directories(folder);
   std::string index = "file,shows\n";
   const auto files = page.files();
@@ -169,8 +166,21 @@ size_t write_figures(const std::filesystem::path& folder, const Page& page) {
   return files.size();
 }
 
+// The tables and figures have names of their own, which the files of a run may have too.
+void check_figures(const ReportOptions& options) {
+  check_output_folder("--figures", options.figures, {}, {});
+  for (const std::string& run : options.runs) {
+    std::error_code none;
+    if (std::filesystem::equivalent(options.figures, run, none))
+      core::throw_input_error({"--figures " + options.figures},
+                              "expected another folder than that of the run");
+  }
+}
+
 void report(const ReportOptions& options) {
   use_threads(options.common.threads.value_or(0));
+  check_output_file("--out", options.out, ".html", {}, "report.html");
+  if (!options.figures.empty()) check_figures(options);
   std::vector<RunRecord> records;
   for (const std::string& run : options.runs) records.push_back(read_record(run));
   const bool one = records.size() == 1;

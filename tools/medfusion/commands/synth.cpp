@@ -5,6 +5,7 @@
 
 #include "data/phantom/phantom.h"
 #include "tools/medfusion/commands/common.h"
+#include "tools/medfusion/commands/outputs.h"
 
 namespace medfusion::tools {
 namespace {
@@ -19,6 +20,7 @@ void synth(const SynthOptions& options) {
   use_threads(options.common.threads.value_or(0));
   data::PhantomOptions phantom = options.phantom;
   if (options.common.seed) phantom.seed = static_cast<uint64_t>(*options.common.seed);
+  check_output_folder("--out", options.out, {}, {});
   data::write_phantom(options.out, phantom);
   print_result(
       options.common,

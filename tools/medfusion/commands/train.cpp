@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "tools/medfusion/commands/common.h"
+#include "tools/medfusion/commands/outputs.h"
 #include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/run/guard.h"
 #include "tools/medfusion/run/interruption.h"
@@ -97,6 +98,7 @@ void train_anew(const TrainOptions& options) {
   job.kernels = options.common.kernels;
   const std::filesystem::path folder = output_folder(options.out, options.config.file);
   job.resume_command = resume_command_of(folder);
+  check_output_folder("--out", folder, RunDirectory::file_names(), files_of(config));
   RunDirectory::check_free(folder, options.force);
   const Inputs inputs = open_inputs(config, options.common.shows_progress());
   RunReplacement replacement(folder, options.force);
