@@ -59,6 +59,7 @@ struct Outcome {
   bool signaled = false;  // whether one did
   std::string out;
   std::string err;
+  int64_t peak_bytes = 0;  // of resident memory
 };
 
 // Where a standard stream of the program goes, but for a file.
@@ -163,8 +164,10 @@ class RunningProgram {
   Outcome wait() {
     Outcome outcome;
     int status = 0;
-    ::waitpid(child_, &status, 0);
+    rusage used{};
+    ::wait4(child_, &status, 0, &used);
     child_ = -1;
+    outcome.peak_bytes = int64_t{used.ru_maxrss} << 10;
     outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     outcome.signaled = WIFSIGNALED(status);
     if (out_.empty()) outcome.out = contents(folder_ / "out");
