@@ -36,6 +36,7 @@ class Node {
     }
   }
 
+  const char* operation() const { return operation_; }
   uint64_t order() const { return order_; }
   const std::vector<std::shared_ptr<GradientState>>& inputs() const { return inputs_; }
   std::shared_ptr<GradientState> output() const { return output_.lock(); }
@@ -59,6 +60,7 @@ namespace {
 
 thread_local bool enabled = true;
 thread_local uint64_t next_order = 0;
+thread_local OperationObserver* observer = nullptr;
 
 std::array<std::atomic<DeviceAdd>, kMaxDeviceTypes> device_adds{};
 
@@ -132,6 +134,7 @@ Variable Variable::result(const char* operation, Tensor value, std::initializer_
 Variable Variable::result(const char* operation, Tensor value, const std::vector<Variable>& inputs,
                           Backward backward) {
   Variable variable(std::move(value));
+  if (observer != nullptr) observer->forward(operation, next_order, variable.value_, inputs);
   const bool any =
       std::any_of(inputs.begin(), inputs.end(), [](const Variable& v) { return v.requires_grad(); });
   if (!enabled || !any) return variable;
@@ -184,6 +187,7 @@ void Variable::backward(const Tensor& grad_output) const {
     if (!output || !output->gradient.defined()) continue;  // nothing depends on it
     const Tensor gradient = std::exchange(output->gradient, Tensor());
     node->run(gradient);
+    if (observer != nullptr) observer->backward(node->operation(), node->order(), node->inputs());
     for (const auto& input : node->inputs()) {
       if (input && input->producer && seen.insert(input->producer.get()).second) ready.push(input->producer);
     }
@@ -195,5 +199,8 @@ void set_device_add(DeviceType type, DeviceAdd add) { device_adds[type.number()]
 NoGradGuard::NoGradGuard() : previous_(std::exchange(enabled, false)) {}
 NoGradGuard::~NoGradGuard() { enabled = previous_; }
 bool gradients_enabled() { return enabled; }
+
+OperationObserver::OperationObserver() : previous_(std::exchange(observer, this)) {}
+OperationObserver::~OperationObserver() { observer = previous_; }
 
 }  // namespace medfusion::core

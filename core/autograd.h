@@ -3,6 +3,7 @@
 // only the tensors its closure captured.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
@@ -93,6 +94,26 @@ class NoGradGuard {
   bool previous_;
 };
 bool gradients_enabled();
+
+// While one of these lives, it is shown what operations of this thread compute, those inside composed ones
+// included. Only the newest of a thread is shown anything. What it throws ends the pass.
+class OperationObserver {
+ public:
+  OperationObserver();
+  virtual ~OperationObserver();
+  OperationObserver(const OperationObserver&) = delete;
+  OperationObserver& operator=(const OperationObserver&) = delete;
+
+  // An operation has given `value`. `number` counts the operations that are recorded.
+  virtual void forward(const char* operation, uint64_t number, const Tensor& value,
+                       const std::vector<Variable>& inputs) = 0;
+  // The backward of that operation has added to the gradients of its inputs; null: nobody wants that one.
+  virtual void backward(const char* operation, uint64_t number,
+                        std::span<const std::shared_ptr<GradientState>> inputs) = 0;
+
+ private:
+  OperationObserver* previous_;
+};
 
 // How gradients add up on a device: to += from, f32, f64 or bf16, same shape, queued on the current stream.
 // Set by kernels.

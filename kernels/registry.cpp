@@ -18,9 +18,18 @@ std::map<std::string, std::string>& overrides() {
   return map;
 }
 
+thread_local DispatchLog* current_log = nullptr;
+
 }  // namespace
 
+DispatchLog::DispatchLog() : previous_(std::exchange(current_log, this)) {}
+DispatchLog::~DispatchLog() { current_log = previous_; }
+
 namespace detail {
+
+void log_dispatch(const char* operation, const char* direction, const std::string& variant) {
+  if (current_log != nullptr) current_log->add(fmt::format("{} {} {}", operation, direction, variant));
+}
 
 void add_info(VariantInfo info) { infos().push_back(std::move(info)); }
 

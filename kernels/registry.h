@@ -17,6 +17,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/view.h"
@@ -84,8 +85,27 @@ std::string kernel_override(const std::string& operation);
 // {operation: variant} of all overrides.
 const std::map<std::string, std::string>& kernel_overrides();
 
+// While one of these lives, it lists what dispatch runs on this thread, in order: "operation direction
+// variant", those that a variant dispatches itself included. Only the newest of a thread lists.
+class DispatchLog {
+ public:
+  DispatchLog();
+  ~DispatchLog();
+  DispatchLog(const DispatchLog&) = delete;
+  DispatchLog& operator=(const DispatchLog&) = delete;
+  // Since the call before.
+  std::vector<std::string> take() { return std::exchange(entries_, {}); }
+  void add(std::string entry) { entries_.push_back(std::move(entry)); }
+
+ private:
+  DispatchLog* previous_;
+  std::vector<std::string> entries_;
+};
+
 namespace detail {
 void add_info(VariantInfo info);
+// To the log of this thread, where there is one.
+void log_dispatch(const char* operation, const char* direction, const std::string& variant);
 // Throws NoVariant, for a dispatch that found nothing.
 [[noreturn]] void throw_no_variant(const char* operation, const char* direction, core::DeviceType device,
                                    const std::string& wanted);
@@ -140,6 +160,7 @@ void dispatch(const Args& args, core::DeviceType device, const std::string& want
     if (suited || chosen == nullptr) chosen = &variant;
   }
   if (chosen == nullptr) detail::throw_no_variant(Args::kOperation, Args::kDirection, device, wanted);
+  detail::log_dispatch(Args::kOperation, Args::kDirection, chosen->name);
   chosen->run(args);
 }
 

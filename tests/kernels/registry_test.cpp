@@ -43,6 +43,21 @@ TEST(Registry, DispatchTakesTheFirstThatSuits) {
   EXPECT_EQ(chosen(2000), "large");  // it should not, but nobody else can
 }
 
+TEST(Registry, ALogListsWhatDispatchRan) {
+  DispatchLog outer;
+  {
+    DispatchLog log;
+    chosen(5);
+    chosen(10);
+    EXPECT_EQ(log.take(),
+              (std::vector<std::string>{"registry_test forward small", "registry_test forward large"}));
+    EXPECT_TRUE(log.take().empty());
+  }
+  EXPECT_TRUE(outer.take().empty());
+  chosen(0);
+  EXPECT_EQ(outer.take(), (std::vector<std::string>{"registry_test forward small"}));
+}
+
 TEST(Registry, ListsSayWhatIsChecked) {
   for (const VariantInfo& info : all_variants()) {
     if (info.operation != "registry_test") continue;
