@@ -43,9 +43,9 @@ double WeightAverage::next_rate() {
   return 1.0 - decay;
 }
 
-void WeightAverage::average(const Tensor& rate) const {
+void WeightAverage::average(const Tensor& rate, const Tensor& gate) const {
   for (const core::DType dtype : {core::DType::f32, core::DType::f64}) {
-    kernels::AverageStep step{rate.view(), {}};
+    kernels::AverageStep step{rate.view(), gate.view(), {}};
     for (const Entry& entry : entries_) {
       if (entry.value.dtype() == dtype) step.entries.push_back({entry.value.view(), entry.average.view()});
     }

@@ -25,7 +25,9 @@ class WeightAverage {
   // The same in two halves, for a step that is captured: next_rate() counts the update and gives its 1 - d;
   // average() reads that from the device, f64 [1] beside the module, and only queues work there.
   double next_rate();
-  void average(const core::Tensor& rate) const;
+  // `gate`, f64 [1] beside `rate` where it is defined: where that is not finite, no average changes.
+  void average(const core::Tensor& rate, const core::Tensor& gate = {}) const;
+  void uncount() { --updates_; }  // of an update that changed nothing
   int64_t updates() const { return updates_; }
 
   // Exchanges the module's values with the average, in place: no tensor changes its address. Call again to

@@ -61,6 +61,7 @@ Optimizer::Optimizer(Parameters parameters, std::vector<std::string> parts)
 }
 
 void Optimizer::step(double learning_rate, double grad_scale) {
+  if (!std::isfinite(grad_scale)) return;
   const Tensor host = Tensor::from({scalar_count()}, next_scalars(learning_rate));
   if (!scalars_.defined()) scalars_ = Tensor::empty(host.shape(), DType::f64, device_);
   scalars_.copy_from(host);
@@ -167,11 +168,12 @@ void SGD::update(const std::vector<Entry>& entries, const core::View& scalars,
 }
 
 void clip_gradients(const Parameters& parameters, double largest, const Tensor& norm,
-                    const Tensor& grad_scale) {
+                    const Tensor& grad_scale, const Tensor& loss) {
   const core::DeviceType device = norm.device().type;
   const Tensor squared = Tensor::empty({1}, DType::f64, norm.device());
   kernels::dispatch<kernels::SquaredNorm>({contiguous_gradients(parameters), squared.view()}, device);
-  kernels::dispatch<kernels::ClipByNorm>({largest, squared.view(), norm.view(), grad_scale.view()}, device);
+  kernels::dispatch<kernels::ClipByNorm>(
+      {largest, squared.view(), norm.view(), grad_scale.view(), loss.view()}, device);
 }
 
 double gradient_norm(const Parameters& parameters) {

@@ -21,14 +21,16 @@ class Optimizer {
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
-  // One update of every parameter from grad_scale times its gradient.
+  // One update of every parameter from grad_scale times its gradient; none where grad_scale is not finite.
   void step(double learning_rate, double grad_scale = 1.0);
   // The same in two halves, for a step that is captured: next_scalars() counts the step and gives what
   // changes with it; update() reads that from the device and only queues work there. scalars: f64
-  // [scalar_count()], grad_scale: f64 [1], both contiguous beside the parameters.
+  // [scalar_count()], grad_scale: f64 [1], both contiguous beside the parameters. update() changes nothing
+  // where grad_scale is not finite; the caller then says so by uncount().
   std::vector<double> next_scalars(double learning_rate);
   int64_t scalar_count() const { return static_cast<int64_t>(scalars_of(0.0, 1).size()); }
   void update(const core::Tensor& scalars, const core::Tensor& grad_scale) const;
+  void uncount() { --steps_; }
   // Sets every gradient buffer to 0.
   void zero_grad() const;
   int64_t steps_taken() const { return steps_; }
@@ -109,9 +111,10 @@ class SGD : public Optimizer {
 double gradient_norm(const Parameters& parameters);
 
 // The same without leaving the device: norm and grad_scale, f64 [1] beside the parameters, get the norm and
-// min(1, largest / norm), or 1 where largest is 0. Only queues work.
+// min(1, largest / norm), or 1 where largest is 0, or NaN where the norm or `loss` (f64 [1], or undefined) is
+// not finite. Only queues work.
 void clip_gradients(const Parameters& parameters, double largest, const core::Tensor& norm,
-                    const core::Tensor& grad_scale);
+                    const core::Tensor& grad_scale, const core::Tensor& loss = {});
 
 // The grad_scale that limits the norm to `largest` > 0: min(1, largest / (norm + 1e-6)), as
 // torch.nn.utils.clip_grad_norm_. NaN for a NaN norm.

@@ -4,7 +4,8 @@
 // contiguous, of one shape and dtype; the dtype, f32 or f64, is that of all entries. Nothing overlaps.
 //
 // Numbers that change from step to step (`scalars`, `grad_scale`, `rate`) are f64 beside the tensors, read
-// when the kernel runs: a captured step is replayed with new ones.
+// when the kernel runs: a captured step is replayed with new ones. So is what decides that nothing changes: a
+// step whose loss or gradient is NaN or infinite must leave no trace, and the host learns of it too late.
 #pragma once
 
 #include <vector>
@@ -26,7 +27,8 @@ inline std::vector<const core::View*> tensors_of(const std::vector<core::View>& 
   return tensors;
 }
 
-// Adam with decoupled weight decay (Loshchilov and Hutter 2019), as torch.optim.AdamW. With g = grad_scale *
+// Adam with decoupled weight decay (Loshchilov and Hutter 2019), as torch.optim.AdamW. Changes nothing where
+// grad_scale is not finite. With g = grad_scale *
 // gradient, t the step counted from 1, all of the right-hand sides old but for m and v in the last line:
 //   m += (1 - beta1) (g - m)
 //   v += (1 - beta2) (g^2 - v)
@@ -50,8 +52,8 @@ struct AdamWStep {
   auto tensors() const { return tensors_of(entries, &Entry::parameter); }
 };
 
-// Gradient descent with momentum, as torch.optim.SGD without dampening. With g = grad_scale * gradient +
-// weight_decay * p:
+// Gradient descent with momentum, as torch.optim.SGD without dampening. Changes nothing where grad_scale is
+// not finite. With g = grad_scale * gradient + weight_decay * p:
 //   u = momentum u + g            (from u = 0)
 //   p -= learning_rate (nesterov ? g + momentum u : u)
 struct SgdStep {
@@ -81,7 +83,8 @@ struct SquaredNorm {
   auto tensors() const { return tensors_of(x); }
 };
 
-// norm = sqrt(squared_norm); grad_scale = largest / norm where largest > 0 and norm > largest, otherwise 1.
+// norm = sqrt(squared_norm); grad_scale = NaN where the norm or the loss is not finite, largest / norm where
+// largest > 0 and norm > largest, otherwise 1.
 struct ClipByNorm {
   static constexpr const char* kOperation = "optimizer";
   static constexpr const char* kDirection = "clip";
@@ -89,10 +92,11 @@ struct ClipByNorm {
   core::View squared_norm;  // f64 [1]
   core::View norm;          // f64 [1], overwritten
   core::View grad_scale;    // f64 [1], overwritten
+  core::View loss = {};     // f64 [1]; undefined: finite
   auto tensors() const { return std::array{&norm}; }
 };
 
-// average += rate (value - average)
+// average += rate (value - average). Changes nothing where the gate is not finite.
 struct AverageStep {
   static constexpr const char* kOperation = "optimizer";
   static constexpr const char* kDirection = "average";
@@ -101,6 +105,7 @@ struct AverageStep {
     core::View average;  // updated
   };
   core::View rate;  // [1]: 1 - decay
+  core::View gate;  // f64 [1]; undefined: finite
   std::vector<Entry> entries;
   auto tensors() const { return tensors_of(entries, &Entry::value); }
 };

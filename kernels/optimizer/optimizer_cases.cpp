@@ -1,4 +1,5 @@
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "kernels/optimizer/optimizer.h"
@@ -33,6 +34,12 @@ OpCase make(const std::string& name, const Shapes& shapes) {
   return c;
 }
 
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// What it is called in the names of cases where a step is not finite and nothing may change.
+std::string skipped(const std::string& name, bool finite) { return name + (finite ? "" : " skipped"); }
+
 // One slot per tensor: p0, p1, ...
 void add(std::vector<Slot>& slots, const std::string& name, const Shapes& shapes, Fill fill = Fill::normal) {
   for (size_t i = 0; i < shapes.shapes.size(); ++i) {
@@ -63,20 +70,20 @@ const Tensor& copied(CaseTensors& t, const std::string& name) {
   return t.out(name);
 }
 
-OpCase adamw(const Shapes& shapes, int step, double weight_decay) {
-  OpCase c = make(step == 1 ? "adamw first step" : "adamw", shapes);
+OpCase adamw(const Shapes& shapes, int step, double weight_decay, double grad_scale = 0.7) {
+  OpCase c = make(skipped(step == 1 ? "adamw first step" : "adamw", std::isfinite(grad_scale)), shapes);
   add(c.inputs, "p", shapes);
   add(c.inputs, "g", shapes);
   add(c.inputs, "m", shapes);
   add(c.inputs, "v", shapes, Fill::positive);
   for (const char* name : {"p", "m", "v"}) add(c.outputs, name, shapes);
-  const Scalars numbers({0.05, 1.0 - std::pow(0.9, step), 1.0 - std::pow(0.99, step)}), grad_scale({0.7});
+  const Scalars numbers({0.05, 1.0 - std::pow(0.9, step), 1.0 - std::pow(0.99, step)}), scale({grad_scale});
   c.forward = [=, count = shapes.shapes.size()](CaseTensors& t, const std::string& variant) {
     AdamWStep a{.beta1 = 0.9,
                 .beta2 = 0.99,
                 .eps = 1e-8,
                 .scalars = numbers.on(t.device()),
-                .grad_scale = grad_scale.on(t.device()),
+                .grad_scale = scale.on(t.device()),
                 .entries = {}};
     for (size_t i = 0; i < count; ++i) {
       const std::string n = std::to_string(i);
@@ -95,8 +102,9 @@ OpCase adamw(const Shapes& shapes, int step, double weight_decay) {
   return c;
 }
 
-OpCase sgd(const Shapes& shapes, double momentum, bool nesterov) {
-  OpCase c = make(momentum == 0.0 ? "sgd" : nesterov ? "sgd nesterov" : "sgd momentum", shapes);
+OpCase sgd(const Shapes& shapes, double momentum, bool nesterov, double grad_scale = 0.7) {
+  const char* const name = momentum == 0.0 ? "sgd" : nesterov ? "sgd nesterov" : "sgd momentum";
+  OpCase c = make(skipped(name, std::isfinite(grad_scale)), shapes);
   add(c.inputs, "p", shapes);
   add(c.inputs, "g", shapes);
   add(c.outputs, "p", shapes);
@@ -104,12 +112,12 @@ OpCase sgd(const Shapes& shapes, double momentum, bool nesterov) {
     add(c.inputs, "u", shapes);
     add(c.outputs, "u", shapes);
   }
-  const Scalars numbers({0.1}), grad_scale({0.7});
+  const Scalars numbers({0.1}), scale({grad_scale});
   c.forward = [=, count = shapes.shapes.size()](CaseTensors& t, const std::string& variant) {
     SgdStep a{.momentum = momentum,
               .nesterov = nesterov,
               .scalars = numbers.on(t.device()),
-              .grad_scale = grad_scale.on(t.device()),
+              .grad_scale = scale.on(t.device()),
               .entries = {}};
     for (size_t i = 0; i < count; ++i) {
       const std::string n = std::to_string(i);
@@ -138,29 +146,31 @@ OpCase squared_norm(const Shapes& shapes) {
   return c;
 }
 
-OpCase clip(double largest, double scale) {
-  OpCase c = make(fmt::format("clip {} of about {}", largest, scale), {"", {}});
+OpCase clip(double largest, double scale, double loss = 0.5) {
+  const std::string of_loss = std::isfinite(loss) ? "" : fmt::format(", loss {}", loss);
+  OpCase c = make(fmt::format("clip {} of about {}{}", largest, scale, of_loss), {"", {}});
   c.inputs = {{.name = "squared", .shape = {1}, .fill = Fill::positive, .dtype = DType::f64}};
   c.outputs = {{.name = "norm", .shape = {1}, .dtype = DType::f64},
                {.name = "factor", .shape = {1}, .dtype = DType::f64}};
-  c.forward = [=](CaseTensors& t, const std::string& variant) {
+  c.forward = [=, losses = Scalars({loss})](CaseTensors& t, const std::string& variant) {
     const Tensor squared =
         Tensor::from<double>({1}, {t.in("squared").item() * scale}).to(t.in("squared").device());
-    dispatch<ClipByNorm>({largest, squared.view(), t.out("norm").view(), t.out("factor").view()}, t.device(),
-                         variant);
+    dispatch<ClipByNorm>(
+        {largest, squared.view(), t.out("norm").view(), t.out("factor").view(), losses.on(t.device())},
+        t.device(), variant);
   };
   c.tolerance = 0.0;  // the same operations in double
   return c;
 }
 
-OpCase average(const Shapes& shapes) {
-  OpCase c = make("average", shapes);
+OpCase average(const Shapes& shapes, double gate = 1.0) {
+  OpCase c = make(skipped("average", std::isfinite(gate)), shapes);
   add(c.inputs, "value", shapes);
   add(c.inputs, "average", shapes);
   add(c.outputs, "average", shapes);
-  const Scalars rate({0.3});
+  const Scalars rate({0.3}), gates({gate});
   c.forward = [=, count = shapes.shapes.size()](CaseTensors& t, const std::string& variant) {
-    AverageStep a{.rate = rate.on(t.device()), .entries = {}};
+    AverageStep a{.rate = rate.on(t.device()), .gate = gates.on(t.device()), .entries = {}};
     for (size_t i = 0; i < count; ++i) {
       const std::string n = std::to_string(i);
       a.entries.push_back({t.in("value" + n).view(), copied(t, "average" + n).view()});
@@ -210,6 +220,16 @@ const RegisterCases cases([] {
   add_all(list, {"70 tensors", std::vector<core::Shape>(70, {2, 3})});
   for (const double scale : {0.1, 10.0}) list.push_back(clip(1.0, scale));
   list.push_back(clip(0.0, 10.0));
+  for (const double bad : {kNaN, kInfinity}) {
+    list.push_back(clip(1.0, bad));
+    list.push_back(clip(0.0, bad));
+    list.push_back(clip(1.0, 10.0, bad));
+    const Shapes shapes{fmt::format("by {}", bad), {{5}, {4097}}};
+    list.push_back(adamw(shapes, 7, 0.1, bad));
+    list.push_back(sgd(shapes, 0.0, false, bad));
+    list.push_back(sgd(shapes, 0.9, true, bad));
+    list.push_back(average(shapes, bad));
+  }
   const Shapes large{"[8388608]", {{1 << 23}}};
   // About the sizes of a DenseNet: many small tensors.
   Shapes many{"364 tensors", {}};

@@ -110,6 +110,7 @@ HWY_EXPORT(average_chunk);
 constexpr int64_t kGrain = 1 << 14;  // elements per task
 
 void adamw(const AdamWStep& a) {
+  if (!std::isfinite(*a.grad_scale.as<double>())) return;
   const auto* scalars = a.scalars.as<double>();
   AdamWScalars s;
   s.grad_scale = static_cast<float>(*a.grad_scale.as<double>());
@@ -131,6 +132,7 @@ void adamw(const AdamWStep& a) {
 }
 
 void sgd(const SgdStep& a) {
+  if (!std::isfinite(*a.grad_scale.as<double>())) return;
   for (const SgdStep::Entry& entry : a.entries) {
     const SgdScalars s{static_cast<float>(*a.grad_scale.as<double>()), static_cast<float>(entry.weight_decay),
                        static_cast<float>(a.momentum), static_cast<float>(*a.scalars.as<double>())};
@@ -164,6 +166,7 @@ void squared_norm(const SquaredNorm& a) {
 }
 
 void average(const AverageStep& a) {
+  if (a.gate.defined() && !std::isfinite(*a.gate.as<double>())) return;
   const auto rate = static_cast<float>(*a.rate.as<double>());
   for (const AverageStep::Entry& entry : a.entries) {
     const auto* value = entry.value.as<float>();

@@ -1,6 +1,7 @@
 #include "kernels/optimizer/optimizer.h"
 
 #include <cmath>
+#include <limits>
 
 #include "kernels/registry.h"
 
@@ -8,6 +9,7 @@ namespace medfusion::kernels {
 namespace {
 
 void adamw(const AdamWStep& a) {
+  if (!std::isfinite(*a.grad_scale.as<double>())) return;
   const auto* scalars = a.scalars.as<double>();
   const double learning_rate = scalars[0], correction1 = scalars[1], correction2 = scalars[2];
   for (const AdamWStep::Entry& entry : a.entries) {
@@ -25,6 +27,7 @@ void adamw(const AdamWStep& a) {
 }
 
 void sgd(const SgdStep& a) {
+  if (!std::isfinite(*a.grad_scale.as<double>())) return;
   for (const SgdStep::Entry& entry : a.entries) {
     for (int64_t i = 0; i < entry.parameter.numel(); ++i) {
       double& p = entry.parameter.as<double>()[i];
@@ -53,10 +56,13 @@ void squared_norm(const SquaredNorm& a) {
 void clip(const ClipByNorm& a) {
   const double norm = std::sqrt(*a.squared_norm.as<double>());
   *a.norm.as<double>() = norm;
-  *a.grad_scale.as<double>() = a.largest > 0.0 && norm > a.largest ? a.largest / norm : 1.0;
+  const bool finite = std::isfinite(norm) && (!a.loss.defined() || std::isfinite(*a.loss.as<double>()));
+  const double scale = a.largest > 0.0 && norm > a.largest ? a.largest / norm : 1.0;
+  *a.grad_scale.as<double>() = finite ? scale : std::numeric_limits<double>::quiet_NaN();
 }
 
 void average(const AverageStep& a) {
+  if (a.gate.defined() && !std::isfinite(*a.gate.as<double>())) return;
   for (const AverageStep::Entry& entry : a.entries) {
     for (int64_t i = 0; i < entry.value.numel(); ++i) {
       double& mean = entry.average.as<double>()[i];

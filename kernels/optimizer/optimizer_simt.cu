@@ -70,6 +70,7 @@ __global__ void __launch_bounds__(kThreads) adamw(AdamWConstants c, Global<const
   const int t = list.tensor_of(static_cast<int>(blockIdx.x));
   const Global<const float> g = list.read[t];
   const Global<float> p = list.written[0][t], m = list.written[1][t], v = list.written[2][t];
+  if (!isfinite(static_cast<double>(grad_scale[0]))) return;
   const double learning_rate = scalars[0];
   const auto scale = static_cast<float>(grad_scale[0]);
   // In float: division in double is a call that spills registers. It costs two roundings of 2^-24 each, of
@@ -101,6 +102,7 @@ __global__ void __launch_bounds__(kThreads)
   const int t = list.tensor_of(static_cast<int>(blockIdx.x));
   const Global<const float> g = list.read[t];
   const Global<float> p = list.written[0][t], u = list.written[1][t];
+  if (!isfinite(static_cast<double>(grad_scale[0]))) return;
   const auto scale = static_cast<float>(grad_scale[0]);
   const auto rate = static_cast<float>(scalars[0]);
   const auto weight_decay = static_cast<float>(list.weight_decay[t]);
@@ -127,10 +129,12 @@ __global__ void __launch_bounds__(kThreads)
 
 // Written: averages.
 template <int N>
-__global__ void __launch_bounds__(kThreads) average(Global<const double> rate, TensorList<1> list) {
+__global__ void __launch_bounds__(kThreads)
+    average(Global<const double> rate, Global<const double> gate, TensorList<1> list) {
   const int t = list.tensor_of(static_cast<int>(blockIdx.x));
   const Global<const float> x = list.read[t];
   const Global<float> mean = list.written[0][t];
+  if (gate != nullptr && !isfinite(static_cast<double>(gate[0]))) return;
   const auto factor = static_cast<float>(rate[0]);
   for_pieces<N>(list, t, [&]<int W>(std::integral_constant<int, W>, int64_t i) {
     const auto value = load<W>(x, i);
@@ -178,10 +182,12 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 __global__ void clip(double largest, Global<const double> squared_norm, Global<double> norm,
-                     Global<double> grad_scale) {
+                     Global<double> grad_scale, Global<const double> loss) {
   const double root = sqrt(static_cast<double>(squared_norm[0]));
   norm[0] = root;
-  grad_scale[0] = largest > 0.0 && root > largest ? largest / root : 1.0;
+  const bool finite = isfinite(root) && (loss == nullptr || isfinite(static_cast<double>(loss[0])));
+  const double scale = largest > 0.0 && root > largest ? largest / root : 1.0;
+  grad_scale[0] = finite ? scale : static_cast<double>(NAN);
 }
 
 // Collects tensors and calls start(list, whether all are aligned to 16 bytes) for every full list, and for
@@ -228,6 +234,9 @@ class Lists {
   bool wide_ = true;
 };
 
+// Null where nobody gave it.
+const double* or_null(const core::View& view) { return view.defined() ? view.as<double>() : nullptr; }
+
 void run_adamw(const AdamWStep& a) {
   const AdamWConstants c{static_cast<float>(1.0 - a.beta1), static_cast<float>(1.0 - a.beta2),
                          static_cast<float>(a.eps)};
@@ -258,7 +267,7 @@ void run_sgd(const SgdStep& a) {
 void run_average(const AverageStep& a) {
   const auto start = [&](const TensorList<1>& list, dim3 grid, bool fours) {
     launch({"average", a.rate.device, grid, dim3(kThreads)}, fours ? average<4> : average<1>,
-           a.rate.as<double>(), list);
+           a.rate.as<double>(), or_null(a.gate), list);
   };
   Lists<1, decltype(start)> lists(start);
   for (const auto& e : a.entries) lists.add(e.value, {e.average});
@@ -296,7 +305,7 @@ void run_squared_norm(const SquaredNorm& a) {
 
 void run_clip(const ClipByNorm& a) {
   launch({"clip", a.norm.device, dim3(1), dim3(1)}, clip, a.largest, a.squared_norm.as<double>(),
-         a.norm.as<double>(), a.grad_scale.as<double>());
+         a.norm.as<double>(), a.grad_scale.as<double>(), or_null(a.loss));
 }
 
 const Register<AdamWStep> adamw_variant("simt", kDevice, 10, {takes::f32, takes::contiguous}, run_adamw);
