@@ -12,6 +12,7 @@
 #include "optim/freeze.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
+#include "optim/state.h"
 #include "optim/step.h"
 
 namespace medfusion::optim {
@@ -48,6 +49,7 @@ Counts count(const Tensor& targets) {
 
 StepOptions step_options(const TrainOptions& options, const Tensor& targets) {
   StepOptions step = options.step;
+  step.keep_statistics = options.nonfinite == Nonfinite::skip || options.trace_nonfinite;
   layers::LossOptions& loss = step.loss;
   if (loss.kind == layers::LossKind::bce && loss.weighting != PositiveWeight::none)
     loss.positive_weight = positive_weights(targets, loss.weighting, loss.exclusive);
@@ -110,12 +112,8 @@ class Run {
       more = training_.next(batch);
       if (more) step_->stage(batch, state_.steps + 1);
       const StepResult step = step_->finish();
-      if (!std::isfinite(step.loss)) {
-        throw core::Error(
-            fmt::format("training diverged: loss {} in epoch {}, batch {}; try a lower learning rate",
-                        step.loss, epoch, state_.batches + 1));
-      }
       count(step, size);
+      if (!step.finite()) leave_out(step, epoch, state_.batches);
       if (callbacks_.on_batch) {
         callbacks_.on_batch({epoch, options_.epochs, state_.batches, training_.batches(), size, step.loss});
       }
@@ -125,7 +123,11 @@ class Run {
       }
       if (more && is_due()) save();
     }
-    MEDFUSION_CHECK(state_.samples > 0, "train: an epoch without a batch");
+    MEDFUSION_CHECK(state_.batches > 0, "train: an epoch without a batch");
+    if (state_.samples == 0) {
+      throw core::Error(
+          fmt::format("training diverged: no step of epoch {} had a finite loss and gradient", epoch));
+    }
     count_seconds();
     return true;
   }
@@ -150,7 +152,8 @@ class Run {
     line["epoch"] = state_.epochs_done + 1;
     line["train_loss"] = train_loss();
     line["learning_rate"] = schedule_.learning_rate(state_.steps - 1);
-    line["gradient_norm"] = state_.norm_sum / static_cast<double>(state_.batches);
+    line["gradient_norm"] = state_.norm_sum / static_cast<double>(state_.batches - state_.skipped);
+    if (state_.skipped > 0) line["skipped_steps"] = state_.skipped;
     line["seconds"] = state_.seconds;
     line["images_per_second"] = static_cast<double>(state_.samples) / state_.seconds;
     return line;
@@ -160,6 +163,7 @@ class Run {
   void keep_weights(bool is_best) {
     if (!callbacks_.on_checkpoint) return;
     swap_average();
+    check_finite(weights_of(network_), "training diverged");
     callbacks_.on_checkpoint(weights_of(network_), is_best, state_.epochs_done + 1);
     swap_average();
   }
@@ -167,7 +171,7 @@ class Run {
   void end_epoch() {
     state_.last_train_loss = train_loss();
     ++state_.epochs_done;
-    state_.batches = state_.samples = 0;
+    state_.batches = state_.samples = state_.skipped = 0;
     state_.loss_sum = state_.norm_sum = state_.seconds = 0.0;
     save();
   }
@@ -198,6 +202,12 @@ class Run {
   void count(const StepResult& step, int64_t size) {
     ++state_.steps;
     ++state_.batches;
+    if (!step.finite()) {
+      ++state_.skipped;
+      ++state_.skipped_in_a_row;
+      return;
+    }
+    state_.skipped_in_a_row = 0;
     state_.samples += size;
     state_.loss_sum += step.loss * static_cast<double>(size);
     state_.norm_sum += step.gradient_norm;
@@ -215,7 +225,7 @@ class Run {
   }
 
   void save() {
-    if (state_.samples > 0) count_seconds();
+    if (state_.batches > 0) count_seconds();
     saved_ = Clock::now();
     if (!callbacks_.on_state) return;
     state_.tensors = weights_of(network_);
@@ -226,6 +236,26 @@ class Run {
     if (average_) add(kAveragePrefix, average_->tensors());
     callbacks_.on_state(state_);
     state_.tensors.clear();
+  }
+
+  // After a step whose loss or gradient is not finite, which changed nothing. Throws where training ends.
+  void leave_out(const StepResult& step, int64_t epoch, int64_t batch) {
+    const auto unsigned_nan = [](double x) { return std::isnan(x) ? std::abs(x) : x; };
+    const std::string what =
+        fmt::format("loss {}, gradient norm {} in epoch {}, batch {}", unsigned_nan(step.loss),
+                    unsigned_nan(step.gradient_norm), epoch, batch);
+    const auto note = [&](const std::string& text) {
+      if (callbacks_.on_note) callbacks_.on_note(text);
+    };
+    if (options_.trace_nonfinite)
+      note(fmt::format("trace of epoch {}, batch {}: {}", epoch, batch, step_->trace(callbacks_.row_name)));
+    const bool skips = options_.nonfinite == Nonfinite::skip;
+    if (skips && state_.skipped_in_a_row <= options_.nonfinite_limit) return note("skipped a step: " + what);
+    throw core::Error(fmt::format(
+        "training diverged: {}{}; this step was not kept. Try a lower learning rate{}", what,
+        skips ? fmt::format(", after {} skipped steps in a row", options_.nonfinite_limit) : "",
+        options_.trace_nonfinite ? ""
+                                 : ", or medfusion train --trace-nonfinite, which shows where it begins"));
   }
 
   models::Network& network_;

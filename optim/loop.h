@@ -21,14 +21,19 @@ struct BatchProgress {
   int64_t epoch, epochs;   // from 1
   int64_t batch, batches;  // from 1, of this epoch
   int64_t samples;         // of this batch
-  double loss;             // of this batch
+  double loss;             // of this batch; NaN or infinite where the step may have been skipped
 };
 
 // What the caller does while training runs; any may be empty.
 struct TrainCallbacks {
   std::function<void(const BatchProgress&)> on_batch;
+  // A line about a step that was skipped, and one about where its NaN or infinity came from.
+  std::function<void(const std::string&)> on_note;
+  // The name of a row of the dataset, for that line.
+  std::function<std::string(int64_t)> row_name;
   // One line of metrics.jsonl per epoch: epoch, train_loss, learning_rate, gradient_norm, seconds,
-  // images_per_second, and, where the epoch was evaluated, val_loss and val.macro.auroc ...
+  // images_per_second, where steps were skipped their number as skipped_steps, and, where the epoch was
+  // evaluated, val_loss and val.macro.auroc ...
   std::function<void(const nlohmann::ordered_json&)> on_epoch;
   // The weights to keep so far: called with is_best when the validation macro AUROC has risen, and with
   // !is_best after every epoch.
@@ -62,8 +67,10 @@ core::Tensor prior_logits(const core::Tensor& targets, bool exclusive = false);
 // null: then there is no best checkpoint, and the last weights (or their average) count. `from`, where not
 // null, is a state that on_state was given, of the same network, data and options: training goes on from
 // there to the same bytes. Where it has fewer epochs than the options, these are added, and the schedule is
-// that of the new number. Throws core::InputError naming from->file where the state does not fit, and
-// core::Error where the loss is no longer finite, naming epoch and batch. Afterwards the network holds the
+// that of the new number. A step whose loss or gradient is not finite changes nothing; by
+// TrainOptions::nonfinite it is skipped, while the schedule and the random numbers go on with their batches,
+// or throws core::Error naming epoch and batch, as do weights that are not finite where a checkpoint is due.
+// Throws core::InputError naming from->file where the state does not fit. Afterwards the network holds the
 // last weights (the average where there is one).
 TrainResult train(models::Network& network, data::Loader& training, const core::Tensor& training_targets,
                   data::Loader* validation, const std::vector<std::string>& labels,

@@ -15,4 +15,7 @@ using NamedTensors = std::map<std::string, core::Tensor>;
 void check_state(const NamedTensors& own, const NamedTensors& given, const std::string& what,
                  const std::string& file);
 
+// Throws core::Error, beginning with `what` and naming the tensor, where one holds NaN or infinity.
+void check_finite(const NamedTensors& tensors, const std::string& what);
+
 }  // namespace medfusion::optim

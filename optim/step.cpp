@@ -6,6 +6,7 @@
 
 #include "optim/freeze.h"
 #include "optim/predict.h"
+#include "optim/trace.h"
 
 namespace medfusion::optim {
 
@@ -50,6 +51,9 @@ TrainingStep::TrainingStep(models::Network& network, Optimizer& optimizer, Weigh
   base_ = view(1, DType::i64);
   optimizer_scalars_ = view(optimizer.scalar_count(), DType::f64);
   rate_ = view(1, DType::f64);
+  if (options.keep_statistics) {
+    for (const auto& [name, buffer] : network.buffers()) statistics_.emplace_back(buffer, buffer.clone());
+  }
   host_ = static_cast<char*>(core::runtime(device_).allocate_pinned(scalars_.bytes() + results_.bytes()));
 }
 
@@ -69,6 +73,7 @@ void TrainingStep::stage(const core::Batch& batch, int64_t step) {
   layers::Context context{.training = true, .seed = options_.seed, .stream = base};
   staged_.batch = network_.prepare(batch, context);
   staged_.batch.targets = batch.targets;
+  staged_.batch.rows = batch.rows;
   staged_.stream = context.stream - base;
   step_ = step;
   if (!staging_) return;
@@ -104,6 +109,7 @@ TrainingStep::Operands TrainingStep::from_stage() {
 
 // Everything here only queues work on the device.
 void TrainingStep::queue(const Operands& operands, bool update) {
+  for (const auto& [value, copy] : statistics_) copy.copy_from(value);
   optimizer_.zero_grad();
   layers::Context context{.training = true,
                           .seed = options_.seed,
@@ -115,9 +121,14 @@ void TrainingStep::queue(const Operands& operands, bool update) {
   if (loss.requires_grad()) loss.backward();
   if (!update) return;
   results_.slice(0, 0, 1).copy_from(loss.value());
-  clip_gradients(parameters_, options_.clip_norm, results_.slice(0, 1, 2), grad_scale_);
+  clip_gradients(parameters_, options_.clip_norm, results_.slice(0, 1, 2), grad_scale_,
+                 results_.slice(0, 0, 1));
   optimizer_.update(optimizer_scalars_, grad_scale_);
-  if (average_ != nullptr) average_->average(rate_);
+  if (average_ != nullptr) average_->average(rate_, grad_scale_);
+}
+
+void TrainingStep::restore_statistics() {
+  for (const auto& [value, copy] : statistics_) value.copy_from(copy);
 }
 
 void TrainingStep::start(double learning_rate) {
@@ -229,7 +240,6 @@ void TrainingStep::capture() {
 }
 
 StepResult TrainingStep::finish() {
-  running_ = {};
   core::Runtime& runtime = core::runtime(device_);
   char* const host = host_ + scalars_.bytes();
   runtime.copy_to_host(host, results_.view().data, results_.bytes(), stream_);
@@ -238,7 +248,35 @@ StepResult TrainingStep::finish() {
   StepResult result;
   std::memcpy(&result.loss, host, sizeof(double));
   std::memcpy(&result.gradient_norm, host + sizeof(double), sizeof(double));
+  if (result.finite()) {
+    running_ = {};
+    return result;
+  }
+  optimizer_.uncount();
+  if (average_ != nullptr) average_->uncount();
+  const core::StreamGuard on_stream(device_, stream_);
+  restore_statistics();
   return result;
+}
+
+// Of the batch that running_ still holds.
+std::string TrainingStep::trace(const std::function<std::string(int64_t)>& row_name) {
+  MEDFUSION_CHECK(running_.batch.targets.defined() && !unfinished_,
+                  "training step: trace() is for a step that was not finite");
+  const core::StreamGuard on_stream(device_, stream_);
+  NonfiniteTrace trace(network_, running_.batch, row_name);
+  if (trace.found()) return trace.text();
+  std::string text;
+  try {
+    std::optional<core::MemoryPool::Use> use;
+    if (pool_) use.emplace(*pool_);
+    queue(running_, false);
+    text = trace.text();
+  } catch (const core::OutOfMemory& error) {  // the message on the step itself shall not be lost
+    text = fmt::format("the step cannot be run again: {}", error.what());
+  }
+  restore_statistics();
+  return text;
 }
 
 }  // namespace medfusion::optim

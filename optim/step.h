@@ -2,9 +2,14 @@
 // captured once as a graph and replayed for every later batch of the same shapes.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "core/allocator.h"
 #include "core/batch.h"
@@ -19,11 +24,16 @@ namespace medfusion::optim {
 struct StepResult {
   double loss = 0.0;
   double gradient_norm = 0.0;  // before clipping
+  bool finite() const { return std::isfinite(loss) && std::isfinite(gradient_norm); }
 };
 
 // stage(), start(), stage() of the next batch, finish(), start(), ...: while the device computes, the host
 // prepares the next batch and its copy is under way. A step gives the same bits captured or not: its random
 // layers use the streams from step * 2^20 on, and what changes from step to step is read on the device.
+//
+// A step whose loss or gradient is NaN or infinite changes nothing: neither weights, nor the optimizer's
+// state and its count of steps, nor the average and its count; with StepOptions::keep_statistics no running
+// statistics either. The next step gives the bits that it gives where the failed one never was.
 class TrainingStep {
  public:
   // `average` may be null. All outlive the object; the optimizer holds the network's parameters but for
@@ -43,6 +53,10 @@ class TrainingStep {
   void start(double learning_rate);
   // Waits for the step that was started, on the stream that was current then.
   StepResult finish();
+  // After finish() gave a step that is not finite, and before the next start(): runs that step once more,
+  // with the same random numbers, and says in a line where the first NaN or infinity came from
+  // (optim/trace.h). Changes nothing with keep_statistics. row_name gives the name of a row of the dataset.
+  std::string trace(const std::function<std::string(int64_t)>& row_name);
 
   int64_t replays() const { return replays_; }  // how many steps were replayed so far
 
@@ -58,6 +72,7 @@ class TrainingStep {
   void run(double learning_rate);
   void send_scalars(double learning_rate);
   void capture();
+  void restore_statistics();
   std::string batch_hint();
   int64_t bytes_of(int64_t samples);
 
@@ -80,7 +95,8 @@ class TrainingStep {
   core::Tensor optimizer_scalars_;  // f64
   core::Tensor rate_;               // f64 [1], of the average
   core::Tensor results_;            // f64 [2]: loss, gradient norm
-  core::Tensor grad_scale_;         // f64 [1]
+  core::Tensor grad_scale_;         // f64 [1]; NaN where the step is not finite
+  std::vector<std::pair<core::Tensor, core::Tensor>> statistics_;  // where they are kept: value, copy
   // Pinned memory of the host: what goes to scalars_, and what comes from results_. It is free from finish()
   // to the next start().
   char* host_ = nullptr;

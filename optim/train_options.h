@@ -24,6 +24,9 @@ struct StepOptions {
   uint64_t seed = 1;
   Precision precision = Precision::f32;
   bool graph = true;
+  // A step that is not finite leaves the running statistics as they were, at the cost of a copy in every
+  // step.
+  bool keep_statistics = false;
 };
 
 inline constexpr std::array kOptimizers{"adamw", "sgd"};
@@ -34,6 +37,11 @@ constexpr core::Names names_of(OptimizerKind) { return kOptimizers; }
 inline constexpr std::array kScheduleKinds{"cosine", "constant"};
 enum class ScheduleKind : uint8_t { cosine, constant };
 constexpr core::Names names_of(ScheduleKind) { return kScheduleKinds; }
+
+// What follows a step whose loss or gradient is NaN or infinite.
+inline constexpr std::array kNonfinites{"stop", "skip"};
+enum class Nonfinite : uint8_t { stop, skip };
+constexpr core::Names names_of(Nonfinite) { return kNonfinites; }
 
 inline constexpr std::array kCheckpoints{"best", "last"};
 enum class Checkpoint : uint8_t { best, last };
@@ -60,6 +68,9 @@ struct TrainOptions {
   ScheduleKind schedule = ScheduleKind::cosine;
   double min_learning_rate = 1e-5;
   StepOptions step;
+  Nonfinite nonfinite = Nonfinite::stop;
+  int64_t nonfinite_limit = 10;
+  bool trace_nonfinite = false;  // no setting: says where a NaN or infinity comes from (optim/trace.h)
   double ema_decay = 0.0;
   std::vector<std::string> freeze;
   int64_t early_stopping = 0;
@@ -93,6 +104,11 @@ struct TrainOptions {
           "Learning rate at the end of `cosine`.");
     visit("clip_norm", step.clip_norm, Range::at_least(0),
           "Largest global norm of the gradients; 0 switches clipping off.");
+    visit("nonfinite", nonfinite,
+          "What follows a step whose loss or gradient is NaN or infinite, which never changes the weights: "
+          "`stop` ends training, `skip` goes on with the next batch.");
+    visit("nonfinite_limit", nonfinite_limit, Range::at_least(1),
+          "The most such steps in a row that `skip` leaves out; one more ends training.");
     visit("ema_decay", ema_decay, Range::below(0, 1),
           "Decay per step of the moving average of the weights, which is evaluated and kept; 0 switches "
           "averaging off.");

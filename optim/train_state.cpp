@@ -17,6 +17,8 @@ void visit_members(State& state, Visit visit) {
   visit("best_epoch", state.best_epoch);
   visit("without_gain", state.without_gain);
   visit("batches", state.batches);
+  visit("skipped", state.skipped);
+  visit("skipped_in_a_row", state.skipped_in_a_row);
   visit("samples", state.samples);
   visit("loss_sum", state.loss_sum);
   visit("norm_sum", state.norm_sum);

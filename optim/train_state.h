@@ -12,7 +12,7 @@ namespace medfusion::optim {
 
 struct TrainState {
   int64_t epochs = 0;  // that the training is to have, train.epochs
-  int64_t steps = 0;   // done in all
+  int64_t steps = 0;   // done in all, those included that were skipped
 
   // Of the epochs that are done.
   int64_t epochs_done = 0;
@@ -22,10 +22,12 @@ struct TrainState {
   int64_t without_gain = 0;      // evaluations since then
 
   // Of the epoch under way, which has the number epochs_done + 1.
-  int64_t batches = 0;  // done
-  int64_t samples = 0;
-  double loss_sum = 0.0;  // weighted by samples
-  double norm_sum = 0.0;  // of the gradients, over batches
+  int64_t batches = 0;  // done, those included that were skipped (train.nonfinite)
+  int64_t skipped = 0;
+  int64_t skipped_in_a_row = 0;  // up to now, over the epochs
+  int64_t samples = 0;           // of what was not skipped
+  double loss_sum = 0.0;         // weighted by samples
+  double norm_sum = 0.0;         // of the gradients, over batches
   double seconds = 0.0;
 
   // The weights by their names (not their average), "optimizer." and what Optimizer::state_tensors() gives,

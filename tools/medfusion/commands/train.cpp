@@ -25,6 +25,7 @@ struct TrainOptions {
   bool init_partial = false;
   bool force = false;
   std::string resume;
+  bool trace_nonfinite = false;
 };
 
 struct Inputs {
@@ -91,7 +92,8 @@ optim::TrainResult train_or_say_how(const TrainingJob& job, const Inputs& inputs
 }
 
 void train_anew(const TrainOptions& options) {
-  const Config config = read_config(options.config, options.common).build();
+  Config config = read_config(options.config, options.common).build();
+  config.train.trace_nonfinite = options.trace_nonfinite;
   use_threads(config.threads);
   TrainingJob job{config, use_device(options.common), options.init, !options.common.shows_progress(), ""};
   job.init_partial = options.init_partial;
@@ -119,6 +121,7 @@ void resume(const TrainOptions& options) {
   if (options.common.seed) core::throw_input_error({}, "--seed: --resume goes on with the seed of the run");
   Config config = resumed_config(run, options.config.assignments);
   if (options.common.threads) config.threads = *options.common.threads;
+  config.train.trace_nonfinite = options.trace_nonfinite;
   CommonOptions common = options.common;
   if (common.device == "auto") common.device = start.device;
   if (common.kernels.empty()) common.kernels = start.kernels;
@@ -167,6 +170,9 @@ void add_train_command(CLI::App& program, Action& action) {
             "Go on with a run that was cut off, to the same bytes as if it had not been, with its own "
             "configuration; a finished run goes on where --set train.epochs gives it more");
   command->add_flag("--force", options->force, "Replace an existing run, as soon as the new one has weights");
+  command->add_flag("--trace-nonfinite", options->trace_nonfinite,
+                    "Where a loss or gradient is NaN or infinite, run that step once more and name the first "
+                    "operation, tensor and rows that had it");
   add_common_options(*command, options->common);
   command->footer(
       "Example (after medfusion synth --out phantom):\n"

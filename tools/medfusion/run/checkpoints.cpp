@@ -3,10 +3,10 @@
 #include <xxhash.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "core/file.h"
 #include "core/safetensors.h"
+#include "optim/state.h"
 #include "tools/medfusion/config/text_file.h"
 
 namespace medfusion::tools {
@@ -30,22 +30,6 @@ std::vector<fs::path> checkpoint_files(const fs::path& folder) {
   }
   std::sort(files.rbegin(), files.rend());
   return files;
-}
-
-template <class T>
-bool all_finite(const core::Tensor& tensor) {
-  const T* const values = tensor.data<T>();
-  return std::all_of(values, values + tensor.numel(), [](T value) { return std::isfinite(value); });
-}
-
-void check_finite(const optim::TrainState& state, const std::string& file) {
-  for (const auto& [name, tensor] : state.tensors) {
-    const bool finite = tensor.dtype() == core::DType::f32   ? all_finite<float>(tensor)
-                        : tensor.dtype() == core::DType::f64 ? all_finite<double>(tensor)
-                                                             : true;
-    if (!finite)
-      throw core::Error(fmt::format("{}: not saved, {} holds a value that is not finite", file, name));
-  }
 }
 
 }  // namespace
@@ -81,7 +65,7 @@ void Checkpoints::save(const optim::TrainState& state) const {
   std::error_code none;
   fs::create_directory(folder_, none);  // where it cannot, saving says why
   const std::string file = (folder_ / checkpoint_name(state.steps)).string();
-  check_finite(state, file);
+  optim::check_finite(state.tensors, file);
   Metadata metadata = metadata_;
   metadata[kRun] = identity_;
   metadata[kState] = to_text(to_json(state));

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <cmath>
+#include <optional>
 
 #include "core/safetensors.h"
 
@@ -42,6 +44,8 @@ std::string describe_epoch(const nlohmann::ordered_json& line) {
     if (left_out.contains("auroc") && !left_out["auroc"].empty() && !auroc.is_null())
       text += fmt::format(" ({} undefined)", left_out["auroc"].size());
   }
+  if (line.contains("skipped_steps"))
+    text += fmt::format("  {} steps skipped", line["skipped_steps"].get<int64_t>());
   return text + fmt::format("  {:.1f} s", line["seconds"].get<double>());
 }
 
@@ -62,6 +66,10 @@ Recorder::~Recorder() {
 optim::TrainCallbacks Recorder::callbacks() {
   optim::TrainCallbacks result;
   result.on_batch = [this](const optim::BatchProgress& progress) { show_batch(progress); };
+  result.on_note = [this](const std::string& text) {
+    run_.log("note: " + text);
+    progress_.note("note: " + text);
+  };
   result.on_epoch = [this](const nlohmann::ordered_json& line) { end_epoch(line); };
   result.on_checkpoint = [this](const optim::NamedTensors& tensors, bool is_best, int64_t epoch) {
     keep_weights(tensors, is_best, epoch);
@@ -85,7 +93,8 @@ void Recorder::show_batch(const optim::BatchProgress& progress) {
     progress_.begin(fmt::format("{}epoch {}/{}", prefix, progress.epoch, progress.epochs), progress.batches);
     begun_ = true;
   }
-  progress_.advance(progress.samples, progress.loss);
+  const bool finite = std::isfinite(progress.loss);
+  progress_.advance(progress.samples, finite ? std::optional(progress.loss) : std::nullopt);
 }
 
 void Recorder::keep_weights(const optim::NamedTensors& tensors, bool is_best, int64_t epoch) {

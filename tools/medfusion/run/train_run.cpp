@@ -163,8 +163,10 @@ optim::TrainResult train_network(const TrainingJob& job, const RunDirectory& run
   const int64_t done = from ? from->steps : 0;
   Recorder recorder(job, run, metadata, checkpoints,
                     std::max<int64_t>(1, options.epochs * training->batches() - done));
+  optim::TrainCallbacks callbacks = recorder.callbacks();
+  callbacks.row_name = [&rows](int64_t row) { return rows.dataset.ids[static_cast<size_t>(row)]; };
   const optim::TrainResult result = optim::train(network, *training, targets, validation, rows.dataset.labels,
-                                                 options, recorder.callbacks(), from ? &*from : nullptr);
+                                                 options, callbacks, from ? &*from : nullptr);
   recorder.finish();
   return result;
 }
