@@ -166,6 +166,13 @@ void NonfiniteTrace::forward(const char* operation, uint64_t number, const Tenso
   if (!module.empty()) module_ = module;
   modules_[number] = module_;
   if (found() || !is_real(value)) return;
+  look_at_result(fmt::format("{} forward ({}{})", operation, kernels_text(kernels), where(number)), value,
+                 inputs);
+  log_.take();  // of what a simulated device runs late, when its values are asked for
+}
+
+void NonfiniteTrace::look_at_result(const std::string& what, const Tensor& value,
+                                    const std::vector<Variable>& inputs) {
   const Faults faults = faults_of(value);
   if (!faults.any()) return;
   std::string before;
@@ -177,8 +184,7 @@ void NonfiniteTrace::forward(const char* operation, uint64_t number, const Tenso
     before += fmt::format("; its input {} had {} already", i + 1, input.text());
   }
   if (before.empty()) before = "; all its inputs were finite";
-  report(fmt::format("{} forward ({}{})", operation, kernels_text(kernels), where(number)), value, faults,
-         before + (faults.rows.empty() ? largest_input(inputs) : ""));
+  report(what, value, faults, before + (faults.rows.empty() ? largest_input(inputs) : ""));
 }
 
 void NonfiniteTrace::backward(const char* operation, uint64_t number,
@@ -195,6 +201,7 @@ void NonfiniteTrace::backward(const char* operation, uint64_t number,
            gradient, faults_of(gradient),
            "; the loss, all values of the forward pass and the gradient it had got were finite");
   }
+  log_.take();
 }
 
 std::string NonfiniteTrace::text() const {

@@ -44,6 +44,8 @@ class NonfiniteTrace final : public core::OperationObserver {
   std::string rows_text(const std::vector<int64_t>& rows) const;
   std::string largest_input(const std::vector<core::Variable>& inputs) const;
   void look_at(const models::Network& network);
+  void look_at_result(const std::string& what, const core::Tensor& value,
+                      const std::vector<core::Variable>& inputs);
 
   models::Prepared batch_;
   std::function<std::string(int64_t)> row_name_;

@@ -223,6 +223,17 @@ TEST_P(NonfiniteOn, ATraceFindsTheRowThatOverflows) {
                     HasSubstr(", in 1 of the 3 rows: patient12; all its inputs were finite")));
 }
 
+// The kernels of an operation are its own, though a simulated device runs those before it late.
+TEST_P(NonfiniteOn, ATraceNamesTheKernelsOfTheOperation) {
+  const auto network = fresh_network(device());
+  for (const auto& [name, parameter] : network->parameters()) {
+    if (name == "features.norm0.weight") parameter.value().fill(kHuge);
+  }
+  EXPECT_THAT(trace_of(GetParam(), *network, healthy(1)),
+              AllOf(StartsWith("batch_norm forward (kernel batch_norm forward "),
+                    HasSubstr(", in or after features.norm0): ")));
+}
+
 // An operation with many parameters is named by what they share.
 TEST_P(NonfiniteOn, ATraceFindsTheBlockThatOverflows) {
   const auto network = fresh_network(device());
