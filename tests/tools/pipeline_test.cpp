@@ -223,7 +223,27 @@ TEST(Pipeline, TrainingThatDivergesIsAnError) {
       run_medfusion(train_command(folder / "tiny.toml", folder / "run",
                                   {"--set", "train.epochs=2", "--set", "train.learning_rate=1e30"}));
   EXPECT_EQ(outcome.code, 1);
-  EXPECT_THAT(outcome.err, testing::StartsWith("medfusion: training diverged: loss "));
+  EXPECT_THAT(outcome.err,
+              testing::StartsWith("medfusion: training diverged: loss nan, gradient norm nan in "));
+}
+
+TEST(Pipeline, ATraceSaysWhereTrainingDiverges) {
+  const TemporaryFolder folder;
+  make_phantom(folder);
+  auto command =
+      train_command(folder / "tiny.toml", folder / "run",
+                    {"--set", "train.epochs=2", "--set", "train.learning_rate=1e30", "--set",
+                     "train.nonfinite=skip", "--set", "train.nonfinite_limit=1", "--trace-nonfinite"});
+  std::erase(command, "--quiet");
+  const Outcome outcome = run_medfusion(command);
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, testing::HasSubstr("note: skipped a step: loss nan, gradient norm nan in epoch "));
+  EXPECT_THAT(outcome.err,
+              testing::ContainsRegex("note: trace of epoch [12], batch [0-9]+: [a-z_]+ forward "
+                                     "\\(kernel .*, in or after .*; all its inputs were finite"));
+  EXPECT_THAT(outcome.err,
+              testing::HasSubstr(", after 1 skipped steps in a row; this step was not kept. Try a "
+                                 "lower learning rate\n"));
 }
 
 TEST(Pipeline, MedMnistTrains) {
