@@ -323,6 +323,24 @@ TEST_F(Resume, AFinishedRunIsExtended) {
   expect_same_files(expected, run);
 }
 
+// A step that is not finite ends training after the last checkpoint, and a run that goes on comes to it
+// again.
+TEST_F(Resume, ADivergenceIsReachedAgainAndTraced) {
+  const fs::path run = folder_ / "run";
+  const std::vector<std::string> wild{
+      "--set", "train.learning_rate=1e30",       "--set", "train.warmup_epochs=1",
+      "--set", "train.checkpoint_every=1 steps", "--set", "train.clip_norm=0"};
+  const Outcome stopped = run_medfusion(train(run, "3", wild));
+  EXPECT_EQ(stopped.code, 1);
+  EXPECT_THAT(stopped.err, HasSubstr("training diverged: "));
+  EXPECT_THAT(stopped.err,
+              HasSubstr("; medfusion train --resume " + run.string() + " --trace-nonfinite comes to"));
+  const Outcome traced = run_medfusion({"train", "--resume", run.string(), "--trace-nonfinite"});
+  EXPECT_EQ(traced.code, 1);
+  EXPECT_THAT(traced.err, HasSubstr("note: trace of epoch 1, batch "));
+  EXPECT_THAT(traced.err, HasSubstr("resumed from step"));
+}
+
 TEST_F(Resume, ADamagedCheckpointIsPassedOver) {
   const fs::path run = folder_ / "run";
   Surroundings surroundings;

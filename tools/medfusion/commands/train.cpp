@@ -86,8 +86,11 @@ optim::TrainResult train_or_say_how(const TrainingJob& job, const Inputs& inputs
     throw;
   } catch (const core::Error& error) {
     if (!std::filesystem::exists(run.file("checkpoints"))) throw;
-    throw core::Error(
-        fmt::format("{}; when this is mended, go on with: {}", error.what(), job.resume_command));
+    const std::string what = error.what();
+    if (what.starts_with("training diverged"))
+      throw core::Error(
+          fmt::format("{}; {} --trace-nonfinite comes to that step again", what, job.resume_command));
+    throw core::Error(fmt::format("{}; when this is mended, go on with: {}", what, job.resume_command));
   }
 }
 

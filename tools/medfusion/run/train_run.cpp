@@ -11,6 +11,7 @@
 #include "core/threads.h"
 #include "kernels/registry.h"
 #include "optim/freeze.h"
+#include "optim/state.h"
 #include "tools/medfusion/run/feature_report.h"
 #include "tools/medfusion/run/guard.h"
 #include "tools/medfusion/run/initial_weights.h"
@@ -146,6 +147,7 @@ optim::TrainOptions train_options(const Config& config, const models::Network& n
 // A run without training: the initial weights.
 void write_initial_weights(const TrainingJob& job, const RunDirectory& run, const models::Network& network,
                            const Metadata& metadata) {
+  optim::check_finite(optim::weights_of(network), "initial weights");
   for (const char* which : {"best", "last"}) {
     core::save_safetensors(run.checkpoint(which).string(), optim::weights_of(network),
                            metadata_of_weights(metadata, 0, which));
