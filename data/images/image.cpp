@@ -146,6 +146,24 @@ void complete_palette(std::vector<uint8_t>& file) {
   }
 }
 
+// Takes out IDAT chunks that are empty, which may be: the decoder copies their nothing to a null pointer. The
+// chunks were checked before.
+void remove_empty_chunks(std::vector<uint8_t>& file) {
+  auto kept = file.begin() + kPngSignature.size();
+  bool last = false;
+  for (size_t at = kPngSignature.size(); !last;) {
+    const std::string_view type(reinterpret_cast<const char*>(&file[at + 4]), 4);
+    const size_t length = big_endian(file, at);
+    const bool empty = type == "IDAT" && length == 0;
+    last = type == "IEND";
+    const auto chunk = file.begin() + static_cast<std::ptrdiff_t>(at);
+    const auto after = chunk + static_cast<std::ptrdiff_t>(12 + length);
+    if (!empty) kept = kept == chunk ? after : std::copy(chunk, after, kept);
+    at += 12 + length;
+  }
+  file.erase(kept, file.end());
+}
+
 // What a JPEG says beside its pixels.
 struct JpegMarkers : ImageFacts {
   int components = 0;
@@ -251,6 +269,7 @@ Tensor decode_image(const std::string& path, int64_t most_pixels) {
     check_unpacked(path, facts.claim, most_pixels);
     orientation = facts.orientation;
     complete_palette(file);
+    remove_empty_chunks(file);
   } else if (starts_with(file, kJpegSignature)) {
     const JpegMarkers markers = check_jpeg(path, file);
     check_inks(path, markers);

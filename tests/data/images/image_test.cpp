@@ -224,6 +224,16 @@ TEST(DecodeImage, ReportsEveryDamagedBitOfAPng) {
   }
 }
 
+// An undefined-behavior sanitizer finds what the decoder makes of them.
+TEST(DecodeImage, PassesOverEmptyChunksOfPixels) {
+  const std::string whole = read_bytes(kImageFixtures + "rgb.png"), path = temporary("empty_chunks.png");
+  const size_t first = whole.find("IDAT") - 4, end = whole.find("IEND") - 4;
+  const std::string empty("\0\0\0\0IDAT\x35\xAF\x06\x1E", 12);
+  std::string bytes = whole;
+  write_bytes(path, bytes.insert(end, empty).insert(first, empty + empty));
+  EXPECT_EQ(values(decode_image(path)), values(decode_image(kImageFixtures + "rgb.png")));
+}
+
 // More codes than a table of the decoder holds, or than the segment does.
 TEST(DecodeImage, ReportsTablesOfTooManyCodes) {
   const std::string whole = read_bytes(kImageFixtures + "rgb.jpg"), path = temporary("codes.jpg");
