@@ -20,14 +20,17 @@ namespace {
 class CpuRuntime final : public Runtime {
  public:
   Device device() const override { return {}; }
+#ifdef MEDFUSION_EXACT_MEMORY  // for a sanitizer that is to see where each tensor ends
+  bool exact_allocations() const override { return true; }
+#endif
 
   void* allocate(int64_t bytes, Stream stream) override {
     MEDFUSION_CHECK(!captures_.contains(stream.id), "cpu: allocate is not allowed during capture");
     constexpr int64_t kHugePage = int64_t{2} << 20;
     const int64_t alignment = bytes >= 2 * kHugePage ? kHugePage : 64;
-    const int64_t rounded = (bytes + alignment - 1) / alignment * alignment;
-    void* pointer = std::aligned_alloc(static_cast<size_t>(alignment), static_cast<size_t>(rounded));
-    if (pointer == nullptr) throw OutOfMemory(fmt::format("cpu: out of memory, {} bytes asked", bytes));
+    void* pointer = nullptr;
+    if (::posix_memalign(&pointer, static_cast<size_t>(alignment), static_cast<size_t>(bytes)) != 0)
+      throw OutOfMemory(fmt::format("cpu: out of memory, {} bytes asked", bytes));
     // Channel slices step through large buffers a page or so at a time: huge pages save most of the page
     // walks.
     if (alignment == kHugePage) madvise(pointer, static_cast<size_t>(bytes), MADV_HUGEPAGE);

@@ -69,5 +69,17 @@ TEST(GpuScripts, ExplainThemselves) {
   }
 }
 
+TEST(FuzzScript, RefusesWhatItDoesNotKnowAndExplainsItself) {
+  for (const char* arguments : {"--fast", "csv --seconds", "--seconds soon", "--jobs 0", "pdf", "3m"}) {
+    const Ended ended = run_script(std::string("tools/fuzz.sh ") + arguments);
+    EXPECT_EQ(ended.code, 2) << arguments << ": " << ended.text;
+    EXPECT_THAT(ended.text, AllOf(HasSubstr("fuzz.sh: "), HasSubstr("--help"))) << arguments;
+  }
+  EXPECT_THAT(run_script("tools/fuzz.sh pdf").text, AllOf(HasSubstr("pdf"), HasSubstr("safetensors")));
+  const Ended help = run_script("tools/fuzz.sh --help");
+  EXPECT_EQ(help.code, 0);
+  EXPECT_THAT(help.text, AllOf(HasSubstr("--corpus DIR"), HasSubstr("CLANG")));
+}
+
 }  // namespace
 }  // namespace medfusion::tools

@@ -1,0 +1,63 @@
+// Weights: load_safetensors. The header's length and the data's size are made right again after most changes.
+#include "core/safetensors.h"
+
+#include <algorithm>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "tests/fuzz/fuzz.h"
+
+namespace medfusion::fuzz {
+namespace {
+
+// The end of the last tensor that a header describes, or `otherwise`.
+size_t data_size(const std::string& header, size_t otherwise) {
+  const auto json = nlohmann::json::parse(header, nullptr, false);
+  if (!json.is_object()) return otherwise;
+  size_t size = 0;
+  for (const auto& entry : json) {
+    const auto offsets = entry.is_object() ? entry.find("data_offsets") : entry.end();
+    if (offsets == entry.end() || !offsets->is_array() || offsets->size() != 2) continue;
+    const auto& end = offsets->back();
+    if (end.is_number_unsigned() && end.get<uint64_t>() < 10'000)
+      size = std::max<size_t>(size, end.get<uint64_t>());
+  }
+  return size;
+}
+
+}  // namespace
+}  // namespace medfusion::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  std::map<std::string, std::string> metadata;
+  medfusion::fuzz::accepts([&] {
+    for (const auto& [name, tensor] :
+         medfusion::core::load_safetensors(medfusion::fuzz::file_of({data, size}), &metadata))
+      if (tensor.numel() > 0) static_cast<void>(tensor.to_contiguous());
+  });
+  return 0;
+}
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t limit, unsigned seed) {
+  using namespace medfusion::fuzz;
+  constexpr size_t kLengthBytes = 8;
+  Choices choices(seed);
+  uint64_t length = 0;
+  if (size > kLengthBytes) std::memcpy(&length, data, kLengthBytes);
+  if (length == 0 || length > size - kLengthBytes || choices.one_in(10))
+    return LLVMFuzzerMutate(data, size, limit);
+  std::string header(reinterpret_cast<const char*>(data) + kLengthBytes, length);
+  std::string changed = choices.one_in(3) ? "" : mutated_json(header, choices);
+  if (changed.empty()) {
+    const Bytes bytes = mutated({header.begin(), header.end()}, 64);
+    changed.assign(bytes.begin(), bytes.end());
+  }
+  Bytes values(data + kLengthBytes + length, data + size);
+  if (!choices.one_in(4)) values.resize(data_size(changed, values.size()), 1);
+  length = changed.size();
+  Bytes file(kLengthBytes);
+  std::memcpy(file.data(), &length, kLengthBytes);
+  file.insert(file.end(), changed.begin(), changed.end());
+  file.insert(file.end(), values.begin(), values.end());
+  return stored(file, data, size, limit);
+}
