@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds everything and runs every test. Then it runs the tests of core, the simulator and data under AddressSanitizer
-# and UndefinedBehaviorSanitizer; those of the kernels would take ten minutes. If nvcc is found, the first build has
-# the `cuda` device, and a test checks the machine code of its kernels. No GPU is needed.
+# and UndefinedBehaviorSanitizer; those of the kernels would take ten minutes. At last it runs each fuzz target for a few
+# seconds. If nvcc is found, the first build has the `cuda` device, and a test checks the machine code of its kernels.
+# No GPU is needed.
 #   bash tools/test.sh              what continuous integration runs
 #   bash tools/test.sh --sanitize   only this: every test under the sanitizers
 #   bash tools/test.sh --gpu ...    tests and kernels on this machine's GPU; ... is passed to tools/test_gpu.sh
@@ -17,7 +18,7 @@ all_sanitized=false
 for argument in "$@"; do
   case "$argument" in
     --sanitize) all_sanitized=true ;;
-    -h|--help) sed -n '2,8p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
+    -h|--help) sed -n '2,9p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
     *) echo "test.sh: unknown argument $argument; try --help" >&2; exit 2 ;;
   esac
 done
@@ -46,4 +47,5 @@ else
   build_and_test "$build/release" "$release" all '.'
   build_and_test "$build/sanitized" "$sanitizers -DMEDFUSION_FOLDERS=core;kernels/simulator;data" \
     "core_tests kernels_simulator_tests data_tests" '^(core|kernels_simulator|data)$'
+  bash tools/fuzz.sh --seconds 3
 fi
