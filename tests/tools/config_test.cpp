@@ -216,6 +216,16 @@ TEST(Config, BadTomlNamesThePlace) {
   EXPECT_THAT(error_of("[data]\nroot = \"a\n"), testing::Not(testing::HasSubstr("\n")));
 }
 
+// What the parser makes of such letters was undefined, which an undefined-behavior sanitizer finds.
+TEST(Config, LettersBeyondAsciiAreNoBlanks) {
+  for (const char* letter : {"\u00E9", "\u03BB", "\u3042"}) {
+    EXPECT_THAT(error_of(std::string("seed = 2\n") + letter + " = 1\n"), testing::StartsWith("test.toml:2:"));
+    ConfigBuilder builder;
+    builder.read_text(std::string("[data]\nroot = \"\"\"\\\n  ") + letter + " \"\"\"\n", "test.toml");
+    EXPECT_EQ(builder.unchecked().data.root, std::string(letter) + " ");
+  }
+}
+
 TEST(Config, SetTakesTextWithoutQuotesAndListsWithoutBrackets) {
   ConfigBuilder builder;
   for (const char* assignment :
