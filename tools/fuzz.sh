@@ -101,7 +101,7 @@ run_target() {
   local program=$build/fuzz/tests/fuzz/fuzz_$1 log=$corpus/found/$1.log limit=-max_total_time=$seconds
   [ "$seconds" -gt 0 ] || limit=-runs=0
   TIMEFORMAT='%R %U %S'
-  { time "$program" "$limit" -dict="$corpus/$1.dict" -max_len="$(longest "$1")" -timeout=30 -rss_limit_mb=2048 -malloc_limit_mb=1024 \
+  { time "$program" "$limit" -dict="$corpus/$1.dict" -max_len="$(longest "$1")" -timeout=120 -rss_limit_mb=2048 -malloc_limit_mb=1024 \
     -print_final_stats=1 -artifact_prefix="$corpus/found/$1-" "$corpus/$1" >"$log" 2>&1; } 2>"$corpus/found/$1.times" ||
     touch "$corpus/found/$1.failed"
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
@@ -36,9 +37,22 @@ std::vector<std::string_view> pieces_of(std::span<const uint8_t> bytes);
   std::abort();
 }
 
+// Reports what takes more than 10 seconds of processor time, which other work on the machine does not count
+// to.
+class Stopwatch {
+ public:
+  ~Stopwatch() {
+    if (std::clock() - start_ > 10 * CLOCKS_PER_SEC) report("an answer takes more than 10 seconds");
+  }
+
+ private:
+  std::clock_t start_ = std::clock();
+};
+
 // Whether `read` returns; false where it refuses its input.
 template <class Function>
 bool accepts(const Function& read) {
+  const Stopwatch stopwatch;
   try {
     read();
     return true;
