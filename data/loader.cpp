@@ -295,7 +295,7 @@ bool Loader::next(Batch& batch) {
   if (slot->error != nullptr) {
     s.slots.clear();
     s.opened = s.end;
-    std::rethrow_exception(slot->error);
+    std::rethrow_exception(std::move(slot->error));  // out of the slot, which a worker may still let go of
   }
   lock.unlock();
   s.work_arrived.notify_all();

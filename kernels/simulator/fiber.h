@@ -8,7 +8,8 @@
 namespace medfusion::simulator {
 
 // Runs a function on a stack of its own, with a guard page below it; resume() and yield() go back and forth.
-// The stack is kept and reused from one run to the next. Under AddressSanitizer every switch is announced.
+// The stack is kept and reused from one run to the next. Under AddressSanitizer and ThreadSanitizer every
+// switch is announced.
 class Fiber {
  public:
   Fiber();
@@ -28,6 +29,7 @@ class Fiber {
   void loop();
   void enter(void** fake_stack, const void* bottom, size_t size);
   void leave(void* fake_stack, const void** bottom, size_t* size);
+  void announce(void* next);
 
   const std::function<void()>* body_ = nullptr;
   bool quit_ = false;
@@ -36,6 +38,8 @@ class Fiber {
   const void* caller_bottom_ = nullptr;  // of the stack that called resume(), for AddressSanitizer
   size_t caller_size_ = 0;
   void* fake_stack_ = nullptr;
+  void* tsan_own_ = nullptr;  // what ThreadSanitizer knows this fiber and its caller by
+  void* tsan_caller_ = nullptr;
   boost::context::fiber caller_;
   boost::context::fiber context_;  // last: constructed when all else is
 };
