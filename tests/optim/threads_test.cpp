@@ -76,8 +76,9 @@ NamedTensors trained_with(core::Device device, int threads, int workers) {
   {
     Progress progress(quiet);
     progress.begin("training", 4);
-    train(*network, training, dataset.targets, &validation, dataset.labels, options,
-          {[&](const BatchProgress& p) { progress.advance(p.samples, p.loss); }, {}, {}});
+    TrainCallbacks callbacks;
+    callbacks.on_batch = [&](const BatchProgress& p) { progress.advance(p.samples, p.loss); };
+    train(*network, training, dataset.targets, &validation, dataset.labels, options, callbacks);
   }
   std::fclose(quiet.stream);
   NamedTensors weights;

@@ -169,6 +169,14 @@ std::vector<BadInputCase> output_cases() {
                   "--out run/best.safetensors: expected a name that ends with .csv, got .safetensors"),
       output_case("predictions over the labels of a run", kPredictAll + " --out run/labels.txt",
                   "--out run/labels.txt: expected another file than one of a run"),
+      {"predictions over those of a cross-validation", "`cv/cv.json` is there",
+       kPredictAll + " --out cv/predictions.csv", 2,
+       "--out cv/predictions.csv: expected another file than one of a run",
+       [](const fs::path& folder) {
+         fs::create_directory(folder / "cv");
+         write(folder / "cv/cv.json", "{}");
+         write(folder / "cv/predictions.csv", "mine");
+       }},
       output_case("predictions into a folder that is not there", kPredictAll + " --out none/p.csv",
                   "--out none/p.csv: expected a file in a folder, none is none"),
       output_case("predictions over a folder", kPredictAll + " --out a.folder",
@@ -225,6 +233,9 @@ std::vector<BadInputCase> output_cases() {
        "train csv.toml --set data.file=predictions.csv --out set --force", 2,
        "--out set/predictions.csv" + other_file,
        [](const fs::path& folder) { fs::rename(folder / "set/table.csv", folder / "set/predictions.csv"); }},
+      output_case("a run over the weights it starts from",
+                  "train tiny.toml --out run --init run/best.safetensors --force",
+                  "--out run/best.safetensors: expected another file than what is read"),
       output_case("a cross-validation into a file", "cv tiny.toml --folds 2 --out a.file",
                   "--out a.file: expected a folder, this is a file"),
       output_case("measurements called like a table", "kernels bench softmax --seconds 0.01 --json t.csv",

@@ -22,9 +22,11 @@ bool is_same(const fs::path& a, const fs::path& b) {
   return fs::equivalent(a, b, none);
 }
 
+// A run, or a cross-validation.
 bool is_run(const fs::path& folder) {
   std::error_code none;
-  return fs::exists(folder / "config.toml", none) && fs::exists(folder / "preprocessing.json", none);
+  return fs::exists(folder / "cv.json", none) ||
+         (fs::exists(folder / "config.toml", none) && fs::exists(folder / "preprocessing.json", none));
 }
 
 // Whether writing `path` replaces `input`, or what lies in it where it is a folder that is written into.

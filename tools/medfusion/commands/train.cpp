@@ -103,12 +103,14 @@ void train_anew(const TrainOptions& options) {
   job.kernels = options.common.kernels;
   const std::filesystem::path folder = output_folder(options.out, options.config.file);
   job.resume_command = resume_command_of(folder);
-  check_output_folder("--out", folder, RunDirectory::file_names(), files_of(config));
+  std::vector<std::string> inputs = files_of(config);
+  inputs.push_back(options.init);
+  check_output_folder("--out", folder, RunDirectory::file_names(), inputs);
   RunDirectory::check_free(folder, options.force);
-  const Inputs inputs = open_inputs(config, options.common.shows_progress());
+  const Inputs data = open_inputs(config, options.common.shows_progress());
   RunReplacement replacement(folder, options.force);
   job.on_checkpoint = [&] { replacement.keep(); };
-  print_trained(options, folder, train_or_say_how(job, inputs, replacement.run()));
+  print_trained(options, folder, train_or_say_how(job, data, replacement.run()));
 }
 
 // A run that --force was about to replace goes when the run in its place has a checkpoint.
