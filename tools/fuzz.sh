@@ -121,7 +121,7 @@ for target in "${chosen[@]}"; do
   edges=$(grep -o 'cov: [0-9]*' "$log" | tail -1 | cut -d' ' -f2 || true)
   executions=$(awk '/^stat::number_of_executed_units/ { print $2 }' "$log")
   printf '%-12s %8.0f %12.0f %12s %8s %8s %8s\n' "$target" "$wall" "$(awk "BEGIN { print $user + $system }")" \
-    "${executions:--}" "${edges:--}" "$(find "$corpus/$target" -type f | wc -l)" "$(du -sk "$corpus/$target" | cut -f1)"
+    "${executions:--}" "${edges:--}" "$(find "$corpus/$target" -type f | wc -l)" "$(du -sk --apparent-size "$corpus/$target" | cut -f1)"
   if [ -e "$corpus/found/$target.failed" ]; then
     status=1
     grep -E -m5 'FOUND:|ERROR:|SUMMARY:|runtime error:|Test unit written to' "$log" | sed "s/^/  $target: /"
