@@ -79,6 +79,9 @@ def image_seeds():
     jpeg = seeds["rgb.jpg"]
     turn = b"Exif\0\0" + exif(6)
     seeds["turned.jpg"] = jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(turn) + 2) + turn + jpeg[2:]
+    table = jpeg.index(b"\xff\xc4")
+    seeds["codes.jpg"] = jpeg[:table + 5] + b"\xff" * 16 + jpeg[table + 21:]
+    seeds["empty-chunk.png"] = png(3, 2, 8, 0, [b"abc"] * 2, (b"IDAT", b""))
     seeds["empty"] = b""
     seeds["page.png"] = b"<!DOCTYPE html><html>not found</html>"
     return seeds
@@ -133,6 +136,7 @@ def safetensors_seeds():
         entry = {"dtype": kind, "shape": [2], "data_offsets": [0, 2 * size]}
         seeds[kind] = safetensors({"a": entry}, bytes([0, 1]) * size)
     seeds["none"] = safetensors({}, b"")
+    seeds["number"] = safetensors(b'{"a":1e309}', b"")
     seeds["scalar"] = safetensors({"a": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}}, b"\0" * 4)
     seeds["empty"] = safetensors({"a": {"dtype": "F32", "shape": [0, 7], "data_offsets": [0, 0]}}, b"")
     seeds["twice"] = safetensors(b'{"a":{"dtype":"U8","shape":[],"data_offsets":[0,1]},"a":0}', b"\0")
@@ -149,6 +153,8 @@ def config_seeds():
     seeds["types"] = b"seed = 0x7fff_ffff_ffff_ffff\n[data]\nroot = '''a\nb'''\nfile = \"\\u00e9\\n\"\nlabels = [[1], {a = 1}]\n"
     seeds["dates"] = b"seed = 1979-05-27T07:32:00Z\nthreads = 07:32:00\n"
     seeds["wrong"] = b"[data\n"
+    seeds["greek"] = "seed = 2\n\u03bb = 1\n".encode()
+    seeds["lines"] = 'data.root = """\\\n  \u03bb\u3042 """\n'.encode()
     seeds["brackets"] = b"[[[\n"
     seeds["deep"] = b"seed = " + b"[" * 300 + b"]" * 300
     return seeds
@@ -193,6 +199,7 @@ def tokenizer_seeds():
         seeds[part] = json.dumps(alone).encode() + tail
     seeds["ascii"] = json.dumps(dict(whole, table=None, features=None, text={"max_length": 2, "words": ["a"]})).encode() + tail
     seeds["words"] = b"{}\0" + "MRI of the 2.5.1 \u65e5\u672c\u8a9e \ud55c\uad6d\uc5b4 \u0391\u03b2 it's re\u0301sume\u0301".encode()
+    seeds["length"] = json.dumps(dict(whole, text={"max_length": 1 << 40, "words": ["a"]})).encode() + tail
     seeds["deep"] = b'{"table":' + b"[" * 1500 + b"]" * 1500 + b"}"
     return seeds
 
@@ -220,6 +227,7 @@ def schema_seeds():
     }
     seeds = {"whole": json.dumps(whole).encode()}
     seeds["tables"] = json.dumps(dict(whole, images=None, text=None, parts={})).encode()
+    seeds["number"] = json.dumps(dict(whole, rows=1e308)).encode()
     seeds["early"] = json.dumps(dict(whole, parts={"train": {k: v for k, v in part.items() if k != "inputs"}})).encode()
     seeds["deep"] = b'{"format":"csv","rows":1,"columns":' + b"[" * 1500 + b"]" * 1500 + b"}"
     return seeds
