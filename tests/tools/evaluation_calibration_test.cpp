@@ -186,6 +186,10 @@ TEST(Calibration, SurvivesItsJson) {
                                  {"positives", 1},
                                  {"negatives", 1}};
   EXPECT_THROW(Calibrator::from_json(damaged), core::Error);
+  for (const double positives : {1.5, 1e308}) {
+    const nlohmann::ordered_json other{{"method", "none"}, {"positives", positives}, {"negatives", 1}};
+    EXPECT_THROW(Calibrator::from_json(other), nlohmann::json::exception) << positives;
+  }
   damaged["method"] = "magic";
   EXPECT_THROW(Calibrator::from_json(damaged), core::Error);
 }

@@ -188,8 +188,8 @@ Calibrator Calibrator::from_json(const nlohmann::ordered_json& json, const std::
                               "calibration: expected isotonic points, as many logits in order as "
                               "probabilities");
   }
-  json.at("positives").get_to(result.positives);
-  json.at("negatives").get_to(result.negatives);
+  result.positives = json.at("positives").get_ref<const int64_t&>();  // no fraction
+  result.negatives = json.at("negatives").get_ref<const int64_t&>();
   result.reason = json.value("reason", "");
   return result;
 }
