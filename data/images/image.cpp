@@ -184,14 +184,31 @@ struct JpegMarkers : ImageFacts {
   }
 };
 
+// Which tables of codes a JPEG has defined so far: those of DC, then those of AC.
+using CodeTables = std::array<std::array<bool, 16>, 2>;
+
+// The decoder reads tables that nothing defined from memory that nothing set. body: that of a start of scan.
+void check_tables_of_scan(const std::string& path, Bytes body, bool progressive, const CodeTables& defined) {
+  const size_t count = body.empty() ? 0 : body[0];
+  if (body.size() != 4 + 2 * count) core::throw_input_error({path}, "damaged JPEG: a scan of another length");
+  const bool first = body[1 + 2 * count] == 0, refines = (body[3 + 2 * count] >> 4) != 0;
+  for (size_t i = 0; i < count; ++i) {
+    const uint8_t tables = body[2 + 2 * i];
+    const bool dc = !progressive || (first && !refines), ac = !progressive || !first;
+    if ((dc && !defined[0][tables >> 4]) || (ac && !defined[1][tables & 15]))
+      core::throw_input_error({path}, "damaged JPEG: a scan needs a table of codes that is not there");
+  }
+}
+
 // The decoder trusts the counts of its tables, and writes behind their 256 codes.
-void check_code_tables(const std::string& path, Bytes body) {
+void check_code_tables(const std::string& path, Bytes body, CodeTables& defined) {
   constexpr size_t kHead = 17, kMostCodes = 256;  // which table, and its codes of each length from 1 to 16
   while (!body.empty()) {
     size_t codes = 0;
     for (size_t i = 1; i < std::min(kHead, body.size()); ++i) codes += body[i];
     if (codes > kMostCodes || kHead + codes > body.size())
       core::throw_input_error({path}, "damaged JPEG: a table of codes states more than there are");
+    if (body[0] >> 4 <= 1) defined[body[0] >> 4][body[0] & 15] = true;
     body = body.subspan(kHead + codes);
   }
 }
@@ -199,8 +216,9 @@ void check_code_tables(const std::string& path, Bytes body) {
 // Follows the markers to the end-of-image marker: the decoder fills what is missing with gray.
 JpegMarkers check_jpeg(const std::string& path, Bytes bytes) {
   size_t at = 2;
-  bool in_scan = false;
+  bool in_scan = false, progressive = false;
   int scans = 0;
+  CodeTables defined{};
   JpegMarkers markers;
   while (true) {
     if (in_scan) {  // entropy-coded bytes: 0xFF is followed by 0 or a restart marker until the scan ends
@@ -224,7 +242,9 @@ JpegMarkers check_jpeg(const std::string& path, Bytes bytes) {
     if (at + 2 + length >= bytes.size()) break;
     if (length > 2) {
       const Bytes body = bytes.subspan(at + 4, length - 2);
-      if (marker == 0xC4) check_code_tables(path, body);
+      if (marker == 0xC4) check_code_tables(path, body, defined);
+      if (marker == 0xC2) progressive = true;
+      if (marker == 0xDA) check_tables_of_scan(path, body, progressive, defined);
       markers.add(marker, body);
     }
     at += 2 + length;

@@ -249,6 +249,17 @@ TEST(DecodeImage, ReportsTablesOfTooManyCodes) {
   EXPECT_THAT([&] { decode_image(path); }, reports(path, "damaged JPEG: a table of codes"));
 }
 
+TEST(DecodeImage, ReportsTablesThatNothingDefines) {
+  const std::string path = temporary("no_table.jpg");
+  for (const std::string name : {"rgb.jpg", "progressive.jpg", "gray.jpg"}) {
+    std::string bytes = read_bytes(kImageFixtures + name);
+    bytes[bytes.find("\xFF\xC4") + 4] ^= 2;
+    write_bytes(path, bytes);
+    EXPECT_THAT([&] { decode_image(path); }, reports(path, "damaged JPEG: a scan needs a table of codes"))
+        << name;
+  }
+}
+
 // The pixel data end too early though every chunk is whole and its checksum right.
 TEST(DecodeImage, ReportsMissingPixels) {
   EXPECT_THAT([] { decode_image(kImageFixtures + "too_few_rows.png"); },
