@@ -5,6 +5,7 @@
 # No GPU is needed.
 #   bash tools/test.sh              what continuous integration runs
 #   bash tools/test.sh --sanitize   only this: every test under the sanitizers
+#   bash tools/test.sh --sanitize=thread   only this: what has threads under ThreadSanitizer, see below
 #   bash tools/test.sh --gpu ...    tests and kernels on this machine's GPU; ... is passed to tools/test_gpu.sh
 # Environment: BUILD_DIR (default: build) is the folder of the build trees.
 set -euo pipefail
@@ -15,10 +16,12 @@ if [ "${1:-}" = --gpu ]; then
   exec bash tools/test_gpu.sh "$@"
 fi
 all_sanitized=false
+threads_sanitized=false
 for argument in "$@"; do
   case "$argument" in
     --sanitize) all_sanitized=true ;;
-    -h|--help) sed -n '2,9p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
+    --sanitize=thread) threads_sanitized=true ;;
+    -h|--help) sed -n '2,10p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
     *) echo "test.sh: unknown argument $argument; try --help" >&2; exit 2 ;;
   esac
 done
@@ -41,7 +44,12 @@ mkdir -p "$build"
 release="-DCMAKE_BUILD_TYPE=Release -DMEDFUSION_BENCH=ON -DMEDFUSION_CUDA=AUTO -DMEDFUSION_PCH=ON -DMEDFUSION_UNITY=ON"
 sanitizers="-DCMAKE_BUILD_TYPE=Debug -DMEDFUSION_SANITIZE=address,undefined -DMEDFUSION_CUDA=OFF -DMEDFUSION_PCH=ON -DMEDFUSION_UNITY=ON"
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1}
-if $all_sanitized; then
+if $threads_sanitized; then
+  # parallel_for (core), the loader and what computes statistics (data), staging, progress and training (optim), and the
+  # streams of the simulated device. The other tests start threads by parallel_for only.
+  build_and_test "$build/thread" "${sanitizers/address,undefined/thread} -DMEDFUSION_FOLDERS=core;kernels;kernels/simulator;layers;models;data;optim" \
+    "core_tests kernels_simulator_tests data_tests optim_tests" '^(core|kernels_simulator|data|optim)$'
+elif $all_sanitized; then
   build_and_test "$build/sanitized" "$sanitizers -UMEDFUSION_FOLDERS" all '.'  # not what an earlier run left in the cache
 else
   build_and_test "$build/release" "$release" all '.'
