@@ -18,9 +18,11 @@ std::string jpeg_of(int width, int height, size_t scan) {
   const auto word = [](int value) {
     return std::string{static_cast<char>(value >> 8), static_cast<char>(value & 0xFF)};
   };
+  const std::string no_codes(16, '\0');  // of each length
   return std::string("\xFF\xD8\xFF\xC0\x00\x0B\x08", 7) + word(height) + word(width) +
-         std::string("\x01\x01\x11\x00\xFF\xDA\x00\x08\x01\x01\x00\x00\x3F\x00", 14) +
-         std::string(scan, '\x55') + "\xFF\xD9";
+         std::string("\x01\x01\x11\x00", 4) + std::string("\xFF\xC4\x00\x13\x00", 5) + no_codes +
+         std::string("\xFF\xC4\x00\x13\x10", 5) + no_codes +
+         std::string("\xFF\xDA\x00\x08\x01\x01\x00\x00\x3F\x00", 10) + std::string(scan, '\x55') + "\xFF\xD9";
 }
 
 TEST(ImageLimits, PixelsFromBothSides) {
@@ -49,7 +51,7 @@ TEST(ImageLimits, MorePixelsThanTheFileCanHold) {
   EXPECT_EQ(input_error([&] { decode_image(png); }),
             png + ": damaged image: its header says 3000 x 3000, which 10 bytes cannot hold");
   const std::string jpeg = folder.write("a.jpg", jpeg_of(3000, 3000, 100));
-  EXPECT_THAT(input_error([&] { decode_image(jpeg); }), HasSubstr("which 127 bytes cannot hold"));
+  EXPECT_THAT(input_error([&] { decode_image(jpeg); }), HasSubstr("which 169 bytes cannot hold"));
   // As well packed as deflate can, and as JPEG can.
   const std::string black = folder.write("b.png", black_png(3000, 3000));
   EXPECT_EQ(decode_image(black).shape(), (core::Shape{3000, 3000, 1}));
