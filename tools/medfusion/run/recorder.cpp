@@ -127,8 +127,11 @@ void Recorder::keep_state(const optim::TrainState& state) {
                          1e-6 * static_cast<double>(bytes_of(copy.tensors)), seconds.count()));
     if (job_.on_checkpoint) job_.on_checkpoint();
   });
-  writing_ = std::async(std::launch::async, [jobs = std::exchange(queued_, {})] {
-    for (const auto& each : jobs) each();
+  writing_ = std::async(std::launch::async, [jobs = std::exchange(queued_, {})]() mutable {
+    for (auto& each : jobs) {
+      each();
+      each = nullptr;  // its copies go now, not with the next state
+    }
   });
 }
 
