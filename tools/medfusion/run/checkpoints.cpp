@@ -84,6 +84,12 @@ void Checkpoints::remove_old() const {
   for (const fs::path& file : partial) core::remove_file(file.string());
 }
 
+void Checkpoints::remove_newer(const optim::TrainState& state) const {
+  for (const fs::path& file : checkpoint_files(folder_)) {
+    if (file.filename() > checkpoint_name(state.steps)) core::remove_file(file.string());
+  }
+}
+
 optim::TrainState Checkpoints::load(const std::string& file) const {
   Metadata metadata;
   optim::NamedTensors tensors = load_own_weights(file, metadata);
@@ -112,9 +118,9 @@ std::optional<optim::TrainState> Checkpoints::newest(
     }
   }
   if (!files.empty()) {
-    core::throw_input_error(
-        {folder_.string()},
-        "none of the {} checkpoints can be used; without this folder training begins again", files.size());
+    core::throw_input_error({folder_.string()},
+                            "none of the {} checkpoints can be used; train anew, with --init for its weights",
+                            files.size());
   }
   return std::nullopt;
 }

@@ -31,6 +31,9 @@ class Checkpoints {
   // Removes what is older than the last `keep`, and what was cut off while it was written.
   void remove_old() const;
 
+  // Removes what is of a later step than the state: newest() could not use it, and it would count as kept.
+  void remove_newer(const optim::TrainState& state) const;
+
   // The newest state that is whole and of this run; those that are not are passed over, and on_damaged is
   // told why, a line each. Nothing where there is none at all; throws core::InputError where there are some
   // and none can be used.

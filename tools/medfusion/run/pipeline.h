@@ -90,6 +90,9 @@ struct TrainingJob {
   std::function<bool()> should_stop = {};    // set by train_run
 };
 
+// What a run of these data sees of them, for its data.json.
+nlohmann::ordered_json describe_data(const data::Dataset& dataset, const data::Splits& splits);
+
 // Trains on splits.train, validates on splits.val (may be empty), and writes everything into `run`. Returns
 // what train() does. Throws Interrupted (interruption.h) where a signal ended the training; what was done is
 // saved. With job.resume it goes on from the newest checkpoint that is whole, or from the beginning where

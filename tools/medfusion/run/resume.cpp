@@ -7,6 +7,7 @@
 #include <charconv>
 
 #include "core/tell.h"
+#include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/run/interruption.h"
 
 namespace medfusion::tools {
@@ -23,7 +24,7 @@ void say(const TrainingJob& job, const RunDirectory& run, const std::string& lin
 // The epoch of the weights in best.safetensors; 0 where the file does not say.
 int64_t epoch_of_best(const RunDirectory& run) {
   Metadata metadata;
-  load_own_weights(run.existing_checkpoint("best").string(), metadata, "best");
+  load_own_weights(run.checkpoint("best").string(), metadata, "best");
   const std::string& text = metadata["epoch"];
   int64_t epoch = 0;
   std::from_chars(text.data(), text.data() + text.size(), epoch);
@@ -34,12 +35,30 @@ int64_t epoch_of_best(const RunDirectory& run) {
 // weights, unless the number of epochs has changed.
 void check_best(const RunDirectory& run, const optim::TrainState& state, int64_t epochs) {
   if (state.best_epoch == 0) return;
+  if (!std::filesystem::exists(run.checkpoint("best"))) {
+    core::throw_input_error({run.folder().string()},
+                            "best.safetensors is missing, and no other file holds the weights of epoch {}, "
+                            "the best one; train anew, with --init for the last weights",
+                            state.best_epoch);
+  }
   const int64_t epoch = epoch_of_best(run);
   if (epoch == state.best_epoch || (epoch > state.best_epoch && epochs == state.epochs)) return;
   core::throw_input_error({run.checkpoint("best").string()},
                           "expected the weights of epoch {}, the best one of {}, got those of epoch {}{}",
                           state.best_epoch, state.file, epoch,
                           epoch > state.best_epoch ? "; resume once with the train.epochs it had" : "");
+}
+
+// A run that was cut off before its first checkpoint has at most the line of one epoch. What has more has
+// lost its checkpoints, and to begin again would replace its weights.
+void check_worth_little(const RunDirectory& run) {
+  const std::filesystem::path file = run.file("metrics.jsonl");
+  const std::string text = std::filesystem::exists(file) ? read_file(file) : "";
+  const auto epochs = std::count(text.begin(), text.end(), '\n');
+  if (epochs == 0 || (epochs == 1 && !run.is_finished())) return;
+  core::throw_input_error({run.folder().string()},
+                          "its checkpoints are gone, and training from the beginning would replace its "
+                          "weights; train anew, with --init for its weights");
 }
 
 }  // namespace
@@ -99,6 +118,7 @@ std::optional<optim::TrainState> find_state(const TrainingJob& job, const RunDir
   auto state = checkpoints.newest(
       [&](const std::string& why) { say(job, run, why + "; the checkpoint before it is used"); });
   if (!state) {
+    check_worth_little(run);
     run.keep_metrics(0);
     say(job, run, "resumed: there is no checkpoint, so training begins again");
     return state;
@@ -109,6 +129,7 @@ std::optional<optim::TrainState> find_state(const TrainingJob& job, const RunDir
                             state->epochs_done, epochs);
   }
   check_best(run, *state, epochs);
+  checkpoints.remove_newer(*state);
   checkpoints.remove_old();
   run.keep_metrics(state->epochs_done);
   say(job, run,

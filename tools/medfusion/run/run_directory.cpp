@@ -98,8 +98,7 @@ bool RunDirectory::is_finished() const {
 
 void RunDirectory::keep_metrics(int64_t epochs) const {
   const fs::path path = file("metrics.jsonl");
-  if (!is_there(path)) return;
-  const std::string text = read_file(path);
+  const std::string text = is_there(path) ? read_file(path) : "";
   size_t end = 0;
   for (int64_t i = 0; i < epochs; ++i) {
     const size_t line = text.find('\n', end);
@@ -109,7 +108,7 @@ void RunDirectory::keep_metrics(int64_t epochs) const {
     }
     end = line + 1;
   }
-  if (end == 0) {
+  if (end == 0 && !text.empty()) {
     core::remove_file(path.string());
   } else if (end < text.size()) {
     core::write_file(path.string(), std::string_view(text).substr(0, end), kFlush);

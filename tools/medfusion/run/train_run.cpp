@@ -39,7 +39,8 @@ std::set<std::string> patients_of(const data::Dataset& dataset, const std::vecto
   return patients;
 }
 
-// data.json: what the run saw.
+}  // namespace
+
 nlohmann::ordered_json describe_data(const data::Dataset& dataset, const data::Splits& splits) {
   const auto hash_rows = [&](const std::vector<int64_t>& rows) {
     std::string ids;
@@ -71,6 +72,8 @@ nlohmann::ordered_json describe_data(const data::Dataset& dataset, const data::S
   return json;
 }
 
+namespace {
+
 // Calibration, thresholds and risk levels of the weights that count, on the validation part.
 void fit_validation(const TrainingJob& job, const RunDirectory& run, const TrainedRun& trained,
                     const data::Dataset& dataset, data::Loader* validation, Preprocessing& preprocessing) {
@@ -92,13 +95,12 @@ void fit_validation(const TrainingJob& job, const RunDirectory& run, const Train
 // What a run holds before it trains: what it saw and fitted, and how it was started. config.toml comes last.
 std::vector<std::string> write_start(const RunDirectory& run, const TrainingJob& job,
                                      const data::Dataset& dataset, const data::Splits& splits,
-                                     const Preprocessing& preprocessing, const TrainingRows& training_rows) {
+                                     const Preprocessing& preprocessing, const TrainingRows& training_rows,
+                                     nlohmann::ordered_json data) {
   const Config& config = job.config;
-  nlohmann::ordered_json data = describe_data(dataset, splits);
   auto warnings = suspicious_columns(dataset, splits.train);
   data["guard"] = describe_guard(config, dataset, warnings);
   if (config.resample.method != data::ResampleMethod::none) data["resampled"] = training_rows.describe();
-  if (job.resume) check_same_data(run, data);
   data["start"] = describe_start(job);
   run.begin_start();
   run.write_labels(dataset.labels);
@@ -192,12 +194,17 @@ optim::TrainResult train_run(const TrainingJob& asked, const data::Dataset& data
   if (config.train.epochs > 0 && !has_known(targets)) {
     core::throw_input_error({config.data.folder().string()}, "no row of the training part has a known label");
   }
-  const auto warnings = write_start(run, job, dataset, splits, preprocessing, training_rows);
-  log_start(run, dataset, splits, *network, warnings);
   const Metadata metadata = weights_metadata(config, dataset.labels, preprocessing);
   const Checkpoints checkpoints(run, metadata, identity_of(config, dataset), config.train.keep_checkpoints);
+  nlohmann::ordered_json data = describe_data(dataset, splits);
+  std::optional<optim::TrainState> from;
+  if (job.resume) {  // what is refused here has changed no file
+    check_same_data(run, data);
+    from = find_state(job, run, checkpoints);
+  }
+  const auto warnings = write_start(run, job, dataset, splits, preprocessing, training_rows, std::move(data));
+  log_start(run, dataset, splits, *network, warnings);
   const SignalWatch watch(job.quiet);
-  const auto from = job.resume ? find_state(job, run, checkpoints) : std::nullopt;
   if (!from) initialize(*network, job, targets, metadata, run);
 
   optim::TrainResult result;
