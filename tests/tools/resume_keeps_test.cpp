@@ -73,5 +73,47 @@ TEST_F(ResumeKeeps, ADamagedCheckpointIsNotTheOneThatIsKept) {
   succeed(arguments);
 }
 
+class CvKeeps : public ResumeKeeps {
+ protected:
+  std::vector<std::string> cv(const fs::path& out, const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> arguments{
+        "cv",    (folder_ / "tiny.toml").string(),   "--folds", "2", "--out", out.string(), "--quiet",
+        "--set", "data.labels=Effusion,Infiltration"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  }
+};
+
+// Folds of the cross-validation that --force replaces are not taken for those of the new one.
+TEST_F(CvKeeps, AForcedOneThatWasCutOffKeepsNoFoldOfTheOneBefore) {
+  const fs::path cut = folder_ / "cut";
+  const std::vector<std::string> other{"--set", "train.learning_rate=0.01"};
+  succeed(cv(folder_ / "whole", other));
+  succeed(cv(cut));
+  std::vector<std::string> forced = cv(cut, other);
+  forced.emplace_back("--force");
+  Surroundings surroundings;
+  surroundings.variables = {{"MEDFUSION_FILE_FAULT", "kill@50"}};
+  ASSERT_TRUE(run_medfusion(forced, surroundings).signaled);
+  succeed({"cv", "--resume", cut.string(), "--quiet"});
+  for (const char* name : {"cv.json", "predictions.csv", "fold0/best.safetensors", "fold1/best.safetensors"})
+    EXPECT_TRUE(contents(cut / name) == contents(folder_ / "whole" / name)) << name;
+  EXPECT_FALSE(fs::exists(cut / "fold0/.replaced"));
+  EXPECT_FALSE(fs::exists(cut / "fold1/.replaced"));
+}
+
+// A finished fold was trained on what the data were then; its test rows may be among them now.
+TEST_F(CvKeeps, FinishedFoldsOfOtherDataAreRefused) {
+  const fs::path out = folder_ / "out", table = folder_ / "phantom/Data_Entry_2017.csv";
+  succeed(cv(out));
+  fs::remove_all(out / "fold1");
+  const std::string text = contents(table);
+  write(table, text.substr(0, text.rfind('\n', text.size() - 2) + 1));
+  const Outcome outcome = run_medfusion({"cv", "--resume", out.string(), "--quiet"});
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("fold0: the data are not those that the run began with"));
+  EXPECT_FALSE(fs::exists(out / "fold1"));
+}
+
 }  // namespace
 }  // namespace medfusion::tools

@@ -44,11 +44,9 @@ Config read_cv_config(const CvOptions& options) {
 // What a cross-validation was asked for, so that --resume can go on with it.
 void write_start(const CvOptions& options, const CrossValidation& job) {
   std::filesystem::create_directories(job.out);
-  const nlohmann::ordered_json start = {{"seeds", options.seeds},
-                                        {"redraw", options.redraw},
-                                        {"protocol", options.protocol},
-                                        {"device", options.common.device},
-                                        {"kernels", options.common.kernels}};
+  const nlohmann::ordered_json start = {
+      {"seeds", options.seeds},       {"redraw", options.redraw},        {"force", options.force},
+      {"protocol", options.protocol}, {"device", options.common.device}, {"kernels", options.common.kernels}};
   core::write_file((job.out / "cv_start.json").string(), to_text(start, 2) + "\n", true);
   core::write_file((job.out / "cv.toml").string(), to_toml(job.config), true);
 }
@@ -68,6 +66,7 @@ CvOptions read_start(const CvOptions& given) {
     const auto start = nlohmann::ordered_json::parse(read_file(file));
     options.seeds = start.at("seeds").get<int64_t>();
     options.redraw = start.at("redraw").get<bool>();
+    options.force = start.value("force", false);
     options.protocol = start.at("protocol").get<std::string>();
     if (options.common.device == "auto") options.common.device = start.at("device").get<std::string>();
     if (options.common.kernels.empty()) start.at("kernels").get_to(options.common.kernels);

@@ -113,12 +113,6 @@ void train_anew(const TrainOptions& options) {
   print_trained(options, folder, train_or_say_how(job, data, replacement.run()));
 }
 
-// A run that --force was about to replace goes when the run in its place has a checkpoint.
-void drop_replaced(const RunDirectory& run) {
-  std::error_code none;
-  std::filesystem::remove_all(run.file(".replaced"), none);
-}
-
 void resume(const TrainOptions& options) {
   const RunDirectory run = RunDirectory::reopen(options.resume);
   const FolderLock lock(run.folder());

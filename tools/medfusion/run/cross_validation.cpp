@@ -9,6 +9,7 @@
 #include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/run/evaluate_run.h"
 #include "tools/medfusion/run/guard.h"
+#include "tools/medfusion/run/resume.h"
 #include "tools/medfusion/run/run_replacement.h"
 #include "tools/medfusion/run/training_rows.h"
 
@@ -170,6 +171,33 @@ void check_folds(const Config& config, const data::Dataset& dataset, const std::
 
 namespace {
 
+// Throws core::InputError where a fold's run is of another configuration, or of other data.
+void check_same_fold(const RunDirectory& run, const Config& config, const data::Dataset& dataset,
+                     const data::Splits& splits) {
+  check_same_data(run, describe_data(dataset, splits));
+  Config expected = config;
+  expected.model.output = output_of(config, dataset);
+  if (identity_of(run.read_config(), dataset) == identity_of(expected, dataset) &&
+      run.read_config().train.epochs == config.train.epochs)
+    return;
+  core::throw_input_error({run.folder().string()},
+                          "the fold is of another configuration than cv.toml; remove it to train it anew");
+}
+
+// Whether a fold's folder holds a run to go on with. What is of a cross-validation that --force was to
+// replace is none; elsewhere it is refused.
+bool goes_on(const FoldRuns& runs, const Config& config, const data::Dataset& dataset,
+             const data::Splits& splits, const std::filesystem::path& folder) {
+  if (!runs.job.resume || !RunDirectory::has_begun(folder)) return false;
+  try {
+    check_same_fold(RunDirectory::reopen(folder), config, dataset, splits);
+  } catch (const core::InputError&) {
+    if (!runs.job.force) throw;
+    return false;
+  }
+  return true;
+}
+
 // One fold, trained: from the beginning, from where it was cut off, or not at all where it is finished.
 RunDirectory train_fold(const FoldRuns& runs, const Config& config, const std::string& title,
                         const data::Dataset& dataset, const data::Splits& splits,
@@ -178,10 +206,11 @@ RunDirectory train_fold(const FoldRuns& runs, const Config& config, const std::s
   TrainingJob training{config, job.device, "", job.quiet, title};
   training.kernels = job.kernels;
   training.resume_command = job.resume_command;
-  if (job.resume && RunDirectory::has_begun(folder)) {
+  if (goes_on(runs, config, dataset, splits, folder)) {
     const FolderLock lock(folder);
     RunDirectory run = RunDirectory::reopen(folder);
     training.resume = true;
+    training.on_checkpoint = [&run] { drop_replaced(run); };
     if (!run.is_finished()) train_run(training, dataset, splits, run);
     return run;
   }

@@ -72,8 +72,12 @@ RunReplacement::~RunReplacement() {
 void RunReplacement::keep() {
   if (kept_) return;
   kept_ = true;
+  drop_replaced(run_);
+}
+
+void drop_replaced(const RunDirectory& run) {
   std::error_code failure;  // what cannot be removed is no harm
-  fs::remove_all(aside(run_.folder()), failure);
+  fs::remove_all(aside(run.folder()), failure);
 }
 
 }  // namespace medfusion::tools

@@ -44,4 +44,7 @@ class RunReplacement {
   bool kept_ = false;
 };
 
+// A run that --force was about to replace goes when the run in its place, which went on, has a checkpoint.
+void drop_replaced(const RunDirectory& run);
+
 }  // namespace medfusion::tools
