@@ -6,6 +6,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -31,6 +32,10 @@
 #define STBI_NO_STDIO
 #define STBI_NO_LINEAR
 #define STBI_NO_HDR
+// Where a damaged file says nothing, the decoder leaves memory as it got it: so it gets zeros.
+#define STBI_MALLOC(size) std::calloc(1, size)
+#define STBI_REALLOC(pointer, size) std::realloc(pointer, size)
+#define STBI_FREE(pointer) std::free(pointer)
 #include <stb_image.h>
 #define STB_IMAGE_WRITE_IMPLEMENTATION
 #define STB_IMAGE_WRITE_STATIC
@@ -167,7 +172,8 @@ void remove_empty_chunks(std::vector<uint8_t>& file) {
 // What a JPEG says beside its pixels.
 struct JpegMarkers : ImageFacts {
   int components = 0;
-  int adobe_transform = -1;  // of the Adobe marker; -1: none
+  std::array<uint8_t, 256> quantization{};  // of each component by its number: its table
+  int adobe_transform = -1;                 // of the Adobe marker; -1: none
 
   // Takes up a segment that begins with `marker` and holds `body`.
   void add(uint8_t marker, Bytes body) {
@@ -177,6 +183,7 @@ struct JpegMarkers : ImageFacts {
       claim.height = body[1] << 8 | body[2];
       claim.width = body[3] << 8 | body[4];
       components = body[5];
+      for (size_t at = 6; at + 3 <= body.size(); at += 3) quantization[body[at]] = body[at + 2] & 15;
     }
     if (marker == 0xE1 && starts_with(body, kExif))
       orientation = exif_orientation(body.subspan(kExif.size()));
@@ -184,32 +191,48 @@ struct JpegMarkers : ImageFacts {
   }
 };
 
-// Which tables of codes a JPEG has defined so far: those of DC, then those of AC.
-using CodeTables = std::array<std::array<bool, 16>, 2>;
+// Which tables a JPEG has defined so far.
+struct JpegTables {
+  std::array<std::array<bool, 16>, 2> codes{};  // of DC, then of AC
+  std::array<bool, 16> quantization{};
+};
 
-// The decoder reads tables that nothing defined from memory that nothing set. body: that of a start of scan.
-void check_tables_of_scan(const std::string& path, Bytes body, bool progressive, const CodeTables& defined) {
+// The decoder does not see that a table was never defined. body: that of a start of scan.
+void check_tables_of_scan(const std::string& path, Bytes body, bool progressive, const JpegMarkers& markers,
+                          const JpegTables& defined) {
   const size_t count = body.empty() ? 0 : body[0];
   if (body.size() != 4 + 2 * count) core::throw_input_error({path}, "damaged JPEG: a scan of another length");
   const bool first = body[1 + 2 * count] == 0, refines = (body[3 + 2 * count] >> 4) != 0;
   for (size_t i = 0; i < count; ++i) {
     const uint8_t tables = body[2 + 2 * i];
     const bool dc = !progressive || (first && !refines), ac = !progressive || !first;
-    if ((dc && !defined[0][tables >> 4]) || (ac && !defined[1][tables & 15]))
+    if ((dc && !defined.codes[0][tables >> 4]) || (ac && !defined.codes[1][tables & 15]))
       core::throw_input_error({path}, "damaged JPEG: a scan needs a table of codes that is not there");
+    if (!defined.quantization[markers.quantization[body[1 + 2 * i]]])
+      core::throw_input_error({path}, "damaged JPEG: a scan needs a quantization table that is not there");
   }
 }
 
 // The decoder trusts the counts of its tables, and writes behind their 256 codes.
-void check_code_tables(const std::string& path, Bytes body, CodeTables& defined) {
+void check_code_tables(const std::string& path, Bytes body, JpegTables& defined) {
   constexpr size_t kHead = 17, kMostCodes = 256;  // which table, and its codes of each length from 1 to 16
   while (!body.empty()) {
     size_t codes = 0;
     for (size_t i = 1; i < std::min(kHead, body.size()); ++i) codes += body[i];
     if (codes > kMostCodes || kHead + codes > body.size())
       core::throw_input_error({path}, "damaged JPEG: a table of codes states more than there are");
-    if (body[0] >> 4 <= 1) defined[body[0] >> 4][body[0] & 15] = true;
+    if (body[0] >> 4 <= 1) defined.codes[body[0] >> 4][body[0] & 15] = true;
     body = body.subspan(kHead + codes);
+  }
+}
+
+// Tables of 64 numbers of one byte or two; the decoder refuses one that is cut short.
+void note_quantization(Bytes body, JpegTables& defined) {
+  while (!body.empty()) {
+    const size_t bytes = body[0] >> 4 == 0 ? 65 : 129;
+    if (body.size() < bytes) return;
+    defined.quantization[body[0] & 15] = true;
+    body = body.subspan(bytes);
   }
 }
 
@@ -218,7 +241,7 @@ JpegMarkers check_jpeg(const std::string& path, Bytes bytes) {
   size_t at = 2;
   bool in_scan = false, progressive = false;
   int scans = 0;
-  CodeTables defined{};
+  JpegTables defined;
   JpegMarkers markers;
   while (true) {
     if (in_scan) {  // entropy-coded bytes: 0xFF is followed by 0 or a restart marker until the scan ends
@@ -243,8 +266,9 @@ JpegMarkers check_jpeg(const std::string& path, Bytes bytes) {
     if (length > 2) {
       const Bytes body = bytes.subspan(at + 4, length - 2);
       if (marker == 0xC4) check_code_tables(path, body, defined);
+      if (marker == 0xDB) note_quantization(body, defined);
       if (marker == 0xC2) progressive = true;
-      if (marker == 0xDA) check_tables_of_scan(path, body, progressive, defined);
+      if (marker == 0xDA) check_tables_of_scan(path, body, progressive, markers, defined);
       markers.add(marker, body);
     }
     at += 2 + length;

@@ -32,7 +32,8 @@ BadInputCase table_case(const std::string& name, const std::string& made, const 
 // A gray JPEG whose frame says 60000 x 60000.
 std::string huge_jpeg() {
   const std::string no_codes(16, '\0');  // of each length
-  return std::string("\xFF\xD8\xFF\xC0\x00\x0B\x08\xEA\x60\xEA\x60\x01\x01\x11\x00", 15) +
+  return std::string("\xFF\xD8\xFF\xDB\x00\x43\x00", 7) + std::string(64, '\1') +
+         std::string("\xFF\xC0\x00\x0B\x08\xEA\x60\xEA\x60\x01\x01\x11\x00", 13) +
          std::string("\xFF\xC4\x00\x13\x00", 5) + no_codes + std::string("\xFF\xC4\x00\x13\x10", 5) +
          no_codes + std::string("\xFF\xDA\x00\x08\x01\x01\x00\x00\x3F\x00", 10) + repeated("\x55", 100) +
          "\xFF\xD9";

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <cmath>
 #include <filesystem>
@@ -258,6 +259,34 @@ TEST(DecodeImage, ReportsTablesThatNothingDefines) {
     EXPECT_THAT([&] { decode_image(path); }, reports(path, "damaged JPEG: a scan needs a table of codes"))
         << name;
   }
+}
+
+TEST(DecodeImage, ReportsQuantizationThatNothingDefines) {
+  const std::string path = temporary("no_quantization.jpg");
+  for (const std::string name : {"rgb.jpg", "progressive.jpg", "gray.jpg"}) {
+    std::string bytes = read_bytes(kImageFixtures + name);
+    bytes[bytes.find("\xFF\xDB") + 4] ^= 2;
+    write_bytes(path, bytes);
+    EXPECT_THAT([&] { decode_image(path); }, reports(path, "damaged JPEG: a scan needs a quantization table"))
+        << name;
+  }
+}
+
+// The first of many blocks, and then the end: restart intervals of one block make the decoder stop there.
+TEST(DecodeImage, WhatAJpegLacksDoesNotComeFromMemory) {
+  std::string bytes = read_bytes(kImageFixtures + "gray.jpg");
+  const size_t frame = bytes.find("\xFF\xC0");
+  ASSERT_NE(frame, std::string::npos);
+  bytes.replace(frame + 5, 4, std::string("\1\0\1\0", 4));  // 256 x 256 pixels
+  bytes.insert(frame, std::string("\xFF\xDD\0\4\0\1", 6));
+  const std::string path = temporary("restart.jpg");
+  write_bytes(path, bytes);
+  mallopt(M_PERTURB, 0x55);  // fills memory when it is allocated
+  const std::vector<double> once = values(decode_image(path));
+  mallopt(M_PERTURB, 0xAA);
+  const std::vector<double> again = values(decode_image(path));
+  mallopt(M_PERTURB, 0);
+  EXPECT_TRUE(once == again);
 }
 
 // The pixel data end too early though every chunk is whole and its checksum right.
