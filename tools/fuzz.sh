@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Feeds made-up bytes to the readers of the program until the time is over, under AddressSanitizer and
 # UndefinedBehaviorSanitizer (docs/fuzzing.md). Needs clang.
-#   bash tools/fuzz.sh [MINUTES] [TARGET...]     each target so long, 1 minute by default; all targets by default
-#   --seconds N    so long in place of MINUTES; 0 only runs what the corpus holds
-#   --jobs N       so many targets at once (default: the cores)
+#   bash tools/fuzz.sh [MINUTES] [TARGET...]     runs each target for MINUTES (default: 1); all targets by default
+#   --seconds N    runs each target for N seconds; 0 only runs what the corpus holds
+#   --jobs N       runs N targets at once (default: the number of cores)
 #   --corpus DIR   inputs found before and now, a folder for each target (default: BUILD_DIR/fuzz-corpus)
 #   --coverage     fuzzes nothing: builds the targets anew and says which part of each reader's lines the corpus reaches
 # Exit code: 1 where a target crashed, leaked, hung or could not be built; the reproducer is named.

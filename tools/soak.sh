@@ -3,8 +3,8 @@
 # the process holds: resident memory, tensors, open files. Exit code 1: something grew after the first minute, resident
 # memory by 1 % or more. Builds what it needs.
 #   bash tools/soak.sh [MINUTES]      the network on images of many sizes, a table and texts
-#   bash tools/soak.sh --scale        trains one epoch on a table of 1,000,000 rows, then on 112,120 images, within the memory
-#                                     that is stated below; needs 1 GB and 112,120 files in the folder for temporary files
+#   bash tools/soak.sh --scale        trains one epoch on a table of 1,000,000 rows, then on 112,120 images, within
+#                                     2 GiB and 1 GiB of memory; needs 1 GB of room and 112,120 files in the folder for temporary files
 #   bash tools/soak.sh --self-check   plants a leak of memory, of a tensor, of an open file, and expects each to be found
 # Environment: BUILD_DIR (default: build) is the folder of the build trees; DEVICE (default: cpu) is cpu or sim.
 set -euo pipefail

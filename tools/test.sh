@@ -5,7 +5,7 @@
 # No GPU is needed.
 #   bash tools/test.sh              what continuous integration runs
 #   bash tools/test.sh --sanitize   only this: every test under the sanitizers
-#   bash tools/test.sh --sanitize=thread   only this: what has threads under ThreadSanitizer, see below
+#   bash tools/test.sh --sanitize=thread   only this: core, the simulator, data and optim under ThreadSanitizer
 #   bash tools/test.sh --gpu ...    tests and kernels on this machine's GPU; ... is passed to tools/test_gpu.sh
 # Environment: BUILD_DIR (default: build) is the folder of the build trees.
 set -euo pipefail
