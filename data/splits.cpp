@@ -83,8 +83,10 @@ void check_fraction(const char* name, double fraction) {
 // What is said of an empty part where rows were skipped.
 std::string skipped_text(const Dataset& dataset) {
   if (dataset.skipped.empty()) return "";
-  return fmt::format("; {} rows are skipped, for their images cannot be read (data.on_error)",
-                     dataset.skipped.size());
+  const size_t count = dataset.skipped.size();
+  return fmt::format("; {} skipped, for {} cannot be read (data.on_error)",
+                     count == 1 ? "1 row is" : fmt::format("{} rows are", count),
+                     count == 1 ? "its image" : "their images");
 }
 
 void check_not_empty(const Dataset& dataset, Part part, const std::vector<int64_t>& rows,

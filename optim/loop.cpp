@@ -253,7 +253,9 @@ class Run {
     if (skips && state_.skipped_in_a_row <= options_.nonfinite_limit) return note("skipped a step: " + what);
     throw core::Error(fmt::format(
         "training diverged: {}{}; this step was not kept. Try a lower learning rate{}", what,
-        skips ? fmt::format(", after {} skipped steps in a row", options_.nonfinite_limit) : "",
+        skips ? fmt::format(", after {} skipped step{} in a row", options_.nonfinite_limit,
+                            options_.nonfinite_limit == 1 ? "" : "s")
+              : "",
         options_.trace_nonfinite ? ""
                                  : ", or medfusion train --trace-nonfinite, which shows where it begins"));
   }

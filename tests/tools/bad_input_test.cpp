@@ -190,6 +190,21 @@ TEST_F(BadInput, NoKnownLabel) {
                   "model.branches.pyramid=false"});
 }
 
+TEST_F(BadInput, ANetworkForImagesAndATableAlone) {
+  write(folder_ / "rows.csv", "name,y,x\na,0,1\nb,1,2\nc,0,3\nd,1,4\ne,0,5\nf,1,6\n");
+  const std::vector<std::string> settings{
+      "--set", "data.format=csv",    "--set", "data.root=" + folder_.path().string(),
+      "--set", "data.file=rows.csv", "--set", "data.labels=y",
+      "--set", "data.split=random"};
+  const std::string place = "model.modalities.image: ",
+                    what = "expected false, for the data has no images (data.image_column)";
+  expect_refused(place, what, settings);
+  std::vector<std::string> cv{"cv", config_.string(), "--folds", "2", "--out", fresh_.string(), "--quiet"};
+  cv.insert(cv.end(), settings.begin(), settings.end());
+  expect_one_line(run_medfusion(cv), 2, place, what);
+  EXPECT_FALSE(fs::exists(fresh_));
+}
+
 TEST_F(BadInput, ADamagedRunIsNotReported) {
   write(run_ / "config.toml", "[[[");
   expect_one_line(run_medfusion({"report", run_.string()}), 2, (run_ / "config.toml").string() + ":", "");

@@ -117,8 +117,8 @@ TEST_F(CheckpointsTest, WhereNoneCanBeUsedNothingBeginsAgain) {
   const Checkpoints checkpoints = of_run("run", "0123456789abcdef");
   checkpoints.save(state_after(1));
   write(file("run", 1), "damaged");
-  EXPECT_THAT([&] { checkpoints.newest(); },
-              testing::ThrowsMessage<core::InputError>(HasSubstr("none of the 1 checkpoints can be used")));
+  EXPECT_THAT([&] { checkpoints.newest(); }, testing::ThrowsMessage<core::InputError>(HasSubstr(
+                                                 "expected a checkpoint that can be used, found none")));
   write(file("run", 1).string() + ".partial", "cut off");
   fs::remove(file("run", 1));
   EXPECT_FALSE(checkpoints.newest());

@@ -242,7 +242,7 @@ TEST(Pipeline, ATraceSaysWhereTrainingDiverges) {
               testing::ContainsRegex("note: trace of epoch [12], batch [0-9]+: [a-z_]+ forward "
                                      "\\(kernel .*, in or after .*; all its inputs were finite"));
   EXPECT_THAT(outcome.err,
-              testing::HasSubstr(", after 1 skipped steps in a row; this step was not kept. Try a "
+              testing::HasSubstr(", after 1 skipped step in a row; this step was not kept. Try a "
                                  "lower learning rate\n"));
 }
 

@@ -358,8 +358,8 @@ TEST_F(Resume, ADamagedCheckpointIsPassedOver) {
   const Outcome outcome = run_medfusion({"train", "--resume", run.string()});
   EXPECT_EQ(outcome.code, 0);
   EXPECT_THAT(outcome.err, HasSubstr("note: " + files[1].string() + ": damaged"));
-  EXPECT_THAT(outcome.err, HasSubstr("; the checkpoint before it is used"));
-  EXPECT_THAT(outcome.err, HasSubstr("resumed from " + files[0].filename().string()));
+  EXPECT_THAT(outcome.err, HasSubstr("; it is passed over"));
+  EXPECT_THAT(outcome.err, HasSubstr("resumed from " + files[0].filename().string() + ", in epoch "));
   expect_same_files(expected, run);
 }
 
@@ -462,6 +462,12 @@ TEST_F(Resume, ACrossValidationGoesOnInTheMiddleOfAFold) {
     }
   }
   EXPECT_EQ(run_medfusion({"cv", "--resume", whole.string(), "--folds", "3"}).code, 2);
+  const Outcome seeds = run_medfusion({"cv", "--resume", whole.string(), "--seeds", "3"});
+  EXPECT_EQ(seeds.code, 2);
+  EXPECT_EQ(seeds.err, "medfusion: --seeds excludes --resume (see medfusion cv --help)\n");
+  write(whole / "cv_start.json", "[[[");
+  EXPECT_THAT(run_medfusion({"cv", "--resume", whole.string()}).err,
+              HasSubstr("cv_start.json:1: expected JSON"));
   EXPECT_EQ(run_medfusion({"cv", "--resume", (folder_ / "none").string()}).code, 2);
 }
 

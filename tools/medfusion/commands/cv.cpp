@@ -63,7 +63,7 @@ CvOptions read_start(const CvOptions& given) {
   options.config.file = (folder / "cv.toml").string();
   const std::string file = (folder / "cv_start.json").string();
   try {
-    const auto start = nlohmann::ordered_json::parse(read_file(file));
+    const auto start = parse_json(read_file(file), file);
     options.seeds = start.at("seeds").get<int64_t>();
     options.redraw = start.at("redraw").get<bool>();
     options.force = start.value("force", false);
@@ -158,12 +158,16 @@ void add_cv_command(CLI::App& program, Action& action) {
   add_value(
       *command, "--resume", options->resume, "DIR",
       "Go on with a cross-validation that was cut off: what is finished is kept, and a fold goes on from "
-      "its last checkpoint");
+      "its last checkpoint")
+      ->excludes("--seeds")
+      ->excludes("--redraw")
+      ->excludes("--protocol");
   command->add_flag("--force", options->force, "Overwrite existing files");
   add_common_options(*command, options->common);
   command->footer(
       "Example (after medfusion synth --out phantom):\n"
       "  medfusion cv phantom --folds 5 --set train.epochs=5\n"
+      "  medfusion cv --resume runs/phantom-cv\n"
       "  medfusion cv cervical --protocol as-published");
   command->callback([options, &action] { action = [options] { cross_validate(*options); }; });
 }

@@ -18,10 +18,11 @@ struct DataCommand {
   ConfigOptions config;
 };
 
-// What the guard says of the data: train would refuse it.
+// Why train would refuse the data.
 std::vector<std::string> refusals(const Config& config, const data::Dataset& dataset,
                                   const data::Splits& splits) {
   try {
+    refuse_missing_images(config, dataset);
     refuse_leaks(config, dataset, splits);
     return {};
   } catch (const core::InputError& error) {

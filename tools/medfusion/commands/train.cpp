@@ -44,6 +44,7 @@ Inputs open_inputs(const Config& config, bool shows_progress) {
     return inputs;
   }
   dataset = open_data(config, data_options);
+  refuse_missing_images(config, dataset);
   inputs.splits = data::make_splits(data_options, dataset);
   for (const std::string& note : text_notes(config, dataset, inputs.splits.train))
     dataset.notes.push_back(note);

@@ -119,8 +119,8 @@ std::optional<optim::TrainState> Checkpoints::newest(
   }
   if (!files.empty()) {
     core::throw_input_error({folder_.string()},
-                            "none of the {} checkpoints can be used; train anew, with --init for its weights",
-                            files.size());
+                            "expected a checkpoint that can be used, found none; train anew, with --init for its "
+                            "weights");
   }
   return std::nullopt;
 }

@@ -162,6 +162,7 @@ void write_folds(const std::filesystem::path& folder, const data::Dataset& datas
 }
 
 void check_folds(const Config& config, const data::Dataset& dataset, const std::vector<int64_t>& folds) {
+  refuse_missing_images(config, dataset);
   const int64_t count = count_folds(folds);
   check_defined(dataset, folds, count);
   for (int64_t fold = 0; fold < count; ++fold) {

@@ -106,6 +106,13 @@ void refuse_leaks(const Config& config, const data::Dataset& dataset, const data
   data::check_parts(dataset, splits, rules);
 }
 
+void refuse_missing_images(const Config& config, const data::Dataset& dataset) {
+  if (!config.model.modalities.image || dataset.images != nullptr) return;
+  core::throw_input_error({},
+                          "model.modalities.image: expected false, for the data has no images "
+                          "(data.image_column); the branches dense and pyramid need them too");
+}
+
 std::vector<std::string> suspicious_columns(const data::Dataset& dataset, const std::vector<int64_t>& rows) {
   std::vector<Suspicion> found;
   const auto labels = static_cast<int64_t>(dataset.labels.size());

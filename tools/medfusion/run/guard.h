@@ -1,4 +1,5 @@
-// The guard against leaks as train and cv use it: what it refuses (data/leakage.h) and what it warns of.
+// The guard as train and cv use it: what it refuses of leaks (data/leakage.h) and of what is not there, and
+// what it warns of.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -12,6 +13,9 @@ namespace medfusion::tools {
 
 // Throws core::InputError where the data or its split leaks in a way that guard.allow does not accept.
 void refuse_leaks(const Config& config, const data::Dataset& dataset, const data::Splits& splits);
+
+// Throws core::InputError where the network is to read images and the data has none.
+void refuse_missing_images(const Config& config, const data::Dataset& dataset);
 
 // One line for each column of the table that alone tells a label of `rows` at an AUROC above 0.80, by its
 // numbers in either direction, by one of its categories, or by whether it is missing (one line for all of

@@ -45,7 +45,7 @@ std::string describe_epoch(const nlohmann::ordered_json& line) {
       text += fmt::format(" ({} undefined)", left_out["auroc"].size());
   }
   if (line.contains("skipped_steps"))
-    text += fmt::format("  {} steps skipped", line["skipped_steps"].get<int64_t>());
+    text += fmt::format("  skipped steps: {}", line["skipped_steps"].get<int64_t>());
   return text + fmt::format("  {:.1f} s", line["seconds"].get<double>());
 }
 

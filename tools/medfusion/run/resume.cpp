@@ -115,8 +115,8 @@ void check_same_data(const RunDirectory& run, const nlohmann::ordered_json& data
 
 std::optional<optim::TrainState> find_state(const TrainingJob& job, const RunDirectory& run,
                                             const Checkpoints& checkpoints) {
-  auto state = checkpoints.newest(
-      [&](const std::string& why) { say(job, run, why + "; the checkpoint before it is used"); });
+  auto state =
+      checkpoints.newest([&](const std::string& why) { say(job, run, why + "; it is passed over"); });
   if (!state) {
     check_worth_little(run);
     run.keep_metrics(0);
@@ -132,10 +132,11 @@ std::optional<optim::TrainState> find_state(const TrainingJob& job, const RunDir
   checkpoints.remove_newer(*state);
   checkpoints.remove_old();
   run.keep_metrics(state->epochs_done);
+  const std::string place =
+      state->batches > 0 ? fmt::format("in epoch {} after batch {}", state->epochs_done + 1, state->batches)
+                         : fmt::format("after epoch {}", state->epochs_done);
   say(job, run,
-      fmt::format("resumed from {}: {} epochs done{}", std::filesystem::path(state->file).filename().string(),
-                  state->epochs_done,
-                  state->batches > 0 ? fmt::format(" and {} batches of the next", state->batches) : ""));
+      fmt::format("resumed from {}, {}", std::filesystem::path(state->file).filename().string(), place));
   if (epochs != state->epochs) {
     say(job, run,
         fmt::format("the run is to have {} epochs instead of {}, and its learning rate follows the schedule "

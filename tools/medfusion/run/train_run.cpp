@@ -223,7 +223,7 @@ optim::TrainResult train_run(const TrainingJob& asked, const data::Dataset& data
   fit_validation(job, run, trained, dataset, validation.get(), preprocessing);
   preprocessing.weights = trained.preprocessing.weights;
   run.write_json("preprocessing.json", preprocessing.to_json());
-  run.log(fmt::format("finished after {} epochs{}", result.epochs_run,
+  run.log(fmt::format("finished after epoch {}{}", result.epochs_run,
                       result.stopped_early ? ", stopped early" : ""));
   return result;
 }
