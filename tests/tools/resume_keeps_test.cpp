@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/tools/end_to_end.h"
+#include "tools/medfusion/config/text_file.h"
 
 namespace medfusion::tools {
 namespace {
@@ -53,6 +54,34 @@ TEST_F(ResumeKeeps, ARefusedExtensionChangesNothing) {
   fs::remove(run / "checkpoints");
   fs::rename(aside, run / "checkpoints");
   succeed(extend(run, "3"));
+}
+
+// Cut off between its first two files, a cross-validation has not begun.
+TEST_F(ResumeKeeps, ACrossValidationThatHadNotBegunIsNoObstacle) {
+  const fs::path out = folder_ / "cv";
+  fs::create_directory(out);
+  write(out / "cv_start.json", "{}");
+  succeed({"cv", (folder_ / "tiny.toml").string(), "--folds", "2", "--out", out.string(), "--quiet", "--set",
+           "data.labels=Effusion,Infiltration", "--set", "train.epochs=1"});
+}
+
+TEST_F(ResumeKeeps, TheRunThatForceSetAsideIsNamed) {
+  const fs::path run = folder_ / "run";
+  fs::create_directories(run / ".replaced");
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"train", "--resume", run.string()}, {"eval", run.string()}}) {
+    const Outcome outcome = run_medfusion(arguments);
+    EXPECT_EQ(outcome.code, 2);
+    EXPECT_THAT(outcome.err, HasSubstr("config.toml is missing"));
+    EXPECT_THAT(outcome.err, HasSubstr("the run before it is in .replaced"));
+  }
+}
+
+TEST(ShellWord, IsQuotedWhereAShellNeedsIt) {
+  EXPECT_EQ(shell_word("runs/a-b_1.2"), "runs/a-b_1.2");
+  EXPECT_EQ(shell_word("my run"), "'my run'");
+  EXPECT_EQ(shell_word("a'b$c"), "'a'\\''b$c'");
+  EXPECT_EQ(shell_word(""), "''");
 }
 
 // The damaged checkpoint does not count as one that is kept, or the only good one would go.

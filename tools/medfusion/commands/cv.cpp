@@ -90,7 +90,7 @@ CrossValidation job_of(const CvOptions& options) {
         {"--redraw"}, "expected a number of folds to draw, got the file " + job.config.data.split.folds);
   }
   job.out = output_folder(options.out, options.config.file, "-cv");
-  job.resume_command = "medfusion cv --resume " + job.out.string();
+  job.resume_command = "medfusion cv --resume " + shell_word(job.out.string());
   job.force = options.force;
   job.quiet = !options.common.shows_progress();
   return job;

@@ -74,7 +74,7 @@ void print_trained(const TrainOptions& options, const std::filesystem::path& fol
 }
 
 std::string resume_command_of(const std::filesystem::path& folder) {
-  return "medfusion train --resume " + folder.string();
+  return "medfusion train --resume " + shell_word(folder.string());
 }
 
 // What goes wrong once there is a checkpoint loses nothing: the error says how to go on.

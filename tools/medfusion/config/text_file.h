@@ -28,6 +28,8 @@ std::vector<std::string_view> split(std::string_view text, char separator);
 
 // Text as one word of a shell.
 std::string in_single_quotes(const std::string& text);
+// The same, without quotes where a shell needs none.
+std::string shell_word(const std::string& text);
 
 // Text as a cell of a CSV file, quoted where it must be (RFC 4180).
 std::string csv_cell(const std::string& text);

@@ -118,9 +118,10 @@ std::optional<optim::TrainState> Checkpoints::newest(
     }
   }
   if (!files.empty()) {
-    core::throw_input_error({folder_.string()},
-                            "expected a checkpoint that can be used, found none; train anew, with --init for its "
-                            "weights");
+    core::throw_input_error(
+        {folder_.string()},
+        "expected a checkpoint that can be used, found none; train anew, with --init for its "
+        "weights");
   }
   return std::nullopt;
 }

@@ -9,6 +9,7 @@
 #include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/run/evaluate_run.h"
 #include "tools/medfusion/run/guard.h"
+#include "tools/medfusion/run/interruption.h"
 #include "tools/medfusion/run/resume.h"
 #include "tools/medfusion/run/run_replacement.h"
 #include "tools/medfusion/run/training_rows.h"
@@ -199,6 +200,11 @@ bool goes_on(const FoldRuns& runs, const Config& config, const data::Dataset& da
   return true;
 }
 
+// A signal that came when the training of a fold had nothing left to stop.
+void end_if_asked(const TrainingJob& training) {
+  if (SignalWatch::caught() != 0) throw_interrupted(training, "after a fold");
+}
+
 // One fold, trained: from the beginning, from where it was cut off, or not at all where it is finished.
 RunDirectory train_fold(const FoldRuns& runs, const Config& config, const std::string& title,
                         const data::Dataset& dataset, const data::Splits& splits,
@@ -213,11 +219,13 @@ RunDirectory train_fold(const FoldRuns& runs, const Config& config, const std::s
     training.resume = true;
     training.on_checkpoint = [&run] { drop_replaced(run); };
     if (!run.is_finished()) train_run(training, dataset, splits, run);
+    end_if_asked(training);
     return run;
   }
   RunReplacement replacement(folder, job.force || job.resume);
   training.on_checkpoint = [&] { replacement.keep(); };
   train_run(training, dataset, splits, replacement.run());
+  end_if_asked(training);
   return replacement.run();
 }
 

@@ -33,6 +33,11 @@ bool is_there(const fs::path& path) {
   return fs::exists(path, failure);
 }
 
+const char* replaced_hint(const fs::path& folder) {
+  return is_there(folder / ".replaced") ? "; train --force was cut off, and the run before it is in .replaced"
+                                        : "";
+}
+
 }  // namespace
 
 void RunDirectory::check_free(const fs::path& folder, bool overwrite) {
@@ -41,8 +46,9 @@ void RunDirectory::check_free(const fs::path& folder, bool overwrite) {
     core::throw_input_error({folder.string()}, "expected a folder for the run, got a file");
   }
   if (overwrite || (is_there(folder / kStarting) && !has_begun(folder))) return;
-  for (const char* name : kFiles) {
-    if (!is_there(folder / name)) continue;
+  for (const std::string_view name : kFiles) {
+    // cv.toml comes after cv_start.json: without it, no cross-validation has begun.
+    if (!is_there(folder / name) || (name == "cv_start.json" && !is_there(folder / "cv.toml"))) continue;
     core::throw_input_error({folder.string()},
                             "holds a run already ({}); choose another folder with --out, "
                             "overwrite it with --force, or go on with it with --resume",
@@ -86,7 +92,8 @@ RunDirectory RunDirectory::reopen(const fs::path& folder) {
   if (!has_begun(folder)) {
     core::throw_input_error({folder.string()},
                             "there is nothing to go on with: config.toml is missing, so training was cut off "
-                            "before it began; train anew");
+                            "before it began; train anew{}",
+                            replaced_hint(folder));
   }
   return RunDirectory(folder);
 }
@@ -119,7 +126,8 @@ RunDirectory RunDirectory::open(const fs::path& folder) {
   check_is_folder(folder);
   for (const char* name : {"config.toml", "labels.txt", "preprocessing.json", "data.json"}) {
     if (!is_there(folder / name)) {
-      core::throw_input_error({folder.string()}, "not a complete run: {} is missing", name);
+      core::throw_input_error({folder.string()}, "not a complete run: {} is missing{}", name,
+                              replaced_hint(folder));
     }
   }
   return RunDirectory(folder);
@@ -192,10 +200,10 @@ fs::path RunDirectory::existing_checkpoint(const std::string& which) const {
   const fs::path path = checkpoint(which);
   if (!is_there(path)) {
     std::string more;
-    if (is_there(folder_ / "checkpoints")) {
+    if (is_there(folder_ / "checkpoints") && !is_finished()) {
       more = "; train --resume goes on with it";
-    } else if (is_there(folder_ / ".replaced")) {
-      more = "; train --force was cut off, and the run before it is in .replaced";
+    } else {
+      more = replaced_hint(folder_);
     }
     core::throw_input_error({folder_.string()}, "not a complete run: {} is missing{}",
                             path.filename().string(), more);
