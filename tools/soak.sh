@@ -31,6 +31,15 @@ cmake --build "$build" --target soak >"$build.soak.log" || { cat "$build.soak.lo
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
+# Of the configurations: the columns of the table that `soak data` makes, and its images.
+columns='file = "data.csv"
+patient_column = "patient"
+text_column = "note"
+labels = ["ill", "old"]
+exclude = ["id"]'
+images='images = "images"
+image_column = "image"'
+
 if $scale; then
   program=$build/tests/soak
   "$program" data "$folder/rows" --rows 1000000
@@ -38,11 +47,7 @@ if $scale; then
 [data]
 format = "csv"
 root = "$folder/rows"
-file = "data.csv"
-patient_column = "patient"
-text_column = "note"
-labels = ["ill", "old"]
-exclude = ["id"]
+$columns
 [model]
 size = "tiny"
 modalities.image = false
@@ -60,13 +65,8 @@ TOML
 [data]
 format = "csv"
 root = "$folder/images"
-file = "data.csv"
-images = "images"
-image_column = "image"
-patient_column = "patient"
-text_column = "note"
-labels = ["ill", "old"]
-exclude = ["id"]
+$columns
+$images
 image_size = 16
 [model]
 size = "tiny"
@@ -85,13 +85,8 @@ threads = 1
 [data]
 format = "csv"
 root = "$folder/data"
-file = "data.csv"
-images = "images"
-image_column = "image"
-patient_column = "patient"
-text_column = "note"
-labels = ["ill", "old"]
-exclude = ["id"]
+$columns
+$images
 val_fraction = 0.25
 image_size = 32
 cache_megabytes = 0

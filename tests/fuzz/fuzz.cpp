@@ -7,21 +7,13 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "core/error.h"
+#include "tools/medfusion/config/text_file.h"
+
 namespace medfusion::fuzz {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr int kDeepest = 100;
-
-int depth_of(std::string_view text) {
-  int depth = 0, most = 0;
-  for (const char c : text) {
-    if (c == '[' || c == '{') most = std::max(most, ++depth);
-    if (c == ']' || c == '}') --depth;
-  }
-  return most;
-}
 
 void collect(Json& json, std::vector<Json*>& nodes) {
   nodes.push_back(&json);
@@ -131,13 +123,13 @@ size_t stored(const Bytes& bytes, uint8_t* data, size_t size, size_t limit) {
   return bytes.size();
 }
 
-Json json_of(std::string_view text) {
-  return Json::parse(depth_of(text) > kDeepest ? "" : text, nullptr, false);
-}
-
 std::string mutated_json(std::string_view text, Choices& choices) {
-  Json json = json_of(text);
-  if (json.is_discarded()) return {};
+  Json json;
+  try {
+    json = tools::parse_json(std::string(text), "");
+  } catch (const core::InputError&) {
+    return {};
+  }
   std::vector<Json*> nodes;
   collect(json, nodes);
   Json& node = *choices.of(nodes);

@@ -94,11 +94,8 @@ Bytes mutated(Bytes bytes, size_t growth);
 // its structure instead.
 size_t stored(const Bytes& bytes, uint8_t* data, size_t size, size_t limit);
 
-// The JSON in `text`; a discarded value where that is none, or deeper than the program accepts.
-nlohmann::ordered_json json_of(std::string_view text);
-
-// Changes a value, a key or the place of a part of the JSON in `text`; empty where that is no JSON, or too
-// deep.
+// Changes a value, a key or the place of a part of the JSON in `text`; empty where the
+// program takes that for no JSON.
 std::string mutated_json(std::string_view text, Choices& choices);
 
 }  // namespace medfusion::fuzz

@@ -30,14 +30,7 @@ std::vector<BadInputChapter> chapters() {
 }
 
 void add_configurations(const fs::path& folder) {
-  const std::string small =
-      "image_size = 32\n"
-      "[model]\n"
-      "size = \"tiny\"\n"
-      "[train]\n"
-      "epochs = 1\n"
-      "batch_size = 8\n"
-      "warmup_epochs = 0\n";
+  const std::string small = kTinySettings;
   write(folder / "tiny.toml",
         "threads = 1\n[data]\nformat = \"phantom\"\nroot = \"phantom\"\nval_fraction = 0.25\n" + small);
   write(folder / "csv.toml",

@@ -51,6 +51,16 @@ inline std::string succeed(const std::vector<std::string>& arguments) {
   return outcome.out;
 }
 
+// Of the tiny network on images of 32x32, from the end of section [data] on.
+inline constexpr const char* kTinySettings =
+    "image_size = 32\n"
+    "[model]\n"
+    "size = \"tiny\"\n"
+    "[train]\n"
+    "epochs = 1\n"
+    "batch_size = 8\n"
+    "warmup_epochs = 0\n";
+
 // 48 phantom images of 32x32 in `folder`/phantom, and a configuration of the tiny network on them in
 // `folder`/tiny.toml.
 inline void make_phantom(const TemporaryFolder& folder) {
@@ -60,16 +70,7 @@ inline void make_phantom(const TemporaryFolder& folder) {
         "[data]\n"
         "format = \"phantom\"\n"
         "root = \"" +
-            (folder / "phantom").string() +
-            "\"\n"
-            "val_fraction = 0.25\n"
-            "image_size = 32\n"
-            "[model]\n"
-            "size = \"tiny\"\n"
-            "[train]\n"
-            "epochs = 1\n"
-            "batch_size = 8\n"
-            "warmup_epochs = 0\n");
+            (folder / "phantom").string() + "\"\nval_fraction = 0.25\n" + kTinySettings);
 }
 
 // train `config` --out `run`, quietly, with what follows.

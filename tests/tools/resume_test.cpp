@@ -408,7 +408,8 @@ TEST_F(Resume, WhatCannotGoOnIsRefused) {
               HasSubstr("--set train.learning_rate=1: --resume goes on with the run as it is; only "
                         "train.epochs, train.workers"));
   EXPECT_THAT(refusal(resume(run, {"--seed", "2"})), HasSubstr("--seed"));
-  EXPECT_THAT(refusal(resume(run, {"--out", "x"})), HasSubstr("expected none of --out, --init, --force"));
+  EXPECT_THAT(refusal(resume(run, {"--out", "x"})),
+              HasSubstr("--out excludes --resume (see medfusion train --help)"));
   EXPECT_THAT(refusal(train(run, "2")), HasSubstr("or go on with it with --resume"));
   EXPECT_EQ(files_in(run), before);
 

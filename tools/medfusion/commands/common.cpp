@@ -160,6 +160,17 @@ void add_strict_option(CLI::App& command, bool& strict) {
                    "naming what departs");
 }
 
+void add_on_error_option(CLI::App& command, std::string& on_error) {
+  add_value(
+      command, "--on-error", on_error, "NAME",
+      "What is done about an image that cannot be read: fail or skip (default: data.on_error of the run)")
+      ->check(one_of({data::kOnErrors.begin(), data::kOnErrors.end()}));
+}
+
+void apply_on_error(const std::string& on_error, data::DataOptions& options) {
+  if (!on_error.empty()) options.on_error = on_error == "skip" ? data::OnError::skip : data::OnError::fail;
+}
+
 ConfigBuilder read_config(const ConfigOptions& options, const CommonOptions& common) {
   ConfigBuilder builder;
   builder.read_file(find_config(options.file));

@@ -57,6 +57,9 @@ void add_common_options(CLI::App& command, CommonOptions& options);
 void add_config_options(CLI::App& command, ConfigOptions& options, bool required = true);
 // --strict, of commands that hold data against a run's schema.json.
 void add_strict_option(CLI::App& command, bool& strict);
+// --on-error, of commands that apply a run to images; empty where it is not given.
+void add_on_error_option(CLI::App& command, std::string& on_error);
+void apply_on_error(const std::string& on_error, data::DataOptions& options);
 
 // The file, then --set in order, then --seed and --threads.
 ConfigBuilder read_config(const ConfigOptions& options, const CommonOptions& common);
@@ -110,8 +113,7 @@ void add_kernels_command(CLI::App& program, Action& action);
 void add_shell_commands(CLI::App& program, Action& action);
 
 // The program: returns its exit code. 0: done; 1: failed at run time; 2: bad input; 128 + N: ended by signal
-// N, with its work saved. Errors are one line on
-// standard error, "medfusion: ...".
+// N, with its work saved. Errors are one line on standard error, "medfusion: ...".
 int run_program(const std::vector<std::string>& arguments);
 
 }  // namespace medfusion::tools

@@ -100,12 +100,6 @@ void cross_validate(const CvOptions& given) {
   if (given.config.file.empty() == given.resume.empty())
     core::throw_input_error({}, "expected CONFIG, or --resume DIR in its place (see medfusion cv --help)");
   const bool resumes = !given.resume.empty();
-  if (resumes && !(given.out.empty() && given.folds.empty() && given.config.assignments.empty() &&
-                   !given.common.seed && !given.force)) {
-    core::throw_input_error({},
-                            "cv --resume goes on with the cross-validation as it is: expected none of --out, "
-                            "--folds, --set, --seed, --force");
-  }
   const CvOptions options = resumes ? read_start(given) : given;
   CrossValidation job = job_of(options);
   if (!resumes) {
@@ -155,15 +149,15 @@ void add_cv_command(CLI::App& program, Action& action) {
   add_choice(*command, "--protocol", options->protocol, "TEXT", {"honest", "as-published"},
              "honest: fit everything inside the training part of each fold. as-published: show beside it the "
              "common mistake of resampling before the split (published.*); its figures are wrong");
-  add_value(
-      *command, "--resume", options->resume, "DIR",
-      "Go on with a cross-validation that was cut off: what is finished is kept, and a fold goes on from "
-      "its last checkpoint")
-      ->excludes("--seeds")
-      ->excludes("--redraw")
-      ->excludes("--protocol");
   command->add_flag("--force", options->force, "Overwrite existing files");
   add_common_options(*command, options->common);
+  CLI::Option* const resume = add_value(
+      *command, "--resume", options->resume, "DIR",
+      "Go on with a cross-validation that was cut off: what is finished is kept, and a fold goes on from "
+      "its last checkpoint");
+  for (const char* other :
+       {"--out", "--folds", "--seeds", "--redraw", "--protocol", "--set", "--seed", "--force"})
+    resume->excludes(other);
   command->footer(
       "Example (after medfusion synth --out phantom):\n"
       "  medfusion cv phantom --folds 5 --set train.epochs=5\n"

@@ -34,8 +34,7 @@ void evaluate(const EvalOptions& options) {
   check_output_folder("--out", folder, {"predictions.csv", "metrics.json", "evaluation.json"},
                       files_of(trained.config), options.run);
   data::DataOptions data_options = to_data_options(trained.config, trained.labels);
-  if (!options.on_error.empty())
-    data_options.on_error = options.on_error == "skip" ? data::OnError::skip : data::OnError::fail;
+  apply_on_error(options.on_error, data_options);
   const data::Dataset dataset = open_data(trained.config, data_options);
   if (!options.common.quiet && !dataset.skipped.empty()) {
     print_remarks({fmt::format("rows skipped, for their images cannot be read (data.on_error): {}",
@@ -85,10 +84,7 @@ void add_eval_command(CLI::App& program, Action& action) {
             "Folder for the three files (default: the run directory)");
   add_number(*command, "--bootstrap", options->resamples, "N", 0, 1000000,
              "Resamples of the patients for the intervals; 0: no intervals");
-  add_value(
-      *command, "--on-error", options->on_error, "NAME",
-      "What is done about an image that cannot be read: fail or skip (default: data.on_error of the run)")
-      ->check(one_of({data::kOnErrors.begin(), data::kOnErrors.end()}));
+  add_on_error_option(*command, options->on_error);
   add_strict_option(*command, options->strict);
   add_common_options(*command, options->common);
   command->footer(

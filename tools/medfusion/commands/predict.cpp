@@ -52,8 +52,7 @@ void predict(const PredictOptions& options) {
     core::throw_input_error({options.run}, "the run reads no images; expected --table");
   }
   data::DataOptions data_options = to_data_options(trained.config);
-  if (!options.on_error.empty())
-    data_options.on_error = options.on_error == "skip" ? data::OnError::skip : data::OnError::fail;
+  apply_on_error(options.on_error, data_options);
   data::Dataset dataset =
       data::rows_to_predict(data_options, options.images, options.table,
                             trained.preprocessing.table ? &*trained.preprocessing.table : nullptr,
@@ -105,10 +104,7 @@ void add_predict_command(CLI::App& program, Action& action) {
   add_value(*command, "--table", options->table, "FILE.csv",
             "Table of the images' metadata, with the columns of the training data");
   add_value(*command, "--out", options->out, "FILE.csv", "File to write (default: standard output)");
-  add_value(
-      *command, "--on-error", options->on_error, "NAME",
-      "What is done about an image that cannot be read: fail or skip (default: data.on_error of the run)")
-      ->check(one_of({data::kOnErrors.begin(), data::kOnErrors.end()}));
+  add_on_error_option(*command, options->on_error);
   add_strict_option(*command, options->strict);
   add_common_options(*command, options->common);
   command->footer(

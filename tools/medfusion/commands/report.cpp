@@ -42,9 +42,10 @@ std::vector<nlohmann::ordered_json> history_of(const RunDirectory& run) {
   if (!std::filesystem::exists(path)) return history;
   std::istringstream text(read_file(path));
   for (std::string line; std::getline(text, line);) {
-    history.push_back(nlohmann::ordered_json::parse(line, nullptr, false));
-    if (history.back().is_discarded()) {
-      core::throw_input_error({path, static_cast<int64_t>(history.size())},
+    try {
+      history.push_back(parse_json(line, path));
+    } catch (const core::InputError&) {
+      core::throw_input_error({path, static_cast<int64_t>(history.size()) + 1},
                               "expected one JSON object per line");
     }
   }

@@ -118,7 +118,6 @@ void resume(const TrainOptions& options) {
   const RunDirectory run = RunDirectory::reopen(options.resume);
   const FolderLock lock(run.folder());
   const Start start = read_start(run);
-  if (options.common.seed) core::throw_input_error({}, "--seed: --resume goes on with the seed of the run");
   Config config = resumed_config(run, options.config.assignments);
   if (options.common.threads) config.threads = *options.common.threads;
   config.train.trace_nonfinite = options.trace_nonfinite;
@@ -145,11 +144,7 @@ void resume(const TrainOptions& options) {
 void train(const TrainOptions& options) {
   if (options.config.file.empty() == options.resume.empty())
     core::throw_input_error({}, "expected CONFIG, or --resume RUN in its place (see medfusion train --help)");
-  if (options.resume.empty()) return train_anew(options);
-  if (!options.out.empty() || !options.init.empty() || options.force)
-    core::throw_input_error(
-        {}, "train --resume goes on with the run as it is: expected none of --out, --init, --force");
-  resume(options);
+  options.resume.empty() ? train_anew(options) : resume(options);
 }
 
 }  // namespace
@@ -166,14 +161,16 @@ void add_train_command(CLI::App& program, Action& action) {
             "all must be there");
   command->add_flag("--init-partial", options->init_partial, "Take what --init gives, however little")
       ->needs("--init");
-  add_value(*command, "--resume", options->resume, "RUN",
-            "Go on with a run that was cut off, to the same bytes as if it had not been, with its own "
-            "configuration; a finished run goes on where --set train.epochs gives it more");
   command->add_flag("--force", options->force, "Replace an existing run, as soon as the new one has weights");
   command->add_flag("--trace-nonfinite", options->trace_nonfinite,
                     "Where a loss or gradient is NaN or infinite, run that step once more and name the first "
                     "operation, tensor and rows that had it");
   add_common_options(*command, options->common);
+  CLI::Option* const resume =
+      add_value(*command, "--resume", options->resume, "RUN",
+                "Go on with a run that was cut off, to the same bytes as if it had not been, with its own "
+                "configuration; a finished run goes on where --set train.epochs gives it more");
+  for (const char* other : {"--out", "--init", "--seed", "--force"}) resume->excludes(other);
   command->footer(
       "Example (after medfusion synth --out phantom):\n"
       "  medfusion train phantom --set train.epochs=5 --out runs/phantom\n"

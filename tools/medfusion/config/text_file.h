@@ -1,5 +1,4 @@
-// Text: reading files (core/file.h writes them), and the forms that text takes in JSON,
-// CSV and shells.
+// Text: reading files (core/file.h writes them), and the forms that text takes in JSON, CSV and shells.
 #pragma once
 
 #include <filesystem>

@@ -179,8 +179,8 @@ void check_same_fold(const RunDirectory& run, const Config& config, const data::
   check_same_data(run, describe_data(dataset, splits));
   Config expected = config;
   expected.model.output = output_of(config, dataset);
-  if (identity_of(run.read_config(), dataset) == identity_of(expected, dataset) &&
-      run.read_config().train.epochs == config.train.epochs)
+  const Config own = run.read_config();
+  if (identity_of(own, dataset) == identity_of(expected, dataset) && own.train.epochs == config.train.epochs)
     return;
   core::throw_input_error({run.folder().string()},
                           "the fold is of another configuration than cv.toml; remove it to train it anew");
