@@ -55,6 +55,8 @@ std::vector<std::string> faults_of(const Dataset& dataset) {
 }  // namespace
 
 void keep_rows(Dataset& dataset, const std::vector<int64_t>& rows) {
+  MEDFUSION_CHECK(dataset.patient_spellings.empty() && dataset.groups.empty() && dataset.repeats.empty(),
+                  "keep_rows: expected a dataset as a reader gives it");
   if (dataset.targets.defined()) {
     const int64_t labels = dataset.targets.size(1);
     const core::Tensor targets = core::Tensor::empty({static_cast<int64_t>(rows.size()), labels});

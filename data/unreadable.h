@@ -8,7 +8,8 @@
 
 namespace medfusion::data {
 
-// Keeps these rows, ascending, of everything that has a value per row.
+// Keeps these rows, ascending, of all that a reader gives per row. What open_dataset() finds out of them
+// later (spellings of patients, groups, repeats) must not be there yet.
 void keep_rows(Dataset& dataset, const std::vector<int64_t>& rows);
 
 // Decodes every image once, and leaves out the rows where that fails: Dataset::skipped lists them, a note
