@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Feeds made-up bytes to the readers of the program until the time is over, under AddressSanitizer and
 # UndefinedBehaviorSanitizer (docs/fuzzing.md). Needs clang.
-#   bash tools/fuzz.sh [MINUTES] [TARGET...]     runs each target for MINUTES (default: 1); all targets by default
-#   --seconds N    runs each target for N seconds; 0 only runs what the corpus holds
+#   bash tools/fuzz.sh [MINUTES] [TARGET...]     runs each target for MINUTES of processor time (default: 1); all targets by default
+#   --seconds N    runs each target for N seconds of processor time; 0 only runs what the corpus holds
 #   --jobs N       runs N targets at once (default: the number of cores)
 #   --corpus DIR   inputs found before and now, a folder for each target (default: BUILD_DIR/fuzz-corpus)
 #   --coverage     fuzzes nothing: builds the targets anew and says which part of each reader's lines the corpus reaches
@@ -96,14 +96,22 @@ longest() {
   esac
 }
 
-# Runs one target; its log and its times lie beside its corpus.
+# Runs one target until it has used its processor time: a busy machine makes it last longer, not search less. A long time
+# is several runs, each for what is left; their logs follow each other.
 run_target() {
-  local program=$build/fuzz/tests/fuzz/fuzz_$1 log=$corpus/found/$1.log limit=-max_total_time=$seconds
-  [ "$seconds" -gt 0 ] || limit=-runs=0
+  local program=$build/fuzz/tests/fuzz/fuzz_$1 log=$corpus/found/$1.log left=$seconds limit=-runs=0
+  local times=$corpus/found/$1.times
+  : >"$log"
+  : >"$times"
   TIMEFORMAT='%R %U %S'
-  { time "$program" "$limit" -dict="$corpus/$1.dict" -max_len="$(longest "$1")" -timeout=120 -rss_limit_mb=2048 -malloc_limit_mb=1024 \
-    -print_final_stats=1 -artifact_prefix="$corpus/found/$1-" "$corpus/$1" >"$log" 2>&1; } 2>"$corpus/found/$1.times" ||
-    touch "$corpus/found/$1.failed"
+  while true; do
+    [ "$seconds" -eq 0 ] || limit=-max_total_time=$left
+    { time "$program" "$limit" -dict="$corpus/$1.dict" -max_len="$(longest "$1")" -timeout=120 -rss_limit_mb=2048 -malloc_limit_mb=1024 \
+      -print_final_stats=1 -artifact_prefix="$corpus/found/$1-" "$corpus/$1" >>"$log" 2>&1; } 2>>"$times" ||
+      { touch "$corpus/found/$1.failed"; break; }
+    left=$(awk -v seconds="$seconds" '{ used += $2 + $3 } END { printf "%d", seconds - used }' "$times")
+    [ "$left" -gt 0 ] || break
+  done
 }
 
 rm -f "$corpus"/found/*.failed
@@ -117,10 +125,10 @@ status=0
 printf '%-12s %8s %12s %12s %8s %8s %8s\n' target seconds "CPU seconds" executions edges inputs KiB
 for target in "${chosen[@]}"; do
   log=$corpus/found/$target.log
-  read -r wall user system <"$corpus/found/$target.times"
+  read -r wall used < <(awk '{ wall += $1; used += $2 + $3 } END { print wall, used }' "$corpus/found/$target.times")
   edges=$(grep -o 'cov: [0-9]*' "$log" | tail -1 | cut -d' ' -f2 || true)
-  executions=$(awk '/^stat::number_of_executed_units/ { print $2 }' "$log")
-  printf '%-12s %8.0f %12.0f %12s %8s %8s %8s\n' "$target" "$wall" "$(awk "BEGIN { print $user + $system }")" \
+  executions=$(awk '/^stat::number_of_executed_units/ { sum += $2 } END { if (NR > 0) print sum }' "$log")
+  printf '%-12s %8.0f %12.0f %12s %8s %8s %8s\n' "$target" "$wall" "$used" \
     "${executions:--}" "${edges:--}" "$(find "$corpus/$target" -type f | wc -l)" "$(du -sk --apparent-size "$corpus/$target" | cut -f1)"
   if [ -e "$corpus/found/$target.failed" ]; then
     status=1
