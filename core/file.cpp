@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <charconv>
@@ -25,7 +26,7 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kBufferBytes = 1 << 18;
 
-enum class FaultKind : uint8_t { none, kill, full, count };
+enum class FaultKind : uint8_t { none, kill, full, quota, count };
 
 struct Fault {
   FaultKind kind = FaultKind::none;
@@ -45,23 +46,27 @@ Fault read_fault() {
   Fault fault;
   if (all.starts_with("kill@")) fault.kind = FaultKind::kill;
   if (all.starts_with("full@")) fault.kind = FaultKind::full;
-  if (all.size() > 5) std::from_chars(all.data() + 5, all.data() + all.size(), fault.call);
+  if (all.starts_with("quota@")) fault.kind = FaultKind::quota;
+  const size_t number = std::min(all.find('@'), all.size() - 1) + 1;
+  std::from_chars(all.data() + number, all.data() + all.size(), fault.call);
   if (fault.kind == FaultKind::none || fault.call < 1)
-    throw Error(fmt::format("MEDFUSION_FILE_FAULT: expected kill@N, full@N or count, got '{}'", all));
+    throw Error(
+        fmt::format("MEDFUSION_FILE_FAULT: expected kill@N, full@N, quota@N or count, got '{}'", all));
   return fault;
 }
 
 // The system calls of this file, as the planted fault sees them.
 class Calls {
  public:
-  // Before each call. False: it is to fail with ENOSPC.
+  // Before each call. False: it is to fail, for the reason in errno.
   bool allow(bool needs_room) {
     if (fault_.kind == FaultKind::none) [[likely]]
       return true;
     const int64_t number = ++calls_;
     if (fault_.kind == FaultKind::kill && number >= fault_.call) die();
-    if (fault_.kind != FaultKind::full || number < fault_.call || !needs_room) return true;
-    errno = ENOSPC;
+    const bool full = fault_.kind == FaultKind::full || fault_.kind == FaultKind::quota;
+    if (!full || number < fault_.call || !needs_room) return true;
+    errno = fault_.kind == FaultKind::full ? ENOSPC : EDQUOT;
     return false;
   }
   // Which files have bytes that a power cut would lose.
@@ -226,6 +231,13 @@ void append_file(const std::string& path, std::string_view text, bool flush) {
     error = errno;
   }
   if (!good) fail(error, cut ? "; its last line is cut short" : "");
+}
+
+bool make_folder(const std::string& path) {
+  if (!calls().allow(true)) return false;
+  std::error_code failure;
+  if (fs::create_directory(path, failure)) flush_folder(path);
+  return fs::is_directory(path, failure);
 }
 
 bool remove_file(const std::string& path) { return calls().allow(false) && ::unlink(path.c_str()) == 0; }

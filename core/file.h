@@ -1,8 +1,8 @@
 // Files written whole or not at all. To test what a crash or a full disk leaves behind, the environment may
 // hold MEDFUSION_FILE_FAULT: kill@N ends the process by SIGKILL before its N-th system call of this file
 // (counted from 1), after it cut in half what was written and not yet flushed, as a power cut would; full@N
-// fails that call and every later one that needs room, as a full disk would; count prints their number at
-// the end of the process.
+// fails that call and every later one that needs room, as a full disk would; quota@N does as a used up quota
+// would; count prints their number at the end of the process.
 #pragma once
 
 #include <cstdint>
@@ -45,6 +45,9 @@ void write_file(const std::string& path, std::string_view bytes, bool flush = fa
 // Adds `text` to the end of a file, which is made where it is missing. Throws Error where it cannot be
 // written in full; the file then ends as it did before.
 void append_file(const std::string& path, std::string_view text, bool flush = false);
+
+// Makes a folder, which is on the disk when this returns; false where it cannot. One that is there is fine.
+bool make_folder(const std::string& path);
 
 // Removes a file; false where it cannot or there is none.
 bool remove_file(const std::string& path);

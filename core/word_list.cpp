@@ -14,4 +14,8 @@ std::string list_words(std::span<const std::string> words, size_t most, std::str
   return text;
 }
 
+std::string count_of(int64_t count, std::string_view word) {
+  return std::to_string(count).append(" ").append(word).append(count == 1 ? "" : "s");
+}
+
 }  // namespace medfusion::core

@@ -200,7 +200,9 @@ void group_duplicates(Dataset& dataset, DuplicateRule rule) {
   for (int64_t row = 0; row < dataset.size(); ++row) {
     dataset.groups.push_back(dataset.patients[static_cast<size_t>(root(row))]);
   }
-  dataset.notes.push_back(fmt::format("{} rows repeat earlier ones: drawn into the same part", repeats));
+  dataset.notes.push_back(
+      fmt::format("{} earlier ones: drawn into the same part",
+                  repeats == 1 ? "1 row repeats" : fmt::format("{} rows repeat", repeats)));
 }
 
 }  // namespace medfusion::data

@@ -47,7 +47,8 @@ void check_words(const CsvTable& table, int column, const std::map<std::string, 
 void note_words(const std::string& column, const std::map<std::string, int64_t>& words, Dataset& dataset) {
   std::vector<std::string> counted;
   counted.reserve(words.size());
-  for (const auto& [word, rows] : words) counted.push_back(fmt::format("{} ({} rows)", word, rows));
+  for (const auto& [word, rows] : words)
+    counted.push_back(fmt::format("{} ({})", word, core::count_of(rows, "row")));
   dataset.notes.push_back(fmt::format("column '{}' has {} words, each of which is a label: {}", column,
                                       words.size(), core::list_words(counted, 20)));
 }

@@ -97,6 +97,15 @@ TEST_F(WriteFile, PiecesBecomeOneFileWhenTheyAreComplete) {
   EXPECT_EQ(files(), 1);
 }
 
+TEST_F(WriteFile, MakesAFolderOrSaysThatItCannot) {
+  EXPECT_TRUE(make_folder(folder_ / "new"));
+  EXPECT_TRUE(fs::is_directory(folder_ / "new"));
+  EXPECT_TRUE(make_folder(folder_ / "new"));
+  EXPECT_FALSE(make_folder(folder_ / "missing" / "new"));
+  write_file(folder_ / "file", "x");
+  EXPECT_FALSE(make_folder(folder_ / "file"));
+}
+
 TEST_F(WriteFile, AppendsOrLeavesTheFileAsItWas) {
   const fs::path path = folder_ / "file";
   append_file(path, "one\n");

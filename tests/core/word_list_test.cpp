@@ -16,5 +16,11 @@ TEST(WordList, NamesTheFirstAndCountsTheRest) {
   EXPECT_EQ(list_words({}, 3), "");
 }
 
+TEST(WordList, CountsInTheSingularAndThePlural) {
+  EXPECT_EQ(count_of(0, "row"), "0 rows");
+  EXPECT_EQ(count_of(1, "row"), "1 row");
+  EXPECT_EQ(count_of(2, "row"), "2 rows");
+}
+
 }  // namespace
 }  // namespace medfusion::core

@@ -178,7 +178,7 @@ TEST(Guard, RefusesDuplicatedRowsInTwoParts) {
   Dataset data = rows_of(30);
   data.columns[0].numbers[7] = data.columns[0].numbers[2];
   group_duplicates(data, DuplicateRule::automatic);
-  EXPECT_THAT(data.notes, ElementsAre(HasSubstr("1 rows repeat earlier ones")));
+  EXPECT_THAT(data.notes, ElementsAre(HasSubstr("1 row repeats earlier ones")));
   const Splits apart{{2, 1}, {7}, {4}};
   EXPECT_EQ(
       input_error([&] { check_parts(data, apart, rules_of()); }),

@@ -132,6 +132,9 @@ def safetensors_seeds():
         header[kind.lower()] = {"dtype": kind, "shape": [2, 1], "data_offsets": [place, place + 2 * size]}
         place += 2 * size
     seeds = {"all": safetensors(header, bytes([1]) * place)}
+    header["__metadata__"]["medfusion.checksum"] = "0" * 16
+    text = json.dumps(header, separators=(",", ":")).encode()
+    seeds["checksum"] = safetensors(text, bytes([1]) * place)  # the target's mutator sets it right
     for kind, size in sizes.items():
         entry = {"dtype": kind, "shape": [2], "data_offsets": [0, 2 * size]}
         seeds[kind] = safetensors({"a": entry}, bytes([0, 1]) * size)

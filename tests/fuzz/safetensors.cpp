@@ -1,5 +1,8 @@
-// Weights: load_safetensors. The header's length and the data's size are made right again after most changes.
+// Weights: load_safetensors. The header's length, the data's size and the checksum are made right again after
+// most changes.
 #include "core/safetensors.h"
+
+#include <xxhash.h>
 
 #include <algorithm>
 #include <cstring>
@@ -23,6 +26,18 @@ size_t data_size(const std::string& header, size_t otherwise) {
       size = std::max<size_t>(size, end.get<uint64_t>());
   }
   return size;
+}
+
+// Writes the checksum of core/safetensors.h in place of the one that `header` states, if any.
+void set_checksum(std::string& header, const Bytes& values) {
+  constexpr size_t kDigits = 16;
+  const std::string key = std::string("\"") + core::kChecksum + "\":\"";
+  const size_t found = header.find(key);
+  if (found == std::string::npos || found + key.size() + kDigits > header.size()) return;
+  header.replace(found + key.size(), kDigits, kDigits, '0');
+  Bytes all(header.begin(), header.end());
+  all.insert(all.end(), values.begin(), values.end());
+  header.replace(found + key.size(), kDigits, fmt::format("{:016x}", XXH3_64bits(all.data(), all.size())));
 }
 
 }  // namespace
@@ -54,6 +69,7 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t lim
   }
   Bytes values(data + kLengthBytes + length, data + size);
   if (!choices.one_in(4)) values.resize(data_size(changed, values.size()), 1);
+  if (!choices.one_in(4)) set_checksum(changed, values);
   length = changed.size();
   Bytes file(kLengthBytes);
   std::memcpy(file.data(), &length, kLengthBytes);

@@ -61,6 +61,16 @@ TEST(Protocol, WrongSettingsAreRefusedBeforeAnythingRuns) {
   EXPECT_FALSE(std::filesystem::exists(folder / "cv"));
 }
 
+TEST(Protocol, DataThatCannotBeResampledAreRefusedBeforeAnythingRuns) {
+  const TemporaryFolder folder;
+  make_phantom(folder);
+  const Outcome outcome = run_medfusion({"cv", (folder / "tiny.toml").string(), "--folds", "2", "--protocol",
+                                         "as-published", "--out", (folder / "cv").string()});
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_NE(outcome.err.find("resample"), std::string::npos) << outcome.err;
+  EXPECT_FALSE(std::filesystem::exists(folder / "cv"));
+}
+
 TEST(Control, ShuffledLabelsCannotBeLearned) {
   const TemporaryFolder folder;
   const auto config = noise_config(folder).string();

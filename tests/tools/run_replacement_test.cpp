@@ -1,5 +1,6 @@
 #include "tools/medfusion/run/run_replacement.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "tests/tools/end_to_end.h"
@@ -65,6 +66,28 @@ TEST_F(RunReplacementTest, ARunThatWasCutOffDoesNotReplaceTheOldOne) {
   write(run_ / "config.toml", "cut off");
   write(run_ / "labels.txt", "cut off");
   { const RunReplacement replacement(run_, true); }
+  EXPECT_EQ(files_in(run_), before_);
+}
+
+// As a process leaves it that was killed while it set the old run aside.
+TEST_F(RunReplacementTest, ARunThatWasMovedInPartIsPutBackFirst) {
+  fs::create_directory(run_ / ".replacing");
+  fs::rename(run_ / "config.toml", run_ / ".replacing/config.toml");
+  EXPECT_THROW(RunReplacement(run_, false), core::InputError);
+  EXPECT_EQ(files_in(run_), before_);
+  fs::create_directory(run_ / ".replacing");
+  fs::rename(run_ / "config.toml", run_ / ".replacing/config.toml");
+  try {
+    RunDirectory::reopen(run_);
+    ADD_FAILURE() << "a run that is moved in part is reopened";
+  } catch (const core::InputError& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("set the run aside in .replacing"));
+  }
+  {
+    const RunReplacement replacement(run_, true);
+    EXPECT_TRUE(fs::exists(run_ / ".replaced/config.toml"));
+    EXPECT_FALSE(fs::exists(run_ / ".replacing"));
+  }
   EXPECT_EQ(files_in(run_), before_);
 }
 

@@ -88,6 +88,11 @@ TEST_F(SkippedRows, AnOptionDecidesOfNewImages) {
        "data.on_error=fail"});
   EXPECT_EQ(run_in(folder_.path(), {"predict", "run", "--images", "photo"}).code, 2);
   EXPECT_EQ(lines_of(run({"predict", "run", "--images", "photo", "--on-error", "skip"}).out).size(), 20U);
+  const std::vector<std::string> explain{"explain", "run", "--images", "photo/2.png", "photo/3.png"};
+  EXPECT_EQ(run_in(folder_.path(), explain).code, 2);
+  std::vector<std::string> skipping = explain;
+  skipping.insert(skipping.end(), {"--on-error", "skip"});
+  EXPECT_THAT(run(skipping).out, HasSubstr("explained 1 sample by"));
 }
 
 }  // namespace

@@ -45,8 +45,8 @@ TEST_F(CsvClasses, EachWordIsALabel) {
   ASSERT_EQ(data.columns.size(), 1U);  // the words are no input
   EXPECT_EQ(data.columns[0].name, "x");
   EXPECT_THAT(data.notes,
-              testing::Contains("column 'kind' has 3 words, each of which is a label: acne (1 rows), "
-                                "nevus (2 rows), wart (1 rows)"));
+              testing::Contains("column 'kind' has 3 words, each of which is a label: acne (1 row), "
+                                "nevus (2 rows), wart (1 row)"));
 }
 
 TEST_F(CsvClasses, AnInputMayBeCalledLikeAWord) {

@@ -109,7 +109,9 @@ void cross_validate(const CvOptions& given) {
   std::optional<FolderLock> lock;
   job.on_start = [&] {
     lock.emplace(job.out);
-    if (!resumes) write_start(options, job);
+    if (resumes) return;
+    RunDirectory::check_free(job.out, options.force);  // another may have written meanwhile
+    write_start(options, job);
   };
   if (options.protocol == "as-published") {
     const auto protocols = compare_protocols(job);

@@ -6,6 +6,7 @@
 #include <memory>
 #include <numeric>
 
+#include "core/word_list.h"
 #include "data/prediction.h"
 #include "tools/medfusion/commands/common.h"
 #include "tools/medfusion/commands/outputs.h"
@@ -22,21 +23,24 @@ struct ExplainCommand {
   CommonOptions common;
   std::string run;
   std::vector<std::string> images;
-  std::string table, split, data, out, level = "C2+C3+C4", method = "guided";
+  std::string table, split, data, out, on_error, level = "C2+C3+C4", method = "guided";
   bool strict = false;
   ExplainJob job;
 };
 
 data::Dataset open_split(const ExplainCommand& options, const TrainedRun& trained, ExplainJob& job) {
-  const data::DataOptions data_options = to_data_options(trained.config, trained.labels);
+  data::DataOptions data_options = to_data_options(trained.config, trained.labels);
+  apply_on_error(options.on_error, data_options);
   data::Dataset dataset = data::open_dataset(data_options);
   job.rows = rows_of_part(data::make_splits(data_options, dataset), options.split, options.run);
   return dataset;
 }
 
 data::Dataset open_images(const ExplainCommand& options, const TrainedRun& trained, ExplainJob& job) {
+  data::DataOptions data_options = to_data_options(trained.config);
+  apply_on_error(options.on_error, data_options);
   data::Dataset dataset =
-      data::rows_to_predict(to_data_options(trained.config), options.images, options.table,
+      data::rows_to_predict(data_options, options.images, options.table,
                             trained.preprocessing.table ? &*trained.preprocessing.table : nullptr,
                             trained.preprocessing.text.has_value());
   if (!options.common.quiet) {
@@ -50,7 +54,8 @@ data::Dataset open_images(const ExplainCommand& options, const TrainedRun& train
 }
 
 std::string summary(const nlohmann::ordered_json& json, const std::string& folder) {
-  std::string text = fmt::format("explained {} samples by {} {} in {}\n", json["samples"].size(),
+  std::string text = fmt::format("explained {} by {} {} in {}\n",
+                                 core::count_of(static_cast<int64_t>(json["samples"].size()), "sample"),
                                  json["method"].get<std::string>(), json["level"].get<std::string>(), folder);
   if (json["localization"].is_null()) return text;
   text += fmt::format("{:<20}{:>7}{:>10}{:>18}{:>11}{:>9}{:>10}\n", "label", "cases", "pointing",
@@ -137,6 +142,7 @@ void add_explain_command(CLI::App& program, Action& action) {
       ->capture_default_str();
   add_value(*command, "--out", options->out, "DIR",
             "Folder for explain.json, localization.csv and overlays/ (default: RUN/explain)");
+  add_on_error_option(*command, options->on_error);
   add_strict_option(*command, options->strict);
   add_common_options(*command, options->common);
   command->footer(

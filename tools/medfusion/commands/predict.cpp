@@ -8,6 +8,7 @@
 
 #include "core/file.h"
 #include "core/tell.h"
+#include "core/word_list.h"
 #include "data/prediction.h"
 #include "tools/medfusion/commands/common.h"
 #include "tools/medfusion/commands/outputs.h"
@@ -86,7 +87,7 @@ void predict(const PredictOptions& options) {
   } else if (options.out.empty()) {
     print_text(csv);
   } else if (!options.common.quiet) {
-    print_text(fmt::format("wrote {} rows to {}\n", dataset.size(), options.out));
+    print_text(fmt::format("wrote {} to {}\n", core::count_of(dataset.size(), "row"), options.out));
   }
   if (options.common.quiet) return;
   print_remarks(dataset.notes, {});

@@ -62,8 +62,7 @@ Checkpoints::Checkpoints(const RunDirectory& run, Metadata metadata, std::string
       keep_(keep) {}
 
 void Checkpoints::save(const optim::TrainState& state) const {
-  std::error_code none;
-  fs::create_directory(folder_, none);  // where it cannot, saving says why
+  core::make_folder(folder_.string());  // where it cannot, saving says why
   const std::string file = (folder_ / checkpoint_name(state.steps)).string();
   optim::check_finite(state.tensors, file);
   Metadata metadata = metadata_;

@@ -136,6 +136,7 @@ std::vector<data::Splits> splits_of_folds(const Config& config, const data::Data
   return result;
 }
 
+constexpr bool kFlush = true;
 constexpr int64_t kResamples = 1000;  // of the patients, for the intervals of evaluation.json
 
 // Of an earlier cross-validation, whose folds are being replaced.
@@ -158,7 +159,7 @@ void write_folds(const std::filesystem::path& folder, const data::Dataset& datas
   }
   std::filesystem::create_directories(folder);
   const std::filesystem::path file = std::filesystem::absolute(folder / "folds.csv");
-  core::write_file(file.string(), csv);
+  core::write_file(file.string(), csv, kFlush);
   config.data.split.folds = file.string();
 }
 
@@ -284,16 +285,16 @@ nlohmann::ordered_json cross_validate(const CrossValidation& options,
       own += own.empty() ? outcome.csv : without_header(outcome.csv);
       if (on_outcome) on_outcome(outcome);
     });
-    if (options.seeds > 1) core::write_file((folder / "predictions.csv").string(), own);
+    if (options.seeds > 1) core::write_file((folder / "predictions.csv").string(), own, kFlush);
     if (s == 0) predictions = own;
   }
   auto json = results.to_json(seeds);
   json["redrawn"] = options.redraw;
-  core::write_file((options.out / "predictions.csv").string(), predictions);
+  core::write_file((options.out / "predictions.csv").string(), predictions, kFlush);
   const auto evaluation = evaluate_out_of_fold(predictions, dataset, first_splits, options.config,
                                                evaluation_options(options.config, kResamples));
-  core::write_file((options.out / "evaluation.json").string(), to_text(evaluation) + "\n");
-  core::write_file((options.out / "cv.json").string(), to_text(json, 2) + "\n");
+  core::write_file((options.out / "evaluation.json").string(), to_text(evaluation) + "\n", kFlush);
+  core::write_file((options.out / "cv.json").string(), to_text(json, 2) + "\n", kFlush);
   return json;
 }
 

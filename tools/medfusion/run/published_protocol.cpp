@@ -109,7 +109,9 @@ void run_label(const CrossValidation& options, Config config, bool honest, const
 
 nlohmann::ordered_json compare_protocols(const CrossValidation& options) {
   Means honest, published, same;
-  config_for(options.config, "label", 2, true);  // refuses published.settings that are wrong, at once
+  // Refuses published.settings that are wrong, and data that cannot be resampled, before hours of training.
+  config_for(options.config, "label", 2, true);
+  open_data(config_for(options.config, open_data(options.config).labels.front(), 2, true));
   const auto cv = cross_validate(options, [&](const FoldOutcome& outcome) { honest.add(outcome); });
   std::vector<std::string> labels;
   for (const auto& [label, value] : cv["labels"].items()) labels.push_back(label);

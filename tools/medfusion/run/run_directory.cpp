@@ -34,6 +34,8 @@ bool is_there(const fs::path& path) {
 }
 
 const char* replaced_hint(const fs::path& folder) {
+  if (is_there(folder / ".replacing"))
+    return "; train --force was cut off while it set the run aside in .replacing; the next one puts it back";
   return is_there(folder / ".replaced") ? "; train --force was cut off, and the run before it is in .replaced"
                                         : "";
 }

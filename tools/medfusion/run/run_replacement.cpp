@@ -14,6 +14,8 @@ namespace {
 namespace fs = std::filesystem;
 
 fs::path aside(const fs::path& folder) { return folder / ".replaced"; }
+// Where the files of the run are moved before that folder gets its name.
+fs::path on_the_way(const fs::path& folder) { return folder / ".replacing"; }
 
 // Moves the files of a run; those that are not there are passed over.
 void move_run(const fs::path& from, const fs::path& to, std::error_code& failure) {
@@ -23,16 +25,24 @@ void move_run(const fs::path& from, const fs::path& to, std::error_code& failure
   }
 }
 
+// What was moved, by this process or by one that was killed, goes back.
+void put_back(const fs::path& folder) {
+  std::error_code failure;
+  if (!fs::exists(on_the_way(folder), failure)) return;
+  move_run(on_the_way(folder), folder, failure);
+  fs::remove(on_the_way(folder), failure);  // fails where it still holds something
+}
+
 RunDirectory set_aside_and_create(const fs::path& folder, bool overwrite) {
   std::error_code failure;
   if (overwrite && fs::is_directory(folder, failure) && !fs::exists(aside(folder), failure)) {
     failure.clear();
-    fs::create_directory(aside(folder), failure);
-    if (!failure) move_run(folder, aside(folder), failure);
+    fs::create_directory(on_the_way(folder), failure);
+    if (!failure) move_run(folder, on_the_way(folder), failure);
+    if (!failure) fs::rename(on_the_way(folder), aside(folder), failure);
     if (failure) {
       const std::string reason = failure.message();
-      move_run(aside(folder), folder, failure);
-      fs::remove(aside(folder), failure);
+      put_back(folder);
       throw core::Error(fmt::format("{}: the run cannot be set aside: {}", folder.string(), reason));
     }
   }
@@ -49,6 +59,7 @@ FolderLock::FolderLock(const fs::path& folder) {
     ::close(file_);
     core::throw_input_error({folder.string()}, "another medfusion is writing here");
   }
+  if (file_ >= 0) put_back(folder);
 }
 
 FolderLock::~FolderLock() {

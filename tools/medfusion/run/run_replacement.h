@@ -8,7 +8,8 @@
 namespace medfusion::tools {
 
 // A folder, made where there is none, that one process at a time writes to; held until destroyed or the
-// process ends. Throws core::InputError where another holds it.
+// process ends. A run that a killed process had moved in part, to replace it, is put back. Throws
+// core::InputError where another holds the folder.
 class FolderLock {
  public:
   explicit FolderLock(const std::filesystem::path& folder);
@@ -21,8 +22,8 @@ class FolderLock {
 };
 
 // Makes a run directory and, where it is to overwrite a run, first sets the files of that run aside in its
-// folder .replaced. Destroyed before keep(), it removes what the new run wrote and puts the old run back: as
-// if nothing had happened.
+// folder .replaced (which is called .replacing until all are there). Destroyed before keep(), it removes what
+// the new run wrote and puts the old run back: as if nothing had happened.
 class RunReplacement {
  public:
   // Throws as RunDirectory::create. Where .replaced is there already, training was cut off before its first

@@ -157,7 +157,7 @@ std::string table_text(const data::Schema& schema, int64_t rows) {
 std::string counted(const std::map<int64_t, int64_t>& counts, const char* unit) {
   std::vector<std::string> words;
   for (const auto& [value, count] : counts) {
-    words.push_back(fmt::format("{} {}{}", value, unit, value == 1 ? "" : "s"));
+    words.push_back(core::count_of(value, unit));
     if (counts.size() > 1) words.back() += fmt::format(" (in {})", count);
   }
   return fmt::format("{}", fmt::join(words, ", "));
@@ -191,7 +191,7 @@ std::string text_text(const data::TextSchema& text) {
 }
 
 std::string parts_text(const data::Schema& schema) {
-  std::string text = fmt::format("\nparts     {} rows\n", schema.rows);
+  std::string text = fmt::format("\nparts     {}\n", core::count_of(schema.rows, "row"));
   size_t width = 20;
   for (const std::string& label : schema.labels) width = std::max(width, characters_of(label));
   width = std::min<size_t>(width, 40);
@@ -221,15 +221,16 @@ int64_t training_rows(const data::Schema& schema) { return schema.parts.empty() 
 
 std::string schema_text(const data::Schema& schema) {
   const int64_t rows = training_rows(schema);
-  return fmt::format("data      {}, {} rows\n", schema.format, schema.rows) + roles_text(schema) +
-         table_text(schema, rows) + images_text(schema.images, rows) + text_text(schema.text) +
-         parts_text(schema);
+  return fmt::format("data      {}, {}\n", schema.format, core::count_of(schema.rows, "row")) +
+         roles_text(schema) + table_text(schema, rows) + images_text(schema.images, rows) +
+         text_text(schema.text) + parts_text(schema);
 }
 
 std::string schema_summary(const data::Schema& schema) {
   std::vector<std::string> parts, inputs, labels, left_out;
   for (const auto& part : schema.parts)
-    parts.push_back(fmt::format("{} {} rows of {} patients", part.name, part.rows, part.patients));
+    parts.push_back(fmt::format("{} {} of {}", part.name, core::count_of(part.rows, "row"),
+                                core::count_of(part.patients, "patient")));
   for (const auto& input : schema.inputs) {
     if (!input.features.empty()) inputs.push_back(input.name);
   }
