@@ -272,6 +272,12 @@ TEST(DecodeImage, ReportsQuantizationThatNothingDefines) {
   }
 }
 
+// A scan of 26 bits, which the decoder would take for more.
+TEST(DecodeImage, ReportsAScanThatEndsTooEarly) {
+  const std::string path = kImageFixtures + "cut_scan.jpg";
+  EXPECT_THAT([&] { decode_image(path); }, reports(path, "damaged JPEG: "));
+}
+
 // The first of many blocks, and then the end: restart intervals of one block make the decoder stop there.
 TEST(DecodeImage, WhatAJpegLacksDoesNotComeFromMemory) {
   std::string bytes = read_bytes(kImageFixtures + "gray.jpg");
