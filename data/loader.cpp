@@ -88,6 +88,7 @@ struct Loader::State {
     int64_t epoch = 0;
   };
 
+  Batch targets_alone() const;
   void open_slot();
   void fill(Batch& batch) const;
   bool take(Task& task);
@@ -99,6 +100,12 @@ struct Loader::State {
   void stop();
 };
 
+Batch Loader::State::targets_alone() const {
+  Batch result;
+  result.targets = all.targets;
+  return result;
+}
+
 // Makes the batch of the next rows of the order, all but its pixels. Call with the lock held.
 void Loader::State::open_slot() {
   slots.push_back(std::make_shared<Slot>());
@@ -106,8 +113,13 @@ void Loader::State::open_slot() {
   const int64_t last = std::min(end, opened + options.batch_size);
   slot.batch.rows.assign(order.begin() + opened, order.begin() + last);
   opened = last;
+  const core::RowRange own = options.plan.own_rows(slot.batch.size());
   position = 0;
   try {
+    if (options.plan.ranks > 1) {
+      slot.batch.whole_targets = gather(targets_alone(), slot.batch.rows).targets;
+      slot.batch.rows = {slot.batch.rows.begin() + own.first, slot.batch.rows.begin() + own.last};
+    }
     fill(slot.batch);
     slot.unfinished = source != nullptr ? slot.batch.size() : 0;
   } catch (...) {
@@ -118,7 +130,9 @@ void Loader::State::open_slot() {
 
 // All of a batch but its pixels.
 void Loader::State::fill(Batch& batch) const {
+  Tensor whole_targets = std::move(batch.whole_targets);
   batch = gather(all, std::move(batch.rows));
+  batch.whole_targets = std::move(whole_targets);
   const auto count = static_cast<int64_t>(batch.rows.size());
   batch.image_present = Tensor::zeros({count}, DType::boolean);
   if (source != nullptr) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/batch.h"
+#include "core/shards.h"
 #include "data/dataset.h"
 #include "data/images/augment.h"
 #include "data/images/transform.h"
@@ -23,6 +24,7 @@ struct LoaderOptions {
   ImageFormat format;
   int64_t batch_size = 0;  // at least 1
   bool shuffle = false;
+  core::ShardPlan plan = {};              // of several ranks each gets, and reads, its own rows of a batch
   bool drop_last = false;                 // leave out a last batch that is not full
   std::optional<AugmentOptions> augment;  // none: images as they are
   uint64_t seed = 1;                      // of the order and the augmentation

@@ -1,6 +1,7 @@
 #include "optim/loop.h"
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 #include <chrono>
 #include <cmath>
@@ -74,11 +75,12 @@ struct Stopped {};
 class Run {
  public:
   Run(models::Network& network, data::Loader& training, const Tensor& targets, const TrainOptions& options,
-      const TrainCallbacks& callbacks, const TrainState* from)
+      const TrainCallbacks& callbacks, const TrainState* from, core::Communicator* ranks)
       : network_(network),
         training_(training),
         options_(options),
         callbacks_(callbacks),
+        ranks_(ranks),
         step_options_(step_options(options, targets)),
         optimizer_(make_optimizer(network, options)) {
     const auto per_epoch = static_cast<double>(training.batches());
@@ -90,7 +92,7 @@ class Run {
     if (options.ema_decay > 0.0) average_ = std::make_unique<WeightAverage>(network, options.ema_decay);
     if (from != nullptr) restore(*from);
     state_.epochs = options.epochs;
-    step_ = std::make_unique<TrainingStep>(network, *optimizer_, average_.get(), step_options_);
+    step_ = std::make_unique<TrainingStep>(network, *optimizer_, average_.get(), step_options_, ranks);
   }
 
   // What is known of the run so far, but for its tensors.
@@ -106,7 +108,7 @@ class Run {
     bool more = training_.next(batch);
     if (more) step_->stage(batch, state_.steps);
     while (more) {
-      const int64_t size = batch.size();
+      const int64_t size = batch.whole_size();
       step_->start(schedule_.learning_rate(state_.steps));
       // Meanwhile the next batch is on its way.
       more = training_.next(batch);
@@ -179,7 +181,11 @@ class Run {
   bool stops_early() const {
     return options_.early_stopping > 0 && state_.without_gain >= options_.early_stopping;
   }
-  bool should_stop() const { return callbacks_.should_stop && callbacks_.should_stop(); }
+  // All ranks stop where one of them is asked to.
+  bool should_stop() const {
+    const bool here = callbacks_.should_stop && callbacks_.should_stop();
+    return ranks_ != nullptr ? core::any_rank(*ranks_, here) : here;
+  }
 
   // Exchanges the network's weights with their average, where one is kept.
   void swap_average() {
@@ -264,6 +270,7 @@ class Run {
   data::Loader& training_;
   const TrainOptions& options_;
   const TrainCallbacks& callbacks_;
+  core::Communicator* const ranks_;  // null: this is the only one
   StepOptions step_options_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<WeightAverage> average_;
@@ -326,6 +333,10 @@ void TrainOptions::check_rules(const core::Require& require) const {
   require(epochs == 0 || warmup_epochs <= static_cast<double>(epochs),
           {"train.warmup_epochs", "train.epochs"},
           fmt::format("expected at most train.epochs = {}, got {}", epochs, warmup_epochs));
+  require(std::has_single_bit(static_cast<uint64_t>(step.shards)), {"train.shards"},
+          fmt::format("expected a power of two, got {}", step.shards));
+  require(step.shards <= batch_size, {"train.shards", "train.batch_size"},
+          fmt::format("expected at most train.batch_size = {}, got {}", batch_size, step.shards));
   require(schedule != ScheduleKind::cosine || min_learning_rate <= learning_rate,
           {"train.min_learning_rate", "train.learning_rate"},
           fmt::format("expected at most train.learning_rate = {}, got {}", learning_rate, min_learning_rate));
@@ -378,8 +389,9 @@ bool count_evaluation(TrainState& state, const MetricValue& auroc) {
 
 TrainResult train(models::Network& network, data::Loader& training, const Tensor& training_targets,
                   data::Loader* validation, const std::vector<std::string>& labels,
-                  const TrainOptions& options, const TrainCallbacks& callbacks, const TrainState* from) {
-  Run run(network, training, training_targets, options, callbacks, from);
+                  const TrainOptions& options, const TrainCallbacks& callbacks, const TrainState* from,
+                  core::Communicator* ranks) {
+  Run run(network, training, training_targets, options, callbacks, from, ranks);
   TrainState& state = run.state();
   bool interrupted = false;
   while (!interrupted && state.epochs_done < options.epochs && !run.stops_early()) {

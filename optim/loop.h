@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "core/communicator.h"
 #include "data/loader.h"
 #include "models/network.h"
 #include "optim/checkpoint.h"
@@ -75,6 +76,6 @@ core::Tensor prior_logits(const core::Tensor& targets, bool exclusive = false);
 TrainResult train(models::Network& network, data::Loader& training, const core::Tensor& training_targets,
                   data::Loader* validation, const std::vector<std::string>& labels,
                   const TrainOptions& options, const TrainCallbacks& callbacks = {},
-                  const TrainState* from = nullptr);
+                  const TrainState* from = nullptr, core::Communicator* ranks = nullptr);
 
 }  // namespace medfusion::optim

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <tuple>
 #include <utility>
 
+#include "layers/functional/elementwise.h"
 #include "optim/freeze.h"
 #include "optim/predict.h"
 #include "optim/trace.h"
@@ -18,23 +20,53 @@ constexpr int64_t kScalarBytes = 8;  // i64 or f64
 
 namespace {
 
-bool same_shapes(models::Prepared& a, models::Prepared& b) {
-  return std::ranges::equal(a.tensors(), b.tensors(), [](const Tensor* x, const Tensor* y) {
+bool same_shapes(const std::vector<Tensor*>& a, const std::vector<Tensor*>& b) {
+  return std::ranges::equal(a, b, [](const Tensor* x, const Tensor* y) {
     return x->defined() == y->defined() && x->shape() == y->shape() && x->dtype() == y->dtype();
   });
 }
 
+// The rows `range` of a batch that begins at row `first`, sharing its memory.
+core::Batch rows_of(const core::Batch& batch, const core::RowRange& range) {
+  core::Batch result = batch;
+  for (Tensor* const tensor : result.tensors()) {
+    if (tensor->defined()) *tensor = tensor->slice(0, range.first, range.last);
+  }
+  if (!batch.rows.empty()) result.rows = {batch.rows.begin() + range.first, batch.rows.begin() + range.last};
+  return result;
+}
+
+bool is_only_rank(const core::Communicator* ranks) { return ranks == nullptr || ranks->size() == 1; }
+
 }  // namespace
 
+std::vector<Tensor*> TrainingStep::Operands::tensors() {
+  std::vector<Tensor*> all;
+  for (Shard& shard : shards) {
+    const auto own = shard.batch.tensors();
+    all.insert(all.end(), own.begin(), own.end());
+    all.push_back(&shard.share);
+  }
+  return all;
+}
+
+int64_t TrainingStep::Operands::rows() const {
+  int64_t rows = 0;
+  for (const Shard& shard : shards) rows += shard.is_empty() ? 0 : shard.batch.targets.size(0);
+  return rows;
+}
+
 TrainingStep::TrainingStep(models::Network& network, Optimizer& optimizer, WeightAverage* average,
-                           const StepOptions& options)
+                           const StepOptions& options, core::Communicator* ranks)
     : network_(network),
       optimizer_(optimizer),
       average_(average),
       options_(options),
+      positive_weight_(options.loss.positive_weight),
       device_(network.device()),
       parameters_(trained_parameters(network)),
-      captures_(options.graph && device_.type != core::DeviceType::cpu),
+      captures_(options.graph && device_.type != core::DeviceType::cpu && is_only_rank(ranks)),
+      ranks_(ranks),
       scalars_(Tensor::zeros({kScalarBytes * (2 + optimizer.scalar_count())}, DType::u8, device_)),
       results_(Tensor::zeros({2}, DType::f64, device_)),
       grad_scale_(Tensor::zeros({1}, DType::f64, device_)) {
@@ -51,7 +83,14 @@ TrainingStep::TrainingStep(models::Network& network, Optimizer& optimizer, Weigh
   base_ = view(1, DType::i64);
   optimizer_scalars_ = view(optimizer.scalar_count(), DType::f64);
   rate_ = view(1, DType::f64);
-  if (options.keep_statistics) {
+  if (options.shards > 1 || !is_only_rank(ranks)) {
+    std::vector<Tensor> statistics;
+    for (const auto& [name, buffer] : network.buffers()) statistics.push_back(buffer);
+    const core::ShardPlan plan{options.shards, ranks == nullptr ? 0 : ranks->rank(),
+                               ranks == nullptr ? 1 : ranks->size()};
+    sum_.emplace(parameters_, std::move(statistics), plan, ranks);
+  }
+  if (options.keep_statistics || sum_) {
     for (const auto& [name, buffer] : network.buffers()) statistics_.emplace_back(buffer, buffer.clone());
   }
   host_ = static_cast<char*>(core::runtime(device_).allocate_pinned(scalars_.bytes() + results_.bytes()));
@@ -69,16 +108,31 @@ TrainingStep::~TrainingStep() {
 }
 
 void TrainingStep::stage(const core::Batch& batch, int64_t step) {
-  const auto base = static_cast<uint64_t>(step) << 20;
-  layers::Context context{.training = true, .seed = options_.seed, .stream = base};
-  staged_.batch = network_.prepare(batch, context);
-  staged_.batch.targets = batch.targets;
-  staged_.batch.rows = batch.rows;
-  staged_.stream = context.stream - base;
+  const core::ShardPlan plan = sum_ ? sum_->plan() : core::ShardPlan{};
+  const Tensor& all = batch.whole_targets.defined() ? batch.whole_targets : batch.targets;
+  const double whole = sum_ ? layers::loss_weight(all, options_.loss.exclusive, positive_weight_) : 0.0;
+  const int64_t begin = plan.own_rows(all.size(0)).first;
+  staged_.shards.clear();
+  for (int64_t index = plan.first(); index < plan.first() + plan.own(); ++index) {
+    Shard& shard = staged_.shards.emplace_back();
+    const core::RowRange range = plan.rows_of(index, all.size(0));
+    if (sum_ && range.count() == 0) continue;
+    const core::Batch part = sum_ ? rows_of(batch, {range.first - begin, range.last - begin}) : batch;
+    const uint64_t base = static_cast<uint64_t>(step * plan.shards) << 20;
+    const uint64_t first = base + (static_cast<uint64_t>(index) << 20);
+    layers::Context context{.training = true, .seed = options_.seed, .stream = first};
+    shard.batch = network_.prepare(part, context);
+    shard.batch.targets = part.targets;
+    shard.batch.rows = part.rows;
+    shard.stream = context.stream - base;
+    if (!sum_) continue;
+    const double own = layers::loss_weight(part.targets, options_.loss.exclusive, positive_weight_);
+    shard.share = Tensor::full({1}, whole > 0.0 ? own / whole : 0.0, parameters_.front().second.dtype());
+  }
   step_ = step;
   if (!staging_) return;
   std::vector<Tensor> tensors;
-  for (Tensor* const tensor : staged_.batch.tensors()) tensors.push_back(std::exchange(*tensor, Tensor()));
+  for (Tensor* const tensor : staged_.tensors()) tensors.push_back(std::exchange(*tensor, Tensor()));
   staging_->put(tensors);
 }
 
@@ -88,11 +142,11 @@ TrainingStep::Operands TrainingStep::from_stage() {
   if (!staging_) return std::exchange(staged_, {});
   Operands result = staged_;  // its tensors went to the staging
   const std::vector<Tensor>& copies = staging_->take();
-  const auto to = result.batch.tensors();
+  const auto to = result.tensors();
   for (size_t i = 0; i < copies.size(); ++i) *to[i] = copies[i];
-  const bool is_first = captures_ && !fixed_.batch.targets.defined();
-  const bool fits = captures_ && !is_first && same_shapes(result.batch, fixed_.batch);
-  const auto fixed_tensors = fixed_.batch.tensors();
+  const bool is_first = captures_ && fixed_.shards.empty();
+  const auto fixed_tensors = fixed_.tensors();
+  const bool fits = captures_ && !is_first && same_shapes(to, fixed_tensors);
   for (size_t i = 0; i < copies.size(); ++i) {
     if (!copies[i].defined()) continue;
     if (fits) {
@@ -107,20 +161,43 @@ TrainingStep::Operands TrainingStep::from_stage() {
   return result;
 }
 
-// Everything here only queues work on the device.
-void TrainingStep::queue(const Operands& operands, bool update) {
-  for (const auto& [value, copy] : statistics_) copy.copy_from(value);
-  optimizer_.zero_grad();
+// Forward and backward; the loss of the shard as a part of the batch's.
+Variable TrainingStep::queue(const Shard& shard) {
   layers::Context context{.training = true,
                           .seed = options_.seed,
-                          .stream = operands.stream,
+                          .stream = shard.stream,
                           .base = base_,
                           .precision = options_.precision};
-  const Variable logits = network_.forward(operands.batch, context);
-  const Variable loss = layers::label_loss(logits, operands.batch.targets, options_.loss);
+  const Variable logits = network_.forward(shard.batch, context);
+  Variable loss = layers::label_loss(logits, shard.batch.targets, options_.loss);
+  if (shard.share.defined()) loss = layers::mul(loss, Variable(shard.share));
   if (loss.requires_grad()) loss.backward();
+  return loss;
+}
+
+Tensor TrainingStep::queue_shards(const Operands& operands, bool update) {
+  const Tensor nothing = Tensor::zeros({1}, parameters_.front().second.dtype(), device_);
+  for (const Shard& shard : operands.shards) {
+    restore_statistics();
+    sum_->clear();
+    const Tensor loss = shard.is_empty() ? nothing : queue(shard).value();
+    if (update) sum_->add(loss);
+  }
+  return update ? sum_->finish() : nothing;
+}
+
+// Everything here only queues work on the device, but for the exchange between ranks.
+void TrainingStep::queue(const Operands& operands, bool update) {
+  for (const auto& [value, copy] : statistics_) copy.copy_from(value);
+  Tensor loss;
+  if (sum_) {
+    loss = queue_shards(operands, update);
+  } else {
+    optimizer_.zero_grad();
+    loss = queue(operands.shards.front()).value();
+  }
   if (!update) return;
-  results_.slice(0, 0, 1).copy_from(loss.value());
+  results_.slice(0, 0, 1).copy_from(loss);
   clip_gradients(parameters_, options_.clip_norm, results_.slice(0, 1, 2), grad_scale_,
                  results_.slice(0, 0, 1));
   optimizer_.update(optimizer_scalars_, grad_scale_);
@@ -145,7 +222,7 @@ void TrainingStep::start(double learning_rate) {
 // One copy for all of them. Those of an earlier step are no longer read from host_: it was finished.
 void TrainingStep::send_scalars(double learning_rate) {
   MEDFUSION_CHECK(!unfinished_, "training step: start() before finish() of the step before");
-  const int64_t base = step_ << 20;
+  const int64_t base = (step_ * options_.shards) << 20;
   std::vector<double> scalars = optimizer_.next_scalars(learning_rate);
   scalars.push_back(average_ != nullptr ? average_->next_rate() : 0.0);
   std::memcpy(host_, &base, kScalarBytes);
@@ -158,25 +235,29 @@ void TrainingStep::send_scalars(double learning_rate) {
 void TrainingStep::run(double learning_rate) {
   send_scalars(learning_rate);
   running_ = from_stage();
-  const bool captured = captures_ && running_.batch.targets.shares_storage_with(fixed_.batch.targets);
+  const bool captured = captures_ && running_.shards.front().batch.targets.shares_storage_with(
+                                         fixed_.shards.front().batch.targets);
   if (!captured) return queue(running_, true);
   if (!pool_) {  // the first step runs as it is and leaves its memory to the capture
     pool_ = std::make_unique<core::MemoryPool>(core::allocator(device_), core::current_stream(device_));
     const core::MemoryPool::Use use(*pool_);
     return queue(fixed_, true);
   }
-  MEDFUSION_CHECK(running_.stream == fixed_.stream, "training step: the random layers begin elsewhere");
+  MEDFUSION_CHECK(running_.shards.back().stream == fixed_.shards.back().stream,
+                  "training step: the random layers begin elsewhere");
   if (!graph_) capture();
   core::runtime(device_).replay(*graph_, core::current_stream(device_));
   ++replays_;
 }
 
-// Bytes that forward and backward of the running batch's first samples need on top of what is there: the most
-// that lives at once, or what the pool of a graph holds, where blocks are reused for their own size only.
+// Bytes that forward and backward of the first samples of the running shard need on top of what is there: the
+// most that lives at once, or what the pool of a graph holds, where blocks are reused for their own size
+// only.
 int64_t TrainingStep::bytes_of(int64_t samples) {
   core::CachingAllocator& allocator = core::allocator(device_);
-  Operands part = running_;
-  for (Tensor* const tensor : part.batch.tensors()) {
+  Operands part;
+  Shard& shard = part.shards.emplace_back(running_.shards.back());
+  for (Tensor* const tensor : shard.batch.tensors()) {
     if (tensor->defined()) *tensor = tensor->slice(0, 0, samples);
   }
   const core::Stream stream = core::current_stream(device_);
@@ -196,8 +277,8 @@ int64_t TrainingStep::bytes_of(int64_t samples) {
 // may be too few for batch statistics).
 std::string TrainingStep::batch_hint() {
   core::Runtime& runtime = core::runtime(device_);
-  if (!running_.batch.targets.defined() || runtime.memory().total == 0) return "";
-  const int64_t batch = running_.batch.targets.size(0);
+  if (running_.shards.empty() || running_.shards.back().is_empty() || runtime.memory().total == 0) return "";
+  const int64_t batch = running_.shards.back().batch.targets.size(0);
   const int64_t few = std::min<int64_t>(2, batch);
   pool_.reset();
   core::allocator(device_).release_cached();
@@ -209,17 +290,18 @@ std::string TrainingStep::batch_hint() {
     runtime.synchronize(core::current_stream(device_));  // frees are over then
     // The batch itself is there already, once here and once in the staging.
     int64_t operands = 0;
-    for (const Tensor* const tensor : running_.batch.tensors())
+    for (const Tensor* const tensor : running_.tensors())
       operands += tensor->defined() ? 2 * tensor->bytes() : 0;
+    operands /= static_cast<int64_t>(running_.shards.size());
     const int64_t room = runtime.memory().free + operands - (base - few * each);
     const int64_t fits = std::min(batch - 1, room / (each + operands / batch));
     if (fits >= 1) {
       return fmt::format("; by estimate, a batch of {} would fit (now {}; a sample takes about {} bytes)",
-                         fits, batch, each);
+                         fits * options_.shards, running_.rows(), each);
     }
   } catch (const core::Error&) {  // out of memory again, or these cannot be run: the first error counts
   }
-  return fmt::format("; by estimate, a batch of {} would not fit either", few);
+  return fmt::format("; by estimate, a batch of {} would not fit either", few * options_.shards);
 }
 
 void TrainingStep::capture() {
@@ -259,24 +341,41 @@ StepResult TrainingStep::finish() {
   return result;
 }
 
-// Of the batch that running_ still holds.
+// Of the batch that running_ still holds; of several ranks' texts the first that found something counts.
 std::string TrainingStep::trace(const std::function<std::string(int64_t)>& row_name) {
-  MEDFUSION_CHECK(running_.batch.targets.defined() && !unfinished_,
+  MEDFUSION_CHECK(!running_.shards.empty() && !unfinished_,
                   "training step: trace() is for a step that was not finite");
   const core::StreamGuard on_stream(device_, stream_);
-  NonfiniteTrace trace(network_, running_.batch, row_name);
-  if (trace.found()) return trace.text();
   std::string text;
+  bool found = false;
+  for (const Shard& shard : running_.shards) {
+    if (shard.is_empty() || found) continue;
+    std::tie(text, found) = trace(shard, row_name);
+    restore_statistics();
+  }
+  if (is_only_rank(ranks_)) return text;
+  const std::vector<std::string> texts = core::gather_texts(*ranks_, (found ? "1" : "0") + text);
+  for (const std::string& each : texts) {
+    if (each.front() == '1') return each.substr(1);
+  }
+  return texts.front().substr(1);
+}
+
+// What is said of a shard, and whether that is the place.
+std::pair<std::string, bool> TrainingStep::trace(const Shard& shard,
+                                                 const std::function<std::string(int64_t)>& row_name) {
+  NonfiniteTrace trace(network_, shard.batch, row_name);
+  if (trace.found()) return {trace.text(), true};
   try {
     std::optional<core::MemoryPool::Use> use;
     if (pool_) use.emplace(*pool_);
-    queue(running_, false);
-    text = trace.text();
+    Operands part;
+    part.shards.push_back(shard);
+    queue(part, false);
+    return {trace.text(), trace.found()};
   } catch (const core::OutOfMemory& error) {  // the message on the step itself shall not be lost
-    text = fmt::format("the step cannot be run again: {}", error.what());
+    return {fmt::format("the step cannot be run again: {}", error.what()), true};
   }
-  restore_statistics();
-  return text;
 }
 
 }  // namespace medfusion::optim

@@ -16,6 +16,7 @@
 #include "models/network.h"
 #include "optim/ema.h"
 #include "optim/optimizer.h"
+#include "optim/shard_sum.h"
 #include "optim/staging.h"
 #include "optim/train_options.h"
 
@@ -31,20 +32,25 @@ struct StepResult {
 // prepares the next batch and its copy is under way. A step gives the same bits captured or not: its random
 // layers use the streams from step * 2^20 on, and what changes from step to step is read on the device.
 //
+// A batch may be computed in shards, here or on several ranks (StepOptions::shards): each shard on its own,
+// with batch statistics and dropout of its own; then gradients are added up in a fixed order, the loss is the
+// mean over the whole batch, and running statistics are the mean of what the shards made of them.
+//
 // A step whose loss or gradient is NaN or infinite changes nothing: neither weights, nor the optimizer's
 // state and its count of steps, nor the average and its count; with StepOptions::keep_statistics no running
 // statistics either. The next step gives the bits that it gives where the failed one never was.
 class TrainingStep {
  public:
-  // `average` may be null. All outlive the object; the optimizer holds the network's parameters but for
-  // the frozen ones.
+  // `average` may be null, and so may `ranks`: this is then the only one. All outlive the object; the
+  // optimizer holds the network's parameters but for the frozen ones.
   TrainingStep(models::Network& network, Optimizer& optimizer, WeightAverage* average,
-               const StepOptions& options);
+               const StepOptions& options, core::Communicator* ranks = nullptr);
   ~TrainingStep();
   TrainingStep(const TrainingStep&) = delete;
   TrainingStep& operator=(const TrainingStep&) = delete;
 
-  // Prepares the batch of a step (counted from 0). It may change as soon as this returns.
+  // Prepares the batch of a step (counted from 0); of several ranks each gives its own rows. It may change as
+  // soon as this returns.
   void stage(const core::Batch& batch, int64_t step);
   // Queues the step of the staged batch and waits for nothing, but that the first brings the network's
   // constants to the device. Throws core::OutOfMemory with an estimate of the batch that would fit where the
@@ -61,18 +67,28 @@ class TrainingStep {
   int64_t replays() const { return replays_; }  // how many steps were replayed so far
 
  private:
-  // A batch as the step takes it.
-  struct Operands {
+  // A shard as the step takes it; without rows where the batch has fewer of them than shards.
+  struct Shard {
     models::Prepared batch;
+    core::Tensor share;   // [1]: what part of the batch's loss is this shard's; undefined: it is the batch
     uint64_t stream = 0;  // of the first random layer, on top of base_
+    bool is_empty() const { return !batch.targets.defined(); }
+  };
+  struct Operands {
+    std::vector<Shard> shards;  // of this rank
+    std::vector<core::Tensor*> tensors();
+    int64_t rows() const;
   };
 
   Operands from_stage();
   void queue(const Operands& operands, bool update);
+  core::Variable queue(const Shard& shard);
+  core::Tensor queue_shards(const Operands& operands, bool update);
   void run(double learning_rate);
   void send_scalars(double learning_rate);
   void capture();
   void restore_statistics();
+  std::pair<std::string, bool> trace(const Shard& shard, const std::function<std::string(int64_t)>& row_name);
   std::string batch_hint();
   int64_t bytes_of(int64_t samples);
 
@@ -80,9 +96,13 @@ class TrainingStep {
   Optimizer& optimizer_;
   WeightAverage* const average_;
   StepOptions options_;
+  const core::Tensor positive_weight_;  // of the loss, on the host
   const core::Device device_;
   const Parameters parameters_;
   const bool captures_;
+
+  std::optional<ShardSum> sum_;  // where there are shards or ranks
+  core::Communicator* const ranks_;
 
   std::optional<Staging> staging_;  // not on the cpu
   Operands running_;                // of the step that was started
@@ -104,7 +124,7 @@ class TrainingStep {
   core::Stream stream_;      // of that step
 
   // Of the captured step, in the order in which they are made: the graph goes first, then its memory.
-  Operands fixed_;  // where the graph reads the batch; undefined until the first step
+  Operands fixed_;  // where the graph reads the batch; without shards until the first step
   std::unique_ptr<core::MemoryPool> pool_;
   std::optional<core::Graph> graph_;
   int64_t replays_ = 0;

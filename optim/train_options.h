@@ -27,6 +27,7 @@ struct StepOptions {
   // A step that is not finite leaves the running statistics as they were, at the cost of a copy in every
   // step.
   bool keep_statistics = false;
+  int64_t shards = 1;  // of a batch; a power of two
 };
 
 inline constexpr std::array kOptimizers{"adamw", "sgd"};
@@ -87,6 +88,11 @@ struct TrainOptions {
     visit("epochs", epochs, Range::at_least(0),
           "Passes over the training part; 0 writes a run with the initial weights.");
     visit("batch_size", batch_size, Range::in(1, 65536), "Samples per step.");
+    visit(
+        "shards", step.shards, Range::in(1, 1024),
+        "Parts of a batch that are computed each on its own, a power of two; `mpirun -n N medfusion train` "
+        "divides them among N ranks, and the results are the same for any N. More than 1 changes batch norm, "
+        "which then takes its statistics from a shard.");
     visit("optimizer", optimizer, "`adamw`, or `sgd` with momentum.");
     visit("learning_rate", learning_rate, Range::above(0),
           "Highest learning rate, reached after the warm-up.");

@@ -107,6 +107,27 @@ Variable cross_entropy_loss(const Variable& logits, const Tensor& targets, const
                           });
 }
 
+double loss_weight(const Tensor& targets, bool exclusive, const Tensor& positive_weight) {
+  const int64_t labels = targets.size(1);
+  double total = 0.0;
+  for (int64_t row = 0; row < targets.size(0); ++row) {
+    double weight = 0.0;
+    int64_t known = 0;
+    for (int64_t label = 0; label < labels; ++label) {
+      const double target = targets.at(row * labels + label);
+      if (!(target >= 0.0)) continue;
+      ++known;
+      weight += target * (positive_weight.defined() ? positive_weight.at(label) : 1.0);
+    }
+    if (exclusive) {
+      total += known == labels ? weight : 0.0;
+    } else {
+      total += static_cast<double>(known);
+    }
+  }
+  return total;
+}
+
 Variable label_loss(const Variable& logits, const Tensor& targets, const LossOptions& options) {
   return options.exclusive ? cross_entropy_loss(logits, targets, options)
                            : multilabel_loss(logits, targets, options);

@@ -67,6 +67,10 @@ core::Variable multilabel_loss(const core::Variable& logits, const core::Tensor&
 core::Variable cross_entropy_loss(const core::Variable& logits, const core::Tensor& targets,
                                   const LossOptions& options);
 
+// What the sum over labels, or rows, is divided by to be that mean: the number of known labels, or the weight
+// of known rows. targets and positive_weight (or undefined: 1) on the host.
+double loss_weight(const core::Tensor& targets, bool exclusive, const core::Tensor& positive_weight);
+
 // Of the two, the one that options.exclusive asks for.
 core::Variable label_loss(const core::Variable& logits, const core::Tensor& targets,
                           const LossOptions& options);

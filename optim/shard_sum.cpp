@@ -1,0 +1,110 @@
+#include "optim/shard_sum.h"
+
+#include <bit>
+#include <utility>
+
+#include "core/runtime.h"
+#include "kernels/elementwise/elementwise.h"
+#include "kernels/registry.h"
+
+namespace medfusion::optim {
+namespace {
+
+using core::Tensor;
+
+constexpr int64_t kAligned = 16;  // elements: 64 bytes of f32
+
+int64_t aligned(int64_t count) { return (count + kAligned - 1) / kAligned * kAligned; }
+
+bool is_power_of_two(int64_t value) { return value > 0 && std::has_single_bit(static_cast<uint64_t>(value)); }
+
+}  // namespace
+
+ShardSum::ShardSum(const Parameters& parameters, std::vector<Tensor> statistics, const core::ShardPlan& plan,
+                   core::Communicator* ranks)
+    : plan_(plan), ranks_(ranks), statistics_(std::move(statistics)) {
+  MEDFUSION_CHECK(
+      is_power_of_two(plan.shards) && is_power_of_two(plan.ranks) && plan.ranks <= plan.shards &&
+          plan.rank >= 0 && plan.rank < plan.ranks,
+      "shards: expected powers of two and at least as many shards as ranks, got {} shards and rank "
+      "{} of {}",
+      plan.shards, plan.rank, plan.ranks);
+  MEDFUSION_CHECK(
+      ranks == nullptr ? plan.ranks == 1 : plan.ranks == ranks->size() && plan.rank == ranks->rank(),
+      "shards: the plan is of rank {} of {}, the communicator of another", plan.rank, plan.ranks);
+  MEDFUSION_CHECK(!parameters.empty(), "shards: there is nothing to train");
+  const core::DType dtype = parameters.front().second.dtype();
+  device_ = parameters.front().second.device();
+  int64_t count = kAligned;  // the loss
+  for (const auto& [name, variable] : parameters) count += aligned(variable.value().numel());
+  for (const Tensor& tensor : statistics_) {
+    MEDFUSION_CHECK(tensor.dtype() == dtype, "shards: expected statistics in {}, got {}", name_of(dtype),
+                    name_of(tensor.dtype()));
+    count += aligned(tensor.numel());
+  }
+  const int64_t chunk = aligned((count + plan.ranks - 1) / plan.ranks);
+  sum_ = Tensor::zeros({chunk * plan.ranks}, dtype, device_);
+  if (plan.ranks > 1) chunks_ = Tensor::empty({plan.ranks, chunk}, dtype, device_);
+  int64_t next = 0;
+  const auto take = [&](const core::Shape& shape, int64_t elements) {
+    const Tensor place = sum_.slice(0, next, next + elements).reshape(shape);
+    next += aligned(elements);
+    return place;
+  };
+  for (const auto& [name, variable] : parameters)
+    variable.set_gradient_buffer(take(variable.shape(), variable.value().numel()));
+  for (const Tensor& tensor : statistics_) places_.push_back(take(tensor.shape(), tensor.numel()));
+  loss_ = take({1}, 1);
+}
+
+bool ShardSum::only_queues() const { return ranks_ == nullptr || ranks_->size() == 1; }
+
+void ShardSum::clear() const { sum_.fill(0.0); }
+
+void ShardSum::add_to(const Tensor& to, const Tensor& from) const {
+  kernels::dispatch<kernels::BinaryForward>({kernels::Binary::add, to.view(), from.view(), to.view()},
+                                            device_.type);
+}
+
+void ShardSum::add(const Tensor& loss) {
+  for (size_t i = 0; i < statistics_.size(); ++i) places_[i].copy_from(statistics_[i]);
+  loss_.copy_from(loss);
+  // As a binary counter counts: a sum moves up while the one beside it is there.
+  size_t level = 0;
+  for (int64_t bits = added_++; bits % 2 == 1; bits /= 2) add_to(sum_, branches_[level++]);
+  if (added_ == plan_.own()) return;
+  if (branches_.size() <= level) branches_.push_back(Tensor::empty_like(sum_));
+  branches_[level].copy_from(sum_);
+}
+
+// What stands in sum_ on every rank is one branch. Each rank adds up its chunk of all, in the order of the
+// tree, and all get it from there.
+void ShardSum::exchange() {
+  const int64_t ranks = plan_.ranks, bytes = chunks_.bytes() / ranks;
+  const Tensor from = sum_.to(core::Device{});
+  Tensor to =
+      device_.type == core::DeviceType::cpu ? chunks_ : Tensor::empty(chunks_.shape(), chunks_.dtype());
+  ranks_->all_to_all(from.view().data, to.view().data, bytes);
+  if (!to.shares_storage_with(chunks_)) chunks_.copy_from(to);
+  for (int64_t step = 1; step < ranks; step *= 2) {
+    for (int64_t rank = 0; rank + step < ranks; rank += 2 * step)
+      add_to(chunks_.slice(0, rank, rank + 1), chunks_.slice(0, rank + step, rank + step + 1));
+  }
+  const Tensor own = chunks_.slice(0, 0, 1).to(core::Device{});
+  ranks_->all_gather(own.view().data, from.view().data, bytes);
+  if (!from.shares_storage_with(sum_)) sum_.copy_from(from);
+}
+
+Tensor ShardSum::finish() {
+  MEDFUSION_CHECK(added_ == plan_.own(), "shards: {} of {} were added", added_, plan_.own());
+  added_ = 0;
+  if (plan_.ranks > 1) exchange();
+  const double share = 1.0 / static_cast<double>(plan_.shards);  // exact, and so is what it multiplies
+  for (size_t i = 0; i < statistics_.size(); ++i) {
+    kernels::dispatch<kernels::AffineForward>({share, 0.0, places_[i].view(), statistics_[i].view()},
+                                              device_.type);
+  }
+  return loss_;
+}
+
+}  // namespace medfusion::optim

@@ -1,0 +1,276 @@
+// Training in shards: the same bytes for any number of ranks and threads, and the right numbers.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "core/communicator.h"
+#include "core/random.h"
+#include "core/threads.h"
+#include "kernels/simulator/device_type.h"
+#include "optim/loop.h"
+#include "optim/step.h"
+
+namespace medfusion::optim {
+namespace {
+
+using core::Tensor;
+
+constexpr int64_t kRows = 21, kEdge = 32, kShards = 8;  // of batches of 8, so that the last one has 5
+
+class Noise : public data::ImageSource {
+ public:
+  Tensor read(int64_t row) const override {
+    Tensor image = Tensor::empty({kEdge, kEdge, 1}, core::DType::u8);
+    const core::Philox philox(5, static_cast<uint64_t>(row));
+    for (int64_t i = 0; i < image.numel(); ++i)
+      image.data<uint8_t>()[i] = static_cast<uint8_t>(philox.block(static_cast<uint64_t>(i))[0]);
+    return image;
+  }
+  bool present(int64_t row) const override { return row != 3; }
+};
+
+// Images and a table; some targets are unknown, all of row 5.
+data::Dataset noise_with_targets() {
+  data::Dataset dataset;
+  dataset.labels = {"a", "b"};
+  for (int64_t i = 0; i < kRows; ++i) dataset.ids.push_back(std::to_string(i));
+  dataset.patients = dataset.ids;
+  dataset.images = std::make_shared<Noise>();
+  dataset.targets = Tensor::zeros({kRows, 2});
+  for (int64_t i = 0; i < kRows; ++i) {
+    dataset.targets.data<float>()[2 * i + i % 2] = 1.0F;
+    if (i % 4 == 1) dataset.targets.data<float>()[2 * i] = NAN;
+    if (i == 5) dataset.targets.data<float>()[2 * i + 1] = NAN;
+  }
+  return dataset;
+}
+
+core::Batch table_of(int64_t rows) {
+  core::Batch encoded;
+  encoded.table.values = Tensor::empty({rows, 3});
+  encoded.table.missing = Tensor::zeros({rows, 3}, core::DType::boolean);
+  const core::Philox philox(7, 0);
+  for (int64_t i = 0; i < 3 * rows; ++i)
+    encoded.table.values.data<float>()[i] = static_cast<float>(philox.normal(static_cast<uint64_t>(i)));
+  return encoded;
+}
+
+struct Trained {
+  NamedTensors state;                         // weights, statistics, optimizer, average
+  std::vector<nlohmann::ordered_json> lines;  // without times
+  int64_t steps = 0, bytes_sent = 0;
+};
+
+Trained train_on(core::Communicator& ranks, core::Device device, int64_t epochs = 2,
+                 int64_t stop_after = 1000) {
+  const data::Dataset dataset = noise_with_targets();
+  data::LoaderOptions loading;
+  loading.format = {kEdge, 1, data::Normalization::fixed, {0.5F}, {0.25F}};
+  loading.batch_size = 8;
+  loading.shuffle = true;
+  loading.augment = data::AugmentOptions{};
+  loading.plan = {kShards, ranks.rank(), ranks.size()};
+  std::vector<int64_t> rows(kRows);
+  std::iota(rows.begin(), rows.end(), 0);
+  data::Loader training(dataset, rows, table_of(kRows), loading);
+  models::NetworkOptions network_options;
+  network_options.size = "tiny";
+  network_options.labels = 2;
+  network_options.table_features = 3;
+  network_options.dropout = 0.1;
+  network_options.modality_dropout = 0.3;
+  network_options.device = device;
+  const auto network = models::make_network(network_options);
+  network->initialize(11);
+  TrainOptions options;
+  options.epochs = epochs;
+  options.ema_decay = 0.9;
+  options.step.shards = kShards;
+  Trained result;
+  TrainCallbacks callbacks;
+  callbacks.on_epoch = [&](nlohmann::ordered_json line) {
+    line.erase("seconds");
+    line.erase("images_per_second");
+    result.lines.push_back(line);
+  };
+  callbacks.on_batch = [&](const BatchProgress&) { ++result.steps; };
+  callbacks.should_stop = [&] { return ranks.rank() == 0 && result.steps >= stop_after; };
+  callbacks.on_state = [&](const TrainState& state) {
+    for (const auto& [name, tensor] : state.tensors) result.state[name] = tensor.to(core::Device{}).clone();
+  };
+  TrainResult outcome = train(*network, training, dataset.targets, nullptr, dataset.labels, options,
+                              callbacks, nullptr, &ranks);
+  EXPECT_EQ(outcome.interrupted, stop_after < 1000);
+  result.bytes_sent = ranks.bytes_sent();
+  return result;
+}
+
+// Of each rank.
+std::vector<Trained> train_on_ranks(int ranks, core::Device device, int64_t epochs = 2) {
+  std::vector<Trained> all(static_cast<size_t>(ranks));
+  core::run_ranks(ranks, [&](core::Communicator& communicator) {
+    all[static_cast<size_t>(communicator.rank())] = train_on(communicator, device, epochs);
+  });
+  return all;
+}
+
+void expect_same(const Trained& expected, const Trained& actual) {
+  EXPECT_EQ(expected.lines, actual.lines);
+  ASSERT_EQ(expected.state.size(), actual.state.size());
+  for (const auto& [name, tensor] : expected.state) {
+    const Tensor& other = actual.state.at(name);
+    ASSERT_EQ(tensor.bytes(), other.bytes()) << name;
+    EXPECT_EQ(std::memcmp(tensor.view().data, other.view().data, static_cast<size_t>(tensor.bytes())), 0)
+        << name;
+  }
+}
+
+class Shards : public testing::Test {
+ protected:
+  void TearDown() override { core::set_num_threads(before_); }
+  int before_ = core::num_threads();
+};
+
+TEST_F(Shards, RanksAndThreadsDoNotChangeTheBytesOnTheCpu) {
+  core::set_num_threads(1);
+  const Trained alone = train_on_ranks(1, {}).front();
+  EXPECT_EQ(alone.lines.size(), 2U);
+  for (const int ranks : {2, 4, 8}) {
+    core::set_num_threads(ranks == 4 ? 2 : 1);
+    for (const Trained& each : train_on_ranks(ranks, {})) expect_same(alone, each);
+  }
+}
+
+TEST_F(Shards, RanksDoNotChangeTheBytesOnTheSimulatedDevice) {
+  const core::Device sim{simulator::kDeviceType, 0};
+  const Trained alone = train_on_ranks(1, sim, 1).front();
+  for (const int ranks : {2, 8}) {
+    for (const Trained& each : train_on_ranks(ranks, sim, 1)) expect_same(alone, each);
+  }
+}
+
+// All to all and all gather of chunks: what a ring sends too.
+TEST_F(Shards, ARankSendsTwiceItsShareOfTheGradients) {
+  const std::vector<Trained> all = train_on_ranks(4, {});
+  int64_t elements = 0;
+  for (const auto& [name, tensor] : all.front().state) {
+    if (name.starts_with("ema.") && name != "ema.updates") elements += tensor.numel();  // as many as are sent
+  }
+  const double expected =
+      static_cast<double>(all.front().steps) * 2.0 * 3.0 / 4.0 * 4.0 * static_cast<double>(elements);
+  for (const Trained& each : all) {
+    EXPECT_EQ(each.bytes_sent, all.front().bytes_sent);
+    EXPECT_GE(static_cast<double>(each.bytes_sent), expected);
+    EXPECT_LE(static_cast<double>(each.bytes_sent), 1.1 * expected);  // the tensors of tiny are small
+  }
+}
+
+TEST_F(Shards, AllRanksStopWhereOneIsAskedTo) {
+  core::run_ranks(2, [](core::Communicator& ranks) {
+    const Trained stopped = train_on(ranks, {}, 2, 2);
+    EXPECT_EQ(stopped.steps, 2);
+  });
+}
+
+// One step of plain gradient descent on a table alone, without dropout and without batch statistics.
+NamedTensors step_on_table(int64_t shards, bool exclusive) {
+  models::NetworkOptions network_options;
+  network_options.size = "tiny";
+  network_options.labels = 2;
+  network_options.table_features = 3;
+  network_options.dropout = 0.0;
+  network_options.modalities.image = network_options.branches.dense = network_options.branches.pyramid =
+      false;
+  const auto network = models::make_network(network_options);
+  network->initialize(11);
+  SGD optimizer(network->parameters(), {.momentum = 0.0});
+  StepOptions options;
+  options.clip_norm = 0.0;
+  options.shards = shards;
+  options.loss.exclusive = exclusive;
+  options.loss.positive_weight = Tensor::from<float>({2}, {3.0F, 0.5F});
+  TrainingStep step(*network, optimizer, nullptr, options);
+  std::vector<int64_t> rows(13);
+  std::iota(rows.begin(), rows.end(), 0);
+  core::Batch all = table_of(kRows);
+  all.targets = noise_with_targets().targets;
+  step.stage(data::gather(all, rows), 0);
+  step.start(0.5);
+  const StepResult result = step.finish();
+  NamedTensors weights;
+  for (const auto& [name, variable] : network->parameters()) weights[name] = variable.value().clone();
+  weights["loss"] = Tensor::full({1}, result.loss);
+  weights["norm"] = Tensor::full({1}, result.gradient_norm);
+  return weights;
+}
+
+TEST_F(Shards, TheLossIsTheMeanOverTheBatch) {
+  for (const bool exclusive : {false, true}) {
+    const NamedTensors whole = step_on_table(1, exclusive);
+    for (const int64_t shards : {2, 4, 16}) {  // 16: of 13 rows, so some have none
+      for (const auto& [name, tensor] : step_on_table(shards, exclusive)) {
+        for (int64_t i = 0; i < tensor.numel(); ++i)
+          ASSERT_NEAR(tensor.at(i), whole.at(name).at(i), 2e-6) << name << " of " << shards << " shards";
+      }
+    }
+  }
+}
+
+// The running statistics of the network after a step on the images of these rows.
+NamedTensors statistics_after(const std::vector<int64_t>& rows, int64_t shards) {
+  models::NetworkOptions network_options;
+  network_options.size = "tiny";
+  network_options.labels = 2;
+  network_options.dropout = network_options.modality_dropout = 0.0;
+  const auto network = models::make_network(network_options);
+  network->initialize(11);
+  AdamW optimizer(network->parameters(), {});
+  StepOptions options;
+  options.shards = shards;
+  TrainingStep step(*network, optimizer, nullptr, options);
+  core::Batch all;
+  all.images = Tensor::empty({kRows, kEdge, kEdge, 1});
+  const core::Philox philox(9, 0);
+  for (int64_t i = 0; i < all.images.numel(); ++i)
+    all.images.data<float>()[i] = static_cast<float>(philox.normal(static_cast<uint64_t>(i)));
+  all.targets = noise_with_targets().targets;
+  step.stage(data::gather(all, rows), 0);
+  step.start(1e-3);
+  step.finish();
+  NamedTensors statistics;
+  for (const auto& [name, buffer] : network->buffers()) statistics[name] = buffer.clone();
+  return statistics;
+}
+
+TEST_F(Shards, RunningStatisticsAreTheMeanOverTheShards) {
+  const NamedTensors both = statistics_after({0, 1, 2, 3, 4, 5, 6}, 2),
+                     first = statistics_after({0, 1, 2}, 1), second = statistics_after({3, 4, 5, 6}, 1);
+  for (const auto& [name, tensor] : both) {
+    for (int64_t i = 0; i < tensor.numel(); ++i) {
+      const double mean = 0.5 * (first.at(name).at(i) + second.at(name).at(i));
+      ASSERT_NEAR(tensor.at(i), mean, 1e-6 * std::max(1.0, std::abs(mean))) << name;
+    }
+  }
+}
+
+TEST_F(Shards, APlanThatDoesNotFitIsRefused) {
+  models::NetworkOptions network_options;
+  network_options.size = "tiny";
+  const auto network = models::make_network(network_options);
+  AdamW optimizer(network->parameters(), {});
+  StepOptions options;
+  options.shards = 2;
+  EXPECT_THAT(
+      [&] {
+        core::run_ranks(4, [&](core::Communicator& ranks) {
+          TrainingStep step(*network, optimizer, nullptr, options, &ranks);
+        });
+      },
+      testing::ThrowsMessage<core::Error>(testing::HasSubstr("2 shards and rank")));
+}
+
+}  // namespace
+}  // namespace medfusion::optim
