@@ -25,7 +25,11 @@ TEST(MillionRows, AreReadInStatedMemory) {
   const Outcome outcome = run_in(folder.path(), {"data", "c.toml", "--threads", "1"});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, testing::HasSubstr("1000000"));
-  EXPECT_LT(outcome.peak_bytes, int64_t{1} << 30);
+  if (std::string_view(MEDFUSION_SANITIZE).empty()) {
+    EXPECT_LT(outcome.peak_bytes, int64_t{1} << 30);
+  } else {
+    std::cout << "NOT TESTED: the memory, for sanitizers take some of their own\n";
+  }
 }
 
 }  // namespace

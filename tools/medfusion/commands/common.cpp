@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <sched.h>
+
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <exception>
 #include <iostream>
@@ -26,6 +29,7 @@
 #include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/run/interruption.h"
 #include "tools/medfusion/run/pipeline.h"
+#include "tools/medfusion/run/ranks.h"
 
 namespace medfusion::tools {
 namespace {
@@ -34,9 +38,12 @@ constexpr int kSuccess = 0;
 constexpr int kFailure = 1;
 constexpr int kBadInput = 2;
 
+std::string one_line(const std::string& message) {
+  return replace_all(message.substr(0, message.find_last_not_of('\n') + 1), "\n", " ");
+}
+
 int report(int code, const std::string& message) {
-  const std::string text = message.substr(0, message.find_last_not_of('\n') + 1);
-  core::tell("medfusion: {}\n", replace_all(text, "\n", " "));
+  core::tell("medfusion: {}\n", one_line(message));
   return code;
 }
 
@@ -259,7 +266,11 @@ std::vector<int64_t> rows_of_part(const data::Splits& splits, const std::string&
 }
 
 void use_threads(int64_t threads) {
-  const int64_t cores = std::max(1U, std::thread::hardware_concurrency());
+  cpu_set_t allowed;  // mpirun may bind a rank to some cores
+  CPU_ZERO(&allowed);
+  const bool known = ::sched_getaffinity(0, sizeof(allowed), &allowed) == 0;
+  const int64_t cores =
+      std::max(1, known ? CPU_COUNT(&allowed) : static_cast<int>(std::thread::hardware_concurrency()));
   core::set_num_threads(static_cast<int>(threads > 0 ? threads : cores));
 }
 
@@ -282,29 +293,53 @@ void print_result(const CommonOptions& options, const nlohmann::ordered_json& js
   }
 }
 
-int run_program(const std::vector<std::string>& arguments) {
+namespace {
+
+int run_command(const std::vector<std::string>& arguments) {
   CLI::App program(
       "Reads a medical image with tabular and textual metadata, and predicts many labels at once.",
       "medfusion");
   Action action;
+  add_commands(program, action);
+  if (const auto code = parse(program, arguments)) return *code;
+  const std::string command = named_command(program).get_name();
+  if (job_ranks().size() > 1 && command != "train") {
+    core::throw_input_error({}, "medfusion {}: expected one rank, got {}; only train is divided among ranks",
+                            command, job_ranks().size());
+  }
+  action();
+  if (std::fflush(stdout) != 0) throw_output_error();
+  return kSuccess;
+}
+
+// Ends the whole job where it has several ranks: the others may wait for this one for ever. Rank 0 goes
+// first, for what one rank finds out all may find out.
+int fail(int code, const std::string& message) {
+  if (!core::launched_by_mpi() || !core::has_mpi() || job_ranks().size() == 1) return report(code, message);
+  constexpr std::chrono::milliseconds kForRankZero{500};
+  if (!is_speaker()) std::this_thread::sleep_for(kForRankZero);
+  tell_from_any_rank(fmt::format("medfusion: {}: {}", name_of_rank(), one_line(message)));
+  core::abort_mpi(code);
+}
+
+}  // namespace
+
+int run_program(const std::vector<std::string>& arguments) {
   try {
-    add_commands(program, action);
-    if (const auto code = parse(program, arguments)) return *code;
-    action();
-    if (std::fflush(stdout) != 0) throw_output_error();
-    return kSuccess;
+    hush_other_ranks();
+    return run_command(arguments);
   } catch (const core::InputError& error) {
-    return report(kBadInput, error.what());
-  } catch (const Interrupted& error) {
+    return fail(kBadInput, error.what());
+  } catch (const Interrupted& error) {  // every rank is
     return report(128 + error.signal(), error.what());
   } catch (const std::filesystem::filesystem_error& error) {
     const bool bad = error.code() == std::errc::filename_too_long;
-    return report(bad ? kBadInput : kFailure,
-                  fmt::format("{}: {}", error.path1().string(), error.code().message()));
+    return fail(bad ? kBadInput : kFailure,
+                fmt::format("{}: {}", error.path1().string(), error.code().message()));
   } catch (const std::bad_alloc&) {
-    return report(kFailure, "out of memory");
+    return fail(kFailure, "out of memory");
   } catch (const std::exception& error) {
-    return report(kFailure, error.what());
+    return fail(kFailure, error.what());
   }
 }
 

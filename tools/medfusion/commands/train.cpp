@@ -1,8 +1,10 @@
 // medfusion train: a run directory from a configuration.
 #include <algorithm>
+#include <bit>
 #include <filesystem>
 #include <iterator>
 #include <memory>
+#include <optional>
 
 #include "tools/medfusion/commands/common.h"
 #include "tools/medfusion/commands/outputs.h"
@@ -10,6 +12,7 @@
 #include "tools/medfusion/run/guard.h"
 #include "tools/medfusion/run/interruption.h"
 #include "tools/medfusion/run/pipeline.h"
+#include "tools/medfusion/run/ranks.h"
 #include "tools/medfusion/run/resume.h"
 #include "tools/medfusion/run/run_replacement.h"
 #include "tools/medfusion/run/training_rows.h"
@@ -95,6 +98,21 @@ optim::TrainResult train_or_say_how(const TrainingJob& job, const Inputs& inputs
   }
 }
 
+// All ranks, where there are several, and as many of them as the shards allow.
+void use_ranks(TrainingJob& job) {
+  core::Communicator& ranks = job_ranks();
+  if (ranks.size() == 1) return;
+  const int64_t shards = job.config.train.step.shards;
+  if (!std::has_single_bit(static_cast<unsigned>(ranks.size())) || ranks.size() > shards) {
+    core::throw_input_error(
+        {},
+        "train.shards: {} ranks divide them, so expected a power of two of at most {} ranks, "
+        "or --set train.shards={}",
+        ranks.size(), shards, std::bit_ceil(static_cast<unsigned>(ranks.size())));
+  }
+  job.ranks = &ranks;
+}
+
 void train_anew(const TrainOptions& options) {
   Config config = read_config(options.config, options.common).build();
   config.train.trace_nonfinite = options.trace_nonfinite;
@@ -109,6 +127,11 @@ void train_anew(const TrainOptions& options) {
   check_output_folder("--out", folder, RunDirectory::file_names(), inputs);
   RunDirectory::check_free(folder, options.force);
   const Inputs data = open_inputs(config, options.common.shows_progress());
+  use_ranks(job);
+  if (!is_speaker()) {
+    train_run(job, data.dataset, data.splits, RunDirectory::of_other_rank(folder));
+    return;
+  }
   RunReplacement replacement(folder, options.force);
   job.on_checkpoint = [&] { replacement.keep(); };
   print_trained(options, folder, train_or_say_how(job, data, replacement.run()));
@@ -116,7 +139,8 @@ void train_anew(const TrainOptions& options) {
 
 void resume(const TrainOptions& options) {
   const RunDirectory run = RunDirectory::reopen(options.resume);
-  const FolderLock lock(run.folder());
+  std::optional<FolderLock> lock;
+  if (is_speaker()) lock.emplace(run.folder());
   const Start start = read_start(run);
   Config config = resumed_config(run, options.config.assignments);
   if (options.common.threads) config.threads = *options.common.threads;
@@ -138,6 +162,7 @@ void resume(const TrainOptions& options) {
   job.resume_command = resume_command_of(run.folder());
   job.on_checkpoint = [&run] { drop_replaced(run); };
   const Inputs inputs = open_inputs(config, common.shows_progress());
+  use_ranks(job);
   print_trained(options, run.folder(), train_or_say_how(job, inputs, run));
 }
 

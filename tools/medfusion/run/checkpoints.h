@@ -39,10 +39,10 @@ class Checkpoints {
   // and none can be used.
   std::optional<optim::TrainState> newest(
       const std::function<void(const std::string&)>& on_damaged = {}) const;
-
- private:
+  // Of one file. Throws core::InputError where it cannot be used.
   optim::TrainState load(const std::string& file) const;
 
+ private:
   std::filesystem::path folder_;
   Metadata metadata_;
   std::string identity_;

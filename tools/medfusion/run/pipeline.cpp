@@ -153,21 +153,24 @@ std::unique_ptr<models::Network> make_network(const Config& config, const std::v
 
 std::unique_ptr<data::Loader> make_loader(const Config& config, const data::Dataset& dataset,
                                           const core::Batch& encoded, const std::vector<int64_t>& rows,
-                                          bool training) {
+                                          bool training, const core::Communicator* ranks) {
   data::LoaderOptions options = to_loader_options(config, training);
   options.use_images = options.use_images && dataset.images != nullptr;
   const int64_t side = models::densenet_size(config.model.size).last_side(config.data.image.size);
   const int64_t largest = std::min(config.train.batch_size, static_cast<int64_t>(rows.size()));
-  if (training && options.use_images && largest == 1 && side <= 1) {
-    core::throw_input_error(
-        {},
-        "train.batch_size: expected batches of at least 2 rows, for the last block sees one "
-        "pixel of images of {0} x {0}, and one value has no batch statistics; got 1",
-        config.data.image.size);
+  const int64_t shards = training ? config.train.step.shards : 1;
+  if (training && options.use_images && largest < 2 * shards && side <= 1) {
+    core::throw_input_error({},
+                            "train.batch_size: expected {1} of at least 2 rows, for the last block sees one "
+                            "pixel of images of {0} x {0}, and one value has no batch statistics; got {2}",
+                            config.data.image.size,
+                            shards == 1 ? "batches" : fmt::format("{} shards", shards), largest);
   }
-  // A last batch of one row would have no batch statistics.
-  options.drop_last = training && static_cast<int64_t>(rows.size()) % config.train.batch_size == 1 &&
-                      static_cast<int64_t>(rows.size()) > 1;
+  // A last batch of one row would have no batch statistics, and neither would a shard of one row and pixel.
+  const auto last = static_cast<int64_t>(rows.size()) % config.train.batch_size;
+  const bool too_small = shards == 1 ? last == 1 : last > 0 && last < 2 * shards && side <= 1;
+  options.drop_last = training && too_small && static_cast<int64_t>(rows.size()) > last;
+  if (training && ranks != nullptr) options.plan = {shards, ranks->rank(), ranks->size()};
   return std::make_unique<data::Loader>(dataset, rows, encoded, options);
 }
 

@@ -59,7 +59,7 @@ std::unique_ptr<models::Network> make_network(const Config& config, const std::v
 // A loader over `rows`: shuffled and augmented for training, in order and plain otherwise.
 std::unique_ptr<data::Loader> make_loader(const Config& config, const data::Dataset& dataset,
                                           const core::Batch& encoded, const std::vector<int64_t>& rows,
-                                          bool training);
+                                          bool training, const core::Communicator* ranks = nullptr);
 
 // The targets of some rows: [rows, labels].
 core::Tensor targets_of(const data::Dataset& dataset, const std::vector<int64_t>& rows);
@@ -88,6 +88,7 @@ struct TrainingJob {
   bool resume = false;                       // goes on with the training that `run` holds
   std::string resume_command = {};           // that does so, for messages
   std::function<bool()> should_stop = {};    // set by train_run
+  core::Communicator* ranks = nullptr;       // null: this is the only one
 };
 
 // What a run of these data sees of them, for its data.json.

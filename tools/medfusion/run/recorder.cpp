@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "core/safetensors.h"
+#include "tools/medfusion/run/ranks.h"
 
 namespace medfusion::tools {
 namespace {
@@ -65,6 +66,10 @@ Recorder::~Recorder() {
 
 optim::TrainCallbacks Recorder::callbacks() {
   optim::TrainCallbacks result;
+  if (!is_speaker()) {
+    result.should_stop = [this] { return job_.should_stop(); };
+    return result;
+  }
   result.on_batch = [this](const optim::BatchProgress& progress) { show_batch(progress); };
   result.on_note = [this](const std::string& text) {
     run_.log("note: " + text);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <csignal>
 
 #include "core/tell.h"
 #include "tools/medfusion/config/text_file.h"
@@ -113,8 +114,10 @@ void check_same_data(const RunDirectory& run, const nlohmann::ordered_json& data
   }
 }
 
-std::optional<optim::TrainState> find_state(const TrainingJob& job, const RunDirectory& run,
-                                            const Checkpoints& checkpoints) {
+namespace {
+
+std::optional<optim::TrainState> find_own_state(const TrainingJob& job, const RunDirectory& run,
+                                                const Checkpoints& checkpoints) {
   auto state =
       checkpoints.newest([&](const std::string& why) { say(job, run, why + "; it is passed over"); });
   if (!state) {
@@ -146,8 +149,23 @@ std::optional<optim::TrainState> find_state(const TrainingJob& job, const RunDir
   return state;
 }
 
+}  // namespace
+
+// Rank 0 looks, for it may remove files; the others load what it has found.
+std::optional<optim::TrainState> find_state(const TrainingJob& job, const RunDirectory& run,
+                                            const Checkpoints& checkpoints) {
+  if (job.ranks == nullptr || job.ranks->size() == 1) return find_own_state(job, run, checkpoints);
+  std::optional<optim::TrainState> state;
+  if (job.ranks->rank() == 0) state = find_own_state(job, run, checkpoints);
+  const std::string file = core::gather_texts(*job.ranks, state ? state->file : "").front();
+  if (job.ranks->rank() != 0 && !file.empty()) state = checkpoints.load(file);
+  job.ranks->barrier();  // before anything writes there
+  return state;
+}
+
 void throw_interrupted(const TrainingJob& job, const std::string& where) {
-  const int signal = SignalWatch::caught();
+  const int caught = SignalWatch::caught(),
+            signal = caught == 0 ? SIGTERM : caught;  // 0: another rank caught it
   throw Interrupted(signal, fmt::format("stopped by {} {}; go on with: {}", name_of_signal(signal), where,
                                         job.resume_command));
 }

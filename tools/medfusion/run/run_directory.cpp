@@ -11,6 +11,7 @@
 
 #include "core/file.h"
 #include "tools/medfusion/config/text_file.h"
+#include "tools/medfusion/run/ranks.h"
 
 namespace medfusion::tools {
 namespace {
@@ -106,6 +107,7 @@ bool RunDirectory::is_finished() const {
 }
 
 void RunDirectory::keep_metrics(int64_t epochs) const {
+  if (!is_speaker()) return;
   const fs::path path = file("metrics.jsonl");
   const std::string text = is_there(path) ? read_file(path) : "";
   size_t end = 0;
@@ -124,6 +126,8 @@ void RunDirectory::keep_metrics(int64_t epochs) const {
   }
 }
 
+RunDirectory RunDirectory::of_other_rank(const fs::path& folder) { return RunDirectory(folder); }
+
 RunDirectory RunDirectory::open(const fs::path& folder) {
   check_is_folder(folder);
   for (const char* name : {"config.toml", "labels.txt", "preprocessing.json", "data.json"}) {
@@ -135,9 +139,13 @@ RunDirectory RunDirectory::open(const fs::path& folder) {
   return RunDirectory(folder);
 }
 
-void RunDirectory::begin_start() const { core::write_file(file(kStarting).string(), "", kFlush); }
+void RunDirectory::begin_start() const {
+  if (!is_speaker()) return;
+  core::write_file(file(kStarting).string(), "", kFlush);
+}
 
 void RunDirectory::end_start(const Config& config) const {
+  if (!is_speaker()) return;
   write_config(config);
   core::remove_file(file(kStarting).string());
 }
@@ -150,6 +158,7 @@ void RunDirectory::write_config(const Config& config) const {
 Config RunDirectory::read_config() const { return load_config(file("config.toml").string()); }
 
 void RunDirectory::write_labels(const std::vector<std::string>& labels) const {
+  if (!is_speaker()) return;
   std::string text;
   for (const std::string& label : labels) {
     MEDFUSION_CHECK(!label.empty() && label.find_first_of("\r\n") == std::string::npos,
@@ -177,6 +186,7 @@ std::vector<std::string> RunDirectory::read_labels() const {
 }
 
 void RunDirectory::write_json(const std::string& name, const nlohmann::ordered_json& value) const {
+  if (!is_speaker()) return;
   core::write_file(file(name).string(), to_text(value, 2) + "\n", kFlush);
 }
 
@@ -185,11 +195,13 @@ nlohmann::ordered_json RunDirectory::read_json(const std::string& name) const {
 }
 
 void RunDirectory::log(const std::string& line) const {
+  if (!is_speaker()) return;
   core::append_file(file("train.log").string(),
                     fmt::format("{:%Y-%m-%d %H:%M:%S} {}\n", fmt::gmtime(std::time(nullptr)), line));
 }
 
 void RunDirectory::append_metrics(const nlohmann::ordered_json& value) const {
+  if (!is_speaker()) return;
   core::append_file(file("metrics.jsonl").string(), to_text(value) + "\n", kFlush);
 }
 

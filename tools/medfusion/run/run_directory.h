@@ -11,6 +11,7 @@
 //   best.safetensors         weights of the best evaluation
 //   last.safetensors         weights of the last epoch
 //   checkpoints/             what train --resume goes on from (checkpoints.h)
+// Of several ranks (ranks.h) the first alone writes: the functions that write do nothing on the others.
 // Until config.toml is there, which is written when all above the log are, the folder holds the file
 // .starting; from then on it can be resumed.
 #pragma once
@@ -40,6 +41,9 @@ class RunDirectory {
 
   // Opens what train wrote. Throws core::InputError naming what is missing.
   static RunDirectory open(const std::filesystem::path& folder);
+
+  // What rank 0 is writing, for the others: theirs writes nothing.
+  static RunDirectory of_other_rank(const std::filesystem::path& folder);
 
   // Whether training has come so far that it can be resumed.
   static bool has_begun(const std::filesystem::path& folder);

@@ -5,11 +5,12 @@
 #include "core/file.h"
 #include "core/tell.h"
 #include "tools/medfusion/config/text_file.h"
+#include "tools/medfusion/run/ranks.h"
 
 namespace medfusion::tools {
 
 void write_skipped(const RunDirectory& run, const data::Dataset& dataset) {
-  if (dataset.skipped.empty()) return;
+  if (dataset.skipped.empty() || !is_speaker()) return;
   std::string csv = "id,file,reason\n";
   for (const data::SkippedRow& row : dataset.skipped)
     csv += fmt::format("{},{},{}\n", csv_cell(row.id), csv_cell(row.file), csv_cell(row.reason));

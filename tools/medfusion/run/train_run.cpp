@@ -17,6 +17,7 @@
 #include "tools/medfusion/run/initial_weights.h"
 #include "tools/medfusion/run/interruption.h"
 #include "tools/medfusion/run/pipeline.h"
+#include "tools/medfusion/run/ranks.h"
 #include "tools/medfusion/run/recorder.h"
 #include "tools/medfusion/run/resume.h"
 #include "tools/medfusion/run/schema_file.h"
@@ -125,6 +126,17 @@ void log_start(const RunDirectory& run, const data::Dataset& dataset, const data
   for (const auto& warning : warnings) run.log("warning: " + warning);
 }
 
+// Ranks that disagree would train something that nobody asked for.
+void check_same_on_ranks(const TrainingJob& job, const nlohmann::ordered_json& data) {
+  if (job.ranks == nullptr) return;
+  const std::string config = to_toml(job.config);
+  tools::check_same_on_ranks(*job.ranks, "the version", MEDFUSION_VERSION);
+  tools::check_same_on_ranks(*job.ranks, "the configuration (its hash)",
+                             fmt::format("{:016x}", XXH64(config.data(), config.size(), 0)));
+  tools::check_same_on_ranks(*job.ranks, "the hash of the data", data["data_hash"].get<std::string>());
+  tools::check_same_on_ranks(*job.ranks, "the device", core::name_of(job.device.type));
+}
+
 bool has_known(const Tensor& targets) {
   for (int64_t i = 0; i < targets.numel(); ++i) {
     if (!std::isnan(targets.at(i))) return true;
@@ -149,6 +161,7 @@ optim::TrainOptions train_options(const Config& config, const models::Network& n
 // A run without training: the initial weights.
 void write_initial_weights(const TrainingJob& job, const RunDirectory& run, const models::Network& network,
                            const Metadata& metadata) {
+  if (!is_speaker()) return;
   optim::check_finite(optim::weights_of(network), "initial weights");
   for (const char* which : {"best", "last"}) {
     core::save_safetensors(run.checkpoint(which).string(), optim::weights_of(network),
@@ -163,15 +176,16 @@ optim::TrainResult train_network(const TrainingJob& job, const RunDirectory& run
                                  const Metadata& metadata, const Checkpoints& checkpoints,
                                  const std::optional<optim::TrainState>& from) {
   const optim::TrainOptions options = train_options(job.config, network);
-  const auto training = make_loader(job.config, rows.dataset, rows.encoded, rows.rows, true);
+  const auto training = make_loader(job.config, rows.dataset, rows.encoded, rows.rows, true, job.ranks);
   const int64_t done = from ? from->steps : 0;
   Recorder recorder(job, run, metadata, checkpoints,
                     std::max<int64_t>(1, options.epochs * training->batches() - done));
   optim::TrainCallbacks callbacks = recorder.callbacks();
   callbacks.row_name = [&rows](int64_t row) { return rows.dataset.ids[static_cast<size_t>(row)]; };
   const optim::TrainResult result = optim::train(network, *training, targets, validation, rows.dataset.labels,
-                                                 options, callbacks, from ? &*from : nullptr);
+                                                 options, callbacks, from ? &*from : nullptr, job.ranks);
   recorder.finish();
+  if (job.ranks != nullptr) job.ranks->barrier();  // rank 0 has written the weights
   return result;
 }
 
@@ -202,6 +216,7 @@ optim::TrainResult train_run(const TrainingJob& asked, const data::Dataset& data
     check_same_data(run, data);
     from = find_state(job, run, checkpoints);
   }
+  check_same_on_ranks(job, data);
   const auto warnings = write_start(run, job, dataset, splits, preprocessing, training_rows, std::move(data));
   log_start(run, dataset, splits, *network, warnings);
   const SignalWatch watch(job.quiet);
@@ -219,6 +234,7 @@ optim::TrainResult train_run(const TrainingJob& asked, const data::Dataset& data
                            checkpoints, from);
     if (result.interrupted) throw_interrupted(job, fmt::format("after epoch {}", result.epochs_run));
   }
+  if (!is_speaker()) return result;
   const TrainedRun trained = TrainedRun::open(run, job.device);
   fit_validation(job, run, trained, dataset, validation.get(), preprocessing);
   preprocessing.weights = trained.preprocessing.weights;

@@ -1,0 +1,72 @@
+#include "tools/medfusion/run/ranks.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <system_error>
+
+namespace medfusion::tools {
+namespace {
+
+core::Communicator* known = nullptr;  // once it was asked for
+int standard_error = STDERR_FILENO;   // as it was at first
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "an unknown host";
+}
+
+}  // namespace
+
+core::Communicator& job_ranks() {
+  if (known == nullptr) {
+    static const std::unique_ptr<core::Communicator> single = core::single_communicator();
+    known = core::launched_by_mpi() ? &core::mpi_communicator() : single.get();
+  }
+  return *known;
+}
+
+bool is_speaker() { return known == nullptr || known->rank() == 0; }
+
+std::string name_of_rank() {
+  const core::Communicator& ranks = job_ranks();
+  return fmt::format("rank {} of {} on {}", ranks.rank(), ranks.size(), host_name());
+}
+
+void hush_other_ranks() {
+  if (job_ranks().rank() == 0) return;
+  const char* const folder = std::getenv("MEDFUSION_RANK_LOGS");
+  std::string file = "/dev/null";
+  if (folder != nullptr && *folder != '\0')
+    file = (std::filesystem::path(folder) / fmt::format("rank{}.log", job_ranks().rank())).string();
+  const int log = ::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (log < 0)
+    core::throw_input_error({file}, "cannot be written: {}", std::generic_category().message(errno));
+  standard_error = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+  ::dup2(log, STDOUT_FILENO);
+  ::dup2(log, STDERR_FILENO);
+  ::close(log);
+}
+
+void tell_from_any_rank(const std::string& line) {
+  const std::string text = line + "\n";
+  [[maybe_unused]] const ssize_t written = ::write(standard_error, text.data(), text.size());
+}
+
+void check_same_on_ranks(core::Communicator& ranks, const std::string& what, const std::string& text) {
+  if (ranks.size() == 1) return;
+  const std::vector<std::string> texts = core::gather_texts(ranks, text),
+                                 hosts = core::gather_texts(ranks, host_name());
+  for (size_t rank = 1; rank < texts.size(); ++rank) {
+    if (texts[rank] == texts[0]) continue;
+    core::throw_input_error({}, "{} of rank {} on {} differs from that of rank 0 on {}: {} and {}", what,
+                            rank, hosts[rank], hosts[0], texts[rank], texts[0]);
+  }
+}
+
+}  // namespace medfusion::tools

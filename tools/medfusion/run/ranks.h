@@ -1,0 +1,30 @@
+// The ranks of a job that mpirun or srun started: each is this program with the same arguments. Rank 0 alone
+// writes and speaks.
+#pragma once
+
+#include <string>
+
+#include "core/communicator.h"
+
+namespace medfusion::tools {
+
+// All ranks of this job; a single one where no launcher of MPI started the program. Throws core::Error where
+// one did and this build has no MPI.
+core::Communicator& job_ranks();
+
+// Whether this rank writes and speaks. Does not throw: true where there are no ranks.
+bool is_speaker();
+
+// "rank 2 of 4 on HOST"
+std::string name_of_rank();
+
+// On ranks that do not speak, standard output and error go to RANK.log in the folder that MEDFUSION_RANK_LOGS
+// names, or nowhere. Called once, before anything is printed.
+void hush_other_ranks();
+// A line on what standard error was before.
+void tell_from_any_rank(const std::string& line);
+
+// Throws core::InputError naming the first rank that has another `text` than rank 0: `what` differs there.
+void check_same_on_ranks(core::Communicator& ranks, const std::string& what, const std::string& text);
+
+}  // namespace medfusion::tools
