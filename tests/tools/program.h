@@ -72,6 +72,7 @@ enum class Stream : uint8_t {
 
 struct Surroundings {
   std::filesystem::path folder = MEDFUSION_SOURCE_DIR;  // the working directory
+  std::vector<std::string> launcher;                    // words before the program: mpirun -n 2
   std::string out;                                      // where standard output goes; empty: it is kept
   Stream out_stream = Stream::kept, err_stream = Stream::kept;
   bool ignores_sigpipe = false;  // as the process that starts it does
@@ -118,7 +119,9 @@ class RunningProgram {
     const std::string out = out_.empty() ? (folder_ / "out").string() : out_;
     const std::string err = (folder_ / "err").string();
     const std::string program = MEDFUSION_BINARY_DIR "/bin/medfusion";
-    std::vector<char*> argv{const_cast<char*>(program.c_str())};
+    std::vector<char*> argv;
+    for (const std::string& word : surroundings.launcher) argv.push_back(const_cast<char*>(word.c_str()));
+    argv.push_back(const_cast<char*>(program.c_str()));
     for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
     argv.push_back(nullptr);
     child_ = ::fork();
@@ -142,7 +145,7 @@ class RunningProgram {
                        redirect(surroundings.out_stream, STDOUT_FILENO, out) &&
                        redirect(surroundings.err_stream, STDERR_FILENO, err);
     if (surroundings.ignores_sigpipe) std::signal(SIGPIPE, SIG_IGN);
-    if (ready) ::execv(program.c_str(), argv.data());
+    if (ready) ::execvp(argv.front(), argv.data());
     ::_exit(127);
   }
   ~RunningProgram() {
@@ -155,6 +158,7 @@ class RunningProgram {
   RunningProgram& operator=(const RunningProgram&) = delete;
 
   void signal(int number) const { ::kill(child_, number); }
+  pid_t pid() const { return child_; }
   std::string err() const { return contents(folder_ / "err"); }  // so far
   bool is_running() const {
     siginfo_t info{};
