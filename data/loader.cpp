@@ -88,6 +88,7 @@ struct Loader::State {
     int64_t epoch = 0;
   };
 
+  int64_t step() const { return options.whole_batches ? options.plan.ranks : 1; }  // from batch to batch
   Batch targets_alone() const;
   void open_slot();
   void fill(Batch& batch) const;
@@ -112,11 +113,11 @@ void Loader::State::open_slot() {
   Slot& slot = *slots.back();
   const int64_t last = std::min(end, opened + options.batch_size);
   slot.batch.rows.assign(order.begin() + opened, order.begin() + last);
-  opened = last;
+  opened = std::min(end, opened + step() * options.batch_size);
   const core::RowRange own = options.plan.own_rows(slot.batch.size());
   position = 0;
   try {
-    if (options.plan.ranks > 1) {
+    if (options.plan.ranks > 1 && !options.whole_batches) {
       slot.batch.whole_targets = gather(targets_alone(), slot.batch.rows).targets;
       slot.batch.rows = {slot.batch.rows.begin() + own.first, slot.batch.rows.begin() + own.last};
     }
@@ -272,6 +273,10 @@ int64_t Loader::batches() const {
   return state_->options.drop_last ? rows() / size : (rows() + size - 1) / size;
 }
 
+int64_t Loader::batch_size() const { return state_->options.batch_size; }
+
+bool Loader::is_divided() const { return state_->step() > 1; }
+
 void Loader::begin_epoch(int64_t epoch, int64_t first) {
   State& s = *state_;
   MEDFUSION_CHECK(first >= 0 && first <= batches(), "loader: batch {} of an epoch of {}", first, batches());
@@ -284,7 +289,8 @@ void Loader::begin_epoch(int64_t epoch, int64_t first) {
       core::Generator(s.options.seed ^ kShuffleKey, static_cast<uint64_t>(epoch)).shuffle(s.order);
     }
     s.end = s.options.drop_last ? batches() * s.options.batch_size : rows();
-    s.opened = std::min(s.end, first * s.options.batch_size);
+    const int64_t skipped = s.options.whole_batches ? s.options.plan.rank : 0;
+    s.opened = std::min(s.end, (first + skipped) * s.options.batch_size);
     s.position = 0;
   }
   s.work_arrived.notify_all();

@@ -24,7 +24,10 @@ struct LoaderOptions {
   ImageFormat format;
   int64_t batch_size = 0;  // at least 1
   bool shuffle = false;
-  core::ShardPlan plan = {};              // of several ranks each gets, and reads, its own rows of a batch
+  // Of several ranks each gets, and reads, its own rows of each batch; or, by whole_batches, every
+  // plan.ranks-th batch, from number plan.rank on.
+  core::ShardPlan plan = {};
+  bool whole_batches = false;
   bool drop_last = false;                 // leave out a last batch that is not full
   std::optional<AugmentOptions> augment;  // none: images as they are
   uint64_t seed = 1;                      // of the order and the augmentation
@@ -46,8 +49,10 @@ class Loader {
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
-  int64_t rows() const;     // row numbers given
-  int64_t batches() const;  // per epoch
+  int64_t rows() const;        // row numbers given
+  int64_t batches() const;     // of those, per epoch, on all ranks together
+  int64_t batch_size() const;  // of the options
+  bool is_divided() const;     // whether this rank gets only some of the batches
 
   // Starts an epoch, abandoning one under way, with its batch number `first` (counted from 0).
   void begin_epoch(int64_t epoch, int64_t first = 0);

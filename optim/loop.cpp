@@ -181,6 +181,7 @@ class Run {
   bool stops_early() const {
     return options_.early_stopping > 0 && state_.without_gain >= options_.early_stopping;
   }
+  core::Communicator* ranks() const { return ranks_; }  // null: this is the only one
   // All ranks stop where one of them is asked to.
   bool should_stop() const {
     const bool here = callbacks_.should_stop && callbacks_.should_stop();
@@ -291,10 +292,14 @@ struct Evaluation {
 
 Evaluation evaluate(models::Network& network, data::Loader& loader, const std::vector<std::string>& labels,
                     const layers::LossOptions& loss, const Run& run) {
+  const auto stop = [&run](int64_t) {
+    if (run.should_stop()) throw Stopped();
+  };
+  // Ranks have different numbers of batches, so they agree to stop only after the last.
   const Predictions predictions =
-      predict(network, loader, loss.exclusive ? Output::softmax : Output::sigmoid, [&run](int64_t) {
-        if (run.should_stop()) throw Stopped();
-      });
+      predict(network, loader, loss.exclusive ? Output::softmax : Output::sigmoid,
+              run.ranks() == nullptr ? stop : std::function<void(int64_t)>(), run.ranks());
+  if (run.ranks() != nullptr) stop(0);
   const core::NoGradGuard no_gradients;
   const double value =
       layers::label_loss(Variable(predictions.logits), predictions.targets, loss).value().item();

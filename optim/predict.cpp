@@ -83,34 +83,71 @@ Tensor to_log_odds(const Tensor& logits, Output output) {
   return out;
 }
 
+namespace {
+
+// Batch number i of all stands on rank i % ranks as number i / ranks; every rank gets all, in order.
+template <class T>
+void gather_batches(std::vector<T>& values, int64_t width, const data::Loader& loader,
+                    core::Communicator& ranks) {
+  const int64_t each = (loader.batches() + ranks.size() - 1) / ranks.size(),
+                size = loader.batch_size() * width;
+  values.resize(static_cast<size_t>(each * size));
+  std::vector<T> all(static_cast<size_t>(ranks.size() * each * size));
+  ranks.all_gather(values.data(), all.data(), each * size * static_cast<int64_t>(sizeof(T)));
+  values.clear();
+  for (int64_t batch = 0; batch < loader.batches(); ++batch) {
+    const int64_t count = std::min(loader.batch_size(), loader.rows() - batch * loader.batch_size()) * width;
+    const auto from = all.begin() + (batch % ranks.size() * each + batch / ranks.size()) * size;
+    values.insert(values.end(), from, from + count);
+  }
+}
+
+void append(std::vector<float>& values, const Tensor& tensor) {
+  const Tensor dense = tensor.to(core::Device{}).to(core::DType::f32).to_contiguous();
+  values.insert(values.end(), dense.data<float>(), dense.data<float>() + dense.numel());
+}
+
+}  // namespace
+
 Predictions predict(models::Network& network, data::Loader& loader, Output output,
-                    const std::function<void(int64_t)>& on_batch) {
+                    const std::function<void(int64_t)>& on_batch, core::Communicator* ranks) {
   const core::NoGradGuard no_gradients;
   Predictions result;
   Feed feed(network);
   core::Batch batch, next;
-  int64_t done = 0;
+  std::vector<float> logits, targets;
+  int64_t done = 0, labels = 0;
   loader.begin_epoch(0);
   bool more = loader.next(next);
   if (more) feed.stage(next);
   while (more) {
     std::swap(batch, next);
     layers::Context context;
-    const Tensor logits = network.forward(feed.take(), context).value();
+    const Tensor output_of_batch = network.forward(feed.take(), context).value();
     more = loader.next(next);  // while the device computes
     if (more) feed.stage(next);
-    if (!result.logits.defined()) {
-      result.logits = Tensor::empty({loader.rows(), logits.size(1)});
-      if (batch.targets.defined()) result.targets = Tensor::empty({loader.rows(), batch.targets.size(1)});
-    }
-    result.logits.slice(0, done, done + batch.size()).copy_from(logits);  // waits for them
-    if (result.targets.defined()) result.targets.slice(0, done, done + batch.size()).copy_from(batch.targets);
+    labels = output_of_batch.size(1);
+    append(logits, output_of_batch);  // waits for them
+    if (batch.targets.defined()) append(targets, batch.targets);
     result.rows.insert(result.rows.end(), batch.rows.begin(), batch.rows.end());
     done += batch.size();
     if (on_batch) on_batch(done);
   }
+  if (loader.is_divided()) {
+    MEDFUSION_CHECK(ranks != nullptr, "predict: the loader gives some of the batches, so expected the ranks");
+    int64_t sizes[] = {labels, targets.empty() ? 0 : 1};  // rank 0 has a batch
+    ranks->broadcast(sizes, sizeof(sizes));
+    labels = sizes[0];
+    gather_batches(logits, labels, loader, *ranks);
+    if (sizes[1] != 0) gather_batches(targets, labels, loader, *ranks);
+    gather_batches(result.rows, 1, loader, *ranks);
+    done = static_cast<int64_t>(result.rows.size());
+  }
   MEDFUSION_CHECK(done > 0 && done == loader.rows(), "predict: the loader gave {} of {} rows", done,
                   loader.rows());
+  result.logits = Tensor::from({done, labels}, logits);
+  if (!targets.empty())
+    result.targets = Tensor::from({done, static_cast<int64_t>(targets.size()) / done}, targets);
   result.probabilities = to_probabilities(result.logits, output);
   result.log_odds = to_log_odds(result.logits, output);
   return result;

@@ -4,6 +4,7 @@
 #include <functional>
 #include <vector>
 
+#include "core/communicator.h"
 #include "data/loader.h"
 #include "models/network.h"
 
@@ -26,7 +27,9 @@ core::Tensor to_probabilities(const core::Tensor& logits, Output output);
 core::Tensor to_log_odds(const core::Tensor& logits, Output output);
 
 // Runs one pass over the loader in evaluation mode. on_batch, where given, is told the rows done so far.
+// Where the loader gives each rank some of the batches (LoaderOptions::whole_batches), every rank calls this
+// with `ranks`, and gets what one alone would get.
 Predictions predict(models::Network& network, data::Loader& loader, Output output,
-                    const std::function<void(int64_t)>& on_batch = {});
+                    const std::function<void(int64_t)>& on_batch = {}, core::Communicator* ranks = nullptr);
 
 }  // namespace medfusion::optim

@@ -170,7 +170,8 @@ std::unique_ptr<data::Loader> make_loader(const Config& config, const data::Data
   const auto last = static_cast<int64_t>(rows.size()) % config.train.batch_size;
   const bool too_small = shards == 1 ? last == 1 : last > 0 && last < 2 * shards && side <= 1;
   options.drop_last = training && too_small && static_cast<int64_t>(rows.size()) > last;
-  if (training && ranks != nullptr) options.plan = {shards, ranks->rank(), ranks->size()};
+  if (ranks != nullptr) options.plan = {training ? shards : ranks->size(), ranks->rank(), ranks->size()};
+  options.whole_batches = !training && ranks != nullptr;
   return std::make_unique<data::Loader>(dataset, rows, encoded, options);
 }
 

@@ -83,9 +83,11 @@ void fit_validation(const TrainingJob& job, const RunDirectory& run, const Train
     return;
   }
   const auto on_batch = [&job](int64_t) {
-    if (job.should_stop()) throw_interrupted(job, "while thresholds were fitted");
+    if (job.ranks == nullptr && job.should_stop()) throw_interrupted(job, "while thresholds were fitted");
   };
-  auto predictions = optim::predict(*trained.network, *validation, trained.config.model.output, on_batch);
+  auto predictions =
+      optim::predict(*trained.network, *validation, trained.config.model.output, on_batch, job.ranks);
+  if (!is_speaker()) return;
   average_over_gaps(trained, dataset, predictions);
   fit_to_validation(trained.config, &predictions, trained.labels.size(), preprocessing);
   const auto metrics = optim::compute_metrics(predictions.probabilities, predictions.targets, trained.labels,
@@ -223,18 +225,19 @@ optim::TrainResult train_run(const TrainingJob& asked, const data::Dataset& data
   if (!from) initialize(*network, job, targets, metadata, run);
 
   optim::TrainResult result;
-  const auto validation = splits.val.empty() ? nullptr
-                                             : make_loader(config, training_rows.dataset,
-                                                           training_rows.encoded, splits.val, false);
+  const auto validation =
+      splits.val.empty()
+          ? nullptr
+          : make_loader(config, training_rows.dataset, training_rows.encoded, splits.val, false, job.ranks);
   if (config.train.epochs == 0) {
     train_options(config, *network);  // refuses what training would
     write_initial_weights(job, run, *network, metadata);
+    if (job.ranks != nullptr) job.ranks->barrier();
   } else {
     result = train_network(job, run, *network, training_rows, validation.get(), targets, metadata,
                            checkpoints, from);
     if (result.interrupted) throw_interrupted(job, fmt::format("after epoch {}", result.epochs_run));
   }
-  if (!is_speaker()) return result;
   const TrainedRun trained = TrainedRun::open(run, job.device);
   fit_validation(job, run, trained, dataset, validation.get(), preprocessing);
   preprocessing.weights = trained.preprocessing.weights;
