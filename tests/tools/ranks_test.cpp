@@ -96,6 +96,45 @@ TEST_F(Ranks, WriteTheFilesOfOneRankOnTheSimulatedDevice) {
   expect_same(result_of(folder_ / "run1"), folder_ / "run2");
 }
 
+TEST_F(Ranks, EvaluateAndPredictAsOne) {
+  const fs::path run = folder_ / "run", images = folder_ / "phantom/images";
+  succeed(train(run));
+  std::map<int, Files> files;
+  for (const int ranks : {0, 2, 4}) {
+    const std::string out = (folder_ / fmt::format("eval{}", ranks)).string();
+    succeed_on(ranks, {"eval", run.string(), "--quiet", "--out", out, "--split", "train"});
+    succeed_on(ranks, {"predict", run.string(), "--quiet", "--images", images.string(), "--table",
+                       (folder_ / "phantom/Data_Entry_2017.csv").string(), "--out", out + "/predicted.csv"});
+    files[ranks] = files_in(out);
+  }
+  EXPECT_EQ(files[0].size(), 4U);
+  EXPECT_TRUE(files[0] == files[2]);
+  EXPECT_TRUE(files[0] == files[4]);
+}
+
+TEST_F(Ranks, CrossValidateAsOne) {
+  std::map<int, Files> files;
+  for (const int ranks : {0, 4}) {
+    const fs::path out = folder_ / "cv";  // the same folder: configurations name it
+    std::vector<std::string> arguments = train(out);
+    arguments.front() = "cv";
+    arguments.insert(arguments.end(), {"--folds", "3", "--seeds", "2"});
+    succeed_on(ranks, arguments);
+    files[ranks] = files_in(out);
+    std::erase_if(files[ranks], [](const auto& file) {
+      return file.first.ends_with("train.log") || file.first.find("checkpoints/") != std::string::npos ||
+             file.first.ends_with("metrics.jsonl");
+    });
+    fs::remove_all(out);
+  }
+  EXPECT_GT(files[0].size(), 6 * 9U);
+  for (const auto& [name, bytes] : files[0]) {
+    ASSERT_TRUE(files[4].contains(name)) << name;
+    EXPECT_TRUE(files[4].at(name) == bytes) << name;
+  }
+  EXPECT_EQ(files[0].size(), files[4].size());
+}
+
 // Ends `job` by a signal to one of its ranks. Returns how many seconds it took to end.
 double kill_one(RunningProgram& job, size_t which, Outcome& outcome) {
   std::ifstream list(fmt::format("/proc/{0}/task/{0}/children", job.pid()));

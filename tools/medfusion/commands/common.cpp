@@ -6,6 +6,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
@@ -303,9 +304,10 @@ int run_command(const std::vector<std::string>& arguments) {
   add_commands(program, action);
   if (const auto code = parse(program, arguments)) return *code;
   const std::string command = named_command(program).get_name();
-  if (job_ranks().size() > 1 && command != "train") {
-    core::throw_input_error({}, "medfusion {}: expected one rank, got {}; only train is divided among ranks",
-                            command, job_ranks().size());
+  constexpr std::array<std::string_view, 4> kDivided{"train", "cv", "eval", "predict"};
+  if (job_ranks().size() > 1 && std::ranges::find(kDivided, command) == kDivided.end()) {
+    core::throw_input_error({}, "medfusion {}: expected one rank, got {}; ranks divide {}", command,
+                            job_ranks().size(), fmt::join(kDivided, ", "));
   }
   action();
   if (std::fflush(stdout) != 0) throw_output_error();

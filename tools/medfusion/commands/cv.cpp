@@ -12,6 +12,7 @@
 #include "tools/medfusion/run/cross_validation.h"
 #include "tools/medfusion/run/pipeline.h"
 #include "tools/medfusion/run/published_protocol.h"
+#include "tools/medfusion/run/ranks.h"
 #include "tools/medfusion/run/run_directory.h"
 #include "tools/medfusion/run/run_replacement.h"
 
@@ -114,12 +115,14 @@ void cross_validate(const CvOptions& given) {
     write_start(options, job);
   };
   if (options.protocol == "as-published") {
+    if (several_ranks() != nullptr) core::throw_input_error({}, "--protocol as-published: expected one rank");
     const auto protocols = compare_protocols(job);
     return print_result(
         options.common, protocols,
         protocols_table(protocols) + fmt::format("\nwrote {}\n", (job.out / "protocols.json").string()));
   }
   const auto json = medfusion::tools::cross_validate(job);
+  if (!is_speaker()) return;
   const auto& macro = json["macro_auroc"];
   const auto spread = [](const nlohmann::ordered_json& value) {
     return value.is_null() ? std::string("undefined") : fmt::format("{:.4f}", value.get<double>());

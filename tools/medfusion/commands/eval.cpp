@@ -11,6 +11,7 @@
 #include "tools/medfusion/run/evaluate_run.h"
 #include "tools/medfusion/run/guard.h"
 #include "tools/medfusion/run/pipeline.h"
+#include "tools/medfusion/run/ranks.h"
 #include "tools/medfusion/run/schema_file.h"
 #include "tools/medfusion/run/skipped_rows.h"
 #include "tools/medfusion/run/training_rows.h"
@@ -46,18 +47,22 @@ void evaluate(const EvalOptions& options) {
   const std::vector<int64_t> rows = rows_of_part(splits, options.split, options.run);
   if (!options.data.empty() || options.strict)
     hold_against_schema({options.run, options.strict, options.common.quiet}, dataset, rows);
-  const auto loader =
-      make_loader(trained.config, dataset, trained.preprocessing.encode(dataset), rows, false);
+  const auto loader = make_loader(trained.config, dataset, trained.preprocessing.encode(dataset), rows, false,
+                                  several_ranks());
   optim::ProgressOptions progress_options;
   progress_options.quiet = !options.common.shows_progress();
   optim::Progress progress(progress_options);
   progress.begin("evaluating", loader->batches());
   int64_t seen = 0;
-  const auto predictions = predict_run(trained, dataset, *loader, [&](int64_t done) {
-    progress.advance(done - seen);
-    seen = done;
-  });
+  const auto predictions = predict_run(
+      trained, dataset, *loader,
+      [&](int64_t done) {
+        progress.advance(done - seen);
+        seen = done;
+      },
+      several_ranks());
   progress.end();
+  if (!is_speaker()) return;
   const auto metrics = optim::to_json(metrics_of(predictions, trained));
   EvaluationOptions evaluation_settings = evaluation_options(trained.config, options.resamples);
   if (options.common.seed) evaluation_settings.seed = static_cast<uint64_t>(*options.common.seed);

@@ -14,6 +14,7 @@
 #include "tools/medfusion/commands/outputs.h"
 #include "tools/medfusion/run/guard.h"
 #include "tools/medfusion/run/pipeline.h"
+#include "tools/medfusion/run/ranks.h"
 #include "tools/medfusion/run/schema_file.h"
 #include "tools/medfusion/run/skipped_rows.h"
 
@@ -68,8 +69,9 @@ void predict(const PredictOptions& options) {
   }
   std::vector<int64_t> rows(static_cast<size_t>(dataset.size()));
   std::iota(rows.begin(), rows.end(), int64_t{0});
-  const auto loader = make_loader(trained.config, dataset, encoded, rows, false);
-  auto predictions = predict_run(trained, dataset, *loader);
+  const auto loader = make_loader(trained.config, dataset, encoded, rows, false, several_ranks());
+  auto predictions = predict_run(trained, dataset, *loader, {}, several_ranks());
+  if (!is_speaker()) return;
   const std::string csv = predictions_csv(predictions, dataset, trained);
   if (!options.out.empty()) core::write_file(options.out, csv);
   if (options.common.json) {

@@ -10,6 +10,7 @@
 #include "tools/medfusion/run/evaluate_run.h"
 #include "tools/medfusion/run/guard.h"
 #include "tools/medfusion/run/interruption.h"
+#include "tools/medfusion/run/ranks.h"
 #include "tools/medfusion/run/resume.h"
 #include "tools/medfusion/run/run_replacement.h"
 #include "tools/medfusion/run/training_rows.h"
@@ -159,7 +160,7 @@ void write_folds(const std::filesystem::path& folder, const data::Dataset& datas
   }
   std::filesystem::create_directories(folder);
   const std::filesystem::path file = std::filesystem::absolute(folder / "folds.csv");
-  core::write_file(file.string(), csv, kFlush);
+  if (is_speaker()) core::write_file(file.string(), csv, kFlush);
   config.data.split.folds = file.string();
 }
 
@@ -232,6 +233,18 @@ RunDirectory train_fold(const FoldRuns& runs, const Config& config, const std::s
 
 }  // namespace
 
+void train_own_folds(const FoldRuns& runs, const data::Dataset& dataset, int64_t first_cell) {
+  Config config = runs.config;
+  const int64_t count = count_folds(runs.folds), rank = job_ranks().rank(), ranks = job_ranks().size();
+  const AloneScope alone;
+  for (int64_t fold = 0; fold < count; ++fold) {
+    if ((first_cell + fold) % ranks != rank) continue;
+    config.data.split.fold = fold;
+    train_fold(runs, config, fmt::format("{}fold {}/{}", runs.title, fold + 1, count), dataset,
+               splits_of(config, dataset, runs.folds, fold), runs.folder / fmt::format("fold{}", fold));
+  }
+}
+
 void run_folds(const FoldRuns& runs, const data::Dataset& dataset,
                const std::function<void(const FoldOutcome&)>& on_outcome) {
   Config config = runs.config;
@@ -253,39 +266,68 @@ void run_folds(const FoldRuns& runs, const data::Dataset& dataset,
   }
 }
 
+namespace {
+
+// The folds of one seed, where they are to be.
+FoldRuns folds_of_seed(const CrossValidation& options, const data::Dataset& dataset, Config& config,
+                       std::vector<int64_t>& folds, int64_t seed) {
+  config.seed = options.config.seed + seed;
+  const auto folder = seed_folder(options.out, options.seeds, config.seed);
+  if (options.redraw && seed > 0) {
+    data::DataOptions data_options = to_data_options(options.config);
+    data_options.seed = static_cast<uint64_t>(config.seed);
+    folds = data::assign_folds(data_options, dataset);
+    check_folds(config, dataset, folds);
+  }
+  if (options.redraw && options.seeds > 1) write_folds(folder, dataset, folds, config);
+  const std::string title = options.seeds > 1 ? fmt::format("seed {} ", config.seed) : std::string();
+  return {options, config, folds, folder, title};
+}
+
+// Every rank trains its share of the folds of all seeds.
+void train_on_ranks(const CrossValidation& options, const data::Dataset& dataset, Config config,
+                    std::vector<int64_t> folds) {
+  const int64_t count = count_folds(folds);
+  for (int64_t seed = 0; seed < options.seeds; ++seed) {
+    const FoldRuns runs = folds_of_seed(options, dataset, config, folds, seed);
+    job_ranks().barrier();  // rank 0 has written the files of folds
+    train_own_folds(runs, dataset, seed * count);
+  }
+  job_ranks().barrier();
+}
+
+}  // namespace
+
 nlohmann::ordered_json cross_validate(const CrossValidation& options,
                                       const std::function<void(const FoldOutcome&)>& on_outcome) {
   Config config = options.config;
-  data::DataOptions data_options = to_data_options(config);
   const data::Dataset dataset = open_data(config);
-  std::vector<int64_t> folds = data::assign_folds(data_options, dataset);
+  std::vector<int64_t> folds = data::assign_folds(to_data_options(config), dataset);
   check_folds(config, dataset, folds);
   if (!options.quiet) print_warnings(config, dataset, folds);
-  if (options.on_start) options.on_start();
+  if (options.on_start && is_speaker()) options.on_start();
   write_folds(options.out, dataset, folds, config);
+  CrossValidation rest = options;
+  if (several_ranks() != nullptr) {
+    train_on_ranks(options, dataset, config, folds);
+    if (!is_speaker()) return {};
+    rest.resume = true;  // what is left is to test the folds
+  }
   const std::vector<data::Splits> first_splits = splits_of_folds(config, dataset, folds);
   Results results(count_folds(folds), dataset.labels);
   std::vector<int64_t> seeds;
   std::string predictions;
   for (int64_t s = 0; s < options.seeds; ++s) {
-    config.seed = options.config.seed + s;
+    const FoldRuns runs = folds_of_seed(rest, dataset, config, folds, s);
     seeds.push_back(config.seed);
-    const auto folder = seed_folder(options.out, options.seeds, config.seed);
-    if (options.redraw && s > 0) {
-      data_options.seed = static_cast<uint64_t>(config.seed);
-      folds = data::assign_folds(data_options, dataset);
-      check_folds(config, dataset, folds);
-    }
-    if (options.redraw && options.seeds > 1) write_folds(folder, dataset, folds, config);
     std::string own;
-    const std::string title = options.seeds > 1 ? fmt::format("seed {} ", config.seed) : std::string();
-    run_folds({options, config, folds, folder, title}, dataset, [&](const FoldOutcome& outcome) {
+    run_folds(runs, dataset, [&](const FoldOutcome& outcome) {
       if (own.empty()) remove_summaries(options.out);
       results.add(outcome.seed, outcome.fold, outcome.metrics);
       own += own.empty() ? outcome.csv : without_header(outcome.csv);
       if (on_outcome) on_outcome(outcome);
     });
-    if (options.seeds > 1) core::write_file((folder / "predictions.csv").string(), own, kFlush);
+    if (options.seeds > 1) core::write_file((runs.folder / "predictions.csv").string(), own, kFlush);
     if (s == 0) predictions = own;
   }
   auto json = results.to_json(seeds);

@@ -52,6 +52,9 @@ struct FoldRuns {
 void run_folds(const FoldRuns& runs, const data::Dataset& dataset,
                const std::function<void(const FoldOutcome&)>& on_outcome);
 
+// Trains the folds whose number, from `first_cell` on, is this rank's (ranks.h), and tests none.
+void train_own_folds(const FoldRuns& runs, const data::Dataset& dataset, int64_t first_cell);
+
 // Writes folder/folds.csv and makes the configuration name it.
 void write_folds(const std::filesystem::path& folder, const data::Dataset& dataset,
                  const std::vector<int64_t>& folds, Config& config);
@@ -64,6 +67,7 @@ void check_folds(const Config& config, const data::Dataset& dataset, const std::
 //   macro_auroc.mean, .std over per_fold (sample standard deviation)
 //   macro_auroc.per_seed, .seed_std   the mean over the folds for each seed, and their deviation
 //   labels.<name>.auroc    the mean over the folds in which it is defined, and how many those are
+// Of several ranks each trains some of the folds; rank 0 tests them and returns this, the others null.
 nlohmann::ordered_json cross_validate(const CrossValidation& options,
                                       const std::function<void(const FoldOutcome&)>& on_outcome = {});
 

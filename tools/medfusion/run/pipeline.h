@@ -112,12 +112,14 @@ optim::Output output_of(const Config& config, const data::Dataset& dataset);
 
 // Where rows of the dataset have gaps (data::TableEncoder), their logits become the means over the draws, and
 // their probabilities follow, uncalibrated.
-void average_over_gaps(const TrainedRun& run, const data::Dataset& dataset, optim::Predictions& predictions);
+void average_over_gaps(const TrainedRun& run, const data::Dataset& dataset, optim::Predictions& predictions,
+                       core::Communicator* ranks = nullptr);
 
 // Predictions of a run: as optim::predict and average_over_gaps, with the probabilities calibrated where the
 // run has a calibration. The others are optim::to_probabilities of the logits.
 optim::Predictions predict_run(const TrainedRun& run, const data::Dataset& dataset, data::Loader& loader,
-                               const std::function<void(int64_t)>& on_batch = {});
+                               const std::function<void(int64_t)>& on_batch = {},
+                               core::Communicator* ranks = nullptr);
 
 // Why a run that was not trained to its end has no calibration, thresholds and risk levels.
 inline constexpr const char* kInterrupted = "training was interrupted";

@@ -152,7 +152,8 @@ Tensor calibrated_probabilities(const Tensor& logits, optim::Output output,
   return result;
 }
 
-void average_over_gaps(const TrainedRun& run, const data::Dataset& dataset, optim::Predictions& predictions) {
+void average_over_gaps(const TrainedRun& run, const data::Dataset& dataset, optim::Predictions& predictions,
+                       core::Communicator* ranks) {
   if (run.preprocessing.table_features() == 0 || dataset.columns.empty()) return;
   const data::TableEncoder& table = *run.preprocessing.table;
   const std::vector<bool> gaps = table.gaps(dataset.columns, run.preprocessing.token_features());
@@ -168,8 +169,8 @@ void average_over_gaps(const TrainedRun& run, const data::Dataset& dataset, opti
   data::Dataset filled = dataset;
   for (int64_t draw = 0; draw < data::TableEncoder::kDraws; ++draw) {
     filled.columns = table.fill_gaps(dataset.columns, draw);
-    const auto loader = make_loader(run.config, filled, run.preprocessing.encode(filled), rows, false);
-    const Tensor logits = optim::predict(*run.network, *loader, run.config.model.output).logits;
+    const auto loader = make_loader(run.config, filled, run.preprocessing.encode(filled), rows, false, ranks);
+    const Tensor logits = optim::predict(*run.network, *loader, run.config.model.output, {}, ranks).logits;
     for (size_t i = 0; i < sum.size(); ++i) sum[i] += logits.at(static_cast<int64_t>(i));
   }
   for (size_t i = 0; i < sum.size(); ++i) {
@@ -182,9 +183,10 @@ void average_over_gaps(const TrainedRun& run, const data::Dataset& dataset, opti
 }
 
 optim::Predictions predict_run(const TrainedRun& run, const data::Dataset& dataset, data::Loader& loader,
-                               const std::function<void(int64_t)>& on_batch) {
-  optim::Predictions predictions = optim::predict(*run.network, loader, run.config.model.output, on_batch);
-  average_over_gaps(run, dataset, predictions);
+                               const std::function<void(int64_t)>& on_batch, core::Communicator* ranks) {
+  optim::Predictions predictions =
+      optim::predict(*run.network, loader, run.config.model.output, on_batch, ranks);
+  average_over_gaps(run, dataset, predictions, ranks);
   for (int64_t i = 0; i < predictions.logits.numel(); ++i) {
     if (!std::isfinite(predictions.logits.at(i))) {
       const int64_t labels = predictions.logits.size(1);

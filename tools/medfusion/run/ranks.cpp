@@ -9,12 +9,18 @@
 #include <filesystem>
 #include <memory>
 #include <system_error>
+#include <utility>
 
 namespace medfusion::tools {
 namespace {
 
 core::Communicator* known = nullptr;  // once it was asked for
 int standard_error = STDERR_FILENO;   // as it was at first
+
+core::Communicator& alone() {
+  static const std::unique_ptr<core::Communicator> single = core::single_communicator();
+  return *single;
+}
 
 std::string host_name() {
   std::array<char, 256> name{};
@@ -24,12 +30,15 @@ std::string host_name() {
 }  // namespace
 
 core::Communicator& job_ranks() {
-  if (known == nullptr) {
-    static const std::unique_ptr<core::Communicator> single = core::single_communicator();
-    known = core::launched_by_mpi() ? &core::mpi_communicator() : single.get();
-  }
+  if (known == nullptr) known = core::launched_by_mpi() ? &core::mpi_communicator() : &alone();
   return *known;
 }
+
+core::Communicator* several_ranks() { return job_ranks().size() > 1 ? &job_ranks() : nullptr; }
+
+AloneScope::AloneScope() : before_(std::exchange(known, &alone())) {}
+
+AloneScope::~AloneScope() { known = before_; }
 
 bool is_speaker() { return known == nullptr || known->rank() == 0; }
 

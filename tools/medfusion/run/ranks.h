@@ -12,6 +12,21 @@ namespace medfusion::tools {
 // one did and this build has no MPI.
 core::Communicator& job_ranks();
 
+// The same; null where there is only one.
+core::Communicator* several_ranks();
+
+// While one of these lives, this rank works alone: job_ranks() is a single one, which writes and speaks.
+class AloneScope {
+ public:
+  AloneScope();
+  ~AloneScope();
+  AloneScope(const AloneScope&) = delete;
+  AloneScope& operator=(const AloneScope&) = delete;
+
+ private:
+  core::Communicator* before_;
+};
+
 // Whether this rank writes and speaks. Does not throw: true where there are no ranks.
 bool is_speaker();
 
