@@ -2,6 +2,7 @@
 // one network on random data.
 //   train_step --model densenet121 --size 224 --batch 16 --threads 2 --steps 5 --json
 //   train_step --model medfusionnet-densenet121 --batch 64 --device cuda --precision bf16
+//   mpirun -n 2 train_step --threads 1 --shards 2 --json     each rank computes its shards of the batch
 // Models: densenet121, densenet-small, densenet-tiny, medfusionnet-densenet121, medfusionnet-small,
 // medfusionnet-tiny. MedFusionNet gets a table of 4 features and a text of 8 words beside the image.
 #include <sys/resource.h>
@@ -12,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/allocator.h"
+#include "core/communicator.h"
 #include "core/random.h"
 #include "core/runtime.h"
 #include "core/threads.h"
@@ -33,6 +35,8 @@ constexpr int64_t kFeatures = 4, kWords = 8, kVocabulary = 64;  // as in bench/p
 struct Options {
   std::string model = "densenet121", device = "cpu", precision = "f32";
   int64_t size = 224, batch = 16, channels = 3, labels = 14;
+  int64_t shards = 1;
+  core::Communicator* ranks = nullptr;     // null: there is one
   int threads = 2, steps = 5, warmup = 3;  // a step as it is, one that is captured, one that is replayed
   bool inference = false, json = false, graph = true;
 
@@ -90,6 +94,20 @@ core::Batch random_batch(const Options& options) {
   return batch;
 }
 
+// The rows of the batch that are this rank's.
+core::Batch own_part(const Options& options) {
+  core::Batch batch = random_batch(options);
+  if (options.ranks == nullptr) return batch;
+  const core::ShardPlan plan{options.shards, options.ranks->rank(), options.ranks->size()};
+  const core::RowRange own = plan.own_rows(options.batch);
+  batch.whole_targets = batch.targets;
+  for (Tensor* const tensor : batch.tensors()) {
+    if (tensor->defined()) *tensor = tensor->slice(0, own.first, own.last).clone();
+  }
+  batch.rows = {batch.rows.begin() + own.first, batch.rows.begin() + own.last};
+  return batch;
+}
+
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
@@ -103,11 +121,16 @@ void count_memory_anew(core::Device device) {
 
 // As the training loop runs them: while a step computes, the next batch is staged.
 std::vector<double> time_training(models::Network& network, const Options& options) {
-  const core::Batch batch = random_batch(options);
+  const core::Batch batch = own_part(options);
   optim::AdamW optimizer(network.parameters(), {.weight_decay = 0.01});
-  optim::TrainingStep step(
-      network, optimizer, nullptr,
-      {.loss = {}, .clip_norm = 0.0, .seed = 1, .precision = options.products(), .graph = options.graph});
+  optim::TrainingStep step(network, optimizer, nullptr,
+                           {.loss = {},
+                            .clip_norm = 0.0,
+                            .seed = 1,
+                            .precision = options.products(),
+                            .graph = options.graph,
+                            .shards = options.shards},
+                           options.ranks);
   std::vector<double> seconds;
   step.stage(batch, 0);
   for (int number = 0; number <= options.warmup + options.steps; ++number) {
@@ -163,6 +186,10 @@ nlohmann::ordered_json measure(const Options& options) {
   // them.
   const core::MemoryCounters memory = core::allocator(device).counters();
   report["peak_bytes"] = memory.peak;
+  if (options.ranks != nullptr) {
+    report["ranks"] = options.ranks->size();
+    report["bytes_sent_per_step"] = options.ranks->bytes_sent() / (options.warmup + options.steps + 1);
+  }
   report["reserved_bytes"] = memory.peak_reserved;
   return report;
 }
@@ -184,6 +211,8 @@ int main(int argc, char** argv) {
   app.add_option("--channels", options.channels, "image channels")->capture_default_str();
   app.add_option("--labels", options.labels, "outputs")->capture_default_str();
   app.add_option("--threads", options.threads, "threads")->capture_default_str();
+  app.add_option("--shards", options.shards, "parts of the batch that are computed each on its own")
+      ->capture_default_str();
   app.add_option("--steps", options.steps, "timed steps")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--warmup", options.warmup,
                  "steps before memory is counted; one more comes before the clock starts")
@@ -194,7 +223,10 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   try {
     core::set_num_threads(options.threads);
+    if (core::launched_by_mpi() && core::mpi_communicator().size() > 1)
+      options.ranks = &core::mpi_communicator();
     const nlohmann::ordered_json report = measure(options);
+    if (options.ranks != nullptr && options.ranks->rank() > 0) return 0;
     if (options.json) {
       fmt::print("{}\n", report.dump());
     } else {

@@ -3,6 +3,9 @@
   python3 bench/peers/steps_torch.py --mode channels_last --size 224 --batch 16 --threads 2
   python3 bench/peers/steps_torch.py --model medfusionnet-densenet121 --mode compiled --device cuda --precision bf16 --batch 64
 
+Under `python3 -m torch.distributed.run --nproc-per-node N` each process takes its part of the batch, with
+DistributedDataParallel over gloo; rank 0 prints.
+
 Modes: eager (NCHW), channels_last, compiled (channels_last and torch.compile; on cuda max-autotune, which replays CUDA graphs).
 A training step is forward, binary cross-entropy with logits, backward and fused AdamW on random input that stays in the memory
 of the device. bf16 is autocast, tf32 allows it in products and convolutions, f32 in neither. MedFusionNet gets a table of 4
@@ -15,6 +18,7 @@ import argparse
 import contextlib
 import gc
 import json
+import os
 import resource
 import statistics
 import time
@@ -27,6 +31,10 @@ from medfusionnet_torch import SIZES, DenseNet, MedFusionNet
 MODES = ("eager", "channels_last", "compiled")
 FUSED = "medfusionnet-"
 FEATURES, WORDS, VOCABULARY = 4, 8, 64  # as in bench/train_step.cpp
+
+
+def ranks():
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def build(model, channels, labels):
@@ -48,24 +56,25 @@ def make_step(options):
     torch.backends.cudnn.benchmark = True
     device = options.device
     model = build(options.model, options.channels, options.labels).to(device)
-    image = torch.randn(options.batch, options.channels, options.size, options.size, device=device)
-    target = (torch.rand(options.batch, options.labels, device=device) < 0.3).float()
+    own = options.batch // ranks()
+    image = torch.randn(own, options.channels, options.size, options.size, device=device)
+    target = (torch.rand(own, options.labels, device=device) < 0.3).float()
     if options.mode != "eager":
         model = model.to(memory_format=torch.channels_last)
         image = image.contiguous(memory_format=torch.channels_last)
     inputs = [image]
     if options.model.startswith(FUSED):
-        inputs.append(torch.randn(options.batch, FEATURES, device=device))
-        inputs.append(torch.randint(1, VOCABULARY, (options.batch, WORDS), device=device))
+        inputs.append(torch.randn(own, FEATURES, device=device))
+        inputs.append(torch.randint(1, VOCABULARY, (own, WORDS), device=device))
 
     def precision():
         return torch.autocast(device, torch.bfloat16) if options.precision == "bf16" else contextlib.nullcontext()
 
-    run = model
+    run = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True) if ranks() > 1 else model
     if options.mode == "compiled":
         with torch.no_grad(), precision():
             model(*inputs)  # constants that it keeps belong to no graph
-        run = torch.compile(model, mode="max-autotune" if device == "cuda" else None)
+        run = torch.compile(run, mode="max-autotune" if device == "cuda" else None)
 
     if options.inference:
         model.eval()
@@ -110,6 +119,8 @@ def main():
     options = parser.parse_args()
 
     torch.set_num_threads(options.threads)
+    if ranks() > 1:
+        torch.distributed.init_process_group("gloo")
     baseline = peak_rss_bytes()  # the libraries alone
     step = make_step(options)
     for _ in range(options.warmup):
@@ -135,7 +146,10 @@ def main():
     if options.device == "cuda":
         report["peak_bytes"] = torch.cuda.max_memory_allocated()
         report["reserved_bytes"] = torch.cuda.max_memory_reserved()
-    print(json.dumps(report))
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(json.dumps(report), flush=True)
+    if ranks() > 1:
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
