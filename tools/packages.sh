@@ -6,6 +6,7 @@ packages=(
   g++ cmake ninja-build pkg-config git ccache mold python3
   libeigen3-dev libhwy-dev libstb-dev libcli11-dev libtomlplusplus-dev nlohmann-json3-dev libfmt-dev
   libzip-dev zlib1g-dev libxxhash-dev libboost-context-dev libgtest-dev libgmock-dev libbenchmark-dev
+  libopenmpi-dev openmpi-bin
   clang libclang-rt-dev
 )
 missing=()
