@@ -10,6 +10,7 @@
 namespace medfusion::layers {
 
 struct Trace;
+class ShardExchange;
 
 // How a device other than the cpu computes in f32 networks. `tf32`: products and convolutions may round their
 // operands to 10 bits of mantissa. `bf16`, mixed precision: every Linear multiplies in bf16 (linear_bf16 of
@@ -29,6 +30,9 @@ struct Context {
   // i64 [1] on the network's device, or undefined: added to the streams when the work runs.
   core::Tensor base = {};
   Precision precision = Precision::f32;
+  // Where batch norms take their statistics from the whole batch, of which this is a shard; null: from what
+  // they get.
+  ShardExchange* shards = nullptr;
   Trace* trace = nullptr;  // layers/trace.h; null: nobody looks inside
 
   uint64_t next_stream() { return stream++; }

@@ -27,18 +27,18 @@ DenseBlock::DenseBlock(int64_t count, int64_t in, int64_t growth, int64_t middle
   }
 }
 
-Variable DenseBlock::Layer::forward_half_frozen(const Variable& x, const Context& context) {
+Variable DenseBlock::Layer::forward_composed(const Variable& x, const Context& context) {
   const Variable z = convolution(norm1.forward(x, context, true), conv1, {}, 1, 0, context.tf32());
   return concat({x, convolution(norm2.forward(z, context, true), conv2, {}, 1, 1, context.tf32())}, 3);
 }
 
-// Layers that are frozen alike go together.
+// Layers that are frozen alike go together; shards meet in every batch norm.
 Variable DenseBlock::forward(const Variable& x, const Context& context) {
   Variable result = x;
   for (size_t first = 0, last = 0; first < layers_.size(); first = last) {
     const bool frozen = layers_[first].norm1.frozen();
-    if (layers_[last++].half_frozen()) {
-      result = layers_[first].forward_half_frozen(result, context);
+    if (layers_[last++].half_frozen() || context.shards != nullptr) {
+      result = layers_[first].forward_composed(result, context);
       continue;
     }
     while (last < layers_.size() && !layers_[last].half_frozen() && layers_[last].norm1.frozen() == frozen)

@@ -22,7 +22,7 @@ class DenseBlock : public Module {
   struct Layer : Module {
     Layer(int64_t in, int64_t growth, int64_t middle, const TensorOptions& options);
     // [B, H, W, in] -> [B, H, W, in + growth], where only one of the norms is frozen.
-    core::Variable forward_half_frozen(const core::Variable& x, const Context& context);
+    core::Variable forward_composed(const core::Variable& x, const Context& context);
     bool half_frozen() const { return norm1.frozen() != norm2.frozen(); }
     BatchNorm norm1, norm2;
     core::Variable conv1, conv2;  // [middle, in, 1, 1], [growth, middle, 3, 3]

@@ -14,6 +14,8 @@ BatchNorm::BatchNorm(int64_t channels, const TensorOptions& options)
       running_var(add_buffer("running_var", {channels}, 1.0, options)) {}
 
 Variable BatchNorm::forward(const Variable& x, const Context& context, bool relu) {
+  if (context.shards != nullptr && context.training && !frozen())
+    return batch_norm_of_shard(x, weight, bias, running_mean, running_var, *context.shards, 0.1, 1e-5, relu);
   return batch_norm(x, weight, bias, running_mean, running_var, context.training && !frozen(), 0.1, 1e-5,
                     relu);
 }

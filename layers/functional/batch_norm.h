@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/autograd.h"
+#include "layers/shard_exchange.h"
 
 namespace medfusion::layers {
 
@@ -12,5 +13,12 @@ namespace medfusion::layers {
 core::Variable batch_norm(const core::Variable& x, const core::Variable& weight, const core::Variable& bias,
                           const core::Tensor& running_mean, const core::Tensor& running_var, bool training,
                           double momentum = 0.1, double eps = 1e-5, bool fuse_relu = false);
+
+// The same in training, where x is a shard of a batch and the statistics are those of the whole batch; f32 or
+// f64. The gradients of weight and bias are those of the shard.
+core::Variable batch_norm_of_shard(const core::Variable& x, const core::Variable& weight,
+                                   const core::Variable& bias, const core::Tensor& running_mean,
+                                   const core::Tensor& running_var, ShardExchange& shards,
+                                   double momentum = 0.1, double eps = 1e-5, bool fuse_relu = false);
 
 }  // namespace medfusion::layers
