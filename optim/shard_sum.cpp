@@ -22,7 +22,7 @@ bool is_power_of_two(int64_t value) { return value > 0 && std::has_single_bit(st
 
 ShardSum::ShardSum(const Parameters& parameters, std::vector<Tensor> statistics, const core::ShardPlan& plan,
                    core::Communicator* ranks)
-    : plan_(plan), ranks_(ranks), statistics_(std::move(statistics)) {
+    : parameters_(parameters), plan_(plan), ranks_(ranks), statistics_(std::move(statistics)) {
   MEDFUSION_CHECK(
       is_power_of_two(plan.shards) && is_power_of_two(plan.ranks) && plan.ranks <= plan.shards &&
           plan.rank >= 0 && plan.rank < plan.ranks,
@@ -35,26 +35,42 @@ ShardSum::ShardSum(const Parameters& parameters, std::vector<Tensor> statistics,
   MEDFUSION_CHECK(!parameters.empty(), "shards: there is nothing to train");
   const core::DType dtype = parameters.front().second.dtype();
   device_ = parameters.front().second.device();
-  int64_t count = kAligned;  // the loss
-  for (const auto& [name, variable] : parameters) count += aligned(variable.value().numel());
   for (const Tensor& tensor : statistics_) {
     MEDFUSION_CHECK(tensor.dtype() == dtype, "shards: expected statistics in {}, got {}", name_of(dtype),
                     name_of(tensor.dtype()));
-    count += aligned(tensor.numel());
   }
-  const int64_t chunk = aligned((count + plan.ranks - 1) / plan.ranks);
-  sum_ = Tensor::zeros({chunk * plan.ranks}, dtype, device_);
-  if (plan.ranks > 1) chunks_ = Tensor::empty({plan.ranks, chunk}, dtype, device_);
+  use(0);
+  if (plan.ranks > 1) chunks_ = Tensor::empty({plan.ranks, sum_.numel() / plan.ranks}, dtype, device_);
+}
+
+ShardSum::Buffer ShardSum::make_buffer() const {
+  int64_t count = kAligned;  // the loss
+  for (const auto& [name, variable] : parameters_) count += aligned(variable.value().numel());
+  for (const Tensor& tensor : statistics_) count += aligned(tensor.numel());
+  const int64_t chunk = aligned((count + plan_.ranks - 1) / plan_.ranks);
+  Buffer buffer;
+  buffer.sum = Tensor::zeros({chunk * plan_.ranks}, parameters_.front().second.dtype(), device_);
   int64_t next = 0;
   const auto take = [&](const core::Shape& shape, int64_t elements) {
-    const Tensor place = sum_.slice(0, next, next + elements).reshape(shape);
+    const Tensor place = buffer.sum.slice(0, next, next + elements).reshape(shape);
     next += aligned(elements);
     return place;
   };
-  for (const auto& [name, variable] : parameters)
-    variable.set_gradient_buffer(take(variable.shape(), variable.value().numel()));
-  for (const Tensor& tensor : statistics_) places_.push_back(take(tensor.shape(), tensor.numel()));
-  loss_ = take({1}, 1);
+  for (const auto& [name, variable] : parameters_)
+    buffer.gradients.push_back(take(variable.shape(), variable.value().numel()));
+  for (const Tensor& tensor : statistics_) buffer.statistics.push_back(take(tensor.shape(), tensor.numel()));
+  buffer.loss = take({1}, 1);
+  return buffer;
+}
+
+void ShardSum::use(int64_t index) {
+  while (static_cast<int64_t>(buffers_.size()) <= index) buffers_.push_back(make_buffer());
+  const Buffer& buffer = buffers_[static_cast<size_t>(index)];
+  for (size_t i = 0; i < parameters_.size(); ++i)
+    parameters_[i].second.set_gradient_buffer(buffer.gradients[i]);
+  sum_ = buffer.sum;
+  loss_ = buffer.loss;
+  places_ = buffer.statistics;
 }
 
 bool ShardSum::only_queues() const { return ranks_ == nullptr || ranks_->size() == 1; }

@@ -25,6 +25,9 @@ class ShardSum {
   // Whether all work is queued on the device, so that a step can be captured as a graph.
   bool only_queues() const;
 
+  // Where shards are computed side by side: makes the parameters' gradients, and what the functions below
+  // see, those of shard `index` of this rank.
+  void use(int64_t index);
   // Sets all to 0, gradients included, before a shard is computed.
   void clear() const;
   // Takes up a shard whose gradients lie in the parameters' buffers, with its share of the loss, [1], and the
@@ -38,13 +41,21 @@ class ShardSum {
   void exchange();
   void add_to(const core::Tensor& to, const core::Tensor& from) const;
 
+  // Gradients, statistics and loss, each at an aligned place of `sum`; then zeros.
+  struct Buffer {
+    core::Tensor sum, loss;
+    std::vector<core::Tensor> gradients, statistics;
+  };
+  Buffer make_buffer() const;
+
+  const Parameters parameters_;
   core::ShardPlan plan_;
   core::Communicator* ranks_;
   core::Device device_;
   std::vector<core::Tensor> statistics_;  // of the network
-  std::vector<core::Tensor> places_;      // of theirs in sum_
-  core::Tensor sum_;                      // gradients, statistics, loss, each at an aligned place; then zeros
-  core::Tensor loss_;                     // the place of the loss in sum_
+  std::vector<Buffer> buffers_;           // one, or one for each shard of this rank
+  std::vector<core::Tensor> places_;      // of the buffer in use: of the statistics,
+  core::Tensor sum_, loss_;               // of all, and of the loss
   std::vector<core::Tensor> branches_;    // sums of 1, 2, 4, ... shards that wait for their neighbor
   core::Tensor chunks_;                   // of the ranks: what each has for the part that this one adds up
   int64_t added_ = 0;

@@ -7,6 +7,7 @@
 
 #include "layers/functional/elementwise.h"
 #include "optim/freeze.h"
+#include "optim/lockstep.h"
 #include "optim/predict.h"
 #include "optim/trace.h"
 
@@ -65,7 +66,8 @@ TrainingStep::TrainingStep(models::Network& network, Optimizer& optimizer, Weigh
       positive_weight_(options.loss.positive_weight),
       device_(network.device()),
       parameters_(trained_parameters(network)),
-      captures_(options.graph && device_.type != core::DeviceType::cpu && is_only_rank(ranks)),
+      meets_(options.shards > 1 && options.batch_statistics == BatchStatistics::batch),
+      captures_(options.graph && device_.type != core::DeviceType::cpu && is_only_rank(ranks) && !meets_),
       ranks_(ranks),
       scalars_(Tensor::zeros({kScalarBytes * (2 + optimizer.scalar_count())}, DType::u8, device_)),
       results_(Tensor::zeros({2}, DType::f64, device_)),
@@ -113,6 +115,7 @@ void TrainingStep::stage(const core::Batch& batch, int64_t step) {
   const double whole = sum_ ? layers::loss_weight(all, options_.loss.exclusive, positive_weight_) : 0.0;
   const int64_t begin = plan.own_rows(all.size(0)).first;
   staged_.shards.clear();
+  staged_.whole = all.size(0);
   for (int64_t index = plan.first(); index < plan.first() + plan.own(); ++index) {
     Shard& shard = staged_.shards.emplace_back();
     const core::RowRange range = plan.rows_of(index, all.size(0));
@@ -162,12 +165,13 @@ TrainingStep::Operands TrainingStep::from_stage() {
 }
 
 // Forward and backward; the loss of the shard as a part of the batch's.
-Variable TrainingStep::queue(const Shard& shard) {
+Variable TrainingStep::queue(const Shard& shard, layers::ShardExchange* shards) {
   layers::Context context{.training = true,
                           .seed = options_.seed,
                           .stream = shard.stream,
                           .base = base_,
-                          .precision = options_.precision};
+                          .precision = options_.precision,
+                          .shards = shards};
   const Variable logits = network_.forward(shard.batch, context);
   Variable loss = layers::label_loss(logits, shard.batch.targets, options_.loss);
   if (shard.share.defined()) loss = layers::mul(loss, Variable(shard.share));
@@ -175,12 +179,40 @@ Variable TrainingStep::queue(const Shard& shard) {
   return loss;
 }
 
+// Without the others, to know what becomes of a shard or what it needs.
+void TrainingStep::queue_alone(const Shard& shard) {
+  for (const auto& [value, copy] : statistics_) copy.copy_from(value);
+  optimizer_.zero_grad();
+  queue(shard, nullptr);
+}
+
+Tensor TrainingStep::queue_in_lockstep(const Operands& operands, bool update) {
+  std::vector<Tensor> losses(operands.shards.size());
+  LockstepWork work;
+  for (const Shard& shard : operands.shards)
+    work.rows.push_back(shard.is_empty() ? 0 : shard.batch.targets.size(0));
+  work.rows_of_batch = operands.whole;
+  work.on_turn = [&](int64_t index) { sum_->use(index); };
+  work.compute = [&](int64_t index, layers::ShardExchange& shards) {
+    sum_->clear();
+    losses[static_cast<size_t>(index)] = queue(operands.shards[static_cast<size_t>(index)], &shards).value();
+  };
+  run_in_lockstep(sum_->plan(), ranks_, device_, work);
+  if (!update) return losses.front();
+  for (size_t i = 0; i < losses.size(); ++i) {
+    sum_->use(static_cast<int64_t>(i));
+    sum_->add(losses[i]);
+  }
+  return sum_->finish();
+}
+
 Tensor TrainingStep::queue_shards(const Operands& operands, bool update) {
+  if (meets_) return queue_in_lockstep(operands, update);
   const Tensor nothing = Tensor::zeros({1}, parameters_.front().second.dtype(), device_);
   for (const Shard& shard : operands.shards) {
     restore_statistics();
     sum_->clear();
-    const Tensor loss = shard.is_empty() ? nothing : queue(shard).value();
+    const Tensor loss = shard.is_empty() ? nothing : queue(shard, nullptr).value();
     if (update) sum_->add(loss);
   }
   return update ? sum_->finish() : nothing;
@@ -194,7 +226,7 @@ void TrainingStep::queue(const Operands& operands, bool update) {
     loss = queue_shards(operands, update);
   } else {
     optimizer_.zero_grad();
-    loss = queue(operands.shards.front()).value();
+    loss = queue(operands.shards.front(), nullptr).value();
   }
   if (!update) return;
   results_.slice(0, 0, 1).copy_from(loss);
@@ -255,8 +287,7 @@ void TrainingStep::run(double learning_rate) {
 // only.
 int64_t TrainingStep::bytes_of(int64_t samples) {
   core::CachingAllocator& allocator = core::allocator(device_);
-  Operands part;
-  Shard& shard = part.shards.emplace_back(running_.shards.back());
+  Shard shard = running_.shards.back();
   for (Tensor* const tensor : shard.batch.tensors()) {
     if (tensor->defined()) *tensor = tensor->slice(0, 0, samples);
   }
@@ -266,10 +297,10 @@ int64_t TrainingStep::bytes_of(int64_t samples) {
   if (captures_) {
     core::MemoryPool pool(allocator, stream);
     const core::MemoryPool::Use use(pool);
-    queue(part, false);
+    queue_alone(shard);
     return allocator.counters().reserved - before.reserved;
   }
-  queue(part, false);
+  queue_alone(shard);
   return allocator.counters().peak - before.live;
 }
 
@@ -369,9 +400,7 @@ std::pair<std::string, bool> TrainingStep::trace(const Shard& shard,
   try {
     std::optional<core::MemoryPool::Use> use;
     if (pool_) use.emplace(*pool_);
-    Operands part;
-    part.shards.push_back(shard);
-    queue(part, false);
+    queue_alone(shard);
     return {trace.text(), trace.found()};
   } catch (const core::OutOfMemory& error) {  // the message on the step itself shall not be lost
     return {fmt::format("the step cannot be run again: {}", error.what()), true};

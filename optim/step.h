@@ -34,7 +34,8 @@ struct StepResult {
 //
 // A batch may be computed in shards, here or on several ranks (StepOptions::shards): each shard on its own,
 // with batch statistics and dropout of its own; then gradients are added up in a fixed order, the loss is the
-// mean over the whole batch, and running statistics are the mean of what the shards made of them.
+// mean over the whole batch, and running statistics are the mean of what the shards made of them. Or shards
+// meet in every batch norm, which then has the statistics of the whole batch (batch_statistics).
 //
 // A step whose loss or gradient is NaN or infinite changes nothing: neither weights, nor the optimizer's
 // state and its count of steps, nor the average and its count; with StepOptions::keep_statistics no running
@@ -76,13 +77,16 @@ class TrainingStep {
   };
   struct Operands {
     std::vector<Shard> shards;  // of this rank
+    int64_t whole = 0;          // rows of the batch, on all ranks
     std::vector<core::Tensor*> tensors();
     int64_t rows() const;
   };
 
   Operands from_stage();
   void queue(const Operands& operands, bool update);
-  core::Variable queue(const Shard& shard);
+  core::Variable queue(const Shard& shard, layers::ShardExchange* shards);
+  void queue_alone(const Shard& shard);
+  core::Tensor queue_in_lockstep(const Operands& operands, bool update);
   core::Tensor queue_shards(const Operands& operands, bool update);
   void run(double learning_rate);
   void send_scalars(double learning_rate);
@@ -99,6 +103,7 @@ class TrainingStep {
   const core::Tensor positive_weight_;  // of the loss, on the host
   const core::Device device_;
   const Parameters parameters_;
+  const bool meets_;  // shards are computed side by side
   const bool captures_;
 
   std::optional<ShardSum> sum_;  // where there are shards or ranks

@@ -17,6 +17,11 @@ namespace medfusion::optim {
 
 using layers::Precision;
 
+// Where batch norms take their statistics from in training.
+inline constexpr std::array kBatchStatistics{"shard", "batch"};
+enum class BatchStatistics : uint8_t { shard, batch };
+constexpr core::Names names_of(BatchStatistics) { return kBatchStatistics; }
+
 // Of one step (optim/step.h).
 struct StepOptions {
   layers::LossOptions loss;
@@ -28,6 +33,7 @@ struct StepOptions {
   // step.
   bool keep_statistics = false;
   int64_t shards = 1;  // of a batch; a power of two
+  BatchStatistics batch_statistics = BatchStatistics::shard;
 };
 
 inline constexpr std::array kOptimizers{"adamw", "sgd"};
@@ -93,6 +99,10 @@ struct TrainOptions {
         "Parts of a batch that are computed each on its own, a power of two; `mpirun -n N medfusion train` "
         "divides them among N ranks, and the results are the same for any N. More than 1 changes batch norm, "
         "which then takes its statistics from a shard.");
+    visit("batch_statistics", step.batch_statistics,
+          "Where batch norms take their statistics from in training: a `shard`, or the whole `batch`, for "
+          "which "
+          "shards meet in every batch norm; that is slower. With one shard it is the same.");
     visit("optimizer", optimizer, "`adamw`, or `sgd` with momentum.");
     visit("learning_rate", learning_rate, Range::above(0),
           "Highest learning rate, reached after the warm-up.");

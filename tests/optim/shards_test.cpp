@@ -65,13 +65,14 @@ struct Trained {
 };
 
 Trained train_on(core::Communicator& ranks, core::Device device, int64_t epochs = 2,
-                 int64_t stop_after = 1000) {
+                 int64_t stop_after = 1000, BatchStatistics statistics = BatchStatistics::shard) {
   const data::Dataset dataset = noise_with_targets();
   data::LoaderOptions loading;
   loading.format = {kEdge, 1, data::Normalization::fixed, {0.5F}, {0.25F}};
   loading.batch_size = 8;
   loading.shuffle = true;
   loading.augment = data::AugmentOptions{};
+  loading.drop_last = statistics == BatchStatistics::batch;
   loading.plan = {kShards, ranks.rank(), ranks.size()};
   std::vector<int64_t> rows(kRows);
   std::iota(rows.begin(), rows.end(), 0);
@@ -89,6 +90,7 @@ Trained train_on(core::Communicator& ranks, core::Device device, int64_t epochs 
   options.epochs = epochs;
   options.ema_decay = 0.9;
   options.step.shards = kShards;
+  options.step.batch_statistics = statistics;
   Trained result;
   TrainCallbacks callbacks;
   callbacks.on_epoch = [&](nlohmann::ordered_json line) {
@@ -109,10 +111,11 @@ Trained train_on(core::Communicator& ranks, core::Device device, int64_t epochs 
 }
 
 // Of each rank.
-std::vector<Trained> train_on_ranks(int ranks, core::Device device, int64_t epochs = 2) {
+std::vector<Trained> train_on_ranks(int ranks, core::Device device, int64_t epochs = 2,
+                                    BatchStatistics statistics = BatchStatistics::shard) {
   std::vector<Trained> all(static_cast<size_t>(ranks));
   core::run_ranks(ranks, [&](core::Communicator& communicator) {
-    all[static_cast<size_t>(communicator.rank())] = train_on(communicator, device, epochs);
+    all[static_cast<size_t>(communicator.rank())] = train_on(communicator, device, epochs, 1000, statistics);
   });
   return all;
 }
@@ -149,6 +152,15 @@ TEST_F(Shards, RanksDoNotChangeTheBytesOnTheSimulatedDevice) {
   const Trained alone = train_on_ranks(1, sim, 1).front();
   for (const int ranks : {2, 8}) {
     for (const Trained& each : train_on_ranks(ranks, sim, 1)) expect_same(alone, each);
+  }
+}
+
+TEST_F(Shards, ThoseThatMeetDoNotChangeTheBytesWithTheRanks) {
+  core::set_num_threads(1);
+  const Trained alone = train_on_ranks(1, {}, 2, BatchStatistics::batch).front();
+  for (const int ranks : {2, 4, 8}) {
+    core::set_num_threads(ranks == 4 ? 2 : 1);
+    for (const Trained& each : train_on_ranks(ranks, {}, 2, BatchStatistics::batch)) expect_same(alone, each);
   }
 }
 
@@ -219,17 +231,20 @@ TEST_F(Shards, TheLossIsTheMeanOverTheBatch) {
   }
 }
 
-// The running statistics of the network after a step on the images of these rows.
-NamedTensors statistics_after(const std::vector<int64_t>& rows, int64_t shards) {
+// The weights and running statistics of the network after a step on the images of these rows.
+NamedTensors statistics_after(const std::vector<int64_t>& rows, int64_t shards, core::Device device = {},
+                              BatchStatistics where = BatchStatistics::shard, bool weights = false) {
   models::NetworkOptions network_options;
   network_options.size = "tiny";
   network_options.labels = 2;
   network_options.dropout = network_options.modality_dropout = 0.0;
+  network_options.device = device;
   const auto network = models::make_network(network_options);
   network->initialize(11);
-  AdamW optimizer(network->parameters(), {});
+  SGD optimizer(network->parameters(), {.momentum = 0.0});
   StepOptions options;
   options.shards = shards;
+  options.batch_statistics = where;
   TrainingStep step(*network, optimizer, nullptr, options);
   core::Batch all;
   all.images = Tensor::empty({kRows, kEdge, kEdge, 1});
@@ -238,10 +253,13 @@ NamedTensors statistics_after(const std::vector<int64_t>& rows, int64_t shards) 
     all.images.data<float>()[i] = static_cast<float>(philox.normal(static_cast<uint64_t>(i)));
   all.targets = noise_with_targets().targets;
   step.stage(data::gather(all, rows), 0);
-  step.start(1e-3);
+  step.start(0.1);
   step.finish();
   NamedTensors statistics;
-  for (const auto& [name, buffer] : network->buffers()) statistics[name] = buffer.clone();
+  for (const auto& [name, buffer] : network->buffers()) statistics[name] = buffer.to(core::Device{}).clone();
+  if (!weights) return statistics;
+  for (const auto& [name, parameter] : network->parameters())
+    statistics[name] = parameter.value().to(core::Device{}).clone();
   return statistics;
 }
 
@@ -254,6 +272,34 @@ TEST_F(Shards, RunningStatisticsAreTheMeanOverTheShards) {
       ASSERT_NEAR(tensor.at(i), mean, 1e-6 * std::max(1.0, std::abs(mean))) << name;
     }
   }
+}
+
+// Shards that meet are the whole batch, up to rounding.
+TEST_F(Shards, ThoseThatMeetTrainAsTheWholeBatch) {
+  const std::vector<int64_t> rows{0, 1, 2, 3, 4, 5, 6};
+  for (const core::DeviceType type : {core::DeviceType::cpu, simulator::kDeviceType}) {
+    const core::Device device{type, 0};
+    const NamedTensors whole = statistics_after(rows, 1, device, BatchStatistics::batch, true),
+                       met = statistics_after(rows, 4, device, BatchStatistics::batch, true),
+                       apart = statistics_after(rows, 4, device, BatchStatistics::shard, true);
+    double worst = 0.0, worst_apart = 0.0;
+    for (const auto& [name, tensor] : whole) {
+      for (int64_t i = 0; i < tensor.numel(); ++i) {
+        worst = std::max(worst, std::abs(tensor.at(i) - met.at(name).at(i)));
+        worst_apart = std::max(worst_apart, std::abs(tensor.at(i) - apart.at(name).at(i)));
+      }
+    }
+    EXPECT_LT(worst, 2e-5) << core::name_of(type);
+    EXPECT_GT(worst_apart, 1e-3) << core::name_of(type);
+  }
+}
+
+TEST_F(Shards, ThoseThatMeetWantARowEach) {
+  EXPECT_THAT(
+      [] {
+        statistics_after({0, 1, 2}, 4, {}, BatchStatistics::batch);
+      },
+      testing::ThrowsMessage<core::Error>(testing::HasSubstr("at least one row in every shard")));
 }
 
 TEST_F(Shards, APlanThatDoesNotFitIsRefused) {

@@ -169,7 +169,9 @@ std::unique_ptr<data::Loader> make_loader(const Config& config, const data::Data
   // A last batch of one row would have no batch statistics, and neither would a shard of one row and pixel.
   const auto last = static_cast<int64_t>(rows.size()) % config.train.batch_size;
   const bool too_small = shards == 1 ? last == 1 : last > 0 && last < 2 * shards && side <= 1;
-  options.drop_last = training && too_small && static_cast<int64_t>(rows.size()) > last;
+  const bool meets = shards > 1 && config.train.step.batch_statistics == optim::BatchStatistics::batch;
+  const bool too_few = meets && last > 0 && last < shards;  // every shard has a row where they meet
+  options.drop_last = training && (too_small || too_few) && static_cast<int64_t>(rows.size()) > last;
   if (ranks != nullptr) options.plan = {training ? shards : ranks->size(), ranks->rank(), ranks->size()};
   options.whole_batches = !training && ranks != nullptr;
   return std::make_unique<data::Loader>(dataset, rows, encoded, options);
