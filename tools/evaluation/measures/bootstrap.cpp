@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <type_traits>
 
 #include "core/error.h"
 #include "core/threads.h"
@@ -30,20 +31,39 @@ std::vector<uint32_t> PatientBootstrap::ones() const {
 }
 
 ResampledMeasures::ResampledMeasures(const std::vector<RankedLabel>& labels,
-                                     const PatientBootstrap& bootstrap)
+                                     const PatientBootstrap& bootstrap, core::Communicator* ranks)
     : resamples_(bootstrap.resamples()) {
   const std::vector<uint32_t> ones = bootstrap.ones();
   for (const RankedLabel& label : labels) full_.push_back(label.measures(ones));
   drawn_.resize(static_cast<size_t>(resamples_) * labels.size());
+  const int64_t count = ranks == nullptr ? 1 : ranks->size(), rank = ranks == nullptr ? 0 : ranks->rank();
+  const int64_t each = (resamples_ + count - 1) / count;
   constexpr int64_t kGrain = 4;
-  core::parallel_for(0, resamples_, kGrain, [&](int64_t first, int64_t last) {
-    for (int64_t resample = first; resample < last; ++resample) {
-      const std::vector<uint32_t> weights = bootstrap.weights(resample);
-      for (size_t label = 0; label < labels.size(); ++label) {
-        drawn_[static_cast<size_t>(resample) * labels.size() + label] = labels[label].measures(weights);
-      }
-    }
-  });
+  core::parallel_for(std::min(resamples_, rank * each), std::min(resamples_, (rank + 1) * each), kGrain,
+                     [&](int64_t first, int64_t last) {
+                       for (int64_t resample = first; resample < last; ++resample) {
+                         const std::vector<uint32_t> weights = bootstrap.weights(resample);
+                         for (size_t label = 0; label < labels.size(); ++label) {
+                           drawn_[static_cast<size_t>(resample) * labels.size() + label] =
+                               labels[label].measures(weights);
+                         }
+                       }
+                     });
+  if (count > 1) gather(each, *ranks);
+}
+
+// Rank r has made the resamples from r * each on.
+void ResampledMeasures::gather(int64_t each, core::Communicator& ranks) {
+  static_assert(std::is_trivially_copyable_v<MeasureValues>);
+  const auto values = static_cast<size_t>(each * labels());
+  std::vector<MeasureValues> all(static_cast<size_t>(ranks.size()) * values);
+  const size_t own = static_cast<size_t>(ranks.rank()) * values;
+  if (own < drawn_.size())
+    std::copy_n(drawn_.begin() + static_cast<std::ptrdiff_t>(own), std::min(values, drawn_.size() - own),
+                all.begin() + static_cast<std::ptrdiff_t>(own));
+  ranks.all_gather(all.data() + own, all.data(), static_cast<int64_t>(values * sizeof(MeasureValues)));
+  all.resize(drawn_.size());
+  drawn_ = std::move(all);
 }
 
 std::vector<int64_t> ResampledMeasures::averaged(Measure measure) const {

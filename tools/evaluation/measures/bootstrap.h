@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/communicator.h"
 #include "data/statistics/intervals.h"
 #include "tools/evaluation/measures/measures.h"
 
@@ -40,7 +41,9 @@ class PatientBootstrap {
 // which a measure exists on all rows; on a resample it is undefined where one of these is.
 class ResampledMeasures {
  public:
-  ResampledMeasures(const std::vector<RankedLabel>& labels, const PatientBootstrap& bootstrap);
+  // Of several ranks each makes some of the resamples, and all have all of them; null: one rank.
+  ResampledMeasures(const std::vector<RankedLabel>& labels, const PatientBootstrap& bootstrap,
+                    core::Communicator* ranks = nullptr);
 
   int64_t labels() const { return static_cast<int64_t>(full_.size()); }
   int64_t resamples() const { return resamples_; }
@@ -53,6 +56,8 @@ class ResampledMeasures {
   std::vector<double> macro_draws(Measure measure) const;
 
  private:
+  void gather(int64_t each, core::Communicator& ranks);
+
   std::vector<MeasureValues> full_;
   std::vector<MeasureValues> drawn_;  // [resamples, labels]
   int64_t resamples_ = 0;

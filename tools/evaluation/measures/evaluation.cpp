@@ -46,7 +46,7 @@ class Summary {
       : input_(input),
         bootstrap_(input.patients, options.resamples, options.seed),
         ranked_(ranked_labels(input, bootstrap_, options.bins)),
-        resampled_(ranked_, bootstrap_) {}
+        resampled_(ranked_, bootstrap_, options.ranks) {}
 
   int64_t patients() const { return bootstrap_.patients(); }
   const PatientBootstrap& bootstrap() const { return bootstrap_; }

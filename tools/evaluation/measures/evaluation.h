@@ -51,6 +51,7 @@ struct EvaluationOptions {
   // No settings of a configuration.
   int64_t resamples = 1000;  // 0: no intervals
   uint64_t seed = 1;
+  core::Communicator* ranks = nullptr;  // that divide the resamples among them; all evaluate the same input
 
   void visit_fields(core::FieldVisitor& visit) {
     using core::Range;

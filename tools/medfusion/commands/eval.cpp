@@ -62,12 +62,13 @@ void evaluate(const EvalOptions& options) {
       },
       several_ranks());
   progress.end();
-  if (!is_speaker()) return;
   const auto metrics = optim::to_json(metrics_of(predictions, trained));
   EvaluationOptions evaluation_settings = evaluation_options(trained.config, options.resamples);
   if (options.common.seed) evaluation_settings.seed = static_cast<uint64_t>(*options.common.seed);
+  evaluation_settings.ranks = several_ranks();
   const auto json =
       evaluate_run(predictions, dataset, splits.train, trained, options.split, evaluation_settings);
+  if (!is_speaker()) return;
   std::filesystem::create_directories(folder);
   core::write_file((folder / "predictions.csv").string(), predictions_csv(predictions, dataset, trained));
   core::write_file((folder / "metrics.json").string(), to_text(metrics, 2) + "\n");
