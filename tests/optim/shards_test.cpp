@@ -10,6 +10,7 @@
 #include "core/random.h"
 #include "core/threads.h"
 #include "kernels/simulator/device_type.h"
+#include "optim/freeze.h"
 #include "optim/loop.h"
 #include "optim/step.h"
 
@@ -291,6 +292,54 @@ TEST_F(Shards, ThoseThatMeetTrainAsTheWholeBatch) {
     }
     EXPECT_LT(worst, 2e-5) << core::name_of(type);
     EXPECT_GT(worst_apart, 1e-3) << core::name_of(type);
+  }
+}
+
+// One row has a NaN: the step changes nothing, whichever shard has it. And what is frozen stays, to the bit.
+TEST_F(Shards, WhatIsFrozenOrNotFiniteStaysToTheBit) {
+  models::NetworkOptions network_options;
+  network_options.size = "tiny";
+  network_options.labels = 2;
+  const auto network = models::make_network(network_options);
+  network->initialize(11);
+  for (const auto& [name, buffer] : network->buffers()) {
+    const core::Philox philox(3, name.size());
+    for (int64_t i = 0; i < buffer.numel(); ++i)
+      buffer.data<float>()[i] = 0.1F + static_cast<float>(philox.uniform(static_cast<uint64_t>(i)));
+  }
+  freeze(*network, {"features"}, "train.freeze");
+  const auto state = [&] {
+    NamedTensors all;
+    for (const auto& [name, buffer] : network->buffers()) all[name] = buffer.clone();
+    for (const auto& [name, parameter] : network->parameters()) all[name] = parameter.value().clone();
+    return all;
+  };
+  const auto same = [](const Tensor& a, const Tensor& b) {
+    return std::memcmp(a.view().data, b.view().data, static_cast<size_t>(a.bytes())) == 0;
+  };
+  AdamW optimizer(trained_parameters(*network), {});
+  StepOptions options;
+  options.shards = 8;
+  TrainingStep step(*network, optimizer, nullptr, options);
+  core::Batch batch;
+  batch.images = Tensor::full({5, kEdge, kEdge, 1}, 0.3);
+  batch.targets = Tensor::full({5, 2}, 1.0);
+  for (const bool finite : {false, true}) {
+    batch.images.data<float>()[3 * kEdge * kEdge] = finite ? 0.5F : NAN;
+    const NamedTensors before = state();
+    step.stage(batch, 0);
+    step.start(0.1);
+    EXPECT_EQ(step.finish().finite(), finite);
+    int64_t changed = 0;
+    for (const auto& [name, tensor] : state()) {
+      const bool stays = !finite || name.starts_with("features.");
+      if (stays) {
+        EXPECT_TRUE(same(before.at(name), tensor)) << name;
+      } else {
+        changed += same(before.at(name), tensor) ? 0 : 1;
+      }
+    }
+    EXPECT_EQ(changed > 0, finite);
   }
 }
 
