@@ -57,15 +57,21 @@ StepOptions step_options(const TrainOptions& options, const Tensor& targets) {
   return step;
 }
 
-std::unique_ptr<Optimizer> make_optimizer(const models::Network& network, const TrainOptions& options) {
+std::unique_ptr<Optimizer> make_optimizer(const Parameters& parameters, const TrainOptions& options) {
   if (options.optimizer == OptimizerKind::adamw) {
     AdamWOptions adamw = options.adamw;
     adamw.weight_decay = options.weight_decay;
-    return std::make_unique<AdamW>(trained_parameters(network), adamw);
+    return std::make_unique<AdamW>(parameters, adamw);
   }
   SgdOptions sgd = options.sgd;
   sgd.weight_decay = options.weight_decay;
-  return std::make_unique<SGD>(trained_parameters(network), sgd);
+  return std::make_unique<SGD>(parameters, sgd);
+}
+
+std::unique_ptr<OptimizerShare> make_share(const models::Network& network, const TrainOptions& options,
+                                           core::Communicator* ranks) {
+  if (!options.shard_optimizer || ranks == nullptr || ranks->size() == 1) return nullptr;
+  return std::make_unique<OptimizerShare>(trained_parameters(network), *ranks);
 }
 
 // Thrown out of an evaluation that is to stop.
@@ -82,7 +88,8 @@ class Run {
         callbacks_(callbacks),
         ranks_(ranks),
         step_options_(step_options(options, targets)),
-        optimizer_(make_optimizer(network, options)) {
+        share_(make_share(network, options, ranks)),
+        optimizer_(make_optimizer(share_ ? share_->own() : trained_parameters(network), options)) {
     const auto per_epoch = static_cast<double>(training.batches());
     schedule_.peak = options.learning_rate;
     schedule_.minimum = options.min_learning_rate;
@@ -92,7 +99,8 @@ class Run {
     if (options.ema_decay > 0.0) average_ = std::make_unique<WeightAverage>(network, options.ema_decay);
     if (from != nullptr) restore(*from);
     state_.epochs = options.epochs;
-    step_ = std::make_unique<TrainingStep>(network, *optimizer_, average_.get(), step_options_, ranks);
+    step_ = std::make_unique<TrainingStep>(network, *optimizer_, average_.get(), step_options_, ranks,
+                                           share_.get());
   }
 
   // What is known of the run so far, but for its tensors.
@@ -198,7 +206,8 @@ class Run {
 
   void restore(const TrainState& from) {
     load_weights(network_, from.tensors, from.file);
-    optimizer_->load_state(with_prefix(from.tensors, kOptimizerPrefix), from.file);
+    const NamedTensors state = with_prefix(from.tensors, kOptimizerPrefix);
+    optimizer_->load_state(share_ ? share_->own_state(state) : state, from.file);
     if (average_) average_->load(with_prefix(from.tensors, kAveragePrefix), from.file);
     state_ = from;
     state_.tensors.clear();
@@ -228,18 +237,22 @@ class Run {
   // Whether train.checkpoint_every asks for a state now.
   bool is_due() const {
     if (every_.steps > 0 && state_.steps % every_.steps == 0) return true;
-    return every_.minutes > 0.0 && seconds_since(saved_) >= 60.0 * every_.minutes;
+    const bool due = every_.minutes > 0.0 && seconds_since(saved_) >= 60.0 * every_.minutes;
+    // All ranks gather what is saved, so rank 0 decides.
+    return share_ ? core::any_rank(*ranks_, due && ranks_->rank() == 0) : due;
   }
 
   void save() {
     if (state_.batches > 0) count_seconds();
     saved_ = Clock::now();
+    NamedTensors optimizer = optimizer_->state_tensors();
+    if (share_) optimizer = share_->gather_state(optimizer, optimizer_->parts());
     if (!callbacks_.on_state) return;
     state_.tensors = weights_of(network_);
     const auto add = [this](const char* prefix, const NamedTensors& tensors) {
       for (const auto& [name, tensor] : tensors) state_.tensors[prefix + name] = tensor;
     };
-    add(kOptimizerPrefix, optimizer_->state_tensors());
+    add(kOptimizerPrefix, optimizer);
     if (average_) add(kAveragePrefix, average_->tensors());
     callbacks_.on_state(state_);
     state_.tensors.clear();
@@ -273,6 +286,7 @@ class Run {
   const TrainCallbacks& callbacks_;
   core::Communicator* const ranks_;  // null: this is the only one
   StepOptions step_options_;
+  std::unique_ptr<OptimizerShare> share_;  // null: the optimizer has all parameters
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<WeightAverage> average_;
   std::unique_ptr<TrainingStep> step_;

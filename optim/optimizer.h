@@ -34,6 +34,8 @@ class Optimizer {
   // Sets every gradient buffer to 0.
   void zero_grad() const;
   int64_t steps_taken() const { return steps_; }
+  // The names of the tensors kept for each parameter.
+  const std::vector<std::string>& parts() const { return parts_; }
 
   // What resuming needs, sharing memory with the optimizer: "<parameter>.<part>" for each part, e.g.
   // "stem.weight.m", and "step" (i64 [1]).

@@ -58,7 +58,7 @@ int64_t TrainingStep::Operands::rows() const {
 }
 
 TrainingStep::TrainingStep(models::Network& network, Optimizer& optimizer, WeightAverage* average,
-                           const StepOptions& options, core::Communicator* ranks)
+                           const StepOptions& options, core::Communicator* ranks, const OptimizerShare* share)
     : network_(network),
       optimizer_(optimizer),
       average_(average),
@@ -67,8 +67,10 @@ TrainingStep::TrainingStep(models::Network& network, Optimizer& optimizer, Weigh
       device_(network.device()),
       parameters_(trained_parameters(network)),
       meets_(options.shards > 1 && options.batch_statistics == BatchStatistics::batch),
-      captures_(options.graph && device_.type != core::DeviceType::cpu && is_only_rank(ranks) && !meets_),
+      captures_(options.graph && device_.type != core::DeviceType::cpu && is_only_rank(ranks) && !meets_ &&
+                share == nullptr),
       ranks_(ranks),
+      share_(share),
       scalars_(Tensor::zeros({kScalarBytes * (2 + optimizer.scalar_count())}, DType::u8, device_)),
       results_(Tensor::zeros({2}, DType::f64, device_)),
       grad_scale_(Tensor::zeros({1}, DType::f64, device_)) {
@@ -233,6 +235,7 @@ void TrainingStep::queue(const Operands& operands, bool update) {
   clip_gradients(parameters_, options_.clip_norm, results_.slice(0, 1, 2), grad_scale_,
                  results_.slice(0, 0, 1));
   optimizer_.update(optimizer_scalars_, grad_scale_);
+  if (share_ != nullptr) share_->share_values();
   if (average_ != nullptr) average_->average(rate_, grad_scale_);
 }
 

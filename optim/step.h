@@ -16,6 +16,7 @@
 #include "models/network.h"
 #include "optim/ema.h"
 #include "optim/optimizer.h"
+#include "optim/optimizer_share.h"
 #include "optim/shard_sum.h"
 #include "optim/staging.h"
 #include "optim/train_options.h"
@@ -42,10 +43,12 @@ struct StepResult {
 // statistics either. The next step gives the bits that it gives where the failed one never was.
 class TrainingStep {
  public:
-  // `average` may be null, and so may `ranks`: this is then the only one. All outlive the object; the
-  // optimizer holds the network's parameters but for the frozen ones.
+  // `average` may be null, and so may `ranks`: this is then the only one. The optimizer holds the network's
+  // parameters but for the frozen ones; of those only its share, where `share` is not null. All outlive the
+  // object.
   TrainingStep(models::Network& network, Optimizer& optimizer, WeightAverage* average,
-               const StepOptions& options, core::Communicator* ranks = nullptr);
+               const StepOptions& options, core::Communicator* ranks = nullptr,
+               const OptimizerShare* share = nullptr);
   ~TrainingStep();
   TrainingStep(const TrainingStep&) = delete;
   TrainingStep& operator=(const TrainingStep&) = delete;
@@ -108,6 +111,7 @@ class TrainingStep {
 
   std::optional<ShardSum> sum_;  // where there are shards or ranks
   core::Communicator* const ranks_;
+  const OptimizerShare* const share_;
 
   std::optional<Staging> staging_;  // not on the cpu
   Operands running_;                // of the step that was started

@@ -78,6 +78,7 @@ struct TrainOptions {
   Nonfinite nonfinite = Nonfinite::stop;
   int64_t nonfinite_limit = 10;
   bool trace_nonfinite = false;  // no setting: says where a NaN or infinity comes from (optim/trace.h)
+  bool shard_optimizer = false;
   double ema_decay = 0.0;
   std::vector<std::string> freeze;
   int64_t early_stopping = 0;
@@ -125,6 +126,9 @@ struct TrainOptions {
           "`stop` ends training, `skip` goes on with the next batch.");
     visit("nonfinite_limit", nonfinite_limit, Range::at_least(1),
           "The most such steps in a row that `skip` leaves out; one more ends training.");
+    visit("shard_optimizer", shard_optimizer,
+          "Whether each rank keeps the optimizer's state of some parameters only, and gets the values of the "
+          "others: less memory, more traffic, the same bytes. No effect on one rank.");
     visit("ema_decay", ema_decay, Range::below(0, 1),
           "Decay per step of the moving average of the weights, which is evaluated and kept; 0 switches "
           "averaging off.");

@@ -66,7 +66,8 @@ struct Trained {
 };
 
 Trained train_on(core::Communicator& ranks, core::Device device, int64_t epochs = 2,
-                 int64_t stop_after = 1000, BatchStatistics statistics = BatchStatistics::shard) {
+                 int64_t stop_after = 1000, BatchStatistics statistics = BatchStatistics::shard,
+                 bool shard_optimizer = false) {
   const data::Dataset dataset = noise_with_targets();
   data::LoaderOptions loading;
   loading.format = {kEdge, 1, data::Normalization::fixed, {0.5F}, {0.25F}};
@@ -92,6 +93,7 @@ Trained train_on(core::Communicator& ranks, core::Device device, int64_t epochs 
   options.ema_decay = 0.9;
   options.step.shards = kShards;
   options.step.batch_statistics = statistics;
+  options.shard_optimizer = shard_optimizer;
   Trained result;
   TrainCallbacks callbacks;
   callbacks.on_epoch = [&](nlohmann::ordered_json line) {
@@ -113,10 +115,12 @@ Trained train_on(core::Communicator& ranks, core::Device device, int64_t epochs 
 
 // Of each rank.
 std::vector<Trained> train_on_ranks(int ranks, core::Device device, int64_t epochs = 2,
-                                    BatchStatistics statistics = BatchStatistics::shard) {
+                                    BatchStatistics statistics = BatchStatistics::shard,
+                                    bool shard_optimizer = false) {
   std::vector<Trained> all(static_cast<size_t>(ranks));
   core::run_ranks(ranks, [&](core::Communicator& communicator) {
-    all[static_cast<size_t>(communicator.rank())] = train_on(communicator, device, epochs, 1000, statistics);
+    all[static_cast<size_t>(communicator.rank())] =
+        train_on(communicator, device, epochs, 1000, statistics, shard_optimizer);
   });
   return all;
 }
@@ -163,6 +167,36 @@ TEST_F(Shards, ThoseThatMeetDoNotChangeTheBytesWithTheRanks) {
     core::set_num_threads(ranks == 4 ? 2 : 1);
     for (const Trained& each : train_on_ranks(ranks, {}, 2, BatchStatistics::batch)) expect_same(alone, each);
   }
+}
+
+TEST_F(Shards, AnOptimizerDividedAmongRanksGivesTheBytesOfOne) {
+  const Trained alone = train_on_ranks(1, {}).front();
+  for (const int ranks : {1, 2, 4, 8}) {
+    for (const Trained& each : train_on_ranks(ranks, {}, 2, BatchStatistics::shard, true))
+      expect_same(alone, each);
+  }
+}
+
+TEST_F(Shards, ARankKeepsTheOptimizerStateOfItsShare) {
+  models::NetworkOptions network_options;
+  network_options.size = "tiny";
+  const auto network = models::make_network(network_options);
+  const Parameters parameters = network->parameters();
+  const auto values_of = [](const Parameters& some) {
+    int64_t values = 0;
+    for (const auto& [name, variable] : some) values += variable.value().numel();
+    return values;
+  };
+  std::vector<Parameters> shares(4);
+  core::run_ranks(4, [&](core::Communicator& ranks) {
+    shares[static_cast<size_t>(ranks.rank())] = OptimizerShare(parameters, ranks).own();
+  });
+  int64_t all = 0;
+  for (const Parameters& share : shares) {
+    all += values_of(share);
+    EXPECT_LT(values_of(share), values_of(parameters) / 2);
+  }
+  EXPECT_EQ(all, values_of(parameters));
 }
 
 // All to all and all gather of chunks: what a ring sends too.

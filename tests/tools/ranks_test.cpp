@@ -168,7 +168,9 @@ TEST_F(Ranks, AKilledRankEndsTheJobWhichGoesOnToTheSameBytes) {
     if (!fs::exists(run / "config.toml")) continue;
     ++runs;
     const int ranks = 1 << random() % 3;
-    succeed_on(ranks, {"train", "--resume", run.string(), "--quiet"});
+    succeed_on(ranks, {"train", "--resume", run.string(), "--quiet", "--set",
+                       fmt::format("train.shard_optimizer={}", random() % 2 == 0)});
+    fs::copy_file(folder_ / "whole/config.toml", run / "config.toml", fs::copy_options::overwrite_existing);
     expect_same(expected, run);
   }
   EXPECT_EQ(done, kills);

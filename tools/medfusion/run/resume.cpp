@@ -15,7 +15,7 @@ namespace medfusion::tools {
 namespace {
 
 constexpr std::array kMayChange{"train.epochs", "train.workers", "train.checkpoint_every",
-                                "train.keep_checkpoints", "threads"};
+                                "train.keep_checkpoints", "train.shard_optimizer", "threads"};
 
 void say(const TrainingJob& job, const RunDirectory& run, const std::string& line) {
   run.log(line);
