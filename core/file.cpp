@@ -1,6 +1,7 @@
 #include "core/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -206,6 +207,62 @@ void WholeFile::commit() {
   }
   partial_.clear();
   if (flush_ && replaces_) flush_folder(target_);
+}
+
+LastingFile::LastingFile(const std::string& path, int64_t bytes, bool alone) : target_(path), bytes_(bytes) {
+  std::error_code none;
+  if (fs::is_symlink(path, none) && fs::exists(path, none)) target_ = fs::canonical(path, none).string();
+  partial_ = target_ + ".partial";
+  descriptor_ = open_file(partial_, O_RDWR | O_CREAT);
+  if (descriptor_ < 0) fail(errno);
+  try {
+    if (alone && ::flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+      throw_input_error({partial_}, "another medfusion is writing here");
+    set_size(bytes);
+  } catch (...) {
+    ::close(descriptor_);
+    throw;
+  }
+}
+
+LastingFile::~LastingFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void LastingFile::fail(int error) const {
+  throw Error(fmt::format("{}: cannot write: {}; what is written is kept", partial_, reason_of(error)));
+}
+
+void LastingFile::set_size(int64_t bytes) {
+  if (!calls().allow(true) || ::ftruncate(descriptor_, bytes) != 0) fail(errno);
+}
+
+void LastingFile::clear() {
+  set_size(0);
+  set_size(bytes_);
+}
+
+void LastingFile::write_at(int64_t place, const void* bytes, int64_t count) {
+  const char* from = static_cast<const char*>(bytes);
+  while (count > 0) {
+    if (!calls().allow(true)) fail(errno);
+    const ssize_t written = ::pwrite(descriptor_, from, static_cast<size_t>(count), place);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) fail(written < 0 ? errno : EIO);
+    calls().note_written(partial_);
+    from += written;
+    place += written;
+    count -= written;
+  }
+}
+
+void LastingFile::commit() {
+  if (!flush_file(descriptor_, partial_)) fail(errno);
+  const int descriptor = std::exchange(descriptor_, -1);
+  if (::close(descriptor) != 0) fail(errno);
+  if (!calls().allow(false) || std::rename(partial_.c_str(), target_.c_str()) != 0) fail(errno);
+  calls().note_renamed(partial_, target_);
+  flush_folder(target_);
 }
 
 void write_file(const std::string& path, std::string_view bytes, bool flush) {

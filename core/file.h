@@ -39,6 +39,34 @@ class WholeFile {
   std::string buffer_;  // of small pieces, still to be written
 };
 
+// A file that may take several runs of the program. Until commit() it is `path` + ".partial", which stays
+// as far as it was written where the process ends or a function throws. A link is followed. Every function
+// throws Error naming the file and the reason.
+class LastingFile {
+ public:
+  // Opens what is there, or makes it, and sets its size; bytes that nobody wrote are 0. With `alone` it
+  // refuses a file that another process has opened so.
+  LastingFile(const std::string& path, int64_t bytes, bool alone);
+  ~LastingFile();
+  LastingFile(const LastingFile&) = delete;
+  LastingFile& operator=(const LastingFile&) = delete;
+
+  const std::string& partial() const { return partial_; }
+  void clear();  // all bytes are 0 again
+  // Several threads may write at once.
+  void write_at(int64_t place, const void* bytes, int64_t count);
+  // The bytes are on the disk before they get their name, and the name is before this returns.
+  void commit();
+
+ private:
+  [[noreturn]] void fail(int error) const;
+  void set_size(int64_t bytes);
+
+  std::string target_, partial_;
+  int64_t bytes_;
+  int descriptor_ = -1;
+};
+
 // Writes a WholeFile.
 void write_file(const std::string& path, std::string_view bytes, bool flush = false);
 

@@ -116,5 +116,28 @@ TEST_F(WriteFile, AppendsOrLeavesTheFileAsItWas) {
   EXPECT_FALSE(remove_file(path));
 }
 
+TEST_F(WriteFile, ALastingFileStaysUntilItIsWhole) {
+  const std::string path = folder_ / "file", bytes("ab\0\0ef", 6);
+  {
+    LastingFile file(path, 6, true);
+    file.write_at(4, "ef", 2);
+    EXPECT_THAT([&] { LastingFile(path, 6, true); },
+                ::testing::ThrowsMessage<InputError>(path + ".partial: another medfusion is writing here"));
+  }
+  EXPECT_EQ(read(path + ".partial"), std::string("\0\0\0\0ef", 6));
+  LastingFile file(path, 6, true);
+  file.write_at(0, "ab", 2);
+  file.commit();
+  EXPECT_EQ(read(path), bytes);
+  EXPECT_EQ(files(), 1);
+  LastingFile other(path, 3, true);
+  other.write_at(0, "xyz", 3);
+  other.clear();
+  EXPECT_EQ(read(other.partial()), std::string(3, '\0'));
+  EXPECT_EQ(read(path), bytes) << "the old file was touched";
+  EXPECT_THAT([&] { LastingFile(folder_ / "none" / "file", 1, true); },
+              ::testing::ThrowsMessage<Error>(::testing::HasSubstr("cannot write: No such file")));
+}
+
 }  // namespace
 }  // namespace medfusion::core
