@@ -27,6 +27,11 @@ class ImageSource {
   // bytes, or of the pixels.
   virtual int64_t encoded_size(int64_t row) const;
   virtual uint64_t digest(int64_t row) const;
+  // Whether a pack (data/pack.h) holds the row, and what it holds: u8 [size, size, 1 or 3], which are not
+  // changed and not used after the source; undefined where it does not. Throws core::InputError where they
+  // are damaged.
+  virtual bool is_packed(int64_t /*row*/) const { return false; }
+  virtual core::Tensor packed(int64_t /*row*/) const { return {}; }
 };
 
 // One raw column of the table. Numeric cells are parsed, NaN where missing; categorical cells keep their

@@ -172,14 +172,15 @@ void Loader::State::run(const Task& task) {
 
 // The image of a row as it is before augmentation: in [0, 1], [size, size, 1 or 3].
 Tensor Loader::State::resized(int64_t row) {
+  if (const Tensor pixels = source->packed(row); pixels.defined())
+    return to_unit_range(pixels, options.format.channels);
   Tensor& entry = cache[static_cast<size_t>(row)];
   {
     const std::lock_guard lock(mutex);
     if (entry.defined()) return entry;
   }
-  const ImageFormat& format = options.format;
   const core::UncachedMemory of_the_original;
-  const Tensor image = resize(to_unit_range(source->read(row), format.channels), format.size, format.size);
+  const Tensor image = resized_image(source->read(row), options.format);
   const std::lock_guard lock(mutex);
   if (!entry.defined() && cached_bytes + image.bytes() <= options.cache_bytes) {
     entry = image;

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "data/labels.h"
+#include "data/pack.h"
 #include "data/readers/chexpert.h"
 #include "data/readers/medmnist.h"
 #include "data/readers/nih.h"
@@ -67,7 +68,7 @@ Dataset open_nih(const DataOptions& options) {
   return dataset;
 }
 
-Dataset read(const DataOptions& options) {
+Dataset read_format(const DataOptions& options) {
   switch (options.format) {
     case DataFormat::csv:
       return open_csv(options);
@@ -128,6 +129,8 @@ void DataOptions::check_rules(const core::Require& require) const {
             fmt::format("expected a column for data.split = \"{}\", got nothing", core::text_of(split.kind)));
     split.check_rules(require);
   }
+  require(pack.empty() || image.round_pixels, {"data.pack", "data.round_pixels"},
+          "expected data.round_pixels = true with a pack, which holds whole numbers of 0 to 255");
   image.check_rules(require);
 }
 
@@ -163,9 +166,15 @@ std::vector<std::string> DataOptions::label_names() const {
   return names;
 }
 
-Dataset open_dataset(const DataOptions& options) {
-  Dataset dataset = read(options);
+Dataset read_dataset(const DataOptions& options) {
+  Dataset dataset = read_format(options);
   dataset.name = core::text_of(options.format);
+  return dataset;
+}
+
+Dataset open_dataset(const DataOptions& options) {
+  Dataset dataset = read_dataset(options);
+  if (!options.pack.empty()) use_pack(dataset, options.path(options.pack), options.image);
   if (options.on_error == OnError::skip) skip_unreadable(dataset, options.max_skipped);
   const bool rows_are_patients = options.format == DataFormat::medmnist ||
                                  (options.format == DataFormat::csv && options.patient_column.empty());

@@ -39,6 +39,7 @@ struct DataOptions : CsvColumns {  // whose table, keep_constant and read_images
   bool shuffle_labels = false;
   SplitOptions split;
   ImageFormat image;
+  std::string pack;
   int64_t cache_megabytes = 1024;
   std::vector<std::string> log_columns;
   std::string extra_table;
@@ -81,6 +82,9 @@ struct DataOptions : CsvColumns {  // whose table, keep_constant and read_images
           "nothing true to learn. A test AUROC clear of 0.5 then shows a leak.");
     split.visit_fields(visit);
     image.visit_fields(visit);
+    visit("pack", pack,
+          "File that `medfusion pack` made of these data, from which resized images are read in place of the "
+          "image files; it needs `data.round_pixels = true`. Empty means none.");
     visit("cache_megabytes", cache_megabytes, Range::in(0, 1 << 24),
           "Memory for decoded and resized images, in MiB.");
     visit("table", table,
@@ -163,7 +167,12 @@ struct DataOptions : CsvColumns {  // whose table, keep_constant and read_images
   std::vector<std::string> label_names() const;
 };
 
-// Throws core::InputError as the readers do.
+// The rows as the reader of the format gives them, before any is skipped or joined with others: what a pack
+// is made of. Throws core::InputError as the readers do.
+Dataset read_dataset(const DataOptions& options);
+
+// The same, with the pack's images where there is one. Throws core::InputError as the readers and use_pack()
+// do.
 Dataset open_dataset(const DataOptions& options);
 
 // Throws core::InputError as the functions of data/splits.h do.

@@ -28,6 +28,8 @@ class KeptImages : public ImageSource {
   std::string file(int64_t row) const override { return source_->file(of(row)); }
   int64_t encoded_size(int64_t row) const override { return source_->encoded_size(of(row)); }
   uint64_t digest(int64_t row) const override { return source_->digest(of(row)); }
+  bool is_packed(int64_t row) const override { return source_->is_packed(of(row)); }
+  core::Tensor packed(int64_t row) const override { return source_->packed(of(row)); }
 
  private:
   int64_t of(int64_t row) const { return rows_.at(static_cast<size_t>(row)); }
@@ -41,7 +43,7 @@ std::vector<std::string> faults_of(const Dataset& dataset) {
   std::vector<std::string> faults(dataset.ids.size());
   core::parallel_for(0, dataset.size(), 1, [&](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
-      if (!dataset.images->present(row)) continue;
+      if (!dataset.images->present(row) || dataset.images->is_packed(row)) continue;
       try {
         dataset.images->read(row);
       } catch (const core::InputError& error) {
@@ -77,6 +79,12 @@ void keep_rows(Dataset& dataset, const std::vector<int64_t>& rows) {
   keep_values(dataset.parts, rows);
 }
 
+SkippedRow skipped_row(const Dataset& dataset, int64_t row, std::string fault) {
+  std::string file = dataset.images->file(row);
+  if (fault.starts_with(file + ": ")) fault.erase(0, file.size() + 2);
+  return {dataset.ids[static_cast<size_t>(row)], std::move(file), std::move(fault)};
+}
+
 void skip_unreadable(Dataset& dataset, double most) {
   if (dataset.images == nullptr) return;
   const std::vector<std::string> faults = faults_of(dataset);
@@ -91,10 +99,8 @@ void skip_unreadable(Dataset& dataset, double most) {
       continue;
     }
     if (first.empty()) first = fault;
-    const std::string file = dataset.images->file(row), id = dataset.ids[static_cast<size_t>(row)];
-    if (fault.starts_with(file + ": ")) fault.erase(0, file.size() + 2);
-    dataset.skipped.push_back({id, file, fault});
-    hasher.add(id);
+    dataset.skipped.push_back(skipped_row(dataset, row, std::move(fault)));
+    hasher.add(dataset.skipped.back().id);
   }
   const size_t count = dataset.skipped.size();
   if (count == 0) return;

@@ -12,6 +12,10 @@ using core::Tensor;
 // Divides by `limit`, and averages or picks the color channels, of `count` pixels.
 template <class T>
 void convert(const T* pixels, int64_t count, int64_t from, int64_t to, float limit, float* out) {
+  if (from == to) {  // the same, in a loop that the compiler makes wide
+    for (int64_t i = 0; i < count * to; ++i) out[i] = static_cast<float>(pixels[i]) / limit;
+    return;
+  }
   for (int64_t i = 0; i < count; ++i, pixels += from, out += to) {
     if (to == 3 || from < 3) {
       for (int64_t c = 0; c < to; ++c) out[c] = static_cast<float>(pixels[c]) / limit;
@@ -143,6 +147,44 @@ Tensor resize(const Tensor& image, int64_t new_height, int64_t new_width) {
   return result;
 }
 
+namespace {
+
+// f32 in [0, 1] to the nearest of 256 levels: u8 of the same shape.
+Tensor to_levels(const Tensor& image) {
+  const Tensor dense = image.to_contiguous();
+  Tensor result = Tensor::empty(dense.shape(), DType::u8);
+  const float* in = dense.data<float>();
+  std::transform(in, in + dense.numel(), result.data<uint8_t>(), [](float value) {
+    return static_cast<uint8_t>(std::clamp(value * 255.0F + 0.5F, 0.0F, 255.0F));
+  });
+  return result;
+}
+
+}  // namespace
+
+Tensor without_equal_channels(const Tensor& levels) {
+  if (levels.size(2) != 3) return levels;
+  const Tensor dense = levels.to_contiguous();
+  const auto* pixels = dense.data<uint8_t>();
+  const int64_t count = dense.size(0) * dense.size(1);
+  for (int64_t i = 0; i < count; ++i) {
+    if (pixels[3 * i] != pixels[3 * i + 1] || pixels[3 * i] != pixels[3 * i + 2]) return dense;
+  }
+  Tensor gray = Tensor::empty({dense.size(0), dense.size(1), 1}, DType::u8);
+  for (int64_t i = 0; i < count; ++i) gray.data<uint8_t>()[i] = pixels[3 * i];
+  return gray;
+}
+
+Tensor packable_image(const Tensor& pixels, const ImageFormat& format) {
+  const Tensor image = resize(to_unit_range(pixels, format.channels), format.size, format.size);
+  return without_equal_channels(to_levels(image));
+}
+
+Tensor resized_image(const Tensor& pixels, const ImageFormat& format) {
+  if (format.round_pixels) return to_unit_range(packable_image(pixels, format), format.channels);
+  return resize(to_unit_range(pixels, format.channels), format.size, format.size);
+}
+
 void normalize(const Tensor& image, const ImageFormat& format, const Tensor& out) {
   const int64_t from = image.size(2), to = format.channels, count = image.size(0) * image.size(1);
   MEDFUSION_CHECK((from == 1 || from == to) && out.numel() == count * to && out.contiguous(),
@@ -159,15 +201,18 @@ void normalize(const Tensor& image, const ImageFormat& format, const Tensor& out
     }
     const float* x = dense.data<float>() + (from == 1 ? 0 : c);
     float* y = out.data<float>() + c;
+    if (to == 1) {  // the same, in a loop that the compiler makes wide
+      for (int64_t i = 0; i < count; ++i) y[i] = (x[i] - mean) / deviation;
+      continue;
+    }
     for (int64_t i = 0; i < count; ++i) y[i * to] = (x[i * from] - mean) / deviation;
   }
 }
 
 Tensor transform_image(const Tensor& pixels, const ImageFormat& format) {
   check(format);
-  const Tensor resized = resize(to_unit_range(pixels, format.channels), format.size, format.size);
   Tensor result = Tensor::empty({format.size, format.size, format.channels});
-  normalize(resized, format, result);
+  normalize(resized_image(pixels, format), format, result);
   return result;
 }
 

@@ -23,6 +23,7 @@ struct ImageFormat {
   Normalization normalize = Normalization::fixed;
   std::vector<double> mean = {0.5};
   std::vector<double> std = {0.25};
+  bool round_pixels = false;  // resized pixels to 8 bits
 
   void visit_fields(core::FieldVisitor& visit) {
     using core::Range;
@@ -38,6 +39,9 @@ struct ImageFormat {
     visit("std", std, Range::above(0),
           "After the mean is subtracted, pixels are divided by this; one value, or one per channel. Empty "
           "means 1.");
+    visit("round_pixels", round_pixels,
+          "Whether resized pixels are rounded to whole numbers of 0 to 255 before anything else is done with "
+          "them, as a pack (`data.pack`) holds them.");
   }
   void check_rules(const core::Require& require) const;
 };
@@ -54,11 +58,22 @@ core::Tensor to_unit_range(const core::Tensor& pixels, int64_t channels);
 // shrinks, the triangle filter is widened by that factor. The result is [new_height, new_width, channels].
 core::Tensor resize(const core::Tensor& image, int64_t new_height, int64_t new_width);
 
+// u8 [height, width, channels]: a picture of three channels that are equal everywhere has one.
+core::Tensor without_equal_channels(const core::Tensor& levels);
+
+// What a pack holds of decoded pixels: to_unit_range and resize, rounded to the nearest of 256 levels,
+// without equal channels. u8 [size, size, 1 or 3].
+core::Tensor packable_image(const core::Tensor& pixels, const ImageFormat& format);
+
+// What a network sees of decoded pixels before augmentation and normalization, f32 [size, size, 1 or 3] in
+// [0, 1]: to_unit_range and resize, or with format.round_pixels the packable image in [0, 1] again.
+core::Tensor resized_image(const core::Tensor& pixels, const ImageFormat& format);
+
 // Writes (image - mean) / std, the format's or with per_image the image's own, of f32 [size, size, 1 or
 // format.channels] to `out`, f32 [size, size, format.channels] and contiguous; a single channel is repeated.
 void normalize(const core::Tensor& image, const ImageFormat& format, const core::Tensor& out);
 
-// All of it: to_unit_range, resize, normalize. The result is f32 [size, size, channels].
+// All of it: resized_image and normalize. The result is f32 [size, size, channels].
 core::Tensor transform_image(const core::Tensor& pixels, const ImageFormat& format);
 
 }  // namespace medfusion::data

@@ -206,5 +206,34 @@ TEST(Augment, RejectsBadRanges) {
   EXPECT_THROW(core::check_ranges(options, "augmentation"), core::Error);
 }
 
+// What is 8-bit and of the right size already is not changed by rounding; what is not lies on a level.
+TEST(Transform, RoundedPixelsAreLevels) {
+  Tensor pixels = Tensor::empty({16, 16, 1}, core::DType::u8);
+  for (int64_t i = 0; i < 256; ++i) pixels.data<uint8_t>()[i] = static_cast<uint8_t>(i);
+  ImageFormat plain{16, 1, Normalization::fixed, {}, {}, false}, rounded = plain;
+  rounded.round_pixels = true;
+  const Tensor same = resized_image(pixels, plain), levels = resized_image(pixels, rounded);
+  EXPECT_EQ(std::memcmp(same.data<float>(), levels.data<float>(), 256 * sizeof(float)), 0);
+  plain.size = rounded.size = 11;
+  const Tensor exact = resized_image(pixels, plain), near = resized_image(pixels, rounded);
+  double departure = 0.0;
+  for (int64_t i = 0; i < near.numel(); ++i) {
+    const double level = 255.0 * near.at(i);
+    EXPECT_NEAR(level, std::round(level), 1e-4);
+    EXPECT_NEAR(level, 255.0 * exact.at(i), 0.5001);
+    departure = std::max(departure, std::abs(near.at(i) - exact.at(i)));
+  }
+  EXPECT_GT(departure, 0.0);
+}
+
+TEST(Transform, EqualChannelsAreOne) {
+  ImageFormat format{2, 3, Normalization::fixed, {}, {}, true};
+  const Tensor equal = Tensor::from<uint8_t>({2, 2, 3}, {1, 1, 1, 2, 2, 2, 3, 3, 3, 250, 250, 250});
+  EXPECT_EQ(packable_image(equal, format).shape(), (core::Shape{2, 2, 1}));
+  EXPECT_EQ(packable_image(equal, format).at(3), 250.0);
+  const Tensor color = Tensor::from<uint8_t>({2, 2, 3}, {1, 1, 1, 2, 2, 2, 3, 3, 3, 250, 250, 251});
+  EXPECT_EQ(packable_image(color, format).shape(), (core::Shape{2, 2, 3}));
+}
+
 }  // namespace
 }  // namespace medfusion::data
