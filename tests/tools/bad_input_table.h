@@ -28,6 +28,7 @@ struct BadInputCase {
 std::vector<BadInputCase> image_cases();
 std::vector<BadInputCase> table_cases();
 std::vector<BadInputCase> array_cases();
+std::vector<BadInputCase> pack_cases();
 std::vector<BadInputCase> weights_cases();
 std::vector<BadInputCase> settings_cases();
 std::vector<BadInputCase> run_cases();

@@ -22,6 +22,7 @@ std::vector<BadInputChapter> chapters() {
   return {{"Images", image_cases()},
           {"Tables", table_cases()},
           {"Arrays", array_cases()},
+          {"Packed images", pack_cases()},
           {"Weights", weights_cases()},
           {"Configurations", settings_cases()},
           {"Runs", run_cases()},
@@ -136,12 +137,12 @@ TEST_P(BadInputRows, OneLineAndNothingLost) {
   for (const BadInputCase& row : chapter.cases) expect_row(row, folder_->path());
 }
 
-INSTANTIATE_TEST_SUITE_P(Chapters, BadInputRows, testing::Range(size_t{0}, size_t{8}));
+INSTANTIATE_TEST_SUITE_P(Chapters, BadInputRows, testing::Range(size_t{0}, size_t{9}));
 
 TEST(BadInputPage, ShowsTheTable) {
   const std::string page = contents(fs::path(MEDFUSION_SOURCE_DIR) / "docs/bad-input.md");
   const std::string table = page_of(chapters());
-  ASSERT_EQ(chapters().size(), 8U);
+  ASSERT_EQ(chapters().size(), 9U);
   const size_t first = page.find("## Images");
   ASSERT_NE(first, std::string::npos) << table;
   EXPECT_EQ(page.substr(first), table) << table;

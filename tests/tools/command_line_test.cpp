@@ -42,7 +42,7 @@ TEST(CommandLine, AnOptionThatIsNotThereNamesTheNearest) {
             "medfusion: unknown option '--quite'; did you mean '--quiet'? (see medfusion train --help)\n");
   EXPECT_EQ(complaint({"info", "--thread", "2"}),
             "medfusion: unknown option '--thread'; did you mean '--threads'? (see medfusion info --help)\n");
-  for (const char* command : {"synth", "data", "train", "eval", "compare", "predict", "explain", "cv",
+  for (const char* command : {"synth", "data", "pack", "train", "eval", "compare", "predict", "explain", "cv",
                               "report", "features", "info"}) {
     EXPECT_EQ(complaint({command, "--quite"}),
               fmt::format("medfusion: unknown option '--quite'; did you mean '--quiet'? (see medfusion {} "

@@ -1,6 +1,7 @@
 // Resampling before the split makes noise look learned; the guard refuses it, and cv shows it beside the
 // honest protocol only when asked to.
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>

@@ -53,10 +53,10 @@ void add_commands(CLI::App& program, Action& action) {
   program.set_version_flag("--version", std::string("medfusion ") + MEDFUSION_VERSION,
                            "Print the version and exit");
   program.footer("medfusion COMMAND --help explains a command and shows an example.");
-  for (const auto add :
-       {add_synth_command, add_init_command, add_data_command, add_train_command, add_eval_command,
-        add_compare_command, add_predict_command, add_explain_command, add_cv_command, add_report_command,
-        add_features_command, add_info_command, add_kernels_command, add_shell_commands}) {
+  for (const auto add : {add_synth_command, add_init_command, add_data_command, add_pack_command,
+                         add_train_command, add_eval_command, add_compare_command, add_predict_command,
+                         add_explain_command, add_cv_command, add_report_command, add_features_command,
+                         add_info_command, add_kernels_command, add_shell_commands}) {
     add(program, action);
   }
 }
@@ -252,7 +252,10 @@ TrainedRun open_run(const std::string& run, const CommonOptions& options, const 
   const RunDirectory directory = RunDirectory::open(run);
   TrainedRun trained = TrainedRun::open(directory, use_device(options));
   use_threads(options.threads.value_or(trained.config.threads));
-  if (!data.empty()) trained.config.data.root = data;
+  if (!data.empty()) {
+    trained.config.data.root = data;
+    trained.config.data.pack.clear();
+  }
   const auto& thresholds = trained.preprocessing.thresholds;
   if (!options.quiet && !thresholds.empty() && thresholds.front().reason == kInterrupted)
     core::tell("note: {}: {} before calibration and thresholds were fitted\n", run, kInterrupted);

@@ -79,7 +79,7 @@ void use_threads(int64_t threads);
 core::Device use_device(const CommonOptions& options);
 
 // Opens a run on the device, with the threads that the options or its configuration say; `data` is the
-// folder of the data, empty for the run's own.
+// folder of the data, empty for the run's own; another one has no pack.
 TrainedRun open_run(const std::string& run, const CommonOptions& options, const std::string& data = "");
 // The rows of the part "train", "val" or "test". Throws core::InputError, naming the run, where it has none.
 std::vector<int64_t> rows_of_part(const data::Splits& splits, const std::string& part,
@@ -107,6 +107,7 @@ void add_cv_command(CLI::App& program, Action& action);
 void add_explain_command(CLI::App& program, Action& action);
 void add_report_command(CLI::App& program, Action& action);
 void add_data_command(CLI::App& program, Action& action);
+void add_pack_command(CLI::App& program, Action& action);
 void add_features_command(CLI::App& program, Action& action);
 void add_info_command(CLI::App& program, Action& action);
 void add_kernels_command(CLI::App& program, Action& action);

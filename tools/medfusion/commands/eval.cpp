@@ -85,7 +85,8 @@ void add_eval_command(CLI::App& program, Action& action) {
   add_value(*command, "run", options->run, "RUN", "Run directory made by train")->required();
   add_choice(*command, "--split", options->split, "NAME", {"train", "val", "test"},
              "Part of the data: train, val or test");
-  add_value(*command, "--data", options->data, "DIR", "Folder of the data, instead of the run's own");
+  add_value(*command, "--data", options->data, "DIR",
+            "Folder of the data, instead of the run's own and its pack");
   add_value(*command, "--out", options->out, "DIR",
             "Folder for the three files (default: the run directory)");
   add_number(*command, "--bootstrap", options->resamples, "N", 0, 1000000,

@@ -114,7 +114,8 @@ void add_explain_command(CLI::App& program, Action& action) {
   add_value(*command, "--split", options->split, "NAME",
             "Part of the run's data, instead of images: train, val or test")
       ->check(one_of({"train", "val", "test"}));
-  add_value(*command, "--data", options->data, "DIR", "Folder of the data, instead of the run's own");
+  add_value(*command, "--data", options->data, "DIR",
+            "Folder of the data, instead of the run's own and its pack");
   add_value(*command, "--limit", options->job.limit, "N",
             "Number of samples to explain, spread evenly over the data")
       ->check(CLI::NonNegativeNumber)

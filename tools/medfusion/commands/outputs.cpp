@@ -96,8 +96,9 @@ void check_output_folder(const std::string& option, const fs::path& folder,
 
 std::vector<std::string> files_of(const Config& config) {
   const data::DataOptions& data = config.data;
-  return {data.path(data.file), data.path(data.labels_file), data.path(data.extra_table),
-          data.path(data.split.file), data.split.fold_count() ? "" : data.path(data.split.folds)};
+  return {data.path(data.file),        data.path(data.labels_file),
+          data.path(data.extra_table), data.path(data.pack),
+          data.path(data.split.file),  data.split.fold_count() ? "" : data.path(data.split.folds)};
 }
 
 }  // namespace medfusion::tools

@@ -44,6 +44,7 @@ std::string identity_of(const Config& config, const data::Dataset& dataset) {
   same.train.keep_checkpoints = 1;
   same.train.shard_optimizer = false;
   same.data.root.clear();
+  same.data.pack.clear();
   same.data.split.folds.clear();
   // What has its default is left out: a key that a later version adds makes no other run.
   Config defaults;

@@ -14,8 +14,13 @@
 namespace medfusion::tools {
 namespace {
 
-constexpr std::array kMayChange{"train.epochs", "train.workers", "train.checkpoint_every",
-                                "train.keep_checkpoints", "train.shard_optimizer", "threads"};
+constexpr std::array kMayChange{"train.epochs",
+                                "train.workers",
+                                "train.checkpoint_every",
+                                "train.keep_checkpoints",
+                                "train.shard_optimizer",
+                                "data.pack",
+                                "threads"};
 
 void say(const TrainingJob& job, const RunDirectory& run, const std::string& line) {
   run.log(line);

@@ -25,11 +25,13 @@ Json describe_table(const Preprocessing& preprocessing) {
 Json describe_input(const Config& config) {
   if (!config.model.modalities.image) return nullptr;
   const data::ImageFormat& format = config.data.image;
-  return {{"size", format.size},
-          {"channels", format.channels},
-          {"normalize", core::text_of(format.normalize)},
-          {"mean", format.mean},
-          {"std", format.std}};
+  Json input = {{"size", format.size},
+                {"channels", format.channels},
+                {"normalize", core::text_of(format.normalize)},
+                {"mean", format.mean},
+                {"std", format.std}};
+  if (format.round_pixels) input["round_pixels"] = true;
+  return input;
 }
 
 // On one line, and UTF-8 whatever the names are.
