@@ -50,9 +50,11 @@ struct PackJob {
   std::function<void(const std::string&)> note = [](const std::string&) {};
 };
 
-// Makes a pack, in one process or several. Until commit() it is called `path`.partial, and what of it was
-// finished stays where a process ends: a row is finished where its checksum is that of its pixels. The bytes
-// do not depend on who packed which rows, nor in which order.
+// Makes a pack, in one process or several: of several, the first that is made is `alone`, and commits it when
+// all have packed their rows; where one met an image in color, all begin anew with three channels. Until
+// commit() it is called `path`.partial, and what of it was finished stays where a process ends: a row is
+// finished where its checksum is that of its pixels. The bytes do not depend on who packed which rows, nor in
+// which order.
 class PackWriter {
  public:
   // Goes on with a partial of the same layout, or begins anew. `alone`: another process that writes it is

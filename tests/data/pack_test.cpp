@@ -284,8 +284,9 @@ TEST_F(Pack, OtherDataAndFormatsAreRefused) {
   EXPECT_EQ(refusal(changed, format_), path_ + ": damaged, or a pack of other ids" + again);
   std::filesystem::resize_file(path_, std::filesystem::file_size(path_) - 1);
   EXPECT_THAT(refusal(dataset_, format_), HasSubstr("cut short: expected "));
+  const std::string deep = std::string("\x00\x00\x01\0\0\0\0\0", 8) + std::string(1 << 16, '[');
   for (const std::string& text :
-       {std::string(), std::string("words"), std::string("\x02\0\0\0\0\0\0\0{}", 10)}) {
+       {std::string(), std::string("words"), std::string("\x02\0\0\0\0\0\0\0{}", 10), deep}) {
     folder_.write("pack.safetensors", text);
     EXPECT_EQ(refusal(dataset_, format_), path_ + ": expected a file of medfusion pack, got another file");
     EXPECT_EQ(input_error([&] { pack(); }),
