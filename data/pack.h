@@ -1,9 +1,9 @@
 // Images decoded, resized and rounded once, in one file that is mapped into memory (docs/data.md). It is a
 // safetensors file of
 //   checksums  I64 [N]           of each row's pixels (XXH3), 0 where it has none
-//   images     U8 [N, H, W, C]   C is 3 where an image is in color, else 1; begins at a multiple of 4096
-//   bytes present    BOOL [N]          whether the row has pixels ids        U8 [K]            of the rows,
-//   UTF-8, with a zero byte between two
+//   images     U8 [N, H, W, C]   C is 3 where an image is in color, else 1; begins at a page (4096 bytes)
+//   present    BOOL [N]          whether the row has pixels
+//   ids        U8 [K]            of the rows, UTF-8, with a zero byte between two
 // whose metadata names the data. The file depends on these alone, so one that is half done tells what it
 // lacks.
 #pragma once
