@@ -74,9 +74,14 @@ if $coverage; then
     LLVM_PROFILE_FILE=$program.profraw "$program" -runs=0 "$corpus/$target" >"$program.log" 2>&1 ||
       { tail -20 "$program.log"; exit 1; }
     llvm-profdata merge -o "$program.profdata" "$program.profraw"
-    # shellcheck disable=SC2046
-    llvm-cov report "$program" -instr-profile="$program.profdata" $(sources_of "$target") >"$program.report"
-    awk -v target="$target" '/^TOTAL/ { printf "%-12s  %d of %d, %s\n", target, $8 - $9, $8, $10 }' "$program.report"
+    llvm-cov report "$program" -instr-profile="$program.profdata" >"$program.report"  # of every file: name, ..., lines, missed
+    awk -v target="$target" -v sources="$(sources_of "$target")" '
+      BEGIN { count = split(sources, names, " "); for (i in names) wanted[names[i]] = 1 }
+      $1 in wanted { lines += $8; missed += $9; found += 1 }
+      END {
+        if (found != count) { print target ": the report has " found " of " count " files"; exit 1 }
+        printf "%-12s  %d of %d, %.1f %%\n", target, lines - missed, lines, 100 * (lines - missed) / lines
+      }' "$program.report"
   done
   exit 0
 fi
