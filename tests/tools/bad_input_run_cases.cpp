@@ -231,10 +231,10 @@ std::vector<BadInputCase> output_cases() {
           "--force, or go on with it with --resume"),
       output_case("a run to go on with that is not there", "train --resume none",
                   "none: expected the folder of a run, there is none"),
-      output_case(
-          "another setting for a run that goes on", "train --resume run --set train.learning_rate=1",
-          "--set train.learning_rate=1: --resume goes on with the run as it is; only train.epochs, "
-          "train.workers, train.checkpoint_every, train.keep_checkpoints, data.pack, threads may change"),
+      output_case("another setting for a run that goes on", "train --resume run --set train.learning_rate=1",
+                  "--set train.learning_rate=1: --resume goes on with the run as it is; only train.epochs, "
+                  "train.workers, train.checkpoint_every, train.keep_checkpoints, train.shard_optimizer, "
+                  "data.pack, threads may change"),
       output_case("a run in place of a cross-validation", "cv --resume run",
                   "run: expected the folder of a cross-validation to go on with, cv.toml is missing"),
       {"a run over its data", "the table is called `predictions.csv`",
