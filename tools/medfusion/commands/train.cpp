@@ -111,6 +111,7 @@ void use_ranks(TrainingJob& job) {
         ranks.size(), shards, std::bit_ceil(static_cast<unsigned>(ranks.size())));
   }
   job.ranks = &ranks;
+  ranks.barrier();  // all have seen that the folder is free before rank 0 writes there
 }
 
 void train_anew(const TrainOptions& options) {

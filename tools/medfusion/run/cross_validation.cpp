@@ -305,6 +305,7 @@ nlohmann::ordered_json cross_validate(const CrossValidation& options,
   std::vector<int64_t> folds = data::assign_folds(to_data_options(config), dataset);
   check_folds(config, dataset, folds);
   if (!options.quiet) print_warnings(config, dataset, folds);
+  if (several_ranks() != nullptr) job_ranks().barrier();  // all have seen that the folder is free
   if (options.on_start && is_speaker()) options.on_start();
   write_folds(options.out, dataset, folds, config);
   CrossValidation rest = options;
