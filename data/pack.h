@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "core/communicator.h"
 #include "data/dataset.h"
 #include "data/images/transform.h"
 
@@ -92,9 +93,10 @@ struct PackResult {
   std::vector<SkippedRow> skipped;
 };
 
-// Makes the whole pack in this process. Where `path` is the wanted pack already, its checksums are compared,
-// and only one that is damaged is made anew. Throws core::InputError where `path` is there and no pack, or
-// the dataset has no images.
-PackResult make_pack(const Dataset& dataset, const ImageFormat& format, const PackJob& job);
+// Makes the whole pack; of several ranks each packs some of the rows, and rank 0 gets the result. Where
+// `path` is the wanted pack already, its checksums are compared, and only one that is damaged is made anew.
+// Throws core::InputError where `path` is there and no pack, or the dataset has no images.
+PackResult make_pack(const Dataset& dataset, const ImageFormat& format, const PackJob& job,
+                     core::Communicator* ranks = nullptr);
 
 }  // namespace medfusion::data

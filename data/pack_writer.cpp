@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
+#include <numeric>
 #include <optional>
 #include <utility>
 
@@ -181,19 +182,58 @@ int64_t begun_channels(const Dataset& dataset, const ImageFormat& format, const 
   return 1;
 }
 
+// What became of the rows of all ranks.
+PackWriter::Progress gathered(PackWriter::Progress own, core::Communicator* ranks) {
+  if (ranks == nullptr) return own;
+  for (const std::string& id : core::gather_texts(*ranks, own.in_color)) {
+    if (own.in_color.empty()) own.in_color = id;
+  }
+  std::string rows;
+  for (const SkippedRow& row : own.skipped) rows += row.id + '\0' + row.file + '\0' + row.reason + '\0';
+  own.skipped.clear();
+  for (const std::string& text : core::gather_texts(*ranks, rows)) {
+    std::vector<std::string> words;
+    for (size_t begin = 0, end = 0; (end = text.find('\0', begin)) != std::string::npos; begin = end + 1)
+      words.push_back(text.substr(begin, end - begin));
+    for (size_t i = 0; i + 2 < words.size(); i += 3)
+      own.skipped.push_back({words[i], words[i + 1], words[i + 2]});
+  }
+  std::vector<int64_t> finished(static_cast<size_t>(ranks->size()));
+  ranks->all_gather(&own.finished, finished.data(), sizeof(own.finished));
+  own.finished = std::accumulate(finished.begin(), finished.end(), int64_t{0});
+  return own;
+}
+
+// The rows of this rank; rank 0 opens the file before the others do, and gives it its name.
+PackWriter::Progress pack_own_rows(const Dataset& dataset, const ImageFormat& format, const PackJob& job,
+                                   int64_t channels, core::Communicator* ranks) {
+  const int64_t rank = ranks == nullptr ? 0 : ranks->rank(), count = ranks == nullptr ? 1 : ranks->size();
+  if (rank > 0) ranks->barrier();
+  PackWriter writer(job.path, dataset, format, channels, rank == 0);
+  if (rank == 0 && ranks != nullptr) ranks->barrier();
+  PackWriter::Progress progress =
+      gathered(writer.pack(rank * dataset.size() / count, (rank + 1) * dataset.size() / count, job), ranks);
+  if (rank == 0 && progress.in_color.empty()) writer.commit();
+  if (ranks != nullptr) ranks->barrier();
+  return progress;
+}
+
 }  // namespace
 
-PackResult make_pack(const Dataset& dataset, const ImageFormat& format, const PackJob& job) {
+PackResult make_pack(const Dataset& dataset, const ImageFormat& format, const PackJob& job,
+                     core::Communicator* ranks) {
   MEDFUSION_CHECK(format.round_pixels, "make_pack: expected a format with round_pixels");
   if (dataset.images == nullptr)
     core::throw_input_error({}, "expected data with images (data.image_column), got none");
-  if (auto there = existing_pack(dataset, format, job)) return *there;
-  PackResult result{dataset.size(), begun_channels(dataset, format, job), 0, 0, false, {}};
+  const bool first = ranks == nullptr || ranks->rank() == 0;
+  const std::optional<PackResult> there = first ? existing_pack(dataset, format, job) : std::nullopt;
+  if (ranks == nullptr ? there.has_value() : core::any_rank(*ranks, there.has_value()))
+    return there.value_or(PackResult());
+  PackResult result{dataset.size(), first ? begun_channels(dataset, format, job) : 1, 0, 0, false, {}};
+  if (ranks != nullptr) ranks->broadcast(&result.stored_channels, sizeof(result.stored_channels));
   while (true) {
-    PackWriter writer(job.path, dataset, format, result.stored_channels);
-    PackWriter::Progress progress = writer.pack(0, result.rows, job);
+    PackWriter::Progress progress = pack_own_rows(dataset, format, job, result.stored_channels, ranks);
     if (progress.in_color.empty()) {
-      writer.commit();
       result.finished = progress.finished;
       result.skipped = std::move(progress.skipped);
       break;

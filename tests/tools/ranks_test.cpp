@@ -112,6 +112,25 @@ TEST_F(Ranks, EvaluateAndPredictAsOne) {
   EXPECT_TRUE(files[0] == files[4]);
 }
 
+TEST_F(Ranks, PackAsOne) {
+  const fs::path damaged = *fs::directory_iterator(folder_ / "phantom/images");
+  fs::resize_file(damaged, fs::file_size(damaged) / 2);
+  std::map<int, std::string> files;
+  for (const int ranks : {0, 4}) {
+    const fs::path out = folder_ / fmt::format("pack{}.safetensors", ranks);
+    const std::vector<std::string> command{"pack",  (folder_ / "tiny.toml").string(),
+                                           "--set", "data.round_pixels=true",
+                                           "--set", "data.on_error=skip",
+                                           "--out", out.string()};
+    const Outcome outcome = run_medfusion(command, on_ranks(ranks));
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_THAT(outcome.out, HasSubstr("wrote 47 images of 32x32x1"));
+    EXPECT_THAT(outcome.err, HasSubstr("skipped: " + damaged.string()));
+    files[ranks] = contents(out);
+  }
+  EXPECT_TRUE(files[0] == files[4]);
+}
+
 TEST_F(Ranks, CrossValidateAsOne) {
   std::map<int, Files> files;
   for (const int ranks : {0, 4}) {

@@ -307,7 +307,7 @@ int run_command(const std::vector<std::string>& arguments) {
   add_commands(program, action);
   if (const auto code = parse(program, arguments)) return *code;
   const std::string command = named_command(program).get_name();
-  constexpr std::array<std::string_view, 4> kDivided{"train", "cv", "eval", "predict"};
+  constexpr std::array<std::string_view, 5> kDivided{"train", "cv", "eval", "predict", "pack"};
   if (job_ranks().size() > 1 && std::ranges::find(kDivided, command) == kDivided.end()) {
     core::throw_input_error({}, "medfusion {}: expected one rank, got {}; ranks divide {}", command,
                             job_ranks().size(), fmt::join(kDivided, ", "));

@@ -72,7 +72,8 @@ void inspect(const InspectOptions& options) {
     return print_text(floors_table(options.what, options.card));
   }
   if (report.kernels.empty()) {
-    if (own && !options.what.empty()) parse_operation(options.what);  // a wrong name is what the user can mend
+    if (own && !options.what.empty())
+      parse_operation(options.what);  // a wrong name is what the user can mend
     throw core::Error(
         fmt::format("{} holds no machine code for GPUs to read: it was built without nvcc, or compresses it",
                     own ? "this build" : options.file));

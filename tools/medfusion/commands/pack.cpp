@@ -10,6 +10,7 @@
 #include "tools/medfusion/commands/outputs.h"
 #include "tools/medfusion/config/options.h"
 #include "tools/medfusion/run/guard.h"
+#include "tools/medfusion/run/ranks.h"
 #include "tools/medfusion/run/skipped_rows.h"
 
 namespace medfusion::tools {
@@ -55,7 +56,7 @@ void pack(const PackOptions& options) {
   };
   job.advanced = [&](int64_t rows) { progress.advance(rows); };
   if (shown) print_remarks(dataset.notes, {});
-  const data::PackResult result = data::make_pack(dataset, data_options.image, job);
+  const data::PackResult result = data::make_pack(dataset, data_options.image, job, several_ranks());
   progress.end();
   dataset.skipped = result.skipped;
   if (shown) print_skipped(dataset);
