@@ -6,7 +6,12 @@
 #include <cstring>
 #include <exception>
 #include <mutex>
+#include <optional>
 #include <thread>
+#include <utility>
+
+#include "core/runtime.h"
+#include "core/tensor.h"
 
 namespace medfusion::core {
 namespace {
@@ -87,26 +92,54 @@ class Meeting {
 
 class Threads : public Communicator {
  public:
-  Threads(Meeting& meeting, int rank, int size) : Communicator(rank, size), meeting_(meeting) {}
+  Threads(Meeting& meeting, int rank, int size, bool queues)
+      : Communicator(rank, size), meeting_(meeting), queues_(queues) {}
   const char* name() const override { return "threads"; }
+  bool queues_on(DeviceType type) const override { return queues_ && type != DeviceType::cpu; }
+
+  // Queued calls come before what follows on the host: a device that runs lazily would otherwise keep a rank
+  // waiting whose own runs already, while this one waits for that rank here.
+  void run_queued() {
+    if (queue_) runtime(queue_->first).synchronize(queue_->second);
+  }
 
  protected:
+  void queue(Exchange which, const void* from, void* to, int64_t bytes, Device device) override {
+    queue_ = {device, current_stream(device)};
+    const auto work = [=, this](void* /*native_stream*/) {
+      which == Exchange::all_to_all ? swap(from, to, bytes) : gather(from, to, bytes);
+    };
+    const char* const name = which == Exchange::all_to_all ? "all_to_all" : "all_gather";
+    runtime(device).launch(queue_->second, name, {{from, false}, {to, true}}, work);
+  }
   void do_all_to_all(const void* from, void* to, int64_t bytes) override {
-    exchange(from, [&](int other, const void* theirs) {
-      copy(at(to, other * bytes), at(theirs, rank() * bytes), bytes);
-    });
+    run_queued();
+    swap(from, to, bytes);
   }
   void do_all_gather(const void* from, void* to, int64_t bytes) override {
-    exchange(from, [&](int other, const void* theirs) { copy(at(to, other * bytes), theirs, bytes); });
+    run_queued();
+    gather(from, to, bytes);
   }
   void do_broadcast(void* data, int64_t bytes, int root) override {
+    run_queued();
     exchange(data, [&](int other, const void* theirs) {
       if (other == root) copy(data, theirs, bytes);
     });
   }
-  void do_barrier() override { meeting_.wait(); }
+  void do_barrier() override {
+    run_queued();
+    meeting_.wait();
+  }
 
  private:
+  void swap(const void* from, void* to, int64_t bytes) {
+    exchange(from, [&](int other, const void* theirs) {
+      copy(at(to, other * bytes), at(theirs, rank() * bytes), bytes);
+    });
+  }
+  void gather(const void* from, void* to, int64_t bytes) {
+    exchange(from, [&](int other, const void* theirs) { copy(at(to, other * bytes), theirs, bytes); });
+  }
   template <class Read>
   void exchange(const void* mine, const Read& read) {
     meeting_.show(rank(), mine);
@@ -116,6 +149,8 @@ class Threads : public Communicator {
   }
 
   Meeting& meeting_;
+  const bool queues_;
+  std::optional<std::pair<Device, Stream>> queue_;  // where calls were queued
 };
 
 }  // namespace
@@ -130,6 +165,39 @@ void Communicator::all_gather(const void* from, void* to, int64_t bytes) {
   bytes_sent_ += (size_ - 1) * bytes;
 }
 
+void Communicator::all_to_all(const Tensor& from, const Tensor& to) {
+  MEDFUSION_CHECK(from.bytes() == to.bytes() && from.bytes() % size_ == 0,
+                  "all to all of {} ranks: {} bytes and room for {}", size_, from.bytes(), to.bytes());
+  exchange(Exchange::all_to_all, from, to);
+}
+
+void Communicator::all_gather(const Tensor& from, const Tensor& to) {
+  MEDFUSION_CHECK(from.bytes() * size_ == to.bytes(), "all gather of {} ranks: {} bytes and room for {}",
+                  size_, from.bytes(), to.bytes());
+  exchange(Exchange::all_gather, from, to);
+}
+
+void Communicator::exchange(Exchange which, const Tensor& from, const Tensor& to) {
+  MEDFUSION_CHECK(from.device() == to.device() && from.view().contiguous() && to.view().contiguous(),
+                  "{} ranks exchange tensors without gaps on one device", size_);
+  const int64_t bytes = to.bytes() / size_;
+  if (queues_on(to.device().type)) {
+    queue(which, from.view().data, to.view().data, bytes, to.device());
+    bytes_sent_ += (size_ - 1) * bytes;
+    return;
+  }
+  const Tensor own = from.to(Device{});
+  const Tensor all = to.device() == Device{} ? to : Tensor::empty(to.shape(), to.dtype());
+  which == Exchange::all_to_all ? all_to_all(own.view().data, all.view().data, bytes)
+                                : all_gather(own.view().data, all.view().data, bytes);
+  if (!all.shares_storage_with(to)) to.copy_from(all);
+}
+
+void Communicator::queue(Exchange /*which*/, const void* /*from*/, void* /*to*/, int64_t /*bytes*/,
+                         Device device) {
+  throw Error(fmt::format("{} does not reach {}", name(), name_of(device.type)));
+}
+
 void Communicator::broadcast(void* data, int64_t bytes, int root) {
   MEDFUSION_CHECK(root >= 0 && root < size_, "broadcast: rank {} of {}", root, size_);
   do_broadcast(data, bytes, root);
@@ -140,18 +208,24 @@ void Communicator::barrier() { do_barrier(); }
 
 std::unique_ptr<Communicator> single_communicator() { return std::make_unique<Single>(); }
 
-void run_ranks(int ranks, const std::function<void(Communicator&)>& body) {
+void run_ranks(int ranks, const std::function<void(Communicator&)>& body, bool queues) {
   MEDFUSION_CHECK(ranks >= 1, "run_ranks: expected at least 1 rank, got {}", ranks);
   Meeting meeting(ranks);
   const auto run = [&](int rank) {
+    Threads communicator(meeting, rank, ranks, queues);
     try {
-      Threads communicator(meeting, rank, ranks);
       body(communicator);
+      communicator.run_queued();
       meeting.end();
+      return;
     } catch (const std::exception& error) {
       meeting.fail(rank, error.what(), std::current_exception());
     } catch (...) {
       meeting.fail(rank, "an unknown exception", std::current_exception());
+    }
+    try {
+      communicator.run_queued();  // what is left would look for this object
+    } catch (...) {               // the first failure counts
     }
   };
   std::vector<std::thread> threads;

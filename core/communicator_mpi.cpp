@@ -75,8 +75,14 @@ class Mpi : public Communicator {
  public:
   Mpi() : Communicator(rank_of_process(), size_of_job()) {
     check(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "error handler");
+    MPI_Comm host = MPI_COMM_NULL;
+    check(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host),
+          "ranks of a host");
+    check(MPI_Comm_rank(host, &local_rank_), "rank on the host");
+    MPI_Comm_free(&host);
   }
   const char* name() const override { return "mpi"; }
+  int local_rank() const { return local_rank_; }
 
  protected:
   void do_all_to_all(const void* from, void* to, int64_t bytes) override {
@@ -96,6 +102,9 @@ class Mpi : public Communicator {
     check(MPI_Bcast(data, chunk.count(), chunk.type(), root, MPI_COMM_WORLD), "broadcast");
   }
   void do_barrier() override { check(MPI_Barrier(MPI_COMM_WORLD), "barrier"); }
+
+ private:
+  int local_rank_ = 0;
 };
 
 void finalize() {
@@ -104,11 +113,7 @@ void finalize() {
   if (done == 0) MPI_Finalize();
 }
 
-}  // namespace
-
-bool has_mpi() { return true; }
-
-Communicator& mpi_communicator() {
+Mpi& the_ranks() {
   static Mpi* const instance = [] {
     int given = 0;
     check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &given), "start");
@@ -117,6 +122,22 @@ Communicator& mpi_communicator() {
     return new Mpi;  // atexit's functions may come after the statics are destroyed
   }();
   return *instance;
+}
+
+}  // namespace
+
+bool has_mpi() { return true; }
+
+Communicator& mpi_communicator() { return the_ranks(); }
+
+int local_mpi_rank() { return the_ranks().local_rank(); }
+
+std::string mpi_version() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING] = {};
+  int length = 0;
+  MPI_Get_library_version(text, &length);
+  const std::string version = text;
+  return version.substr(0, version.find_first_of(",\n"));
 }
 
 void abort_mpi(int code) {
@@ -132,6 +153,10 @@ Communicator& mpi_communicator() {
   throw Error(
       "this build has no MPI; install Open MPI with its headers (Debian: libopenmpi-dev) and build anew");
 }
+
+int local_mpi_rank() { return mpi_communicator().rank(); }
+
+std::string mpi_version() { return {}; }
 
 void abort_mpi(int code) { std::_Exit(code); }
 

@@ -40,7 +40,9 @@ ShardSum::ShardSum(const Parameters& parameters, std::vector<Tensor> statistics,
                     name_of(tensor.dtype()));
   }
   use(0);
-  if (plan.ranks > 1) chunks_ = Tensor::empty({plan.ranks, sum_.numel() / plan.ranks}, dtype, device_);
+  // A rank alone that queues on the device exchanges with itself, so that one device can test it.
+  if (plan.ranks > 1 || (ranks != nullptr && ranks->queues_on(device_.type)))
+    chunks_ = Tensor::empty({plan.ranks, sum_.numel() / plan.ranks}, dtype, device_);
 }
 
 ShardSum::Buffer ShardSum::make_buffer() const {
@@ -73,8 +75,6 @@ void ShardSum::use(int64_t index) {
   places_ = buffer.statistics;
 }
 
-bool ShardSum::only_queues() const { return ranks_ == nullptr || ranks_->size() == 1; }
-
 void ShardSum::clear() const { sum_.fill(0.0); }
 
 void ShardSum::add_to(const Tensor& to, const Tensor& from) const {
@@ -96,25 +96,19 @@ void ShardSum::add(const Tensor& loss) {
 // What stands in sum_ on every rank is one branch. Each rank adds up its chunk of all, in the order of the
 // tree, and all get it from there.
 void ShardSum::exchange() {
-  const int64_t ranks = plan_.ranks, bytes = chunks_.bytes() / ranks;
-  const Tensor from = sum_.to(core::Device{});
-  Tensor to =
-      device_.type == core::DeviceType::cpu ? chunks_ : Tensor::empty(chunks_.shape(), chunks_.dtype());
-  ranks_->all_to_all(from.view().data, to.view().data, bytes);
-  if (!to.shares_storage_with(chunks_)) chunks_.copy_from(to);
+  const int64_t ranks = plan_.ranks;
+  ranks_->all_to_all(sum_, chunks_);
   for (int64_t step = 1; step < ranks; step *= 2) {
     for (int64_t rank = 0; rank + step < ranks; rank += 2 * step)
       add_to(chunks_.slice(0, rank, rank + 1), chunks_.slice(0, rank + step, rank + step + 1));
   }
-  const Tensor own = chunks_.slice(0, 0, 1).to(core::Device{});
-  ranks_->all_gather(own.view().data, from.view().data, bytes);
-  if (!from.shares_storage_with(sum_)) sum_.copy_from(from);
+  ranks_->all_gather(chunks_.slice(0, 0, 1), sum_);
 }
 
 Tensor ShardSum::finish() {
   MEDFUSION_CHECK(added_ == plan_.own(), "shards: {} of {} were added", added_, plan_.own());
   added_ = 0;
-  if (plan_.ranks > 1) exchange();
+  if (chunks_.defined()) exchange();
   const double share = 1.0 / static_cast<double>(plan_.shards);  // exact, and so is what it multiplies
   for (size_t i = 0; i < statistics_.size(); ++i) {
     kernels::dispatch<kernels::AffineForward>({share, 0.0, places_[i].view(), statistics_[i].view()},

@@ -22,8 +22,6 @@ class ShardSum {
            core::Communicator* ranks);
 
   const core::ShardPlan& plan() const { return plan_; }
-  // Whether all work is queued on the device, so that a step can be captured as a graph.
-  bool only_queues() const;
 
   // Where shards are computed side by side: makes the parameters' gradients, and what the functions below
   // see, those of shard `index` of this rank.
@@ -33,8 +31,9 @@ class ShardSum {
   // Takes up a shard whose gradients lie in the parameters' buffers, with its share of the loss, [1], and the
   // network's statistics as it left them. Call for each shard of the rank, in order.
   void add(const core::Tensor& loss);
-  // Adds up over the ranks. From then on the gradients are those of the whole batch, and the network's
-  // statistics the mean of what the shards made of them. Returns the loss, [1].
+  // Adds up over the ranks; where they queue on the device, this waits for nothing. From then on the
+  // gradients are those of the whole batch, and the network's statistics the mean of what the shards made of
+  // them. Returns the loss, [1].
   core::Tensor finish();
 
  private:
@@ -57,7 +56,8 @@ class ShardSum {
   std::vector<core::Tensor> places_;      // of the buffer in use: of the statistics,
   core::Tensor sum_, loss_;               // of all, and of the loss
   std::vector<core::Tensor> branches_;    // sums of 1, 2, 4, ... shards that wait for their neighbor
-  core::Tensor chunks_;                   // of the ranks: what each has for the part that this one adds up
+  // Of the ranks: what each has for the part that this one adds up. Undefined where nothing is exchanged.
+  core::Tensor chunks_;
   int64_t added_ = 0;
 };
 

@@ -39,6 +39,11 @@ core::Batch rows_of(const core::Batch& batch, const core::RowRange& range) {
 
 bool is_only_rank(const core::Communicator* ranks) { return ranks == nullptr || ranks->size() == 1; }
 
+// Whether all work of a step is queued, so that a graph can hold it.
+bool can_capture(core::DeviceType type, const core::Communicator* ranks) {
+  return type != core::DeviceType::cpu && (is_only_rank(ranks) || ranks->queues_on(type));
+}
+
 }  // namespace
 
 std::vector<Tensor*> TrainingStep::Operands::tensors() {
@@ -67,8 +72,7 @@ TrainingStep::TrainingStep(models::Network& network, Optimizer& optimizer, Weigh
       device_(network.device()),
       parameters_(trained_parameters(network)),
       meets_(options.shards > 1 && options.batch_statistics == BatchStatistics::batch),
-      captures_(options.graph && device_.type != core::DeviceType::cpu && is_only_rank(ranks) && !meets_ &&
-                share == nullptr),
+      captures_(options.graph && can_capture(device_.type, ranks) && !meets_ && share == nullptr),
       ranks_(ranks),
       share_(share),
       scalars_(Tensor::zeros({kScalarBytes * (2 + optimizer.scalar_count())}, DType::u8, device_)),
@@ -163,6 +167,7 @@ TrainingStep::Operands TrainingStep::from_stage() {
   }
   staging_->release();
   if (is_first) fixed_ = result;
+  fits_ = fits || is_first;
   return result;
 }
 
@@ -220,7 +225,8 @@ Tensor TrainingStep::queue_shards(const Operands& operands, bool update) {
   return update ? sum_->finish() : nothing;
 }
 
-// Everything here only queues work on the device, but for the exchange between ranks.
+// Everything here only queues work on the device, but for an exchange between ranks that goes through the
+// host.
 void TrainingStep::queue(const Operands& operands, bool update) {
   for (const auto& [value, copy] : statistics_) copy.copy_from(value);
   Tensor loss;
@@ -270,8 +276,8 @@ void TrainingStep::send_scalars(double learning_rate) {
 void TrainingStep::run(double learning_rate) {
   send_scalars(learning_rate);
   running_ = from_stage();
-  const bool captured = captures_ && running_.shards.front().batch.targets.shares_storage_with(
-                                         fixed_.shards.front().batch.targets);
+  // A graph's exchange needs the graphs of all ranks (NCCL's rule for captures).
+  const bool captured = captures_ && (is_only_rank(ranks_) ? fits_ : !core::any_rank(*ranks_, !fits_));
   if (!captured) return queue(running_, true);
   if (!pool_) {  // the first step runs as it is and leaves its memory to the capture
     pool_ = std::make_unique<core::MemoryPool>(core::allocator(device_), core::current_stream(device_));
@@ -280,6 +286,7 @@ void TrainingStep::run(double learning_rate) {
   }
   MEDFUSION_CHECK(running_.shards.back().stream == fixed_.shards.back().stream,
                   "training step: the random layers begin elsewhere");
+  if (graph_ && ranks_ != nullptr) ranks_->count_sent(bytes_sent_);
   if (!graph_) capture();
   core::runtime(device_).replay(*graph_, core::current_stream(device_));
   ++replays_;
@@ -343,8 +350,10 @@ void TrainingStep::capture() {
   const core::Stream stream = core::current_stream(device_);
   const core::MemoryPool::Use use(*pool_);
   runtime.begin_capture(stream);
+  const int64_t sent = ranks_ != nullptr ? ranks_->bytes_sent() : 0;
   try {
     queue(fixed_, true);
+    if (ranks_ != nullptr) bytes_sent_ = ranks_->bytes_sent() - sent;
   } catch (...) {
     try {  // the stream shall be usable again
       runtime.destroy_graph(runtime.end_capture(stream));

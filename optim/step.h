@@ -37,6 +37,8 @@ struct StepResult {
 // with batch statistics and dropout of its own; then gradients are added up in a fixed order, the loss is the
 // mean over the whole batch, and running statistics are the mean of what the shards made of them. Or shards
 // meet in every batch norm, which then has the statistics of the whole batch (batch_statistics).
+// With several ranks a step is captured where they exchange tensors on the device
+// (core::Communicator::queues_on).
 //
 // A step whose loss or gradient is NaN or infinite changes nothing: neither weights, nor the optimizer's
 // state and its count of steps, nor the average and its count; with StepOptions::keep_statistics no running
@@ -133,10 +135,12 @@ class TrainingStep {
   core::Stream stream_;      // of that step
 
   // Of the captured step, in the order in which they are made: the graph goes first, then its memory.
-  Operands fixed_;  // where the graph reads the batch; without shards until the first step
+  Operands fixed_;     // where the graph reads the batch; without shards until the first step
+  bool fits_ = false;  // running_ lies there
   std::unique_ptr<core::MemoryPool> pool_;
   std::optional<core::Graph> graph_;
   int64_t replays_ = 0;
+  int64_t bytes_sent_ = 0;  // to other ranks, by a replay
 };
 
 }  // namespace medfusion::optim

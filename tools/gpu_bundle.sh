@@ -73,8 +73,8 @@ if [ -n "$source" ]; then
       mkdir -p "$folder/${directory#/usr/}"
       find "$directory" -maxdepth 1 ! -type d -exec cp -Lt "$folder/${directory#/usr/}" {} +
     done
-  # A toolkit may come without these two, whose libraries are opened at run time.
-  sed -nE '/\/(cublas|cudnn)[a-z0-9_]*\.h$/p' "$build/headers" | xargs -r realpath | sort -u |
+  # A toolkit may come without these, whose libraries are opened at run time.
+  sed -nE '/\/(cublas|cudnn|nccl)[a-z0-9_]*\.h$/p' "$build/headers" | xargs -r realpath | sort -u |
     xargs -r cp -t $folder/cuda
   # shellcheck disable=SC2046,SC2086
   cp -L $(carried_libraries "$build"/lib*.so $(printf "$build/%s " $programs) | grep -v '/libmedfusion_') $folder/lib/

@@ -1,8 +1,8 @@
-// cuBLAS and cuDNN, opened when first called. The engine is not linked to them, so that the program starts
-// where they are not installed, on a machine without a GPU for one; nor are they in a module of their own,
-// which would need a CUDA runtime apart from the engine's. Instead each function of theirs that kernels call
-// is defined here, hidden from everybody else: it opens the library, finds the function and forwards to it. A
-// function that is missing here does not link; it needs one line below.
+// cuBLAS, cuDNN and NCCL, opened when first called. The engine is not linked to them, so that the program
+// starts where they are not installed, on a machine without a GPU for one; nor are they in a module of their
+// own, which would need a CUDA runtime apart from the engine's. Instead each function of theirs that kernels
+// call is defined here, hidden from everybody else: it opens the library, finds the function and forwards to
+// it. A function that is missing here does not link; it needs one line below.
 #include "kernels/gpu/libraries_cuda.h"
 
 #include <cuda_runtime_api.h>
@@ -15,6 +15,12 @@
 #if __has_include(<cudnn.h>)
 #include <cudnn.h>
 #define MEDFUSION_HAS_CUDNN
+#endif
+#if __has_include(<nccl.h>)
+#include <nccl.h>
+#if NCCL_VERSION_CODE >= 21300  // the first with ncclGetLastError
+#define MEDFUSION_HAS_NCCL
+#endif
 #endif
 
 #include <string>
@@ -32,6 +38,9 @@
 #endif
 #ifndef MEDFUSION_CUDNN_WHEEL
 #define MEDFUSION_CUDNN_WHEEL ""
+#endif
+#ifndef MEDFUSION_NCCL_WHEEL
+#define MEDFUSION_NCCL_WHEEL ""
 #endif
 
 namespace {
@@ -178,6 +187,25 @@ const Library& cudnn() {
 }
 #endif
 
+#ifdef MEDFUSION_HAS_NCCL
+std::string check_nccl(void* handle, LibraryState& state) {
+  const auto ask = reinterpret_cast<decltype(&ncclGetVersion)>(::dlsym(handle, "ncclGetVersion"));
+  if (ask == nullptr) return "has no function ncclGetVersion";
+  int version = 0;  // 22809 for 2.28.9
+  ask(&version);
+  state.version = version_text(version / 10000, version / 100 % 100, version % 100);
+  if (version / 10000 == NCCL_MAJOR) return {};
+  return fmt::format("is version {}, this program was built with the header of {}", state.version,
+                     state.header_version);
+}
+
+const Library& nccl() {
+  static const Library library("NCCL", version_text(NCCL_MAJOR, NCCL_MINOR, NCCL_PATCH),
+                               {"nccl", NCCL_MAJOR, kCudaMajor, "", MEDFUSION_NCCL_WHEEL}, check_nccl);
+  return library;
+}
+#endif
+
 template <class F>
 struct Signature;
 template <class R, class... A>
@@ -191,6 +219,7 @@ struct Signature<R(A...)> {
 // FORWARD(library, function, number of parameters); their types are those of the library's header.
 // clang-format off
 #define PARAMETER(f, i) std::tuple_element_t<i, Signature<decltype(f)>::Arguments> a##i
+#define PARAMETERS_0(f)
 #define PARAMETERS_1(f) PARAMETER(f, 0)
 #define PARAMETERS_2(f) PARAMETERS_1(f), PARAMETER(f, 1)
 #define PARAMETERS_3(f) PARAMETERS_2(f), PARAMETER(f, 2)
@@ -214,6 +243,7 @@ struct Signature<R(A...)> {
 #define PARAMETERS_21(f) PARAMETERS_20(f), PARAMETER(f, 20)
 #define PARAMETERS_22(f) PARAMETERS_21(f), PARAMETER(f, 21)
 #define PARAMETERS_23(f) PARAMETERS_22(f), PARAMETER(f, 22)
+#define ARGUMENTS_0
 #define ARGUMENTS_1 a0
 #define ARGUMENTS_2 ARGUMENTS_1, a1
 #define ARGUMENTS_3 ARGUMENTS_2, a2
@@ -284,6 +314,19 @@ FORWARD(cudnn, cudnnGetConvolutionBackwardFilterAlgorithm_v7, 8)
 FORWARD(cudnn, cudnnGetConvolutionBackwardFilterWorkspaceSize, 7)
 FORWARD(cudnn, cudnnConvolutionBackwardFilter, 13)
 #endif
+#ifdef MEDFUSION_HAS_NCCL
+FORWARD(nccl, ncclGetErrorString, 1)
+FORWARD(nccl, ncclGetLastError, 1)
+FORWARD(nccl, ncclGetUniqueId, 1)
+FORWARD(nccl, ncclCommInitRank, 4)
+FORWARD(nccl, ncclCommGetAsyncError, 2)
+FORWARD(nccl, ncclCommDestroy, 1)
+FORWARD(nccl, ncclGroupStart, 0)
+FORWARD(nccl, ncclGroupEnd, 0)
+FORWARD(nccl, ncclSend, 6)
+FORWARD(nccl, ncclRecv, 6)
+FORWARD(nccl, ncclAllGather, 6)
+#endif
 
 namespace medfusion::kernels::cuda {
 namespace {
@@ -309,6 +352,11 @@ std::vector<LibraryState> library_states() {
       ::cudnn().state(),
 #else
       left_out("cuDNN", {"cudnn", 9, kCudaMajor, "", ""}),
+#endif
+#ifdef MEDFUSION_HAS_NCCL
+      ::nccl().state(),
+#else
+      left_out("NCCL", {"nccl", 2, kCudaMajor, "", ""}),
 #endif
   };
 }

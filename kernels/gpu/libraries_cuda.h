@@ -1,4 +1,4 @@
-// What became of cuBLAS and cuDNN in this process. Only in builds where nvcc was found.
+// What became of cuBLAS, cuDNN and NCCL in this process. Only in builds where nvcc was found.
 #pragma once
 
 #include <string>
@@ -22,7 +22,7 @@ struct LibraryState {
   std::string remedy;          // what brings it to this machine, or to this build
 };
 
-// cuBLAS and cuDNN; opens both where that has not happened yet.
+// cuBLAS, cuDNN and NCCL; opens each where that has not happened yet.
 std::vector<LibraryState> library_states();
 
 }  // namespace medfusion::kernels::cuda

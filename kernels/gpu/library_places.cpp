@@ -108,6 +108,7 @@ std::string variable_of(const SoughtLibrary& library) {
 // NVIDIA's Debian package, of `kind` "" or "-dev".
 std::string package_of(const SoughtLibrary& library, const std::string& kind) {
   if (library.name == "cublas") return fmt::format("libcublas{}-{}-0", kind, library.cuda_major);
+  if (library.name == "nccl") return kind.empty() ? fmt::format("libnccl{}", library.major) : "libnccl-dev";
   return fmt::format("lib{}{}{}-cuda-{}", library.name, library.major, kind, library.cuda_major);
 }
 

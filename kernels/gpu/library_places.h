@@ -1,5 +1,5 @@
-// Where cuBLAS and cuDNN may lie: in the toolkit, in the system's folders, beside Python's wheels. Needs no
-// CUDA.
+// Where cuBLAS, cuDNN and NCCL may lie: in the toolkit, in the system's folders, beside Python's wheels.
+// Needs no CUDA.
 #pragma once
 
 #include <cstdlib>
@@ -11,7 +11,7 @@
 namespace medfusion::kernels::cuda {
 
 struct SoughtLibrary {
-  std::string name;    // "cublas" or "cudnn"
+  std::string name;    // "cublas", "cudnn" or "nccl"
   int major = 0;       // libNAME.so.MAJOR
   int cuda_major = 0;  // of the CUDA that it must be made for
   std::string named;   // the folder (with a lib/) that the build was told of, or empty
@@ -31,8 +31,8 @@ using Variables = std::function<const char*(const char*)>;
 // 2. the loader's own, $CUDA_HOME/lib64 and /usr/local/cuda/lib64: they are the same whatever environment of
 //    Python is active, so that activating one changes no result;
 // 3. the wheel that the build took the header from, and the wheels in python_packages().
-// A wheel of cuDNN for another CUDA has the same file name; it is unfit, by the name of its package. It must
-// not even be opened, since parts of it would stay in the process.
+// A wheel of cuDNN or NCCL for another CUDA has the same file name; it is unfit, by the name of its package.
+// It must not even be opened, since parts of it would stay in the process.
 std::vector<LibraryPlace> library_places(const SoughtLibrary& library,
                                          const Variables& variable = std::getenv);
 

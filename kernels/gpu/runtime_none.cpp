@@ -2,6 +2,7 @@
 #include "core/error.h"
 #include "core/runtime.h"
 #include "kernels/gpu/device_type.h"
+#include "kernels/gpu/nccl_ranks.h"
 
 namespace medfusion::kernels::cuda {
 
@@ -11,5 +12,12 @@ namespace medfusion::kernels::cuda {
   });
   return true;
 }();
+
+std::string nccl_missing() { return "the cuda device is not built"; }
+
+std::unique_ptr<core::Communicator> nccl_communicator(core::Communicator& /*control*/,
+                                                      core::Device /*device*/) {
+  throw core::Error(nccl_missing());
+}
 
 }  // namespace medfusion::kernels::cuda

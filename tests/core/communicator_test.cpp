@@ -6,6 +6,10 @@
 #include <atomic>
 #include <numeric>
 
+#include "core/runtime.h"
+#include "core/tensor.h"
+#include "kernels/simulator/device_type.h"
+
 namespace medfusion::core {
 namespace {
 
@@ -91,6 +95,101 @@ TEST(Communicator, ARankThatEndsEarlyEndsTheOthers) {
         });
       },
       testing::ThrowsMessage<RankFailure>(testing::HasSubstr("1 of 3 ranks ended while the others went on")));
+}
+
+Device own_device(const Communicator& ranks) { return {simulator::kDeviceType, ranks.rank()}; }
+
+Tensor numbers_sent(const Communicator& ranks, int64_t more) {
+  Tensor numbers = Tensor::empty({ranks.size(), 2}, DType::i64);
+  for (int other = 0; other < ranks.size(); ++other)
+    for (const int place : {0, 1})
+      numbers.data<int64_t>()[2 * other + place] = sent(ranks.rank(), other, place) + more;
+  return numbers;
+}
+
+void expect_swapped_and_gathered(const Communicator& ranks, const Tensor& swapped, const Tensor& gathered,
+                                 int64_t more) {
+  const Tensor chunks = swapped.to(Device{}), firsts = gathered.to(Device{});
+  for (int other = 0; other < ranks.size(); ++other)
+    for (const int place : {0, 1}) {
+      EXPECT_EQ(chunks.at(2 * other + place), sent(other, ranks.rank(), place) + more);
+      EXPECT_EQ(firsts.at(2 * other + place), sent(0, other, place) + more);  // what rank 0 sent it
+    }
+}
+
+void expect_tensors_exchanged(Communicator& ranks) {
+  const Device device = own_device(ranks);
+  const Tensor from = numbers_sent(ranks, 0).to(device), swapped = Tensor::empty_like(from),
+               gathered = Tensor::empty_like(from);
+  const Tensor first = swapped.slice(0, 0, 1);
+  ranks.all_to_all(from, swapped);
+  ranks.all_gather(first, gathered);
+  expect_swapped_and_gathered(ranks, swapped, gathered, 0);
+  EXPECT_EQ(ranks.bytes_sent(), 2 * 16 * (ranks.size() - 1));
+  EXPECT_THROW(ranks.all_to_all(from, Tensor::empty({1}, DType::u8, device)), Error);
+  EXPECT_THROW(ranks.all_gather(from.to(Device{}), gathered), Error);
+}
+
+TEST(Communicator, TensorsOnDevicesAreExchangedThroughTheHostOrByTheQueues) {
+  for (const int size : {1, 2, 4}) {
+    run_ranks(size, [](Communicator& ranks) {
+      EXPECT_FALSE(ranks.queues_on(simulator::kDeviceType));
+      expect_tensors_exchanged(ranks);
+    });
+    run_ranks(
+        size,
+        [](Communicator& ranks) {
+          EXPECT_TRUE(ranks.queues_on(simulator::kDeviceType));
+          EXPECT_FALSE(ranks.queues_on(DeviceType::cpu));
+          expect_tensors_exchanged(ranks);
+        },
+        true);
+  }
+}
+
+// One rank's device may be long past a call when another's comes to it, and its host anywhere.
+TEST(Communicator, QueuedCallsAreCapturedAndWaitForNoHost) {
+  run_ranks(
+      4,
+      [](Communicator& ranks) {
+        const Device device = own_device(ranks);
+        Runtime& runtime = core::runtime(device);
+        const Stream stream = current_stream(device);
+        const Tensor from = numbers_sent(ranks, 0).to(device), swapped = Tensor::empty_like(from),
+                     gathered = Tensor::empty_like(from);
+        const Tensor first = swapped.slice(0, 0, 1);
+        runtime.begin_capture(stream);
+        ranks.all_to_all(from, swapped);
+        ranks.all_gather(first, gathered);
+        const Graph graph = runtime.end_capture(stream);
+        for (const int64_t more : {1000, 2000}) {
+          from.copy_from(numbers_sent(ranks, more));
+          runtime.replay(graph, stream);
+          if (ranks.rank() % 2 == 0) runtime.synchronize(stream);
+          EXPECT_TRUE(any_rank(ranks, ranks.rank() == 1));  // where queued calls wait as well
+          expect_swapped_and_gathered(ranks, swapped, gathered, more);
+        }
+        runtime.destroy_graph(graph);
+      },
+      true);
+}
+
+TEST(Communicator, ARankThatFailsEndsThoseWhoseQueuesWaitForIt) {
+  EXPECT_THAT(
+      [] {
+        run_ranks(
+            4,
+            [](Communicator& ranks) {
+              const Tensor from = numbers_sent(ranks, 0).to(own_device(ranks));
+              const Tensor swapped = Tensor::empty_like(from);
+              ranks.all_to_all(from, swapped);
+              if (ranks.rank() == 2) throw InputError("no such file");
+              EXPECT_THROW(core::runtime(own_device(ranks)).synchronize({}), RankFailure);
+            },
+            true);
+      },
+      testing::ThrowsMessage<InputError>("no such file"));
+  run_ranks(4, expect_tensors_exchanged, true);  // nothing is left in the queues
 }
 
 }  // namespace

@@ -9,6 +9,8 @@
 #include "core/communicator.h"
 #include "core/random.h"
 #include "core/threads.h"
+#include "kernels/gpu/device_type.h"
+#include "kernels/gpu/nccl_ranks.h"
 #include "kernels/simulator/device_type.h"
 #include "optim/freeze.h"
 #include "optim/loop.h"
@@ -113,15 +115,17 @@ Trained train_on(core::Communicator& ranks, core::Device device, int64_t epochs 
   return result;
 }
 
-// Of each rank.
+// Of each rank. With `queues` each has a device of its own.
 std::vector<Trained> train_on_ranks(int ranks, core::Device device, int64_t epochs = 2,
                                     BatchStatistics statistics = BatchStatistics::shard,
-                                    bool shard_optimizer = false) {
+                                    bool shard_optimizer = false, bool queues = false) {
   std::vector<Trained> all(static_cast<size_t>(ranks));
-  core::run_ranks(ranks, [&](core::Communicator& communicator) {
-    all[static_cast<size_t>(communicator.rank())] =
-        train_on(communicator, device, epochs, 1000, statistics, shard_optimizer);
-  });
+  const auto train = [&](core::Communicator& communicator) {
+    const int rank = communicator.rank();
+    all[static_cast<size_t>(rank)] = train_on(communicator, queues ? core::Device{device.type, rank} : device,
+                                              epochs, 1000, statistics, shard_optimizer);
+  };
+  core::run_ranks(ranks, train, queues);
   return all;
 }
 
@@ -157,6 +161,10 @@ TEST_F(Shards, RanksDoNotChangeTheBytesOnTheSimulatedDevice) {
   const Trained alone = train_on_ranks(1, sim, 1).front();
   for (const int ranks : {2, 8}) {
     for (const Trained& each : train_on_ranks(ranks, sim, 1)) expect_same(alone, each);
+  }
+  for (const int ranks : {1, 2, 4, 8}) {  // as with NCCL: queued, and within the captured step
+    for (const Trained& each : train_on_ranks(ranks, sim, 1, BatchStatistics::shard, false, true))
+      expect_same(alone, each);
   }
 }
 
@@ -383,6 +391,107 @@ TEST_F(Shards, ThoseThatMeetWantARowEach) {
         statistics_after({0, 1, 2}, 4, {}, BatchStatistics::batch);
       },
       testing::ThrowsMessage<core::Error>(testing::HasSubstr("at least one row in every shard")));
+}
+
+struct Steps {
+  std::vector<double> losses;
+  int64_t replays = 0, bytes_sent = 0;
+};
+
+// Batches of these numbers of rows of a table.
+Steps step_through(core::Communicator& ranks, const std::vector<int64_t>& sizes, bool graph,
+                   core::DeviceType type = simulator::kDeviceType) {
+  models::NetworkOptions network_options;
+  network_options.size = "tiny";
+  network_options.labels = 2;
+  network_options.table_features = 3;
+  network_options.modalities.image = network_options.branches.dense = network_options.branches.pyramid =
+      false;
+  network_options.device = {type, ranks.rank()};
+  const auto network = models::make_network(network_options);
+  network->initialize(11);
+  AdamW optimizer(network->parameters(), {});
+  StepOptions options;
+  options.shards = 4;
+  options.graph = graph;
+  TrainingStep step(*network, optimizer, nullptr, options, &ranks);
+  core::Batch all = table_of(kRows);
+  all.targets = noise_with_targets().targets;
+  Steps result;
+  for (const int64_t size : sizes) {
+    const core::RowRange own = core::ShardPlan{4, ranks.rank(), ranks.size()}.own_rows(size);
+    std::vector<int64_t> whole(static_cast<size_t>(size));
+    std::iota(whole.begin(), whole.end(), 0);
+    core::Batch batch = data::gather(all, {whole.begin() + own.first, whole.begin() + own.last});
+    batch.whole_targets = data::gather(all, whole).targets;
+    step.stage(batch, static_cast<int64_t>(result.losses.size()));
+    step.start(1e-3);
+    result.losses.push_back(step.finish().loss);
+  }
+  result.replays = step.replays();
+  result.bytes_sent = ranks.bytes_sent();
+  return result;
+}
+
+// Of 7 rows in 4 shards, rank 0 of 2 has as many as of 6, and rank 1 has one more.
+TEST_F(Shards, AStepIsCapturedOnAllRanksOrOnNone) {
+  for (const int ranks : {1, 2}) {
+    std::vector<Steps> captured(2), plain(2);
+    core::run_ranks(
+        ranks,
+        [&](core::Communicator& communicator) {
+          const auto rank = static_cast<size_t>(communicator.rank());
+          captured[rank] = step_through(communicator, {6, 6, 7, 6, 6, 7}, true);
+        },
+        true);
+    core::run_ranks(ranks, [&](core::Communicator& communicator) {
+      plain[static_cast<size_t>(communicator.rank())] = step_through(communicator, {6, 6, 7, 6, 6, 7}, false);
+    });
+    for (size_t rank = 0; rank < static_cast<size_t>(ranks); ++rank) {
+      EXPECT_EQ(captured[rank].replays, 3);
+      EXPECT_EQ(captured[rank].losses, plain[0].losses);
+      // What a replay sends counts; and a rank asks the others at every step whether its shapes are the
+      // graph's.
+      EXPECT_EQ(captured[rank].bytes_sent, plain[rank].bytes_sent + 6 * (ranks - 1));
+    }
+  }
+}
+
+// One rank exchanges with itself, on `cuda` by NCCL.
+class ExchangeOn : public testing::TestWithParam<core::DeviceType> {};
+INSTANTIATE_TEST_SUITE_P(Devices, ExchangeOn,
+                         testing::Values(simulator::kDeviceType, kernels::cuda::kDeviceType),
+                         [](const auto& test) { return std::string(core::name_of(test.param)); });
+
+TEST_P(ExchangeOn, TheDeviceGivesTheBytesOfNone) {
+  const core::Device device{GetParam(), 0};
+  const auto single = core::single_communicator();
+  const std::vector<int64_t> sizes{6, 6, 7, 6};
+  const auto expect_same_steps = [&](core::Communicator& ranks) {
+    ASSERT_TRUE(ranks.queues_on(device.type));
+    const Steps alone = step_through(*single, sizes, true, device.type);
+    for (const bool graph : {false, true}) {
+      const Steps queued = step_through(ranks, sizes, graph, device.type);
+      EXPECT_EQ(queued.losses, alone.losses);
+      EXPECT_EQ(queued.replays, graph ? 2 : 0);
+    }
+  };
+  if (device.type == simulator::kDeviceType) return core::run_ranks(1, expect_same_steps, true);
+  if (!core::is_present(device)) GTEST_SKIP() << "NOT TESTED: there is no GPU";
+  if (const std::string why = kernels::cuda::nccl_missing(); !why.empty())
+    GTEST_SKIP() << "NOT TESTED: " << why;
+  const auto nccl = kernels::cuda::nccl_communicator(*single, device);
+  expect_same_steps(*nccl);
+}
+
+// The fewest rows that a batch may have leave the first shard without any; such batches differ all the same.
+TEST_F(Shards, ABatchOfOtherShapesIsNotReplayed) {
+  core::run_ranks(1, [](core::Communicator& ranks) {
+    const std::vector<int64_t> sizes{3, 3, 2, 3, 2};
+    const Steps captured = step_through(ranks, sizes, true), plain = step_through(ranks, sizes, false);
+    EXPECT_EQ(captured.replays, 2);
+    EXPECT_EQ(captured.losses, plain.losses);
+  });
 }
 
 TEST_F(Shards, APlanThatDoesNotFitIsRefused) {

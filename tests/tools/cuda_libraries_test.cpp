@@ -25,7 +25,7 @@ class CudaLibraries : public testing::Test {
   // An environment that says nothing of CUDA.
   CudaLibraries() {
     for (const char* name : {"VIRTUAL_ENV", "HOME", "CUDA_HOME", "MEDFUSION_CUBLAS_DIR",
-                             "MEDFUSION_CUDNN_DIR", "LD_LIBRARY_PATH"}) {
+                             "MEDFUSION_CUDNN_DIR", "MEDFUSION_NCCL_DIR", "LD_LIBRARY_PATH"}) {
       surroundings_.variables.emplace_back(name, "");
     }
     set("PATH", folder_.path() / "nothing");
@@ -71,7 +71,7 @@ TEST_F(CudaLibraries, InfoSaysWhatIsThereAndWhatWouldBringTheRest) {
     const bool device = all.at("devices").dump().find("cuda:") != std::string::npos;
     EXPECT_EQ(cuda.at("hint").is_null(), device);
   }
-  for (const char* title : {"cuBLAS", "cuDNN"}) {
+  for (const char* title : {"cuBLAS", "cuDNN", "NCCL"}) {
     SCOPED_TRACE(title);
     const Json& library = all.at("cuda_libraries").at(title);
     const bool found = !library.at("found").is_null();
@@ -135,6 +135,29 @@ TEST_F(CudaLibraries, ALibraryThatDoesNotFitIsNotTaken) {
   const Json fitting = info().at("cuda_libraries").at("cuDNN");
   EXPECT_EQ(fitting.at("found"), file.string());
   EXPECT_EQ(fitting.at("version"), major(cudnn) + ".1.0");
+}
+
+TEST_F(CudaLibraries, NcclIsFoundAndItsVersionCounts) {
+  const Json before = info().at("cuda_libraries").at("NCCL");
+  if (!before.at("built_with")) GTEST_SKIP() << "built without NCCL";
+  const fs::path file = folder_ / ("lib/libnccl.so." + major(before));
+  put(file);
+  set("MEDFUSION_NCCL_DIR", folder_.path());
+  set("FAKE_VERSION", major(before) + ".77.5");
+  const Json library = info().at("cuda_libraries").at("NCCL");
+  EXPECT_EQ(library.at("found"), file.string());
+  EXPECT_EQ(library.at("version"), major(before) + ".77.5");
+  set("FAKE_VERSION", "1.3.5");
+  EXPECT_THAT(info().at("cuda_libraries").at("NCCL").at("tried").at(0).at("reason").get<std::string>(),
+              HasSubstr("is version 1.3.5, this program was built with the header of "));
+  EXPECT_THAT(text(), AllOf(HasSubstr("library     NCCL not found: "),
+                            HasSubstr("ranks exchange tensors through the host")));
+}
+
+TEST_F(CudaLibraries, InfoNamesTheMpi) {
+  const Json mpi = info().at("mpi");
+  EXPECT_NE(mpi.at("version").is_null(), mpi.at("hint").is_null());
+  EXPECT_THAT(text(), HasSubstr("\nMPI         "));
 }
 
 // Hides every library that the machine has, so that what is left is what the test makes up.

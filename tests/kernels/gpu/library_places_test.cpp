@@ -194,6 +194,9 @@ TEST_F(LibraryPlaces, RemediesNameThePackagesOfTheCuda) {
   EXPECT_THAT(library_remedy(kCudnn), HasSubstr("pip install nvidia-cudnn-cu13`"));
   EXPECT_THAT(header_remedy(kCublas), HasSubstr("libcublas-dev-13-0"));
   EXPECT_THAT(header_remedy(kCudnn), HasSubstr("libcudnn9-dev-cuda-13"));
+  const SoughtLibrary nccl{.name = "nccl", .major = 2, .cuda_major = 13, .named = "", .wheel = ""};
+  EXPECT_THAT(library_remedy(nccl), HasSubstr("package libnccl2, or `pip install nvidia-nccl-cu13`"));
+  EXPECT_THAT(header_remedy(nccl), HasSubstr("package libnccl-dev, or"));
   SoughtLibrary old = kCublas;
   old.major = old.cuda_major = 12;
   EXPECT_THAT(library_remedy(old), HasSubstr("pip install nvidia-cublas-cu12`"));

@@ -13,6 +13,7 @@
 #include <memory>
 #include <thread>
 
+#include "core/communicator.h"
 #include "core/error.h"
 #include "core/runtime.h"
 #ifdef MEDFUSION_WITH_CUDA
@@ -126,8 +127,9 @@ std::string missing_device() {
   return why;
 }
 
-// What becomes of the work of cuBLAS or cuDNN without it.
+// What becomes of the work of a library without it.
 std::string without_library(const std::string& title) {
+  if (title == "NCCL") return "ranks exchange tensors through the host";
   const bool cublas = title == "cuBLAS";
   const std::string operation = cublas ? "matmul" : "convolution",
                     work = cublas ? "matrix products" : "convolutions";
@@ -141,8 +143,10 @@ std::string without_library(const std::string& title) {
 std::string library_hint(const kernels::cuda::LibraryState& library) {
   std::string hint;
   if (!library.built_with) {
-    hint = fmt::format("{} was not found when this was configured; ",
-                       library.title == "cuBLAS" ? "cublas_v2.h" : "cudnn.h");
+    const char* const header = library.title == "cuBLAS"  ? "cublas_v2.h"
+                               : library.title == "cuDNN" ? "cudnn.h"
+                                                          : "nccl.h of 2.13 or later";
+    hint = fmt::format("{} was not found when this was configured; ", header);
   }
   for (const auto& [file, reason] : library.tried) {
     if (reason.starts_with("cannot open shared object file")) continue;  // it is not there
@@ -182,7 +186,7 @@ nlohmann::ordered_json describe_cuda_libraries() {
                           {"tried", tried}};
   }
 #else
-  for (const char* title : {"cuBLAS", "cuDNN"}) {
+  for (const char* title : {"cuBLAS", "cuDNN", "NCCL"}) {
     all[title] = {{"built_with", false},
                   {"header_version", nullptr},
                   {"found", nullptr},
@@ -192,6 +196,16 @@ nlohmann::ordered_json describe_cuda_libraries() {
   }
 #endif
   return all;
+}
+
+// What `mpirun -n N medfusion train` needs.
+nlohmann::ordered_json describe_mpi() {
+  const std::string version = core::mpi_version();
+  return {
+      {"version", text_or_null(version)},
+      {"hint", text_or_null(core::has_mpi() ? ""
+                                            : "training has one rank; install Open MPI with its headers "
+                                              "(Debian: libopenmpi-dev), then configure and build again")}};
 }
 
 // What the kernels are inspected with.
@@ -216,6 +230,7 @@ nlohmann::ordered_json describe_build() {
       {"cuda", describe_cuda()},
       {"cuda_libraries", describe_cuda_libraries()},
       {"cuda_tools", describe_cuda_tools()},
+      {"mpi", describe_mpi()},
       {"simd", {{"level", kernels::simd_level()}, {"float_lanes", kernels::simd_float_lanes()}}},
       {"threads", core::num_threads()},
       {"configurations", {{"folder", ready_config_folder().string()}, {"names", ready_config_names()}}},
@@ -262,6 +277,9 @@ std::string as_text(const nlohmann::ordered_json& info) {
     result += "\n";
   }
   result += cuda_as_text(info);
+  const nlohmann::ordered_json& mpi = info["mpi"];
+  result += fmt::format("MPI         {}\n",
+                        mpi["hint"].is_null() ? text(mpi["version"]) : "not built: " + text(mpi["hint"]));
   result += fmt::format("SIMD        {}, {} floats\n", text(info["simd"]["level"]),
                         info["simd"]["float_lanes"].get<int>());
   result += fmt::format("threads     {}\n", info["threads"].get<int>());
