@@ -9,7 +9,11 @@
 #include <thread>
 
 #include "core/communicator.h"
+#include "core/runtime.h"
+#include "kernels/gpu/device_type.h"
+#include "kernels/simulator/device_type.h"
 #include "tests/tools/end_to_end.h"
+#include "tools/medfusion/run/ranks.h"
 
 namespace medfusion::tools {
 namespace {
@@ -218,6 +222,35 @@ TEST_F(Ranks, WhatCannotBeDividedIsRefused) {
   expect_refused(run_medfusion({"data", (folder_ / "tiny.toml").string()}, on_ranks(2)),
                  "medfusion data: expected one rank, got 2");
   EXPECT_FALSE(fs::exists(run));
+}
+
+TEST_F(Ranks, TheWayOfTheExchangeIsOneThatTheDeviceHas) {
+  const fs::path run = folder_ / "run";
+  Surroundings surroundings = on_ranks(2);
+  surroundings.variables.emplace_back("MEDFUSION_EXCHANGE", "nccl");
+  expect_refused(run_medfusion(train(run, {"--device", "sim"}), surroundings),
+                 "MEDFUSION_EXCHANGE=nccl: expected --device cuda, got sim");
+  surroundings.variables.back().second = "fast";
+  expect_refused(run_medfusion(train(run), surroundings),
+                 "MEDFUSION_EXCHANGE: expected nccl or host, got 'fast'");
+  if (!core::is_present({kernels::cuda::kDeviceType, 0})) {
+    expect_refused(run_medfusion(train(run, {"--device", "cuda"}), on_ranks(2)),
+                   "--device cuda: device cuda:0 is not available");
+  }
+  EXPECT_FALSE(fs::exists(run));
+}
+
+// On the simulator, which has 16 devices.
+TEST(LocalRank, HasADeviceOfItsOwn) {
+  const auto number_of = [](int local) { return device_of_local_rank(simulator::kDeviceType, local).index; };
+  EXPECT_EQ(number_of(0), 0);
+  EXPECT_EQ(number_of(3), 3);
+  EXPECT_THAT([&] { number_of(16); }, testing::ThrowsMessage<core::InputError>(HasSubstr(
+                                          "--device sim: expected a device for each rank of a host, got no "
+                                          "sim:16 for rank 0")));
+  if (!core::is_present({kernels::cuda::kDeviceType, 1})) {  // one is what a launcher shows a rank
+    EXPECT_EQ(device_of_local_rank(kernels::cuda::kDeviceType, 3).index, 0);
+  }
 }
 
 TEST_F(Ranks, ThoseThatDifferAreNamed) {

@@ -196,12 +196,18 @@ std::filesystem::path output_folder(const std::string& out, const std::string& c
 
 namespace {
 
+// Without a number: the first, but where several ranks use GPUs each has its own.
+core::Device device_of_rank(core::DeviceType type) {
+  if (type != kernels::cuda::kDeviceType || job_ranks().size() == 1) return {type, 0};
+  return device_of_local_rank(type, core::local_mpi_rank());
+}
+
 core::Device device_of(const std::string& name) {
   if (name == "auto") {
-    constexpr core::Device kGpu{kernels::cuda::kDeviceType, 0};
-    return core::is_present(kGpu) ? kGpu : core::Device{};
+    const core::Device gpu = device_of_rank(kernels::cuda::kDeviceType);
+    return core::is_present(gpu) ? gpu : core::Device{};
   }
-  const std::optional<core::Device> device = core::parse_device(name);
+  std::optional<core::Device> device = core::parse_device(name);
   if (!device) {
     std::vector<std::string> known;
     for (const core::DeviceType type : core::device_types()) known.emplace_back(type.name());
@@ -210,6 +216,7 @@ core::Device device_of(const std::string& name) {
     core::throw_input_error({}, "--device: expected {} or auto, got '{}'{}", list, name,
                             core::did_you_mean(name, known));
   }
+  if (name.find(':') == std::string::npos) device = device_of_rank(device->type);
   try {
     core::runtime(*device);
   } catch (const core::Error& error) {

@@ -101,7 +101,6 @@ optim::TrainResult train_or_say_how(const TrainingJob& job, const Inputs& inputs
 // All ranks, where there are several, and as many of them as the shards allow.
 void use_ranks(TrainingJob& job) {
   core::Communicator& ranks = job_ranks();
-  if (ranks.size() == 1) return;
   const int64_t shards = job.config.train.step.shards;
   if (!std::has_single_bit(static_cast<unsigned>(ranks.size())) || ranks.size() > shards) {
     core::throw_input_error(
@@ -110,7 +109,7 @@ void use_ranks(TrainingJob& job) {
         "or --set train.shards={}",
         ranks.size(), shards, std::bit_ceil(static_cast<unsigned>(ranks.size())));
   }
-  job.ranks = &ranks;
+  job.ranks = ranks_on(job.device);
   ranks.barrier();  // all have seen that the folder is free before rank 0 writes there
 }
 

@@ -11,6 +11,11 @@
 #include <system_error>
 #include <utility>
 
+#include "core/runtime.h"
+#include "core/tell.h"
+#include "kernels/gpu/device_type.h"
+#include "kernels/gpu/nccl_ranks.h"
+
 namespace medfusion::tools {
 namespace {
 
@@ -65,6 +70,43 @@ void hush_other_ranks() {
 void tell_from_any_rank(const std::string& line) {
   const std::string text = line + "\n";
   [[maybe_unused]] const ssize_t written = ::write(standard_error, text.data(), text.size());
+}
+
+core::Device device_of_local_rank(core::DeviceType type, int local) {
+  const core::Device own{type, local}, second{type, 1};
+  if (core::is_present(own)) return own;
+  if (!core::is_present(second)) return {type, 0};
+  core::throw_input_error({},
+                          "--device {}: expected a device for each rank of a host, got no {}:{} for rank {}",
+                          type.name(), type.name(), local, job_ranks().rank());
+}
+
+core::Communicator* ranks_on(core::Device device) {
+  core::Communicator& ranks = job_ranks();
+  core::Communicator* const through_host = ranks.size() > 1 ? &ranks : nullptr;
+  const char* const set = std::getenv("MEDFUSION_EXCHANGE");
+  const std::string asked = set == nullptr ? "" : set;
+  const bool needs_nccl = asked == "nccl";
+  if (!asked.empty() && !needs_nccl && asked != "host")
+    core::throw_input_error({}, "MEDFUSION_EXCHANGE: expected nccl or host, got '{}'", asked);
+  check_same_on_ranks(ranks, "the device", core::name_of(device.type));
+  check_same_on_ranks(ranks, "MEDFUSION_EXCHANGE", asked.empty() ? "not set" : asked);
+  const bool is_cuda = device.type == kernels::cuda::kDeviceType;
+  if (needs_nccl && !is_cuda) {
+    core::throw_input_error({}, "MEDFUSION_EXCHANGE=nccl: expected --device cuda, got {}",
+                            core::name_of(device.type));
+  }
+  if (!is_cuda || asked == "host" || (through_host == nullptr && !needs_nccl)) return through_host;
+  const std::vector<std::string> lacks = core::gather_texts(ranks, kernels::cuda::nccl_missing());
+  for (const std::string& lack : lacks) {
+    if (lack.empty()) continue;
+    if (needs_nccl) core::throw_input_error({}, "MEDFUSION_EXCHANGE=nccl: {}", lack);
+    if (is_speaker()) core::tell("note: ranks exchange tensors through the host: {}\n", lack);
+    return through_host;
+  }
+  // Kept to the end of the process: destroying it waits for the other ranks, which may have failed.
+  static core::Communicator* const nccl = kernels::cuda::nccl_communicator(ranks, device).release();
+  return nccl;
 }
 
 void check_same_on_ranks(core::Communicator& ranks, const std::string& what, const std::string& text) {

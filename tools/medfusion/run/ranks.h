@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/communicator.h"
+#include "core/device.h"
 
 namespace medfusion::tools {
 
@@ -38,6 +39,17 @@ std::string name_of_rank();
 void hush_other_ranks();
 // A line on what standard error was before.
 void tell_from_any_rank(const std::string& line);
+
+// Of `type`, the device of the rank that is number `local` on its host: that number, or the first where there
+// is only one, for a launcher may show each rank its own. Throws core::InputError where a host has more ranks
+// than devices.
+core::Device device_of_local_rank(core::DeviceType type, int local);
+
+// The ranks of this job as they exchange tensors on `device`; null where there is only one. On `cuda` tensors
+// go by NCCL, and where a rank lacks it, through the host: a note says so. MEDFUSION_EXCHANGE=host chooses
+// the latter; with MEDFUSION_EXCHANGE=nccl a lack of NCCL is a core::InputError, and a single rank uses it as
+// well. All ranks call this.
+core::Communicator* ranks_on(core::Device device);
 
 // Throws core::InputError naming the first rank that has another `text` than rank 0: `what` differs there.
 void check_same_on_ranks(core::Communicator& ranks, const std::string& what, const std::string& text);
