@@ -80,6 +80,7 @@ def look(programs, options):
     found["devices"] = devices
     found["libraries"] = libraries(info)
     missing += [f"{name}: {library['hint']}" for name, library in found["libraries"].items() if not library["usable"]]
+    found["mpi"] = info.get("mpi", {}).get("version") if shutil.which("mpirun") else None
     found["torch"] = told["torch"]
     if found["torch"] is None:
         missing.append(f"{options.python} has no PyTorch: the timings have no peer (--python names one that does)")
@@ -94,12 +95,12 @@ def look(programs, options):
 
 
 def libraries(info):
-    """{"cuBLAS", "cuDNN": {usable, path, version, hint}}"""
+    """{"cuBLAS", "cuDNN", "NCCL": {usable, path, version, hint}}"""
     said = info.get("cuda_libraries", {})
     hint = info.get("cuda", {}).get("hint") or "the program does not run"
     return {name: {"usable": bool(said.get(name, {}).get("found")), "path": said.get(name, {}).get("found"),
                    "version": said.get(name, {}).get("version"), "hint": said.get(name, {}).get("hint") or hint}
-            for name in ("cuBLAS", "cuDNN")}
+            for name in ("cuBLAS", "cuDNN", "NCCL")}
 
 
 def as_text(found):
@@ -108,4 +109,5 @@ def as_text(found):
         yield f"{card['name']}, driver {card['driver_version']}, compute capability {card['compute_cap']}, {card['memory.free']} of {card['memory.total']} free"
     for name, library in found["libraries"].items():
         yield f"{name} {library['version']} ({library['path']})" if library["usable"] else f"{name}: not found"
+    yield f"devices: {len(found['devices'])}, MPI {found['mpi'] or 'not found'}"
     yield f"PyTorch {found['torch'] or 'not found'}, compute-sanitizer {found['compute-sanitizer'] or 'not found'}"

@@ -14,7 +14,7 @@ import gpu_jobs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FAULTS = ("hung", "crashed", "lost")
-GOOD = ("passed", "rehearsed", "measured")
+GOOD = ("passed", "rehearsed", "measured", "left out")
 MOST_LOG = 12 << 20  # bytes of log.txt
 MOST_LINE = 1 << 16  # bytes
 
@@ -52,7 +52,7 @@ class Programs:
 
     def environment(self, engine="plain"):
         environment = dict(os.environ)
-        if "/" in self.python:  # its wheels may hold cuBLAS and cuDNN, which the program looks for beside the PATH's python3
+        if "/" in self.python:  # its wheels may hold cuBLAS, cuDNN and NCCL, which the program looks for beside the PATH's python3
             environment["PATH"] = f"{os.path.dirname(self.python)}:{environment['PATH']}"
         if engine != "plain":
             environment["MEDFUSION_CUDA_BLOCKING"] = "1"  # an error names the kernel that caused it
@@ -78,7 +78,8 @@ class Run:
         return self.end - time.monotonic()
 
     def add(self, stage, name, status, seconds=0.0, **fields):
-        """`status`: passed, measured, failed, hung, crashed, lost, skipped, refused, no time; rehearsed: as it was planted."""
+        """`status`: passed, measured, failed, hung, crashed, lost, skipped, refused, no time; rehearsed: as it was
+        planted; left out: this machine is not made for it, as `detail` says."""
         self.line({"stage": stage, "name": name, "status": status, "seconds": round(seconds, 2), **fields})
         self.counts[status] = self.counts.get(status, 0) + 1
         if status not in GOOD:

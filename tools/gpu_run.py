@@ -7,6 +7,7 @@ Writes DIR/results.jsonl (a JSON line for each result, as it comes), DIR/log.txt
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -23,7 +24,7 @@ import gpu_jobs
 import gpu_preflight
 from gpu_process import ROOT, Programs, Run, last_line
 
-STAGES = ("build", "preflight", "tests", "check", "memcheck", "racecheck", "train")
+STAGES = ("build", "preflight", "tests", "check", "memcheck", "racecheck", "train", "ranks")
 PARTS = ("attention", "upsample_add", "dense_block", "steps")
 MOST_FAULTS = 3  # of one variant; its other cases are left then
 CHECKS_SHARE = 0.5  # of a first pass, at most
@@ -125,25 +126,37 @@ def run_steps(run, job):
     run.add("steps", job.name, status, ended.seconds, detail="" if status == "measured" else last_line(ended.errors))
 
 
+def make_phantom(run, stage):
+    """What the stage trains on. False where it cannot be made."""
+    folder = run.options.scratch / "phantom"
+    if folder.exists():
+        return True
+    if run.left() < 2:
+        run.add(stage, "all", "no time")
+        return False
+    images = "40" if run.options.rehearse else "200"
+    ended = run.process(gpu_jobs.Job(stage, "phantom", [run.programs.medfusion, "synth", "--out", folder, "--images", images, "--seed", "3"], 60))
+    if ended.status() != "passed":
+        run.add(stage, "phantom", ended.status(), ended.seconds, detail=last_line(ended.errors))
+    return ended.status() == "passed"
+
+
+def train_command(run, out, *settings):
+    small = ("train.epochs=1", "data.image_size=16") if run.options.rehearse else ("train.epochs=2",)
+    assignments = [word for setting in (f"data.root={run.options.scratch / 'phantom'}", *small, *settings) for word in ("--set", setting)]
+    return [run.programs.medfusion, "train", "tools/configs/tiny.toml", "--device", run.options.device, "--quiet", "--out", out, *assignments]
+
+
 def run_train(run):
     """Two captured runs of one seed and one that is not captured: the same bytes."""
-    options, work = run.options, run.options.scratch
-    medfusion = run.programs.medfusion
-    rehearse = options.rehearse
-    small = ["--set", "train.epochs=1", "--set", "data.image_size=16"] if rehearse else ["--set", "train.epochs=2"]
-    if run.left() < 2:
-        return run.add("train", "captured and not", "no time")
-    synth = gpu_jobs.Job("train", "phantom", [medfusion, "synth", "--out", work / "phantom", "--images", "40" if rehearse else "200", "--seed", "3"], 60)
-    ended = run.process(synth)
-    if ended.status() != "passed":
-        return run.add("train", "phantom", ended.status(), ended.seconds, detail=last_line(ended.errors))
+    if not make_phantom(run, "train"):
+        return None
+    work, rehearse = run.options.scratch, run.options.rehearse
     for precision in ("bf16",) if rehearse else ("f32", "bf16"):
         first = None
         for name, graph in (("captured", "true"), ("again", "true"), ("not captured", "false")):
             out = work / f"{precision} {name}"
-            job = gpu_jobs.Job("train", f"{precision} {name}", [
-                medfusion, "train", "tools/configs/tiny.toml", "--device", options.device, "--quiet", "--out", out, "--set",
-                f"data.root={work / 'phantom'}", *small, "--set", f"train.precision={precision}", "--set", f"train.graph={graph}"], 120)
+            job = gpu_jobs.Job("train", f"{precision} {name}", train_command(run, out, f"train.precision={precision}", f"train.graph={graph}"), 120)
             ended = run.process(job)
             if ended.status() != "passed":
                 run.add("train", job.name, ended.status(), ended.seconds, detail=last_line(ended.errors))
@@ -153,6 +166,44 @@ def run_train(run):
             same = weights == first
             run.add("train", job.name, "passed" if same else "failed", ended.seconds,
                     detail="" if same else "another run of the same seed gave other weights")
+
+
+def why_no_ranks(options, count):
+    """Why `count` ranks, each with a device, cannot exchange tensors by NCCL here; None where they can."""
+    if options.device == "sim":
+        return "NCCL needs the device cuda" if count == 1 else None if options.preflight["mpi"] else "there is no mpirun, or the program has no MPI"
+    if not usable(options, "NCCL"):
+        return options.preflight["libraries"]["NCCL"]["hint"]
+    if count > len(options.preflight["devices"]):
+        return f"{count} ranks need a GPU each, and there are {len(options.preflight['devices'])}"
+    return "there is no mpirun, or the program has no MPI" if count > 1 and not options.preflight["mpi"] else None
+
+
+def run_ranks(run):
+    """One rank by NCCL, and two, write the weights of one rank without it. A rehearsal has two that go through the host."""
+    options = run.options
+    if not make_phantom(run, "ranks"):
+        return None
+    nccl = [] if options.device == "sim" else ["MEDFUSION_EXCHANGE=nccl"]
+    as_root = ["OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"]
+    expected = None
+    for name, count, launcher in (("one rank", 0, []), ("one rank by NCCL", 1, ["env", *nccl]),
+                                  ("two ranks", 2, ["env", *nccl, *as_root, "mpirun", "--oversubscribe", "-n", "2"])):
+        lack = why_no_ranks(options, count) if count else None
+        if lack:
+            run.add("ranks", name, "left out", detail=f"SKIPPED: {lack}")
+            continue
+        if run.left() < 2:
+            return run.add("ranks", name, "no time")
+        out = options.scratch / f"ranks {name}"
+        ended = run.process(gpu_jobs.Job("ranks", name, [*launcher, *train_command(run, out, "train.shards=2")], 120))
+        if ended.status() != "passed":
+            run.add("ranks", name, ended.status(), ended.seconds, detail=last_line(ended.errors))
+            return ask_after_faults(run, ())
+        digest = hashlib.sha256((out / "last.safetensors").read_bytes()).hexdigest()
+        expected = expected or digest
+        run.add("ranks", name, "passed" if digest == expected else "failed", ended.seconds, sha256=digest,
+                detail=f"SHA-256 {digest[:16]}" + ("" if digest == expected else f", that of one rank is {expected[:16]}"))
 
 
 RUNNERS = {"check": run_check, "tests": run_test, "memcheck": run_test, "racecheck": run_test, "bench": run_bench, "steps": run_steps}
@@ -243,8 +294,8 @@ def stages(run):
     options = run.options
     if options.bench:
         return stage(run, "bench", timings, options.part or PARTS)
-    wanted = ("tests", "check", "train") if options.first_pass else options.stage
-    for name, action in (("check", check_all), ("tests", test_all), ("train", run_train)):
+    wanted = ("tests", "check", "train", "ranks") if options.first_pass else options.stage
+    for name, action in (("check", check_all), ("tests", test_all), ("train", run_train), ("ranks", run_ranks)):
         if name in wanted:
             stage(run, name, action)
     if options.first_pass:
@@ -334,7 +385,8 @@ def parse(arguments):
         parser.add_argument("--stage", action="append", choices=STAGES, metavar="STAGE", help="run only this stage, after the preflight; may "
                             "be repeated. build: builds the programs. preflight: shows card, driver, libraries, tools. tests: runs the tests that use "
                             "a GPU. check: compares every kernel with the float64 reference. memcheck, racecheck: the same under compute-sanitizer. train: "
-                            "runs of one seed, captured or not, must give the same weights")
+                            "runs of one seed, captured or not, must give the same weights. ranks: one rank by NCCL, and two on two GPUs, must "
+                            "give the weights of one")
         parser.add_argument("--first-pass", action="store_true", help="run checks, tests, determinism, timings and compute-sanitizer on the "
                             "smallest cases, the most important first, until the time is over; builds only with --stage build")
         parser.add_argument("--device", choices=("cuda", "sim"), default="cuda", help="sim: use the simulator instead of the GPU; only with --first-pass --rehearse")

@@ -175,6 +175,19 @@ class Refusal(unittest.TestCase):
             self.assertEqual([(r["stage"], r["name"], r["status"]) for r in results_of(options.out)],
                              [("check", "all", "failed"), *(("tests", folder, "failed") for folder in gpu_jobs.TEST_FOLDERS)])
 
+    def test_ranks_that_cannot_be_had_are_named_aloud(self):
+        with tempfile.TemporaryDirectory() as folder:
+            _, options = gpu_run.parse(["test", "--prebuilt", folder, "--out", folder + "/out", "--stage", "ranks"])
+
+            def why(count, devices=2, nccl=True, mpi="Open MPI"):
+                options.preflight = {"libraries": {"NCCL": {"usable": nccl, "hint": "install NCCL"}}, "devices": [{}] * devices, "mpi": mpi}
+                return gpu_run.why_no_ranks(options, count)
+
+            self.assertEqual([why(1, devices=1, mpi=None), why(2)], [None, None])
+            self.assertEqual(why(2, devices=1), "2 ranks need a GPU each, and there are 1")
+            self.assertEqual([why(1, nccl=False), why(2, nccl=False)], ["install NCCL"] * 2)
+            self.assertIn("no mpirun", why(2, mpi=None))
+
     def test_a_folder_with_results_is_not_written_to(self):
         with tempfile.TemporaryDirectory() as folder:
             (pathlib.Path(folder) / "results.jsonl").write_text("{}\n")
@@ -271,6 +284,10 @@ class Rehearsal(unittest.TestCase):
     def test_the_other_stages_ran(self):
         self.assertTrue(any("ATrainingStepIsThatOnTheCpu" in result["name"] for result in self.stage("tests")))
         self.assertEqual(len(self.stage("train")), 3)
+        self.assertEqual([result["name"] for result in self.stage("ranks")], ["one rank", "one rank by NCCL", "two ranks"])
+        self.assertEqual(self.stage("ranks")[1]["detail"], "SKIPPED: NCCL needs the device cuda")
+        for result in self.stage("ranks"):
+            self.assertIn(result["status"], ("passed", "left out"), result)
         for stage in ("tests", "train", "bench", "steps"):
             self.assertTrue(self.stage(stage), stage)
             for result in self.stage(stage):
