@@ -115,15 +115,19 @@ Trained train_on(core::Communicator& ranks, core::Device device, int64_t epochs 
   return result;
 }
 
-// Of each rank. With `queues` each has a device of its own.
+core::Device device_of(core::DeviceType type, int rank) {
+  return {type, type == core::DeviceType::cpu ? 0 : rank};
+}
+
+// Of each rank, which has a device of its own.
 std::vector<Trained> train_on_ranks(int ranks, core::Device device, int64_t epochs = 2,
                                     BatchStatistics statistics = BatchStatistics::shard,
                                     bool shard_optimizer = false, bool queues = false) {
   std::vector<Trained> all(static_cast<size_t>(ranks));
   const auto train = [&](core::Communicator& communicator) {
     const int rank = communicator.rank();
-    all[static_cast<size_t>(rank)] = train_on(communicator, queues ? core::Device{device.type, rank} : device,
-                                              epochs, 1000, statistics, shard_optimizer);
+    all[static_cast<size_t>(rank)] =
+        train_on(communicator, device_of(device.type, rank), epochs, 1000, statistics, shard_optimizer);
   };
   core::run_ranks(ranks, train, queues);
   return all;
@@ -159,13 +163,13 @@ TEST_F(Shards, RanksAndThreadsDoNotChangeTheBytesOnTheCpu) {
 TEST_F(Shards, RanksDoNotChangeTheBytesOnTheSimulatedDevice) {
   const core::Device sim{simulator::kDeviceType, 0};
   const Trained alone = train_on_ranks(1, sim, 1).front();
-  for (const int ranks : {2, 8}) {
-    for (const Trained& each : train_on_ranks(ranks, sim, 1)) expect_same(alone, each);
-  }
-  for (const int ranks : {1, 2, 4, 8}) {  // as with NCCL: queued, and within the captured step
-    for (const Trained& each : train_on_ranks(ranks, sim, 1, BatchStatistics::shard, false, true))
+  const auto expect_same_on = [&](int ranks, bool queues) {
+    SCOPED_TRACE(fmt::format("{} ranks, {}", ranks, queues ? "on the device's queue" : "through the host"));
+    for (const Trained& each : train_on_ranks(ranks, sim, 1, BatchStatistics::shard, false, queues))
       expect_same(alone, each);
-  }
+  };
+  for (const int ranks : {2, 8}) expect_same_on(ranks, false);
+  for (const int ranks : {1, 2, 4, 8}) expect_same_on(ranks, true);  // as with NCCL, within the captured step
 }
 
 TEST_F(Shards, ThoseThatMeetDoNotChangeTheBytesWithTheRanks) {
