@@ -19,7 +19,6 @@ struct ShardPlan {
 
   int64_t own() const { return shards / ranks; }  // how many shards this rank has
   int64_t first() const { return rank * own(); }  // the first of them
-  bool is_whole() const { return shards == 1 && ranks == 1; }
 
   // The rows of shard number `shard` of a batch of `rows`; none where the batch has fewer rows than shards.
   RowRange rows_of(int64_t shard, int64_t rows) const {

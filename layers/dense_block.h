@@ -21,7 +21,7 @@ class DenseBlock : public Module {
  private:
   struct Layer : Module {
     Layer(int64_t in, int64_t growth, int64_t middle, const TensorOptions& options);
-    // [B, H, W, in] -> [B, H, W, in + growth], where only one of the norms is frozen.
+    // [B, H, W, in] -> [B, H, W, in + growth], where only one of the norms is frozen, or shards meet.
     core::Variable forward_composed(const core::Variable& x, const Context& context);
     bool half_frozen() const { return norm1.frozen() != norm2.frozen(); }
     BatchNorm norm1, norm2;

@@ -27,7 +27,7 @@ bool same_shapes(const std::vector<Tensor*>& a, const std::vector<Tensor*>& b) {
   });
 }
 
-// The rows `range` of a batch that begins at row `first`, sharing its memory.
+// The rows `range` of a batch, sharing its memory.
 core::Batch rows_of(const core::Batch& batch, const core::RowRange& range) {
   core::Batch result = batch;
   for (Tensor* const tensor : result.tensors()) {
@@ -193,7 +193,7 @@ void TrainingStep::queue_alone(const Shard& shard) {
   queue(shard, nullptr);
 }
 
-Tensor TrainingStep::queue_in_lockstep(const Operands& operands, bool update) {
+Tensor TrainingStep::queue_in_lockstep(const Operands& operands) {
   std::vector<Tensor> losses(operands.shards.size());
   LockstepWork work;
   for (const Shard& shard : operands.shards)
@@ -205,7 +205,6 @@ Tensor TrainingStep::queue_in_lockstep(const Operands& operands, bool update) {
     losses[static_cast<size_t>(index)] = queue(operands.shards[static_cast<size_t>(index)], &shards).value();
   };
   run_in_lockstep(sum_->plan(), ranks_, device_, work);
-  if (!update) return losses.front();
   for (size_t i = 0; i < losses.size(); ++i) {
     sum_->use(static_cast<int64_t>(i));
     sum_->add(losses[i]);
@@ -213,30 +212,29 @@ Tensor TrainingStep::queue_in_lockstep(const Operands& operands, bool update) {
   return sum_->finish();
 }
 
-Tensor TrainingStep::queue_shards(const Operands& operands, bool update) {
-  if (meets_) return queue_in_lockstep(operands, update);
+Tensor TrainingStep::queue_shards(const Operands& operands) {
+  if (meets_) return queue_in_lockstep(operands);
   const Tensor nothing = Tensor::zeros({1}, parameters_.front().second.dtype(), device_);
   for (const Shard& shard : operands.shards) {
     restore_statistics();
     sum_->clear();
     const Tensor loss = shard.is_empty() ? nothing : queue(shard, nullptr).value();
-    if (update) sum_->add(loss);
+    sum_->add(loss);
   }
-  return update ? sum_->finish() : nothing;
+  return sum_->finish();
 }
 
 // Everything here only queues work on the device, but for an exchange between ranks that goes through the
 // host.
-void TrainingStep::queue(const Operands& operands, bool update) {
+void TrainingStep::queue(const Operands& operands) {
   for (const auto& [value, copy] : statistics_) copy.copy_from(value);
   Tensor loss;
   if (sum_) {
-    loss = queue_shards(operands, update);
+    loss = queue_shards(operands);
   } else {
     optimizer_.zero_grad();
     loss = queue(operands.shards.front(), nullptr).value();
   }
-  if (!update) return;
   results_.slice(0, 0, 1).copy_from(loss);
   clip_gradients(parameters_, options_.clip_norm, results_.slice(0, 1, 2), grad_scale_,
                  results_.slice(0, 0, 1));
@@ -278,11 +276,11 @@ void TrainingStep::run(double learning_rate) {
   running_ = from_stage();
   // A graph's exchange needs the graphs of all ranks (NCCL's rule for captures).
   const bool captured = captures_ && (is_only_rank(ranks_) ? fits_ : !core::any_rank(*ranks_, !fits_));
-  if (!captured) return queue(running_, true);
+  if (!captured) return queue(running_);
   if (!pool_) {  // the first step runs as it is and leaves its memory to the capture
     pool_ = std::make_unique<core::MemoryPool>(core::allocator(device_), core::current_stream(device_));
     const core::MemoryPool::Use use(*pool_);
-    return queue(fixed_, true);
+    return queue(fixed_);
   }
   MEDFUSION_CHECK(running_.shards.back().stream == fixed_.shards.back().stream,
                   "training step: the random layers begin elsewhere");
@@ -352,7 +350,7 @@ void TrainingStep::capture() {
   runtime.begin_capture(stream);
   const int64_t sent = ranks_ != nullptr ? ranks_->bytes_sent() : 0;
   try {
-    queue(fixed_, true);
+    queue(fixed_);
     if (ranks_ != nullptr) bytes_sent_ = ranks_->bytes_sent() - sent;
   } catch (...) {
     try {  // the stream shall be usable again

@@ -88,11 +88,11 @@ class TrainingStep {
   };
 
   Operands from_stage();
-  void queue(const Operands& operands, bool update);
+  void queue(const Operands& operands);
   core::Variable queue(const Shard& shard, layers::ShardExchange* shards);
   void queue_alone(const Shard& shard);
-  core::Tensor queue_in_lockstep(const Operands& operands, bool update);
-  core::Tensor queue_shards(const Operands& operands, bool update);
+  core::Tensor queue_in_lockstep(const Operands& operands);
+  core::Tensor queue_shards(const Operands& operands);
   void run(double learning_rate);
   void send_scalars(double learning_rate);
   void capture();

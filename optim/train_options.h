@@ -102,8 +102,7 @@ struct TrainOptions {
         "which then takes its statistics from a shard.");
     visit("batch_statistics", step.batch_statistics,
           "Where batch norms take their statistics from in training: a `shard`, or the whole `batch`, for "
-          "which "
-          "shards meet in every batch norm; that is slower. With one shard it is the same.");
+          "which shards meet in every batch norm; that is slower. With one shard it is the same.");
     visit("optimizer", optimizer, "`adamw`, or `sgd` with momentum.");
     visit("learning_rate", learning_rate, Range::above(0),
           "Highest learning rate, reached after the warm-up.");

@@ -16,6 +16,7 @@
 #include "kernels/gpu/device_type.h"
 #include "kernels/simulator/device_memory.h"
 #include "kernels/simulator/device_type.h"
+#include "tests/optim/noise.h"
 #include "tests/optim/wrapped_sim.h"
 
 namespace medfusion::optim {
@@ -101,12 +102,7 @@ Outcome train(core::Device device, bool graph, const std::vector<int64_t>& sizes
 
 void expect_same_bits(const Outcome& expected, const Outcome& actual) {
   EXPECT_EQ(expected.numbers, actual.numbers);
-  ASSERT_EQ(expected.tensors.size(), actual.tensors.size());
-  for (const auto& [name, tensor] : expected.tensors) {
-    const Tensor& other = actual.tensors.at(name);
-    EXPECT_EQ(std::memcmp(tensor.view().data, other.view().data, static_cast<size_t>(tensor.bytes())), 0)
-        << name;
-  }
+  expect_same_tensors(expected.tensors, actual.tensors);
 }
 
 class TrainingStepOn : public testing::TestWithParam<core::DeviceType> {};

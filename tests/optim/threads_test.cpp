@@ -10,6 +10,7 @@
 #include "kernels/simulator/device_type.h"
 #include "optim/loop.h"
 #include "optim/progress.h"
+#include "tests/optim/noise.h"
 
 namespace medfusion::optim {
 namespace {
@@ -19,33 +20,10 @@ using core::Tensor;
 
 constexpr int64_t kPictures = 12, kSide = 16;
 
-class DrawnImages : public data::ImageSource {
- public:
-  Tensor read(int64_t row) const override {
-    Tensor image = Tensor::empty({kSide + row, kSide, 1}, DType::u8);
-    const core::Philox philox(5, static_cast<uint64_t>(row));
-    for (int64_t i = 0; i < image.numel(); ++i)
-      image.data<uint8_t>()[i] = static_cast<uint8_t>(philox.block(static_cast<uint64_t>(i))[0]);
-    return image;
-  }
-  bool present(int64_t row) const override { return row != 3; }
-};
-
-data::Dataset drawn_dataset() {
-  data::Dataset dataset;
-  dataset.labels = {"a", "b"};
-  for (int64_t i = 0; i < kPictures; ++i) dataset.ids.push_back(std::to_string(i));
-  dataset.patients = dataset.ids;
-  dataset.images = std::make_shared<DrawnImages>();
-  dataset.targets = Tensor::zeros({kPictures, 2});
-  for (int64_t i = 0; i < kPictures; ++i) dataset.targets.data<float>()[2 * i + i % 2] = 1.0F;
-  return dataset;
-}
-
 // The weights after two epochs of training with an evaluation after each.
 NamedTensors trained_with(core::Device device, int threads, int workers) {
   core::set_num_threads(threads);
-  const data::Dataset dataset = drawn_dataset();
+  const data::Dataset dataset = noise_dataset(kPictures, kSide, true);
   data::LoaderOptions loading;
   loading.format = {kSide, 1, data::Normalization::fixed, {0.5F}, {0.25F}};
   loading.batch_size = 4;
@@ -92,21 +70,13 @@ class TrainingThreads : public testing::Test {
   int before_ = core::num_threads();
 };
 
-void expect_same_weights(const NamedTensors& a, const NamedTensors& b) {
-  ASSERT_EQ(a.size(), b.size());
-  for (const auto& [name, tensor] : a) {
-    EXPECT_EQ(std::memcmp(tensor.view().data, b.at(name).view().data, static_cast<size_t>(tensor.bytes())), 0)
-        << name;
-  }
-}
-
 TEST_F(TrainingThreads, DoNotChangeTheWeightsOnTheCpu) {
-  expect_same_weights(trained_with({}, 1, 0), trained_with({}, 3, 3));
+  expect_same_tensors(trained_with({}, 1, 0), trained_with({}, 3, 3));
 }
 
 TEST_F(TrainingThreads, DoNotChangeTheWeightsOnTheSimulatedDevice) {
   const core::Device sim{simulator::kDeviceType, 0};
-  expect_same_weights(trained_with(sim, 1, 0), trained_with(sim, 3, 3));
+  expect_same_tensors(trained_with(sim, 1, 0), trained_with(sim, 3, 3));
 }
 
 }  // namespace

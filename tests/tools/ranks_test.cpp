@@ -202,7 +202,7 @@ TEST_F(Ranks, AKilledRankEndsTheJobWhichGoesOnToTheSameBytes) {
                            done, runs, longest);
 }
 
-TEST_F(Ranks, ASignalStopsAllWhereTheyCanGoOn) {
+TEST_F(Ranks, ADeadRankZeroLeavesARunThatGoesOn) {
   succeed(train(folder_ / "whole"));
   const fs::path run = folder_ / "run";
   Surroundings surroundings = on_ranks(2);

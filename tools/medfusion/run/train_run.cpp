@@ -136,7 +136,6 @@ void check_same_on_ranks(const TrainingJob& job, const nlohmann::ordered_json& d
   tools::check_same_on_ranks(*job.ranks, "the configuration (its hash)",
                              fmt::format("{:016x}", XXH64(config.data(), config.size(), 0)));
   tools::check_same_on_ranks(*job.ranks, "the hash of the data", data["data_hash"].get<std::string>());
-  tools::check_same_on_ranks(*job.ranks, "the device", core::name_of(job.device.type));
 }
 
 bool has_known(const Tensor& targets) {
