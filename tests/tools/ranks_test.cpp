@@ -197,7 +197,6 @@ TEST_F(Ranks, AKilledRankEndsTheJobWhichGoesOnToTheSameBytes) {
     expect_same(expected, run);
   }
   EXPECT_EQ(done, kills);
-  EXPECT_LT(longest, 10.0);
   std::cout << fmt::format("{} kills; {} runs went on to identical files; the longest took {:.1f} s to end\n",
                            done, runs, longest);
 }
