@@ -36,6 +36,7 @@ struct Options {
   std::string model = "densenet121", device = "cpu", precision = "f32";
   int64_t size = 224, batch = 16, channels = 3, labels = 14;
   int64_t shards = 1;
+  double bucket_mib = 4.0;
   core::Communicator* ranks = nullptr;     // null: there is one
   int threads = 2, steps = 5, warmup = 3;  // a step as it is, one that is captured, one that is replayed
   bool inference = false, json = false, graph = true;
@@ -129,7 +130,8 @@ std::vector<double> time_training(models::Network& network, const Options& optio
                             .seed = 1,
                             .precision = options.products(),
                             .graph = options.graph,
-                            .shards = options.shards},
+                            .shards = options.shards,
+                            .bucket_bytes = static_cast<int64_t>(options.bucket_mib * (1 << 20))},
                            options.ranks);
   std::vector<double> seconds;
   step.stage(batch, 0);
@@ -213,6 +215,12 @@ int main(int argc, char** argv) {
   app.add_option("--threads", options.threads, "threads")->capture_default_str();
   app.add_option("--shards", options.shards, "parts of the batch that are computed each on its own")
       ->capture_default_str();
+  app.add_option(
+         "--bucket-mib", options.bucket_mib,
+         "ranks exchange gradients in buckets of so many MiB while the backward pass goes on; with as many "
+         "as there are, after it")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
   app.add_option("--steps", options.steps, "timed steps")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--warmup", options.warmup,
                  "steps before memory is counted; one more comes before the clock starts")

@@ -100,17 +100,17 @@ class Threads : public Communicator {
   // Queued calls come before what follows on the host: a device that runs lazily would otherwise keep a rank
   // waiting whose own runs already, while this one waits for that rank here.
   void run_queued() {
-    if (queue_) runtime(queue_->first).synchronize(queue_->second);
+    if (device_) runtime(*device_).synchronize(current_stream(*device_));
   }
 
  protected:
   void queue(Exchange which, const void* from, void* to, int64_t bytes, Device device) override {
-    queue_ = {device, current_stream(device)};
+    device_ = device;
     const auto work = [=, this](void* /*native_stream*/) {
       which == Exchange::all_to_all ? swap(from, to, bytes) : gather(from, to, bytes);
     };
     const char* const name = which == Exchange::all_to_all ? "all_to_all" : "all_gather";
-    runtime(device).launch(queue_->second, name, {{from, false}, {to, true}}, work);
+    runtime(device).launch(current_stream(device), name, {{from, false}, {to, true}}, work);
   }
   void do_all_to_all(const void* from, void* to, int64_t bytes) override {
     run_queued();
@@ -150,7 +150,7 @@ class Threads : public Communicator {
 
   Meeting& meeting_;
   const bool queues_;
-  std::optional<std::pair<Device, Stream>> queue_;  // where calls were queued
+  std::optional<Device> device_;  // where calls were queued
 };
 
 }  // namespace

@@ -83,8 +83,9 @@ std::unique_ptr<Communicator> single_communicator();
 // have ended. What the first of them throws is rethrown, and the others' calls throw RankFailure.
 //
 // With `queues`, tensors on devices are exchanged by work on their queues, so that what is written for NCCL
-// runs without it. Such a device must have memory that the host can read, as the simulated ones have; each
-// rank needs one of its own, and queues on one stream, which stays.
+// runs without it. Such a device must have memory that the host can read, as the simulated ones have. Each
+// rank needs one of its own, and before it exchanges anything on the host, its current stream waits for what
+// it has queued on others.
 void run_ranks(int ranks, const std::function<void(Communicator&)>& body, bool queues = false);
 
 // Whether this process was started by mpirun, srun or another launcher of MPI.

@@ -6,6 +6,7 @@
 #include <exception>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -132,6 +133,9 @@ void set_num_threads(int count) {
 }
 
 int num_threads() { return pool().count(); }
+
+SerialGuard::SerialGuard() : before_(std::exchange(inside_parallel_for, true)) {}
+SerialGuard::~SerialGuard() { inside_parallel_for = before_; }
 
 void parallel_for(int64_t begin, int64_t end, int64_t grain,
                   const std::function<void(int64_t, int64_t)>& body) {

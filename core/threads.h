@@ -18,4 +18,17 @@ int num_threads();
 void parallel_for(int64_t begin, int64_t end, int64_t grain,
                   const std::function<void(int64_t, int64_t)>& body);
 
+// While one of these lives, parallel_for runs its chunks in order on this thread, and leaves the others to
+// whoever else calls it.
+class SerialGuard {
+ public:
+  SerialGuard();
+  ~SerialGuard();
+  SerialGuard(const SerialGuard&) = delete;
+  SerialGuard& operator=(const SerialGuard&) = delete;
+
+ private:
+  bool before_;
+};
+
 }  // namespace medfusion::core

@@ -1,11 +1,15 @@
 // What the shards of a batch give, added up: gradients, running statistics and the loss.
 #pragma once
 
+#include <memory>
+#include <optional>
 #include <vector>
 
+#include "core/autograd.h"
 #include "core/communicator.h"
 #include "core/shards.h"
 #include "core/tensor.h"
+#include "optim/bucket_exchange.h"
 #include "optim/optimizer.h"
 
 namespace medfusion::optim {
@@ -13,13 +17,18 @@ namespace medfusion::optim {
 // Adds along a binary tree over the shards: of two neighbors first, then of two pairs, and so on. A rank
 // holds a whole branch of the tree and the ranks exchange what is above it, so the sum has the same bits for
 // any number of ranks.
+//
+// The ranks exchange it in buckets: gradients of some parameters side by side, those of the last parameters
+// first, and in the end statistics and loss. A bucket goes when the backward pass of the rank's last shard
+// has come to the end of it.
 class ShardSum {
  public:
   // Moves the gradients of the parameters into one buffer. `statistics` are tensors of the network, all of
-  // the parameters' dtype. `ranks` may be null: one rank. Throws core::Error where a plan has other numbers
-  // than powers of two, or another rank than `ranks`.
+  // the parameters' dtype. `ranks` may be null: one rank. A bucket has at least `bucket_bytes`, but for the
+  // last two. Throws core::Error where a plan has other numbers than powers of two, or another rank than
+  // `ranks`.
   ShardSum(const Parameters& parameters, std::vector<core::Tensor> statistics, const core::ShardPlan& plan,
-           core::Communicator* ranks);
+           core::Communicator* ranks, int64_t bucket_bytes);
 
   const core::ShardPlan& plan() const { return plan_; }
 
@@ -28,6 +37,9 @@ class ShardSum {
   void use(int64_t index);
   // Sets all to 0, gradients included, before a shard is computed.
   void clear() const;
+  // For the forward and backward of one shard on this thread: while the result lives, buckets go as the
+  // gradients come. Null where they go later, because other shards of this rank follow or no rank is asked.
+  std::unique_ptr<core::OperationObserver> watch();
   // Takes up a shard whose gradients lie in the parameters' buffers, with its share of the loss, [1], and the
   // network's statistics as it left them. Call for each shard of the rank, in order.
   void add(const core::Tensor& loss);
@@ -36,29 +48,52 @@ class ShardSum {
   // them. Returns the loss, [1].
   core::Tensor finish();
 
- private:
-  void exchange();
-  void add_to(const core::Tensor& to, const core::Tensor& from) const;
+  // How many buckets have gone to the other ranks before their backward pass was over, in all steps.
+  int64_t overlapped() const { return overlapped_; }
 
-  // Gradients, statistics and loss, each at an aligned place of `sum`; then zeros.
+ private:
+  class Watch;
+
+  using Buckets = std::vector<core::Tensor>;  // [elements] each, in the order in which they go
+  // Where a gradient, a statistic or the loss lies.
+  struct Place {
+    size_t bucket = 0;
+    int64_t first = 0;
+  };
+  // Gradients, statistics and loss, each at an aligned place of its bucket, with zeros between.
   struct Buffer {
-    core::Tensor sum, loss;
+    Buckets buckets;
+    core::Tensor loss;
     std::vector<core::Tensor> gradients, statistics;
   };
+
+  void lay_out(int64_t bucket_bytes);
+  Buckets make_buckets() const;
   Buffer make_buffer() const;
+  bool at_last() const { return added_ + 1 == plan_.own(); }
+  void send(size_t bucket);
+  void add_branches(size_t bucket) const;
+  void add_to(const core::Tensor& to, const core::Tensor& from) const;
 
   const Parameters parameters_;
   core::ShardPlan plan_;
-  core::Communicator* ranks_;
   core::Device device_;
   std::vector<core::Tensor> statistics_;  // of the network
-  std::vector<Buffer> buffers_;           // one, or one for each shard of this rank
-  std::vector<core::Tensor> places_;      // of the buffer in use: of the statistics,
-  core::Tensor sum_, loss_;               // of all, and of the loss
-  std::vector<core::Tensor> branches_;    // sums of 1, 2, 4, ... shards that wait for their neighbor
-  // Of the ranks: what each has for the part that this one adds up. Undefined where nothing is exchanged.
-  core::Tensor chunks_;
-  int64_t added_ = 0;
+
+  std::vector<int64_t> sizes_;                             // of the buckets, in elements
+  std::vector<Place> gradient_places_, statistic_places_;  // in them
+  Place loss_place_;
+
+  std::vector<Buffer> buffers_;     // one, or one for each shard of this rank
+  const Buffer* buffer_ = nullptr;  // the one in use
+  std::vector<Buckets> branches_;   // sums of 1, 2, 4, ... shards that wait for their neighbor
+  int64_t added_ = 0;               // shards of this batch
+
+  // Of the ranks: what each has for the part that this one adds up. Not there where nothing is exchanged.
+  Buckets chunks_;
+  std::optional<BucketExchange> exchange_;
+  size_t sent_ = 0;  // buckets of this batch
+  int64_t overlapped_ = 0;
 };
 
 }  // namespace medfusion::optim

@@ -96,7 +96,7 @@ TrainingStep::TrainingStep(models::Network& network, Optimizer& optimizer, Weigh
     for (const auto& [name, buffer] : network.buffers()) statistics.push_back(buffer);
     const core::ShardPlan plan{options.shards, ranks == nullptr ? 0 : ranks->rank(),
                                ranks == nullptr ? 1 : ranks->size()};
-    sum_.emplace(parameters_, std::move(statistics), plan, ranks);
+    sum_.emplace(parameters_, std::move(statistics), plan, ranks, options.bucket_bytes);
   }
   if (options.keep_statistics || sum_) {
     for (const auto& [name, buffer] : network.buffers()) statistics_.emplace_back(buffer, buffer.clone());
@@ -218,6 +218,7 @@ Tensor TrainingStep::queue_shards(const Operands& operands) {
   for (const Shard& shard : operands.shards) {
     restore_statistics();
     sum_->clear();
+    const auto watch = sum_->watch();
     const Tensor loss = shard.is_empty() ? nothing : queue(shard, nullptr).value();
     sum_->add(loss);
   }

@@ -71,6 +71,8 @@ class TrainingStep {
   std::string trace(const std::function<std::string(int64_t)>& row_name);
 
   int64_t replays() const { return replays_; }  // how many steps were replayed so far
+  // How many buckets of gradients went to the other ranks while the backward pass went on.
+  int64_t overlapped() const { return sum_ ? sum_->overlapped() : 0; }
 
  private:
   // A shard as the step takes it; without rows where the batch has fewer of them than shards.

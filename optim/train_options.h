@@ -34,6 +34,7 @@ struct StepOptions {
   bool keep_statistics = false;
   int64_t shards = 1;  // of a batch; a power of two
   BatchStatistics batch_statistics = BatchStatistics::shard;
+  int64_t bucket_bytes = 4 << 20;  // no setting: of what ranks exchange at a time (optim/shard_sum.h)
 };
 
 inline constexpr std::array kOptimizers{"adamw", "sgd"};

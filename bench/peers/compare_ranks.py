@@ -5,7 +5,9 @@
 
 All compute the same batch (DenseNet-121, 224x224, 16 images by default). Ours has as many shards as ranks in both columns, so
 both write the same bytes. The peer is DistributedDataParallel over gloo, N processes of one thread, eager, channels-last and
-compiled; its fastest mode counts. A column is the median over the rounds with the smallest and largest round; a ratio is of the
+compiled; its fastest mode counts. With --rate 2gbit the ranks talk over TCP through a loopback of that rate, in a network
+namespace of their own (Linux, as root: unshare, ip and tc of iproute2), and a further column exchanges only after the
+backward pass. A column is the median over the rounds with the smallest and largest round; a ratio is of the
 same round. Nothing else should run on the machine.
 """
 import argparse
@@ -23,6 +25,7 @@ def main():
     parser.add_argument("--python", default="", help="a Python with PyTorch; without it only ours is timed")
     parser.add_argument("--model", default="densenet121")
     parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--rate", default="", help="limit of the ranks' network, e.g. 2gbit, as tc has it")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=3)
@@ -37,12 +40,18 @@ def main():
     ours = [options.program, *step, "--shards", options.ranks, "--json", "--threads"]
     one = f"1 rank x {options.ranks} threads"
     many = f"{options.ranks} ranks x 1 thread"
-    commands = {one: [*ours, options.ranks],
-                many: ["mpirun", "--allow-run-as-root", "-q", "-n", options.ranks, *ours, 1]}
+    launch = ["mpirun", "--allow-run-as-root", "-q", "-n", options.ranks]
+    if options.rate:
+        limit = f"ip link set lo up && tc qdisc add dev lo root tbf rate {options.rate} burst 1mb latency 100ms && exec \"$@\""
+        launch = ["unshare", "-n", "sh", "-c", limit, "sh", *launch, "--mca", "btl", "tcp,self", "--mca", "btl_tcp_if_include", "lo",
+                  "--mca", "oob_tcp_if_include", "lo"]
+    commands = {one: [*ours, options.ranks], many: [*launch, *ours, 1]}
+    if options.rate:
+        commands["exchange afterwards"] = [*launch, *ours, 1, "--bucket-mib", 1 << 20]
     if options.python:
-        launch = [options.python, "-m", "torch.distributed.run", "--nproc-per-node", options.ranks, FOLDER / "steps_torch.py"]
+        torchrun = [options.python, "-m", "torch.distributed.run", "--nproc-per-node", options.ranks, FOLDER / "steps_torch.py"]
         for mode in MODES:
-            commands["DDP " + mode] = [*launch, "--mode", mode, *step, "--threads", 1]
+            commands["DDP " + mode] = [*torchrun, "--mode", mode, *step, "--threads", 1]
     results = {name: [] for name in commands}
     for number in range(options.rounds):
         for name, command in commands.items():

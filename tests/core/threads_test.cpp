@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <mutex>
 #include <set>
 #include <stdexcept>
@@ -66,6 +67,25 @@ TEST_F(Threads, NestedCallsRunWhereTheyAre) {
     });
   });
   EXPECT_EQ(sum, 64);
+}
+
+TEST_F(Threads, AGuardKeepsTheWorkOnTheThreadAndTheOthersFree) {
+  set_num_threads(2);
+  const auto caller = std::this_thread::get_id();
+  std::mutex mutex;
+  std::set<std::thread::id> others;
+  {
+    const SerialGuard alone;
+    parallel_for(0, 64, 1, [&](int64_t, int64_t) { EXPECT_EQ(std::this_thread::get_id(), caller); });
+  }
+  for (int round = 0; round < 100 && others.empty(); ++round) {
+    parallel_for(0, 64, 1, [&](int64_t, int64_t) {
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+      const std::lock_guard lock(mutex);
+      if (std::this_thread::get_id() != caller) others.insert(std::this_thread::get_id());
+    });
+  }
+  EXPECT_FALSE(others.empty());
 }
 
 TEST_F(Threads, AnExceptionReachesTheCallerAndThePoolGoesOn) {

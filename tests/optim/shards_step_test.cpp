@@ -187,25 +187,26 @@ TEST(ShardsStep, ThoseThatMeetWantARowEach) {
 
 struct Steps {
   std::vector<double> losses;
-  int64_t replays = 0, bytes_sent = 0;
+  int64_t replays = 0, bytes_sent = 0, overlapped = 0;
 };
 
 // Batches of these numbers of rows of a table.
 Steps step_through(core::Communicator& ranks, const std::vector<int64_t>& sizes, bool graph,
-                   core::DeviceType type = simulator::kDeviceType) {
+                   core::DeviceType type = simulator::kDeviceType, int64_t bucket_bytes = 4096) {
   models::NetworkOptions network_options;
   network_options.size = "tiny";
   network_options.labels = 2;
   network_options.table_features = 3;
   network_options.modalities.image = network_options.branches.dense = network_options.branches.pyramid =
       false;
-  network_options.device = {type, ranks.rank()};
+  network_options.device = {type, type == core::DeviceType::cpu ? 0 : ranks.rank()};
   const auto network = models::make_network(network_options);
   network->initialize(11);
   AdamW optimizer(network->parameters(), {});
   StepOptions options;
   options.shards = 4;
   options.graph = graph;
+  options.bucket_bytes = bucket_bytes;
   TrainingStep step(*network, optimizer, nullptr, options, &ranks);
   core::Batch all = noise_table(kStepRows);
   all.targets = noise_with_unknown_targets(kStepRows, kStepEdge).targets;
@@ -222,7 +223,38 @@ Steps step_through(core::Communicator& ranks, const std::vector<int64_t>& sizes,
   }
   result.replays = step.replays();
   result.bytes_sent = ranks.bytes_sent();
+  result.overlapped = step.overlapped();
   return result;
+}
+
+// On the cpu, and on devices that queue the exchange or do not. A graph has what was sent when it was made,
+// in the second of the four steps.
+TEST(ShardsStep, BucketsGoWhileTheBackwardPassGoesOn) {
+  const auto single = core::single_communicator();
+  const core::DeviceType cpu = core::DeviceType::cpu, sim = simulator::kDeviceType;
+  const std::vector<int64_t> sizes{6, 6, 6, 6};
+  const std::vector<double> losses = step_through(*single, sizes, false, cpu).losses;
+  const auto overlapped = [&](core::DeviceType type, bool queues, bool graph, int64_t bucket_bytes) {
+    std::vector<Steps> steps(2);
+    core::run_ranks(
+        2,
+        [&](core::Communicator& ranks) {
+          steps[static_cast<size_t>(ranks.rank())] = step_through(ranks, sizes, graph, type, bucket_bytes);
+        },
+        queues);
+    EXPECT_EQ(steps[0].losses, steps[1].losses);
+    EXPECT_EQ(steps[0].overlapped, steps[1].overlapped);
+    if (type == cpu) {
+      EXPECT_EQ(steps[0].losses, losses);
+    }
+    return steps[0].overlapped;
+  };
+  EXPECT_EQ(overlapped(cpu, false, false, 1 << 30), 0);  // one bucket, which is full at the end of the pass
+  const int64_t all = overlapped(cpu, false, false, 4096);
+  EXPECT_GT(all, 0);
+  EXPECT_EQ(overlapped(sim, false, false, 4096), all);
+  EXPECT_EQ(overlapped(sim, true, false, 4096), all);
+  EXPECT_EQ(overlapped(sim, true, true, 4096), all / 2);
 }
 
 // Of 7 rows in 4 shards, rank 0 of 2 has as many as of 6, and rank 1 has one more.

@@ -47,6 +47,7 @@ Trained train_on(core::Communicator& ranks, core::Device device, int64_t epochs 
   options.epochs = epochs;
   options.ema_decay = 0.9;
   options.step.shards = kShards;
+  options.step.bucket_bytes = 4096;
   options.step.batch_statistics = statistics;
   options.shard_optimizer = shard_optimizer;
   Trained result;
