@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cmath>
 #include <fstream>
 #include <limits>
@@ -184,6 +185,28 @@ TEST(Bootstrap, IsTheSameForAnyNumberOfThreads) {
     const auto a = one.draws(0, measure), b = three.draws(0, measure);
     for (size_t i = 0; i < a.size(); ++i) EXPECT_EQ(a[i], b[i]) << name_of(measure);
   }
+}
+
+// 7 resamples over 3 ranks: three of them for two, one for the last.
+TEST(Bootstrap, IsDividedAmongRanks) {
+  const std::vector<std::string> patients{"a", "b", "b", "c", "d", "e"};
+  const auto draw = [&](core::Communicator* ranks, std::atomic<int>& filled) {
+    return PatientBootstrap(patients, 7, 3, ranks)
+        .draw<uint32_t>(2, [&](const std::vector<uint32_t>& weights, uint32_t* row) {
+          row[0] = weights[0];
+          row[1] = weights[1];
+          ++filled;
+        });
+  };
+  std::atomic<int> all = 0;
+  const std::vector<uint32_t> expected = draw(nullptr, all);
+  EXPECT_EQ(all, 7);
+  EXPECT_EQ(expected.size(), 14U);
+  core::run_ranks(3, [&](core::Communicator& ranks) {
+    std::atomic<int> own = 0;
+    EXPECT_EQ(draw(&ranks, own), expected);
+    EXPECT_EQ(own, ranks.rank() < 2 ? 3 : 1);
+  });
 }
 
 TEST(Bootstrap, AResampleIsTheMetricOfItsRows) {

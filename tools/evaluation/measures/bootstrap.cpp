@@ -12,8 +12,9 @@
 #include "tools/evaluation/measures/measures.h"
 
 namespace medfusion::tools {
-PatientBootstrap::PatientBootstrap(std::span<const std::string> patients, int64_t resamples, uint64_t seed)
-    : resamples_(resamples), seed_(seed) {
+PatientBootstrap::PatientBootstrap(std::span<const std::string> patients, int64_t resamples, uint64_t seed,
+                                   core::Communicator* ranks)
+    : resamples_(resamples), seed_(seed), ranks_(ranks) {
   MEDFUSION_CHECK(!patients.empty() && resamples >= 0, "bootstrap: {} rows, {} resamples", patients.size(),
                   resamples);
   std::map<std::string_view, uint32_t> number;
@@ -30,40 +31,24 @@ std::vector<uint32_t> PatientBootstrap::ones() const {
   return std::vector<uint32_t>(static_cast<size_t>(patients_), 1);
 }
 
+void PatientBootstrap::fill_own(const std::function<void(int64_t)>& fill) const {
+  constexpr int64_t kGrain = 4;
+  core::parallel_for(std::min(resamples_, first_own()), std::min(resamples_, first_own() + own_resamples()),
+                     kGrain, [&](int64_t first, int64_t last) {
+                       for (int64_t resample = first; resample < last; ++resample) fill(resample);
+                     });
+}
+
 ResampledMeasures::ResampledMeasures(const std::vector<RankedLabel>& labels,
-                                     const PatientBootstrap& bootstrap, core::Communicator* ranks)
+                                     const PatientBootstrap& bootstrap)
     : resamples_(bootstrap.resamples()) {
   const std::vector<uint32_t> ones = bootstrap.ones();
   for (const RankedLabel& label : labels) full_.push_back(label.measures(ones));
-  drawn_.resize(static_cast<size_t>(resamples_) * labels.size());
-  const int64_t count = ranks == nullptr ? 1 : ranks->size(), rank = ranks == nullptr ? 0 : ranks->rank();
-  const int64_t each = (resamples_ + count - 1) / count;
-  constexpr int64_t kGrain = 4;
-  core::parallel_for(std::min(resamples_, rank * each), std::min(resamples_, (rank + 1) * each), kGrain,
-                     [&](int64_t first, int64_t last) {
-                       for (int64_t resample = first; resample < last; ++resample) {
-                         const std::vector<uint32_t> weights = bootstrap.weights(resample);
-                         for (size_t label = 0; label < labels.size(); ++label) {
-                           drawn_[static_cast<size_t>(resample) * labels.size() + label] =
-                               labels[label].measures(weights);
-                         }
-                       }
-                     });
-  if (count > 1) gather(each, *ranks);
-}
-
-// Rank r has made the resamples from r * each on.
-void ResampledMeasures::gather(int64_t each, core::Communicator& ranks) {
-  static_assert(std::is_trivially_copyable_v<MeasureValues>);
-  const auto values = static_cast<size_t>(each * labels());
-  std::vector<MeasureValues> all(static_cast<size_t>(ranks.size()) * values);
-  const size_t own = static_cast<size_t>(ranks.rank()) * values;
-  if (own < drawn_.size())
-    std::copy_n(drawn_.begin() + static_cast<std::ptrdiff_t>(own), std::min(values, drawn_.size() - own),
-                all.begin() + static_cast<std::ptrdiff_t>(own));
-  ranks.all_gather(all.data() + own, all.data(), static_cast<int64_t>(values * sizeof(MeasureValues)));
-  all.resize(drawn_.size());
-  drawn_ = std::move(all);
+  drawn_ = bootstrap.draw<MeasureValues>(static_cast<int64_t>(labels.size()),
+                                         [&](const std::vector<uint32_t>& weights, MeasureValues* row) {
+                                           for (const RankedLabel& label : labels)
+                                             *row++ = label.measures(weights);
+                                         });
 }
 
 std::vector<int64_t> ResampledMeasures::averaged(Measure measure) const {

@@ -4,8 +4,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "core/communicator.h"
@@ -18,8 +20,10 @@ namespace medfusion::tools {
 // not on the order of the rows or on threads.
 class PatientBootstrap {
  public:
-  // patients: the patient of each row; at least one row. resamples >= 0.
-  PatientBootstrap(std::span<const std::string> patients, int64_t resamples, uint64_t seed);
+  // patients: the patient of each row; at least one row. resamples >= 0. `ranks`, where they are not null,
+  // divide the resamples among them; all have the same patients.
+  PatientBootstrap(std::span<const std::string> patients, int64_t resamples, uint64_t seed,
+                   core::Communicator* ranks = nullptr);
 
   int64_t patients() const { return patients_; }
   int64_t resamples() const { return resamples_; }
@@ -29,21 +33,38 @@ class PatientBootstrap {
   std::vector<uint32_t> weights(int64_t resample) const;
   // Every patient once.
   std::vector<uint32_t> ones() const;
+  // [resamples, width]: fill(weights, row) writes the row of a resample. Of several ranks each fills some,
+  // and all get all.
+  template <class T>
+  std::vector<T> draw(int64_t width,
+                      const std::function<void(const std::vector<uint32_t>&, T*)>& fill) const {
+    static_assert(std::is_trivially_copyable_v<T>);
+    const int64_t own = own_resamples(), row_bytes = width * static_cast<int64_t>(sizeof(T));
+    std::vector<T> all(static_cast<size_t>(own * rank_count() * width));
+    fill_own([&](int64_t resample) { fill(weights(resample), all.data() + resample * width); });
+    if (ranks_ != nullptr) ranks_->all_gather(all.data() + first_own() * width, all.data(), own * row_bytes);
+    all.resize(static_cast<size_t>(resamples_ * width));
+    return all;
+  }
 
  private:
+  int64_t rank_count() const { return ranks_ == nullptr ? 1 : ranks_->size(); }
+  int64_t own_resamples() const { return (resamples_ + rank_count() - 1) / rank_count(); }  // the last: fewer
+  int64_t first_own() const { return ranks_ == nullptr ? 0 : ranks_->rank() * own_resamples(); }
+  void fill_own(const std::function<void(int64_t)>& fill) const;
+
   std::vector<uint32_t> patient_of_row_;
   int64_t patients_ = 0;
   int64_t resamples_ = 0;
   uint64_t seed_ = 0;
+  core::Communicator* ranks_ = nullptr;
 };
 
 // The measures of several labels on all rows and on every resample. The macro average is over the labels for
 // which a measure exists on all rows; on a resample it is undefined where one of these is.
 class ResampledMeasures {
  public:
-  // Of several ranks each makes some of the resamples, and all have all of them; null: one rank.
-  ResampledMeasures(const std::vector<RankedLabel>& labels, const PatientBootstrap& bootstrap,
-                    core::Communicator* ranks = nullptr);
+  ResampledMeasures(const std::vector<RankedLabel>& labels, const PatientBootstrap& bootstrap);
 
   int64_t labels() const { return static_cast<int64_t>(full_.size()); }
   int64_t resamples() const { return resamples_; }
@@ -56,8 +77,6 @@ class ResampledMeasures {
   std::vector<double> macro_draws(Measure measure) const;
 
  private:
-  void gather(int64_t each, core::Communicator& ranks);
-
   std::vector<MeasureValues> full_;
   std::vector<MeasureValues> drawn_;  // [resamples, labels]
   int64_t resamples_ = 0;

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "core/threads.h"
 
 namespace medfusion::tools {
 
@@ -24,31 +23,31 @@ std::vector<Interval> decision_intervals(const std::vector<data::DecisionPoint>&
                          [](double p, const data::DecisionPoint& point) { return p < point.threshold; }) -
         curve.begin()));
   }
-  const auto resamples = static_cast<size_t>(bootstrap.resamples());
-  std::vector<std::vector<double>> draws(curve.size(), std::vector<double>(resamples));
-  constexpr int64_t kGrain = 16;
-  core::parallel_for(0, bootstrap.resamples(), kGrain, [&](int64_t first, int64_t last) {
-    for (int64_t resample = first; resample < last; ++resample) {
-      const std::vector<uint32_t> weights = bootstrap.weights(resample);
-      std::vector<double> positive(curve.size() + 1, 0.0), negative(curve.size() + 1, 0.0);
-      double all = 0.0;
-      for (size_t row = 0; row < reached.size(); ++row) {
-        if (std::isnan(targets[row])) continue;
-        (targets[row] == 1.0 ? positive : negative)[reached[row]] += weights[patient[row]];
-        all += weights[patient[row]];
-      }
-      double true_positives = 0.0, false_positives = 0.0;
-      for (size_t at = curve.size(); at-- > 0;) {
-        true_positives += positive[at + 1];
-        false_positives += negative[at + 1];
-        const double odds = curve[at].threshold / (1.0 - curve[at].threshold);
-        draws[at][static_cast<size_t>(resample)] = (true_positives - false_positives * odds) / all;
-      }
-    }
-  });
+  const auto count = static_cast<int64_t>(curve.size());
+  const std::vector<double> drawn =
+      bootstrap.draw<double>(count, [&](const std::vector<uint32_t>& weights, double* benefits) {
+        std::vector<double> positive(curve.size() + 1, 0.0), negative(curve.size() + 1, 0.0);
+        double all = 0.0;
+        for (size_t row = 0; row < reached.size(); ++row) {
+          if (std::isnan(targets[row])) continue;
+          (targets[row] == 1.0 ? positive : negative)[reached[row]] += weights[patient[row]];
+          all += weights[patient[row]];
+        }
+        double true_positives = 0.0, false_positives = 0.0;
+        for (size_t at = curve.size(); at-- > 0;) {
+          true_positives += positive[at + 1];
+          false_positives += negative[at + 1];
+          const double odds = curve[at].threshold / (1.0 - curve[at].threshold);
+          benefits[at] = (true_positives - false_positives * odds) / all;
+        }
+      });
   std::vector<Interval> intervals;
-  for (size_t at = 0; at < curve.size(); ++at)
-    intervals.push_back(interval_around(curve[at].model, draws[at]));
+  std::vector<double> draws(static_cast<size_t>(bootstrap.resamples()));
+  for (size_t at = 0; at < curve.size(); ++at) {
+    for (size_t resample = 0; resample < draws.size(); ++resample)
+      draws[resample] = drawn[resample * curve.size() + at];
+    intervals.push_back(interval_around(curve[at].model, draws));
+  }
   return intervals;
 }
 

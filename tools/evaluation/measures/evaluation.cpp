@@ -44,9 +44,9 @@ class Summary {
  public:
   Summary(const EvaluationInput& input, const EvaluationOptions& options)
       : input_(input),
-        bootstrap_(input.patients, options.resamples, options.seed),
+        bootstrap_(input.patients, options.resamples, options.seed, options.ranks),
         ranked_(ranked_labels(input, bootstrap_, options.bins)),
-        resampled_(ranked_, bootstrap_, options.ranks) {}
+        resampled_(ranked_, bootstrap_) {}
 
   int64_t patients() const { return bootstrap_.patients(); }
   const PatientBootstrap& bootstrap() const { return bootstrap_; }

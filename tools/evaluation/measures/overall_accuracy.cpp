@@ -3,7 +3,6 @@
 #include <cmath>
 #include <optional>
 
-#include "core/threads.h"
 #include "data/statistics/samples.h"
 
 namespace medfusion::tools {
@@ -76,11 +75,10 @@ double accuracy_of(const std::vector<Decisions>& decisions, const std::vector<ui
 
 Json overall_accuracy_json(const EvaluationInput& input, const PatientBootstrap& bootstrap) {
   const std::vector<Decisions> decisions = decisions_of(input, bootstrap);
-  std::vector<double> draws(static_cast<size_t>(bootstrap.resamples()));
-  core::parallel_for(0, bootstrap.resamples(), 16, [&](int64_t first, int64_t last) {
-    for (int64_t resample = first; resample < last; ++resample)
-      draws[static_cast<size_t>(resample)] = accuracy_of(decisions, bootstrap.weights(resample));
-  });
+  const std::vector<double> draws =
+      bootstrap.draw<double>(1, [&](const std::vector<uint32_t>& weights, double* accuracy) {
+        *accuracy = accuracy_of(decisions, weights);
+      });
   Json json = resampled_json(accuracy_of(decisions, bootstrap.ones()), draws);
   if (!json["low"].is_null() && json["low"] == json["high"]) json["low"] = json["high"] = nullptr;
   json["rule"] = input.exclusive ? "the most probable label" : "labels above 0.5, mean of the labels";

@@ -1,6 +1,7 @@
 #include "tools/medfusion/run/cross_validation.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "core/file.h"
@@ -216,7 +217,8 @@ RunDirectory train_fold(const FoldRuns& runs, const Config& config, const std::s
   training.kernels = job.kernels;
   training.resume_command = job.resume_command;
   if (goes_on(runs, config, dataset, splits, folder)) {
-    const FolderLock lock(folder);
+    std::optional<FolderLock> lock;
+    if (is_speaker()) lock.emplace(folder);
     RunDirectory run = RunDirectory::reopen(folder);
     training.resume = true;
     training.on_checkpoint = [&run] { drop_replaced(run); };
@@ -256,9 +258,10 @@ void run_folds(const FoldRuns& runs, const data::Dataset& dataset,
     const RunDirectory run =
         train_fold(runs, config, title, dataset, splits, runs.folder / fmt::format("fold{}", fold));
     const TrainedRun trained = TrainedRun::open(run, runs.job.device);
-    const auto loader =
-        make_loader(config, dataset, trained.preprocessing.encode(dataset), splits.test, false);
-    FoldOutcome outcome{config.seed, fold, predict_run(trained, dataset, *loader), {}, {}};
+    const auto loader = make_loader(config, dataset, trained.preprocessing.encode(dataset), splits.test,
+                                    false, several_ranks());
+    FoldOutcome outcome{
+        config.seed, fold, predict_run(trained, dataset, *loader, {}, several_ranks()), {}, {}};
     outcome.metrics = metrics_of(outcome.predictions, trained);
     outcome.csv = predictions_csv(outcome.predictions, dataset, trained);
     run.write_json("metrics.json", optim::to_json(outcome.metrics));
@@ -311,8 +314,7 @@ nlohmann::ordered_json cross_validate(const CrossValidation& options,
   CrossValidation rest = options;
   if (several_ranks() != nullptr) {
     train_on_ranks(options, dataset, config, folds);
-    if (!is_speaker()) return {};
-    rest.resume = true;  // what is left is to test the folds
+    rest.resume = true;  // what is left is to test the folds, each on all ranks
   }
   const std::vector<data::Splits> first_splits = splits_of_folds(config, dataset, folds);
   Results results(count_folds(folds), dataset.labels);
@@ -323,19 +325,23 @@ nlohmann::ordered_json cross_validate(const CrossValidation& options,
     seeds.push_back(config.seed);
     std::string own;
     run_folds(runs, dataset, [&](const FoldOutcome& outcome) {
-      if (own.empty()) remove_summaries(options.out);
+      if (own.empty() && is_speaker()) remove_summaries(options.out);
       results.add(outcome.seed, outcome.fold, outcome.metrics);
       own += own.empty() ? outcome.csv : without_header(outcome.csv);
       if (on_outcome) on_outcome(outcome);
     });
-    if (options.seeds > 1) core::write_file((runs.folder / "predictions.csv").string(), own, kFlush);
+    if (options.seeds > 1 && is_speaker())
+      core::write_file((runs.folder / "predictions.csv").string(), own, kFlush);
     if (s == 0) predictions = own;
   }
   auto json = results.to_json(seeds);
   json["redrawn"] = options.redraw;
+  EvaluationOptions evaluation_settings = evaluation_options(options.config, kResamples);
+  evaluation_settings.ranks = several_ranks();
+  const auto evaluation =
+      evaluate_out_of_fold(predictions, dataset, first_splits, options.config, evaluation_settings);
+  if (!is_speaker()) return json;
   core::write_file((options.out / "predictions.csv").string(), predictions, kFlush);
-  const auto evaluation = evaluate_out_of_fold(predictions, dataset, first_splits, options.config,
-                                               evaluation_options(options.config, kResamples));
   core::write_file((options.out / "evaluation.json").string(), to_text(evaluation) + "\n", kFlush);
   core::write_file((options.out / "cv.json").string(), to_text(json, 2) + "\n", kFlush);
   return json;

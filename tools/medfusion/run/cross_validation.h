@@ -67,7 +67,7 @@ void check_folds(const Config& config, const data::Dataset& dataset, const std::
 //   macro_auroc.mean, .std over per_fold (sample standard deviation)
 //   macro_auroc.per_seed, .seed_std   the mean over the folds for each seed, and their deviation
 //   labels.<name>.auroc    the mean over the folds in which it is defined, and how many those are
-// Of several ranks each trains some of the folds; rank 0 tests them and returns this, the others null.
+// Of several ranks each trains some of the folds; together they test them. Rank 0 alone writes files.
 nlohmann::ordered_json cross_validate(const CrossValidation& options,
                                       const std::function<void(const FoldOutcome&)>& on_outcome = {});
 
