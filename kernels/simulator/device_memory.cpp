@@ -230,10 +230,10 @@ void deliver_sim_host_copies(uint64_t owner, const SimClock& clock) {
     const auto here = copy++;
     if ((*here)->owner != owner || !(*here)->to_host || !(*here)->use.known_to(clock)) continue;
     done.splice(done.end(), copies, here);
-    count(*done.back(), -1);
   }
   for (const auto& copy : done) {
     if (copy->arrived && !copy->lost) std::memcpy(copy->host, copy->staged.data(), copy->staged.size());
+    count(*copy, -1);  // from now on other threads pass by: theirs may be among these
   }
   for (const auto& copy : done) check_not_lost(*copy);
 }

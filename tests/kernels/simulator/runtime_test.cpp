@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <semaphore>
 #include <set>
@@ -319,6 +320,28 @@ TEST_F(SimRuntimeTest, ASynchronizeOfAStreamThatWaitedHandsTheCopyOver) {
   check_host_access(&back, 4);
   EXPECT_EQ(back, 0.0F);
   sim_->free(data, 4, first_);
+}
+
+// One thread's wait may hand over the other's copy; the other must not go on before that is done.
+TEST_F(SimRuntimeTest, ACopyOfAThreadHasArrivedWhereAnotherWaitedForItsStream) {
+  constexpr int64_t kBytes = 1 << 18;
+  const auto copy_back = [&](uint8_t byte) {
+    void* data = sim_->allocate(kBytes, first_);
+    sim_->fill_bytes(data, byte, kBytes, first_);
+    std::vector<uint8_t> back(kBytes);
+    bool same = true;
+    for (int round = 0; round < 1000 && same; ++round) {
+      std::fill(back.begin(), back.end(), uint8_t{0});
+      sim_->copy_to_host(back.data(), data, kBytes, first_);
+      sim_->synchronize(first_);
+      same = std::ranges::all_of(back, [byte](uint8_t each) { return each == byte; });
+    }
+    EXPECT_TRUE(same);
+    sim_->free(data, kBytes, first_);
+  };
+  std::vector<std::thread> threads;
+  for (const uint8_t byte : {1, 2, 3}) threads.emplace_back(copy_back, byte);
+  for (std::thread& thread : threads) thread.join();
 }
 
 TEST_F(SimRuntimeTest, ASourceThatIsReusedTooEarlyShows) {
