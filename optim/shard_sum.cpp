@@ -1,5 +1,6 @@
 #include "optim/shard_sum.h"
 
+#include <algorithm>
 #include <bit>
 #include <unordered_map>
 #include <utility>
@@ -55,7 +56,8 @@ ShardSum::ShardSum(const Parameters& parameters, std::vector<Tensor> statistics,
 // The last parameters come first, as their gradients do. A bucket can be cut into as many aligned chunks as
 // there are ranks.
 void ShardSum::lay_out(int64_t bucket_bytes) {
-  const int64_t least = bucket_bytes / core::size_of(parameters_.front().second.dtype());
+  const int64_t least = bucket_bytes * std::max<int64_t>(8, plan_.ranks) / 8 /
+                        core::size_of(parameters_.front().second.dtype());
   int64_t filled = 0;
   const auto take = [&](int64_t elements) {
     return Place{sizes_.size(), std::exchange(filled, filled + aligned(elements))};

@@ -24,9 +24,9 @@ namespace medfusion::optim {
 class ShardSum {
  public:
   // Moves the gradients of the parameters into one buffer. `statistics` are tensors of the network, all of
-  // the parameters' dtype. `ranks` may be null: one rank. A bucket has at least `bucket_bytes`, but for the
-  // last two. Throws core::Error where a plan has other numbers than powers of two, or another rank than
-  // `ranks`.
+  // the parameters' dtype. `ranks` may be null: one rank. A bucket has at least `bucket_bytes`, of more than
+  // 8 ranks an eighth of that for each, but for the last two. Throws core::Error where a plan has other
+  // numbers than powers of two, or another rank than `ranks`.
   ShardSum(const Parameters& parameters, std::vector<core::Tensor> statistics, const core::ShardPlan& plan,
            core::Communicator* ranks, int64_t bucket_bytes);
 
