@@ -7,6 +7,7 @@
 #include "core/threads.h"
 #include "kernels/simulator/device_type.h"
 #include "optim/loop.h"
+#include "optim/optimizer_share.h"
 #include "tests/optim/noise.h"
 
 namespace medfusion::optim {
