@@ -28,8 +28,9 @@ void ModelOptions::check_rules(const core::Require& require) const {
   const auto& [image, table, text] = modalities;
   require(image || table || text, {"model.modalities.image"},
           "expected at least one of image, table and text, got none");
-  if (name == "densenet") {
-    require(image, {"model.modalities.image", "model.name"}, "expected true for \"densenet\", got false");
+  if (name != "medfusionnet") {
+    require(image, {"model.modalities.image", "model.name"},
+            fmt::format("expected true for \"{}\", got false", name));
     return;
   }
   require(dense || pyramid || attention, {"model.branches.dense"},

@@ -23,8 +23,12 @@ inline constexpr std::array kUpsamplings{"nearest", "bilinear"};
 enum class Upsampling : uint8_t { nearest, bilinear };
 constexpr core::Names names_of(Upsampling) { return kUpsamplings; }
 
+// Published networks that a classifier is made of, or that stand under MedFusionNet (models/backbone.h).
+inline constexpr std::array kBackbones{"resnet18", "resnet50"};
+
 struct ModelOptions {
   std::string name = "medfusionnet";
+  std::string backbone = "densenet";
   std::string size = "small";
   Output output = Output::automatic;
   struct Branches {
@@ -47,10 +51,14 @@ struct ModelOptions {
 
   void visit_fields(core::FieldVisitor& visit) {
     using core::Range;
-    visit("name", name, Range::one_of({"medfusionnet", "densenet"}),
-          "`medfusionnet`, or `densenet`: the plain classifier, which reads the image only.");
+    visit("name", name, Range::one_of(names_with("medfusionnet", "densenet")),
+          "`medfusionnet`, or a plain classifier, which reads the image only (docs/models.md): `densenet` of "
+          "the size `model.size`, or a published network.");
+    visit("backbone", backbone, Range::one_of(names_with("densenet")),
+          "What MedFusionNet reads images with: `densenet` of the size `model.size`, or a published network "
+          "(docs/models.md).");
     visit("size", size, Range::one_of({"densenet121", "small", "tiny"}),
-          "Size of the dense branch. It also decides the defaults of the keys below that are 0.");
+          "Size of the DenseNet. It also decides the defaults of the keys below that are 0.");
     visit("output", output,
           "`sigmoid`: labels are independent. `softmax`: exactly one label is true, so the probabilities add "
           "up to 1. `auto` takes softmax where the data says that exactly one label is true "
@@ -84,6 +92,13 @@ struct ModelOptions {
         "Probability that a training sample loses a modality, so that the network learns to do without it.");
   }
   void check_rules(const core::Require& require) const;
+  // The given names, and those of the published networks.
+  template <class... Names>
+  static std::vector<std::string> names_with(Names... names) {
+    std::vector<std::string> all{names...};
+    all.insert(all.end(), kBackbones.begin(), kBackbones.end());
+    return all;
+  }
   // Puts the size's defaults where dim, heads, layers, mlp_ratio or pyramid_channels is 0.
   void fill_in_size();
 };

@@ -1,7 +1,7 @@
 #include "models/network.h"
 
-#include "models/densenet/densenet.h"
 #include "models/medfusionnet/network.h"
+#include "models/plain_network.h"
 
 namespace medfusion::models {
 namespace {
@@ -42,7 +42,7 @@ std::unique_ptr<Network> make_network(const NetworkOptions& given) {
     if (!condition) refuse(keys.front() + ": " + message);
   });
   if (given.labels < 1) refuse("at least one label");
-  if (given.name == "densenet") return std::make_unique<DenseNet>(given);
+  if (given.name != "medfusionnet") return std::make_unique<PlainNetwork>(given);
   check_medfusionnet(given);
   NetworkOptions options = given;
   options.fill_in_size();

@@ -43,6 +43,7 @@ struct NetworkOptions : ModelOptions {
 // a pyramid. Each [B, h, w, channels]; undefined without an image.
 struct ImageLevels {
   std::array<core::Variable, 4> backbone, pyramid;
+  core::Variable class_token;  // [B, features], of a backbone that has one
 };
 
 class Network : public layers::Module {

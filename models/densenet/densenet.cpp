@@ -1,7 +1,6 @@
 #include "models/densenet/densenet.h"
 
 #include "layers/functional/pooling.h"
-#include "layers/trace.h"
 
 namespace medfusion::models {
 
@@ -56,46 +55,18 @@ DenseFeatures::DenseFeatures(const DenseNetSize& size, int64_t in_channels,
   add_child("norm5", norm5_, channels.back(), options);
 }
 
-std::array<Variable, 4> DenseFeatures::forward(const Variable& images, const Context& context) {
-  std::array<Variable, 4> levels;
-  const auto cut = [&](const std::string& name, const Variable& x) {
-    return context.trace != nullptr ? context.trace->cut(name, x) : x;
-  };
-  Variable x = stem_.forward(cut("image", images), context);
+ImageLevels DenseFeatures::forward(const Variable& images, Context& context) {
+  ImageLevels result;
+  Variable x = stem_.forward(cut(context, "image", images), context);
   if (size_.published_stem) x = layers::max_pool(x, {.kernel = 3, .stride = 2, .padding = 1});
-  for (size_t i = 0; i < levels.size(); ++i) {
+  for (size_t i = 0; i < result.backbone.size(); ++i) {
     const bool last = i == transitions_.size();
     x = blocks_[i].forward(x, context);
-    levels[i] = cut(fmt::format("C{}", i + 2),
-                    last ? norm5_->forward(x, context, true) : transitions_[i].normalize(x, context));
-    if (!last) x = transitions_[i].reduce(levels[i], context);
+    const Variable level = last ? norm5_->forward(x, context, true) : transitions_[i].normalize(x, context);
+    result.backbone[i] = cut(context, fmt::format("C{}", i + 2), level);
+    if (!last) x = transitions_[i].reduce(result.backbone[i], context);
   }
-  return levels;
-}
-
-DenseNet::DenseNet(const NetworkOptions& options)
-    : device_(options.device),
-      features_(densenet_size(options.size), options.image_channels, options.parameters()),
-      classifier_(densenet_size(options.size).block_channels().back(), options.labels,
-                  layers::Init::xavier_uniform(), options.parameters()) {
-  add_child("features", features_);
-  add_child("classifier", classifier_);
-}
-
-Prepared DenseNet::prepare(const core::Batch& batch, Context& /*context*/) const {
-  Prepared result;
-  result.images = batch.images;
   return result;
 }
-
-ImageLevels DenseNet::image_levels(const Prepared& batch, Context& context) {
-  return {features_.forward(Variable(batch.images), context), {}};
-}
-
-Variable DenseNet::forward_from(const ImageLevels& levels, const Prepared& /*batch*/, Context& context) {
-  return classifier_.forward(layers::global_average_pool(levels.backbone.back()), context);
-}
-
-void DenseNet::set_prior(const core::Tensor& logits) { classifier_.bias.value().copy_from(logits); }
 
 }  // namespace medfusion::models

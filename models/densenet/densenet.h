@@ -10,8 +10,7 @@
 #include <vector>
 
 #include "layers/dense_block.h"
-#include "layers/linear.h"
-#include "models/network.h"
+#include "models/backbone.h"
 
 namespace medfusion::models {
 
@@ -32,13 +31,13 @@ struct DenseNetSize {
 DenseNetSize densenet_size(const std::string& name);
 
 // Everything before the classifier, named as torchvision's `features`.
-class DenseFeatures : public layers::Module {
+class DenseFeatures : public Backbone {
  public:
   DenseFeatures(const DenseNetSize& size, int64_t in_channels, const layers::TensorOptions& options);
 
-  // images [B, H, W, in_channels] -> C2..C5, each [B, h, w, channels], normalized and rectified
-  // (docs/medfusionnet.md, dense branch). Each can be cut by its name, "C2" to "C5" (layers/trace.h).
-  std::array<core::Variable, 4> forward(const core::Variable& images, const layers::Context& context);
+  // Levels are normalized and rectified (docs/medfusionnet.md, dense branch).
+  ImageLevels forward(const core::Variable& images, layers::Context& context) override;
+  std::array<int64_t, 4> channels() const override { return size_.block_channels(); }
 
  private:
   DenseNetSize size_;
@@ -46,23 +45,6 @@ class DenseFeatures : public layers::Module {
   std::deque<layers::DenseBlock> blocks_;
   std::deque<layers::Transition> transitions_;
   std::optional<layers::BatchNorm> norm5_;
-};
-
-// The plain classifier: global average of C5, then `classifier`.
-class DenseNet : public Network {
- public:
-  explicit DenseNet(const NetworkOptions& options);
-  Prepared prepare(const core::Batch& batch, layers::Context& context) const override;
-  ImageLevels image_levels(const Prepared& batch, layers::Context& context) override;
-  core::Variable forward_from(const ImageLevels& levels, const Prepared& batch,
-                              layers::Context& context) override;
-  core::Device device() const override { return device_; }
-  void set_prior(const core::Tensor& logits) override;
-
- private:
-  core::Device device_;
-  DenseFeatures features_;
-  layers::Linear classifier_;
 };
 
 }  // namespace medfusion::models

@@ -4,13 +4,14 @@
 
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "core/random.h"
 #include "layers/functional/pooling.h"
-#include "models/densenet/densenet.h"
+#include "models/backbone.h"
 #include "models/medfusionnet/gate.h"
 #include "models/medfusionnet/pyramid.h"
 #include "models/medfusionnet/tokens.h"
@@ -20,13 +21,13 @@ namespace medfusion::models {
 class MedFusionNet : public Network {
  public:
   explicit MedFusionNet(const NetworkOptions& options) : options_(options), dropout_(options.dropout) {
-    const DenseNetSize size = densenet_size(options.size);
-    const auto channels = size.block_channels();
+    if (options.modalities.image) features_ = make_backbone(options.backbone, options);
+    const std::array<int64_t, 4> channels = features_ ? features_->channels() : std::array<int64_t, 4>{};
     const layers::TensorOptions made = options.parameters();
     const auto& [dense, pyramid, attention] = options.branches;
     const int64_t labels = options.labels, dim = options.dim;
     const layers::Init head = layers::Init::normal(0.01);
-    if (options.modalities.image) add_child("features", features_, size, options.image_channels, made);
+    if (features_) add_child("features", *features_);
     if (options.modalities.image && pyramid) add_child("pyramid", pyramid_, channels, options);
     if (attention) {
       label_queries = add_parameter("label_queries", {labels, dim}, layers::Init::normal(0.02), made);
@@ -37,7 +38,7 @@ class MedFusionNet : public Network {
       branches_.emplace_back("attention");
     }
     if (dense) {
-      add_child("dense_head", dense_head_, channels.back(), labels, head, made);
+      add_child("dense_head", dense_head_, features_->features(), labels, head, made);
       branches_.emplace_back("dense");
     }
     if (pyramid) {
@@ -68,7 +69,7 @@ class MedFusionNet : public Network {
 
   ImageLevels image_levels(const Prepared& batch, layers::Context& context) override {
     ImageLevels levels;
-    if (features_) levels.backbone = features_->forward(core::Variable(batch.images), context);
+    if (features_) levels = features_->forward(core::Variable(batch.images), context);
     if (pyramid_) levels.pyramid = pyramid_->forward(levels.backbone, context);
     return levels;
   }
@@ -83,8 +84,7 @@ class MedFusionNet : public Network {
       logits.push_back(attention_head_->forward(h));
     }
     if (dense_head_) {
-      const core::Variable pooled = layers::global_average_pool(image.backbone.back());
-      logits.push_back(dense_head_->forward(dropout_.forward(pooled, context), context));
+      logits.push_back(dense_head_->forward(dropout_.forward(features_->pooled(image), context), context));
     }
     if (pyramid_head_) {
       std::vector<core::Variable> pooled;
@@ -136,7 +136,7 @@ class MedFusionNet : public Network {
 
   NetworkOptions options_;
   std::vector<std::string> branches_;  // attention, dense, pyramid: those that are on
-  std::optional<DenseFeatures> features_;
+  std::unique_ptr<Backbone> features_;
   std::optional<Pyramid> pyramid_;
   std::optional<Tokens> tokens_;
   std::optional<layers::Encoder> encoder_;

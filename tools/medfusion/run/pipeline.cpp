@@ -5,7 +5,7 @@
 #include <numeric>
 #include <tuple>
 
-#include "models/densenet/densenet.h"
+#include "models/backbone.h"
 #include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/run/checkpoints.h"
 
@@ -156,7 +156,7 @@ std::unique_ptr<data::Loader> make_loader(const Config& config, const data::Data
                                           bool training, const core::Communicator* ranks) {
   data::LoaderOptions options = to_loader_options(config, training);
   options.use_images = options.use_images && dataset.images != nullptr;
-  const int64_t side = models::densenet_size(config.model.size).last_side(config.data.image.size);
+  const int64_t side = models::last_side(config.model, config.data.image.size);
   const int64_t largest = std::min(config.train.batch_size, static_cast<int64_t>(rows.size()));
   const int64_t shards = training ? config.train.step.shards : 1;
   if (training && options.use_images && largest < 2 * shards && side <= 1) {

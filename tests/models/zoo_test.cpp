@@ -1,0 +1,125 @@
+// Plain networks against PyTorch: logits, the gradient of every parameter, running statistics.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "models/backbone.h"
+#include "tests/layers/fixture.h"
+#include "tests/models/filler.h"
+
+namespace medfusion::models {
+namespace {
+
+using core::DType;
+using core::Tensor;
+using core::Variable;
+
+// |a - b| in norm and probe, relative to the norm.
+double difference(const Tensor& actual, const Tensor& expected) {
+  const double scale = std::max(1e-12, expected.at(0));
+  return std::max(std::abs(actual.at(0) - expected.at(0)), std::abs(actual.at(1) - expected.at(1))) / scale;
+}
+
+struct Tolerance {
+  double logits, median_gradient, worst_gradient, statistics;
+};
+
+struct Published {
+  std::string name;
+  int64_t parameters;   // with 1000 labels
+  Tolerance in_floats;  // three times what PyTorch's own float32 differs by: 2 x 2 pixels of 2 images are few
+};
+void PrintTo(const Published& network, std::ostream* out) { *out << network.name; }
+
+class Zoo : public testing::TestWithParam<Published> {
+ protected:
+  static NetworkOptions options(DType dtype, int64_t labels) {
+    NetworkOptions options;
+    options.name = GetParam().name == "densenet121" ? "densenet" : GetParam().name;
+    options.size = "densenet121";
+    options.image_channels = 3;
+    options.labels = labels;
+    options.dtype = dtype;
+    return options;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Networks, Zoo,
+                         testing::Values(Published{"densenet121", 7978856, {3e-5, 4e-5, 4.2e-2, 7e-6}},
+                                         Published{"resnet18", 11689512, {1.2e-5, 8e-6, 2.7e-5, 1.8e-6}},
+                                         Published{"resnet50", 25557032, {3.7e-4, 6.6e-3, 7.1e-2, 5e-5}}),
+                         [](const auto& test) { return test.param.name; });
+
+void compare(const std::string& name, const NetworkOptions& options, const Tolerance& tolerance) {
+  const layers::Fixture fixture(name);
+  const auto network = make_network(options);
+  fill_module(*network);
+  core::Batch inputs;
+  inputs.images = signed_tensor("input.image", {2, 64, 64, 3}, options.dtype);
+
+  layers::Context evaluation;
+  layers::expect_close(network->forward(inputs, evaluation).value(), fixture.get("eval.logits"),
+                       tolerance.logits, "eval.logits");
+  layers::Context training{.training = true};
+  const Variable logits = network->forward(inputs, training);
+  layers::expect_close(logits.value(), fixture.get("train.logits"), tolerance.logits, "train.logits");
+  logits.backward(signed_tensor("input.grad_logits", {2, 10}, options.dtype));
+
+  std::set<std::string> unread;
+  for (const auto& [key, tensor] : fixture.tensors()) unread.insert(key);
+  std::vector<double> differences;
+  for (const auto& [key, parameter] : network->parameters()) {
+    differences.push_back(difference(summary(key, parameter.gradient()), fixture.get("grad." + key)));
+    EXPECT_LE(differences.back(), tolerance.worst_gradient) << "gradient of " << key;
+    unread.erase("grad." + key);
+  }
+  std::ranges::sort(differences);
+  EXPECT_LE(differences[differences.size() / 2], tolerance.median_gradient);
+  for (const auto& [key, buffer] : network->buffers()) {
+    EXPECT_LE(difference(summary(key, buffer), fixture.get("new." + key)), tolerance.statistics) << key;
+    unread.erase("new." + key);
+  }
+  unread.erase("eval.logits");
+  unread.erase("train.logits");
+  EXPECT_TRUE(unread.empty()) << *unread.begin() << " was not compared";
+}
+
+TEST_P(Zoo, MatchesPyTorchInDouble) {
+  compare(GetParam().name, options(DType::f64, 10), {1e-6, 1e-7, 1e-6, 1e-7});
+}
+
+TEST_P(Zoo, MatchesPyTorchInFloat) {
+  compare(GetParam().name, options(DType::f32, 10), GetParam().in_floats);
+}
+
+TEST_P(Zoo, HasThePublishedParameterCount) {
+  EXPECT_EQ(make_network(options(DType::f32, 1000))->parameter_count(), GetParam().parameters);
+}
+
+TEST(DenseNet, UnknownSizeIsAnInputError) {
+  NetworkOptions options;
+  options.size = "huge";
+  EXPECT_THROW(make_network(options), core::InputError);
+}
+
+TEST(Backbones, AreAllThere) {
+  NetworkOptions options;
+  options.image_channels = 1;
+  for (const std::string name : kBackbones) {
+    const auto backbone = make_backbone(name, options);
+    layers::Context context;
+    const ImageLevels levels =
+        backbone->forward(Variable(signed_tensor("input.image", {1, 64, 64, 1}, DType::f32)), context);
+    for (size_t i = 0; i < levels.backbone.size(); ++i) {
+      const int64_t side = int64_t{16} >> i;
+      EXPECT_EQ(levels.backbone[i].shape(), (core::Shape{1, side, side, backbone->channels()[i]})) << name;
+    }
+    EXPECT_EQ(backbone->pooled(levels).shape(), (core::Shape{1, backbone->features()})) << name;
+    options.name = name;
+    EXPECT_EQ(last_side(options, 64), 2) << name;
+  }
+  EXPECT_THROW(make_backbone("resnet19", options), core::InputError);
+}
+
+}  // namespace
+}  // namespace medfusion::models
