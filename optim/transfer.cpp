@@ -105,6 +105,21 @@ std::string counted(const std::string& kind, const Names& names) {
   return names.size() == 1 ? kind + " " + list : std::to_string(names.size()) + " x " + kind + ": " + list;
 }
 
+// Of the last layer of a published classifier, whose rows are labels (models/backbone.h).
+bool is_published_head(const std::string& name) {
+  static const std::regex head("(classifier|fc|head|head\\.fc)\\.(weight|bias)");
+  return std::regex_match(name, head);
+}
+
+// A backbone's tensor has a prefix in a network that has more than it, and in DenseNet.
+std::string with_or_without_prefix(const std::string& name, const NamedTensors& own) {
+  const std::string prefix = "features.";
+  if (own.contains(name)) return name;
+  if (own.contains(prefix + name)) return prefix + name;
+  if (name.starts_with(prefix) && own.contains(name.substr(prefix.size()))) return name.substr(prefix.size());
+  return name;
+}
+
 // Copies the mapped rows and returns how many numbers that were. Both on the host.
 int64_t copy_rows(const Tensor& to, const Tensor& from, std::span<const Axis> axes) {
   if (axes.empty()) {
@@ -168,7 +183,7 @@ class Transfer {
     const auto begins = [&](const char* start) { return name.starts_with(start); };
     if (begins("gate.")) return {{0, &branches_}, {1, &labels_}};
     if (name == "label_queries" || begins("attention_head.") || begins("dense_head.") ||
-        begins("pyramid_head.") || begins("classifier."))
+        begins("pyramid_head.") || is_published_head(name))
       return {{0, &labels_}};
     if (name == "table_tokens.bin") return {{0, &bins_}};
     if (begins("table_tokens.")) return {{0, &features_}};
@@ -224,7 +239,7 @@ TransferReport transfer_weights(layers::Module& network, const RowNames& own, co
   bool any = false;
   for (const auto& [name, tensor] : tensors) {
     if (passed_over(name)) continue;
-    const std::string known = own_name(name);
+    const std::string known = with_or_without_prefix(own_name(name), mine);
     const auto [at, is_new] = spelling.emplace(known, name);
     if (!is_new)
       core::throw_input_error({file}, "tensors '{}' and '{}' are both '{}'", at->second, name, known);
@@ -237,14 +252,16 @@ TransferReport transfer_weights(layers::Module& network, const RowNames& own, co
   std::map<std::string, int64_t> trained;
   for (const auto& [name, variable] : network.parameters()) trained[name] = variable.value().numel();
   Transfer transfer(own, given, mine, found);
-  Share backbone;
+  const bool has_prefix =
+      std::ranges::any_of(trained, [](const auto& each) { return each.first.starts_with("features."); });
   for (const auto& [name, tensor] : mine) {
     const auto source = found.find(name);
     const auto copied = source == found.end() ? std::nullopt : transfer.copy(name, tensor, source->second);
     const int64_t loaded = copied.value_or(0);
     count(report.tensors, loaded > 0 ? 1 : 0, 1);
     if (trained.contains(name)) count(report.parameters, loaded, tensor.numel());
-    if (trained.contains(name) && name.starts_with("features.")) count(backbone, loaded, tensor.numel());
+    const bool is_backbone = has_prefix ? name.starts_with("features.") : !is_published_head(name);
+    if (trained.contains(name) && is_backbone) count(report.backbone, loaded, tensor.numel());
     if (copied) continue;
     if (source == found.end()) {
       report.anew.push_back(name);
@@ -254,7 +271,6 @@ TransferReport transfer_weights(layers::Module& network, const RowNames& own, co
       report.unused.push_back(spelling.at(name));
     }
   }
-  report.backbone = backbone.all > 0 ? backbone : report.parameters;
   transfer.describe(given, file, report);
   return report;
 }

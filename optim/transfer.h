@@ -28,7 +28,8 @@ struct Share {
 struct TransferReport {
   Share tensors;     // parameters and statistics; one of which some rows were taken counts as loaded
   Share parameters;  // single numbers that are trained
-  Share backbone;    // of these, those named "features.*"; all of them in a network without images
+  // Of these, those named "features.*"; where none is, all but the last layer of a published classifier.
+  Share backbone;
   std::vector<std::string> anew;    // what keeps its start: tensors with the reason, labels, features, words
   std::vector<std::string> unused;  // what the file has and the network does not take
   std::vector<std::string> notes;   // what was taken by its place alone
@@ -39,14 +40,15 @@ struct TransferReport {
 // ("denselayer1.layers.norm1", "class_layers.out") and CheXNet's ("classifier.0"). Others stay as they are.
 std::string own_name(const std::string& name);
 
-// Copies what `tensors` have for the network; `own` and `given` say what the rows of either stand for, and
-// `file` is the name that errors and notes carry. Rows of label-wise tensors, table tokens and their bins,
-// words, token levels and gated branches go to the row of the same name; where the file does not name its
-// rows they go by their place, if the counts agree, and a note says so. A row that the file does not have,
-// and a tensor that it does not have or has in another shape, keeps what it was. So do all rows of labels
-// where both say their output and it is not the same: a logit means something else there. Optimizer state,
-// averages and "num_batches_tracked" are passed over. Throws core::InputError, before anything is changed,
-// where two tensors have the same name here, or none has one of the network's.
+// Copies what `tensors` have for the network, with "features." at the start of a name or without it; `own`
+// and `given` say what the rows of either stand for, and `file` is the name that errors and notes carry. Rows
+// of label-wise tensors, table tokens and their bins, words, token levels and gated branches go to the row of
+// the same name; where the file does not name its rows they go by their place, if the counts agree, and a
+// note says so. A row that the file does not have, and a tensor that it does not have or has in another
+// shape, keeps what it was. So do all rows of labels where both say their output and it is not the same: a
+// logit means something else there. Optimizer state, averages and "num_batches_tracked" are passed over.
+// Throws core::InputError, before anything is changed, where two tensors have the same name here, or none has
+// one of the network's.
 TransferReport transfer_weights(layers::Module& network, const RowNames& own, const NamedTensors& tensors,
                                 const RowNames& given, const std::string& file);
 

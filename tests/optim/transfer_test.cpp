@@ -191,6 +191,36 @@ class ForeignDenseNet : public testing::Test {
   Networks network_, other_;
 };
 
+// A published ResNet, which has no prefix, and MedFusionNet over it, which has.
+TEST(Transfer, ABackboneIsTakenWithAPrefixOrWithoutIt) {
+  const auto make = [](const char* name, int64_t labels) {
+    models::NetworkOptions options;
+    options.name = name;
+    options.backbone = "resnet18";
+    options.image_channels = 3;
+    options.size = "tiny";
+    options.labels = labels;
+    auto network = models::make_network(options);
+    network->initialize(static_cast<uint64_t>(labels));
+    return network;
+  };
+  const auto published = make("resnet18", 1000), plain = make("resnet18", 2), fused = make("medfusionnet", 3);
+  const auto expect_backbone = [](layers::Module& to, layers::Module& from, const std::string& own,
+                                  const std::string& other) {
+    const TransferReport report = transfer_weights(to, {}, weights_of(from), {}, "file");
+    EXPECT_EQ(report.backbone.loaded, 11176512);
+    EXPECT_EQ(report.backbone.all, 11176512);
+    const NamedTensors mine = weights_of(to), theirs = weights_of(from);
+    const std::string name = "layer4.1.bn2.running_var", weight = "layer3.0.downsample.0.weight";
+    EXPECT_EQ(mine.at(own + name).at(5), theirs.at(other + name).at(5));
+    EXPECT_EQ(mine.at(own + weight).at(77), theirs.at(other + weight).at(77));
+  };
+  expect_backbone(*plain, *published, "", "");
+  expect_backbone(*fused, *published, "features.", "");
+  fused->initialize(9);
+  expect_backbone(*plain, *fused, "", "features.");
+}
+
 TEST_F(ForeignDenseNet, TheSpellingOf2017IsTaken) {
   expect_all_taken(file([](const std::string& name) {
     return "module." + std::regex_replace(name, std::regex("(denselayer\\d+\\.\\D+)(\\d)"), "$1.$2");

@@ -31,9 +31,7 @@ std::vector<std::string> init_lines(const optim::TransferReport& report, const s
 void compare_input(const Metadata& own, const Metadata& given, optim::TransferReport& report,
                    const std::string& file) {
   const auto theirs = given.find("input");
-  if (!given.contains("medfusion") || theirs == given.end() || theirs->second == "null" ||
-      own.at("input") == "null")
-    return;
+  if (theirs == given.end() || !theirs->second.starts_with("{") || own.at("input") == "null") return;
   if (theirs->second == own.at("input")) return;
   report.notes.push_back(
       fmt::format("{}: was trained on images as {}, this run has {}", file, theirs->second, own.at("input")));
