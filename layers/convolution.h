@@ -11,6 +11,7 @@ namespace medfusion::layers {
 struct ConvolutionOptions {
   int64_t kernel = 1, stride = 1, padding = 0;
   bool bias = false;
+  bool same = false;  // pads as TensorFlow does (same_padding()), in place of `padding`
 };
 
 // x [B, H, W, in] -> [B, H', W', out].
@@ -20,6 +21,18 @@ class Convolution : public Module {
   core::Variable forward(const core::Variable& x, const Context& context);
 
   core::Variable weight, bias;  // [out, in, kernel, kernel], [out]
+
+ private:
+  ConvolutionOptions window_;
+};
+
+// The same of each channel on its own; in f32 or f64 whatever the precision.
+class DepthwiseConvolution : public Module {
+ public:
+  DepthwiseConvolution(int64_t channels, const ConvolutionOptions& window, const TensorOptions& options);
+  core::Variable forward(const core::Variable& x);
+
+  core::Variable weight, bias;  // [channels, 1, kernel, kernel], [channels]
 
  private:
   ConvolutionOptions window_;

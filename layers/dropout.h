@@ -16,4 +16,8 @@ class Dropout : public Module {
   double probability_;
 };
 
+// Stochastic depth (Huang et al. 2016, "Deep networks with stochastic depth"): in training, zeroes all of a
+// sample of x [B, ...] with this probability and divides the others by 1 - probability, as timm's DropPath.
+core::Variable stochastic_depth(const core::Variable& x, double probability, Context& context);
+
 }  // namespace medfusion::layers

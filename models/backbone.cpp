@@ -5,6 +5,7 @@
 #include "layers/functional/pooling.h"
 #include "layers/trace.h"
 #include "models/densenet/densenet.h"
+#include "models/efficientnet/efficientnet_lite.h"
 #include "models/resnet/resnet.h"
 
 namespace medfusion::models {
@@ -37,6 +38,13 @@ const Entry& entry_of(const std::string& name) {
             }},
       Entry{"resnet18", {"", "fc"}, make_of_size<ResNet, kResNet18>, a_32nd},
       Entry{"resnet50", {"", "fc"}, make_of_size<ResNet, kResNet50>, a_32nd},
+      Entry{"efficientnet_lite0",
+            {"", "classifier"},
+            [](const NetworkOptions& options) -> std::unique_ptr<Backbone> {
+              return std::make_unique<EfficientNetLite0>(options.image_channels, options.stochastic_depth,
+                                                         options.parameters());
+            },
+            a_32nd},
   };
   const auto found = std::ranges::find(entries, name, &Entry::name);
   if (found == entries.end()) throw core::InputError(fmt::format("model: no backbone is called '{}'", name));

@@ -24,7 +24,7 @@ enum class Upsampling : uint8_t { nearest, bilinear };
 constexpr core::Names names_of(Upsampling) { return kUpsamplings; }
 
 // Published networks that a classifier is made of, or that stand under MedFusionNet (models/backbone.h).
-inline constexpr std::array kBackbones{"resnet18", "resnet50"};
+inline constexpr std::array kBackbones{"resnet18", "resnet50", "efficientnet_lite0"};
 
 struct ModelOptions {
   std::string name = "medfusionnet";
@@ -48,6 +48,7 @@ struct ModelOptions {
   bool align_corners = false;
   double dropout = 0.1;
   double modality_dropout = 0.1;
+  double stochastic_depth = 0.0;
 
   void visit_fields(core::FieldVisitor& visit) {
     using core::Range;
@@ -87,6 +88,10 @@ struct ModelOptions {
           "With `bilinear`: whether the centres of the corner pixels stay in place; if false, half-pixel "
           "centres are used.");
     visit("dropout", dropout, Range::below(0, 1), "Share of activations dropped in training.");
+    visit(
+        "stochastic_depth", stochastic_depth, Range::below(0, 1),
+        "Probability that a training sample skips the last residual block of `efficientnet_lite0`. It falls "
+        "to 0 at the first block. The other networks have none.");
     visit(
         "modality_dropout", modality_dropout, Range::below(0, 1),
         "Probability that a training sample loses a modality, so that the network learns to do without it.");

@@ -164,6 +164,15 @@ def batch_norm(bench, case, dtype):
     yield "batch_norm", forward, [x, weight, bias]
 
 
+def depthwise_convolution(bench, case, dtype):
+    """Padding is half the kernel on all sides: TensorFlow's, which PyTorch has not, costs as much."""
+    x = bench.tensor(case["inputs"]["x"], dtype).permute(0, 3, 1, 2)
+    weight = bench.tensor(case["inputs"]["weight"], dtype).contiguous(memory_format=torch.channels_last)
+    kernel, stride = (int(case["case"].split(f"{name}=")[1].split()[0]) for name in ("kernel", "stride"))
+    bias = [bench.tensor(case["inputs"]["bias"], dtype)] if "bias" in case["inputs"] else []
+    yield "conv2d", lambda: F.conv2d(x, weight, *bias, stride=stride, padding=kernel // 2, groups=x.shape[1]), [x, weight, *bias]
+
+
 def layer_norm(bench, case, dtype):
     x = bench.tensor(case["inputs"]["x"], dtype)
     weight, bias = (torch.ones(x.shape[-1], device=x.device, dtype=dtype) for _ in range(2))
@@ -209,7 +218,7 @@ def dense_block(bench, case, dtype):
     yield "dense block, compiled", torch.compile(forward), inputs
 
 
-PEERS = {f.__name__: f for f in (attention, concat, upsample_add, batch_norm, layer_norm, matmul, dense_block)}
+PEERS = {f.__name__: f for f in (attention, concat, upsample_add, batch_norm, depthwise_convolution, layer_norm, matmul, dense_block)}
 
 
 def choice_of(peer):

@@ -76,12 +76,12 @@ class LiteBlock(nn.Module):
         middle = channels * expand
         self.expands, self.skips = expand != 1, stride == 1 and channels == out
         if self.expands:
-            self.conv_pw, self.bn1 = nn.Conv2d(channels, middle, 1, bias=False), nn.BatchNorm2d(middle, 1e-3)
-            self.conv_dw, self.bn2 = Same(middle, middle, kernel, stride, groups=middle, bias=False), nn.BatchNorm2d(middle, 1e-3)
-            self.conv_pwl, self.bn3 = nn.Conv2d(middle, out, 1, bias=False), nn.BatchNorm2d(out, 1e-3)
+            self.conv_pw, self.bn1 = nn.Conv2d(channels, middle, 1, bias=False), nn.BatchNorm2d(middle, 1e-3, 0.01)
+            self.conv_dw, self.bn2 = Same(middle, middle, kernel, stride, groups=middle, bias=False), nn.BatchNorm2d(middle, 1e-3, 0.01)
+            self.conv_pwl, self.bn3 = nn.Conv2d(middle, out, 1, bias=False), nn.BatchNorm2d(out, 1e-3, 0.01)
         else:
-            self.conv_dw, self.bn1 = Same(middle, middle, kernel, stride, groups=middle, bias=False), nn.BatchNorm2d(middle, 1e-3)
-            self.conv_pw, self.bn2 = nn.Conv2d(middle, out, 1, bias=False), nn.BatchNorm2d(out, 1e-3)
+            self.conv_dw, self.bn1 = Same(middle, middle, kernel, stride, groups=middle, bias=False), nn.BatchNorm2d(middle, 1e-3, 0.01)
+            self.conv_pw, self.bn2 = nn.Conv2d(middle, out, 1, bias=False), nn.BatchNorm2d(out, 1e-3, 0.01)
 
     def forward(self, x):
         if self.expands:
@@ -100,14 +100,14 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self, channels, labels):
         super().__init__()
-        self.conv_stem, self.bn1 = Same(channels, 32, 3, 2, bias=False), nn.BatchNorm2d(32, 1e-3)
+        self.conv_stem, self.bn1 = Same(channels, 32, 3, 2, bias=False), nn.BatchNorm2d(32, 1e-3, 0.01)
         stages, now = [], 32
         for count, kernel, stride, expand, out in LITE_STAGES:
             blocks = [LiteBlock(now if i == 0 else out, out, kernel, stride if i == 0 else 1, expand) for i in range(count)]
             stages.append(nn.Sequential(*blocks))
             now = out
         self.blocks = nn.Sequential(*stages)
-        self.conv_head, self.bn2 = nn.Conv2d(320, 1280, 1, bias=False), nn.BatchNorm2d(1280, 1e-3)
+        self.conv_head, self.bn2 = nn.Conv2d(320, 1280, 1, bias=False), nn.BatchNorm2d(1280, 1e-3, 0.01)
         self.classifier = nn.Linear(1280, labels)
 
     def forward(self, x):

@@ -11,6 +11,7 @@ enum class Activation : uint8_t {
   relu,     // max(x, 0); derivative 0 at 0; NaN stays NaN
   gelu,     // x Phi(x), the exact form with erf (Hendrycks and Gimpel 2016)
   sigmoid,  // 1 / (1 + exp(-x))
+  relu6,    // min(max(x, 0), 6) (Krizhevsky 2010); derivative 0 at 0 and 6; NaN stays NaN
 };
 
 // y = f(x). x, y: same shape and dtype (f32, f64; on devices relu also bf16), any strides; y may be x.

@@ -21,8 +21,10 @@ OpCase make(Activation function, const std::string& name, const core::Shape& sha
 
 const RegisterCases cases([] {
   std::vector<OpCase> list;
-  const std::pair<Activation, const char*> functions[] = {
-      {Activation::relu, "relu"}, {Activation::gelu, "gelu"}, {Activation::sigmoid, "sigmoid"}};
+  const std::pair<Activation, const char*> functions[] = {{Activation::relu, "relu"},
+                                                          {Activation::gelu, "gelu"},
+                                                          {Activation::sigmoid, "sigmoid"},
+                                                          {Activation::relu6, "relu6"}};
   for (const auto& [function, name] : functions) {
     for (const core::Shape& shape : {core::Shape{0}, core::Shape{1}, core::Shape{31}, core::Shape{32},
                                      core::Shape{33}, core::Shape{3, 5, 7}}) {

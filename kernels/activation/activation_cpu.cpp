@@ -44,6 +44,9 @@ V value(Activation function, D d, V x) {
     }
     case Activation::sigmoid:
       return sigmoid(d, x);
+    case Activation::relu6:
+      return hn::IfThenZeroElse(hn::Lt(x, hn::Zero(d)),
+                                hn::IfThenElse(hn::Gt(x, hn::Set(d, 6.0F)), hn::Set(d, 6.0F), x));
   }
   return x;
 }
@@ -63,6 +66,9 @@ V derivative(Activation function, D d, V x) {
       const V s = sigmoid(d, x);
       return hn::Mul(s, hn::Sub(hn::Set(d, 1.0F), s));
     }
+    case Activation::relu6:
+      return hn::IfThenElseZero(hn::And(hn::Gt(x, hn::Zero(d)), hn::Lt(x, hn::Set(d, 6.0F))),
+                                hn::Set(d, 1.0F));
   }
   return x;
 }

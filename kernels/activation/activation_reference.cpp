@@ -15,6 +15,8 @@ double value(Activation function, double x) {
       return 0.5 * x * std::erfc(-x / std::numbers::sqrt2);
     case Activation::sigmoid:
       return 1.0 / (1.0 + std::exp(-x));
+    case Activation::relu6:
+      return x < 0.0 ? 0.0 : x > 6.0 ? 6.0 : x;
   }
   return 0.0;
 }
@@ -31,6 +33,8 @@ double derivative(Activation function, double x) {
       const double s = value(function, x);
       return s * (1.0 - s);
     }
+    case Activation::relu6:
+      return x > 0.0 && x < 6.0 ? 1.0 : 0.0;
   }
   return 0.0;
 }

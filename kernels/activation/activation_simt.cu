@@ -46,6 +46,13 @@ struct SigmoidBackward {
   }
 };
 
+struct Relu6 {
+  __device__ float operator()(float x) const { return x < 0.0F ? 0.0F : x > 6.0F ? 6.0F : x; }
+};
+struct Relu6Backward {
+  __device__ float operator()(float x, float g) const { return x > 0.0F && x < 6.0F ? g : g * 0.0F; }
+};
+
 // bf16 comes from the image branch, which has no other function.
 template <class Args>
 bool f32_or_relu_of_bf16(const Args& a) {
@@ -65,6 +72,8 @@ void run_forward(const ActivationForward& a) {
       return run(Gelu());
     case Activation::sigmoid:
       return run(Sigmoid());
+    case Activation::relu6:
+      return run(Relu6());
   }
 }
 
@@ -83,6 +92,8 @@ void run_backward(const ActivationBackward& a) {
       return run(GeluBackward());
     case Activation::sigmoid:
       return run(SigmoidBackward());
+    case Activation::relu6:
+      return run(Relu6Backward());
   }
 }
 

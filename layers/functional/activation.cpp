@@ -30,5 +30,6 @@ Variable activation(const char* name, kernels::Activation function, const Variab
 Variable relu(const Variable& x) { return activation("relu", kernels::Activation::relu, x); }
 Variable gelu(const Variable& x) { return activation("gelu", kernels::Activation::gelu, x); }
 Variable sigmoid(const Variable& x) { return activation("sigmoid", kernels::Activation::sigmoid, x); }
+Variable relu6(const Variable& x) { return activation("relu6", kernels::Activation::relu6, x); }
 
 }  // namespace medfusion::layers

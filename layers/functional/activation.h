@@ -9,5 +9,6 @@ namespace medfusion::layers {
 core::Variable relu(const core::Variable& x);
 core::Variable gelu(const core::Variable& x);
 core::Variable sigmoid(const core::Variable& x);
+core::Variable relu6(const core::Variable& x);
 
 }  // namespace medfusion::layers

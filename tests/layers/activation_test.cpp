@@ -22,8 +22,19 @@ TEST(ActivationFunctional, ReluAgreesWithPyTorch) { expect_fixture_parity("relu"
 TEST(ActivationFunctional, GeluAgreesWithPyTorch) { expect_fixture_parity("gelu", gelu); }
 TEST(ActivationFunctional, SigmoidAgreesWithPyTorch) { expect_fixture_parity("sigmoid", sigmoid); }
 
+TEST(ActivationFunctional, Relu6AgreesWithPyTorch) { expect_fixture_parity("relu6", relu6); }
+
+TEST(ActivationFunctional, Relu6HasNoSlopeWhereItBends) {
+  core::Tensor x = core::Tensor::zeros({4});
+  const float values[] = {0.0F, 6.0F, 3.0F, 7.0F};
+  for (size_t i = 0; i < 4; ++i) x.data<float>()[i] = values[i];
+  const core::Variable in(x, true);
+  relu6(in).backward(core::Tensor::full({4}, 1.0));
+  for (int64_t i = 0; i < 4; ++i) EXPECT_EQ(in.gradient().at(i), i == 2 ? 1.0 : 0.0) << i;
+}
+
 TEST(ActivationFunctional, GradientsAgreeWithDifferences) {
-  for (const Function function : {relu, gelu, sigmoid}) {
+  for (const Function function : {relu, gelu, sigmoid, relu6}) {
     EXPECT_TRUE(gradients_agree([&](const auto& in) { return function(in[0]); }, {random_tensor({3, 7}, 1)}));
   }
 }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "core/threads.h"
+#include "layers/dropout.h"
 #include "tests/layers/fixture.h"
 
 namespace medfusion::layers {
@@ -73,6 +74,29 @@ TEST(DropoutFunctional, TheEnds) {
   EXPECT_THROW(dropout(x, -0.1, 1, 1), core::Error);
   EXPECT_THROW(dropout(x, 1.5, 1, 1), core::Error);
   EXPECT_THROW(dropout(Variable(Tensor::zeros({2}, DType::i64)), 0.5, 1, 1), core::Error);
+}
+
+TEST(StochasticDepth, KeepsOrDropsWholeSamples) {
+  Context context{.training = true, .seed = 3};
+  const Variable x(Tensor::full({400, 2, 3, 5}, 1.5), true);
+  const Variable y = stochastic_depth(x, 0.25, context);
+  EXPECT_EQ(context.stream, 1U);
+  y.backward(Tensor::full(x.shape(), 1.0));
+  int64_t kept = 0;
+  for (int64_t i = 0; i < y.value().numel(); ++i) {
+    const bool keeps = y.value().at(i / 30 * 30) != 0.0;
+    ASSERT_NEAR(y.value().at(i), keeps ? 2.0 : 0.0, 1e-6) << i;
+    ASSERT_NEAR(x.gradient().at(i), keeps ? 4.0 / 3.0 : 0.0, 1e-6) << i;
+    kept += keeps ? 1 : 0;
+  }
+  EXPECT_NEAR(static_cast<double>(kept) / 30.0, 300.0, 35.0);  // four standard deviations
+}
+
+TEST(StochasticDepth, IsNothingInEvaluation) {
+  Context context;
+  const Variable x(Tensor::full({4, 3}, 1.5));
+  EXPECT_TRUE(stochastic_depth(x, 0.25, context).value().shares_storage_with(x.value()));
+  EXPECT_EQ(context.stream, 0U);
 }
 
 }  // namespace

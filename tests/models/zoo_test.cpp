@@ -15,9 +15,10 @@ using core::DType;
 using core::Tensor;
 using core::Variable;
 
-// |a - b| in norm and probe, relative to the norm.
+// |a - b| in norm and probe, relative to the norm. A gradient that is zero but for rounding, as of a shift
+// that the next batch norm takes away, has no direction to compare; the others' norms are about 1 to 30.
 double difference(const Tensor& actual, const Tensor& expected) {
-  const double scale = std::max(1e-12, expected.at(0));
+  const double scale = std::max(1e-2, expected.at(0));
   return std::max(std::abs(actual.at(0) - expected.at(0)), std::abs(actual.at(1) - expected.at(1))) / scale;
 }
 
@@ -47,7 +48,9 @@ class Zoo : public testing::TestWithParam<Published> {
 INSTANTIATE_TEST_SUITE_P(Networks, Zoo,
                          testing::Values(Published{"densenet121", 7978856, {3e-5, 4e-5, 4.2e-2, 7e-6}},
                                          Published{"resnet18", 11689512, {1.2e-5, 8e-6, 2.7e-5, 1.8e-6}},
-                                         Published{"resnet50", 25557032, {3.7e-4, 6.6e-3, 7.1e-2, 5e-5}}),
+                                         Published{"resnet50", 25557032, {3.7e-4, 6.6e-3, 7.1e-2, 5e-5}},
+                                         Published{
+                                             "efficientnet_lite0", 4652008, {6.7e-5, 1e-4, 1e-2, 1e-6}}),
                          [](const auto& test) { return test.param.name; });
 
 void compare(const std::string& name, const NetworkOptions& options, const Tolerance& tolerance) {

@@ -1,0 +1,3 @@
+#include "tests/kernels/kernel_test.h"
+
+MEDFUSION_KERNEL_TESTS(depthwise_convolution)
