@@ -4,8 +4,11 @@
 //   train_step --model medfusionnet-densenet121 --batch 64 --device cuda --precision bf16
 //   mpirun -n 2 train_step --threads 1 --shards 2 --json     each rank computes its shards of the batch
 // Models: densenet121, densenet-small, densenet-tiny, medfusionnet-densenet121, medfusionnet-small,
-// medfusionnet-tiny. MedFusionNet gets a table of 4 features and a text of 8 words beside the image.
+// medfusionnet-tiny, and the published networks of models/backbone.h. MedFusionNet gets a table of 4 features
+// and a text of 8 words beside the image.
 #include <sys/resource.h>
+
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -52,19 +55,21 @@ struct Options {
 models::NetworkOptions network_options(const Options& options, core::Device device) {
   models::NetworkOptions network;
   const size_t dash = options.model.find('-');
-  if (options.model != "densenet121" && !options.model.starts_with("densenet-") &&
+  const bool published = std::ranges::find(models::kBackbones, options.model) != models::kBackbones.end();
+  if (!published && options.model != "densenet121" && !options.model.starts_with("densenet-") &&
       !options.model.starts_with("medfusionnet-")) {
-    core::throw_input_error({}, "--model: expected densenet121, densenet-SIZE or medfusionnet-SIZE, got '{}'",
-                            options.model);
+    core::throw_input_error({},
+                            "--model: expected densenet121, densenet-SIZE, medfusionnet-SIZE or {}, got '{}'",
+                            fmt::join(models::kBackbones, ", "), options.model);
   }
-  network.size = options.model.substr(dash == std::string::npos ? 0 : dash + 1);
+  if (!published) network.size = options.model.substr(dash == std::string::npos ? 0 : dash + 1);
   if (options.fused()) {
     network.name = "medfusionnet";
     network.table_features = kFeatures;
     network.vocabulary = kVocabulary;
     network.text_length = kWords;
   } else {
-    network.name = "densenet";
+    network.name = published ? options.model : "densenet";
   }
   network.image_channels = options.channels;
   network.labels = options.labels;

@@ -26,6 +26,7 @@ import time
 import torch
 from torch import nn
 
+import zoo_torch
 from medfusionnet_torch import SIZES, DenseNet, MedFusionNet
 
 MODES = ("eager", "channels_last", "compiled")
@@ -44,6 +45,8 @@ def build(model, channels, labels):
     if model == "densenet121" and channels == 3:
         import torchvision  # the network as published; medfusionnet_torch.DenseNet equals it to the last bit
         return torchvision.models.densenet121(num_classes=labels)
+    if model in zoo_torch.NETWORKS:
+        return zoo_torch.build(model, channels, labels)
     return DenseNet(model.removeprefix("densenet-"), channels, labels)
 
 
@@ -103,7 +106,7 @@ def peak_rss_bytes():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    names = ["densenet121", *("densenet-" + s for s in sorted(SIZES)), *(FUSED + s for s in sorted(SIZES))]
+    names = ["densenet121", *("densenet-" + s for s in sorted(SIZES)), *(FUSED + s for s in sorted(SIZES)), *zoo_torch.NETWORKS]
     parser.add_argument("--model", choices=names, default="densenet121")
     parser.add_argument("--mode", choices=MODES, default="channels_last")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
