@@ -1,6 +1,7 @@
 #include "optim/freeze.h"
 
 #include <algorithm>
+#include <regex>
 #include <set>
 
 #include "core/nearest.h"
@@ -45,6 +46,21 @@ void freeze(layers::Module& network, const std::vector<std::string>& names, cons
   for (const auto& [parameter, variable] : parameters) {
     if (frozen.contains(parameter) && variable.requires_grad()) variable.freeze();
   }
+}
+
+bool is_published_head(const std::string& name) {
+  static const std::regex head("(classifier|fc|head|head\\.fc)\\.(weight|bias)");
+  return std::regex_match(name, head);
+}
+
+std::set<std::string> backbone_names(const std::set<std::string>& parameters) {
+  std::set<std::string> with_prefix, others;
+  for (const std::string& name : parameters) {
+    if (name.starts_with("features.")) with_prefix.insert(name);
+    if (!is_published_head(name)) others.insert(name);
+  }
+  const bool has_head = others.size() < parameters.size();
+  return with_prefix.empty() && has_head ? others : with_prefix;
 }
 
 Parameters trained_parameters(const layers::Module& network) {

@@ -1,6 +1,7 @@
 // Training a part of a network.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,11 @@ namespace medfusion::optim {
 // training as in prediction, and leaves them. Throws core::InputError, naming `key` and the nearest name, and
 // changes nothing where no parameter has a name, or where none would be left to train.
 void freeze(layers::Module& network, const std::vector<std::string>& names, const std::string& key);
+
+// Of these names of parameters, those of the backbone: "features.*"; in a published classifier
+// (models/backbone.h) all but the last layer; none in other networks.
+std::set<std::string> backbone_names(const std::set<std::string>& parameters);
+bool is_published_head(const std::string& name);  // of a parameter of that layer
 
 // The parameters that are not frozen.
 Parameters trained_parameters(const layers::Module& network);

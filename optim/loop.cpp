@@ -7,6 +7,7 @@
 #include <cmath>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "layers/functional/loss.h"
 #include "optim/ema.h"
@@ -68,6 +69,15 @@ std::unique_ptr<Optimizer> make_optimizer(const Parameters& parameters, const Tr
   return std::make_unique<SGD>(parameters, sgd);
 }
 
+// The group of the backbone, where it has a learning rate of its own.
+std::optional<size_t> add_backbone_group(Optimizer& optimizer, const models::Network& network,
+                                         const TrainOptions& options) {
+  if (options.backbone_rate == 1.0 && options.freeze_epochs == 0) return std::nullopt;
+  std::set<std::string> names;
+  for (const auto& [name, variable] : network.parameters()) names.insert(name);
+  return optimizer.add_group(backbone_names(names));
+}
+
 std::unique_ptr<OptimizerShare> make_share(const models::Network& network, const TrainOptions& options,
                                            core::Communicator* ranks) {
   if (!options.shard_optimizer || ranks == nullptr || ranks->size() == 1) return nullptr;
@@ -89,7 +99,8 @@ class Run {
         ranks_(ranks),
         step_options_(step_options(options, targets)),
         share_(make_share(network, options, ranks)),
-        optimizer_(make_optimizer(share_ ? share_->own() : trained_parameters(network), options)) {
+        optimizer_(make_optimizer(share_ ? share_->own() : trained_parameters(network), options)),
+        backbone_group_(add_backbone_group(*optimizer_, network, options)) {
     const auto per_epoch = static_cast<double>(training.batches());
     schedule_.peak = options.learning_rate;
     schedule_.minimum = options.min_learning_rate;
@@ -111,6 +122,9 @@ class Run {
   bool run_epoch() {
     started_ = Clock::now();
     const int64_t epoch = state_.epochs_done + 1;
+    if (backbone_group_)
+      optimizer_->set_group_rate(*backbone_group_,
+                                 epoch <= options_.freeze_epochs ? 0.0 : options_.backbone_rate);
     core::Batch batch;
     training_.begin_epoch(epoch, state_.batches);
     bool more = training_.next(batch);
@@ -288,6 +302,7 @@ class Run {
   StepOptions step_options_;
   std::unique_ptr<OptimizerShare> share_;  // null: the optimizer has all parameters
   std::unique_ptr<Optimizer> optimizer_;
+  const std::optional<size_t> backbone_group_;
   std::unique_ptr<WeightAverage> average_;
   std::unique_ptr<TrainingStep> step_;
   Schedule schedule_;

@@ -49,7 +49,7 @@ std::vector<core::View> contiguous_gradients(const Parameters& parameters) {
 }  // namespace
 
 Optimizer::Optimizer(Parameters parameters, std::vector<std::string> parts)
-    : parameters_(std::move(parameters)), parts_(std::move(parts)) {
+    : parameters_(std::move(parameters)), parts_(std::move(parts)), group_of_(parameters_.size(), 0) {
   check_parameters(parameters_);
   if (!parameters_.empty()) device_ = parameters_.front().second.value().device();
   for (const auto& [name, variable] : parameters_) {
@@ -70,19 +70,38 @@ void Optimizer::step(double learning_rate, double grad_scale) {
   update(scalars_, grad_scale_);
 }
 
+size_t Optimizer::add_group(const std::set<std::string>& names) {
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    if (names.contains(parameters_[i].first)) group_of_[i] = group_rates_.size();
+  }
+  group_rates_.push_back(1.0);
+  return group_rates_.size() - 1;
+}
+
 std::vector<double> Optimizer::next_scalars(double learning_rate) {
-  return scalars_of(learning_rate, ++steps_);
+  ++steps_;
+  std::vector<double> scalars;
+  for (const double rate : group_rates_) {
+    const std::vector<double> own = scalars_of(learning_rate * rate, steps_);
+    scalars.insert(scalars.end(), own.begin(), own.end());
+  }
+  return scalars;
 }
 
 void Optimizer::update(const Tensor& scalars, const Tensor& grad_scale) const {
   const std::vector<core::View> gradients = contiguous_gradients(parameters_);
-  std::vector<Entry> entries;
+  std::vector<std::vector<Entry>> groups(group_rates_.size());
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const Variable& variable = parameters_[i].second;
+    std::vector<Entry>& entries = groups[group_of_[i]];
     entries.push_back({variable.rank() > 1, variable.value().view(), gradients[i], {}});
     for (const Tensor& part : state_[i]) entries.back().state.push_back(part.view());
   }
-  update(entries, scalars.view(), grad_scale.view());
+  const int64_t each = scalars.numel() / static_cast<int64_t>(groups.size());
+  for (size_t group = 0; group < groups.size(); ++group) {
+    const int64_t first = static_cast<int64_t>(group) * each;
+    update(groups[group], scalars.slice(0, first, first + each).view(), grad_scale.view());
+  }
 }
 
 void Optimizer::zero_grad() const {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,12 +29,19 @@ class Optimizer {
   // [scalar_count()], grad_scale: f64 [1], both contiguous beside the parameters. update() changes nothing
   // where grad_scale is not finite; the caller then says so by uncount().
   std::vector<double> next_scalars(double learning_rate);
-  int64_t scalar_count() const { return static_cast<int64_t>(scalars_of(0.0, 1).size()); }
+  int64_t scalar_count() const {
+    return static_cast<int64_t>(scalars_of(0.0, 1).size() * group_rates_.size());
+  }
   void update(const core::Tensor& scalars, const core::Tensor& grad_scale) const;
   void uncount() { --steps_; }
   // Sets every gradient buffer to 0.
   void zero_grad() const;
   int64_t steps_taken() const { return steps_; }
+  // Makes a group of the parameters that have these names: their learning rate is that of a step times
+  // set_group_rate(), which is 1 at first. Returns its number. Call it before scalar_count() counts; the
+  // state has no groups.
+  size_t add_group(const std::set<std::string>& names);
+  void set_group_rate(size_t group, double rate) { group_rates_.at(group) = rate; }
   // The names of the tensors kept for each parameter.
   const std::vector<std::string>& parts() const { return parts_; }
 
@@ -64,6 +72,8 @@ class Optimizer {
   Parameters parameters_;
   std::vector<std::string> parts_;
   std::vector<std::vector<core::Tensor>> state_;  // [parameter][part]
+  std::vector<size_t> group_of_;                  // of each parameter
+  std::vector<double> group_rates_{1.0};          // group 0 has what no other has
   core::Device device_;
   core::Tensor scalars_, grad_scale_;  // of step(), on the device
   int64_t steps_ = 0;

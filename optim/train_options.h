@@ -82,6 +82,8 @@ struct TrainOptions {
   bool shard_optimizer = false;
   double ema_decay = 0.0;
   std::vector<std::string> freeze;
+  int64_t freeze_epochs = 0;
+  double backbone_rate = 1.0;
   int64_t early_stopping = 0;
   bool prior_bias = true;
   int64_t eval_every = 1;
@@ -136,6 +138,11 @@ struct TrainOptions {
           "Parts of the network that stay as they are, by the names of their parameters or the beginning of "
           "these up to a dot: `features` is the backbone. Their batch norms take the running statistics, in "
           "training too. For weights of `--init`.");
+    visit("freeze_epochs", freeze_epochs, Range::at_least(0),
+          "In so many epochs at first the weights of the backbone stay as they are, so that a new head does "
+          "not spoil those of `--init`. Its batch norms go on to collect statistics.");
+    visit("backbone_rate", backbone_rate, Range::above(0),
+          "Learning rate of the backbone in units of that of all else; below 1 for weights of `--init`.");
     visit("early_stopping", early_stopping, Range::at_least(0),
           "Training stops after this many evaluations without a better validation macro AUROC; 0 switches "
           "this off.");

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/word_list.h"
+#include "optim/freeze.h"
 
 namespace medfusion::optim {
 namespace {
@@ -103,12 +104,6 @@ std::string counted(const std::string& kind, const Names& names) {
   constexpr size_t kMost = 20;
   const std::string list = core::list_words(names, kMost, "'");
   return names.size() == 1 ? kind + " " + list : std::to_string(names.size()) + " x " + kind + ": " + list;
-}
-
-// Of the last layer of a published classifier, whose rows are labels (models/backbone.h).
-bool is_published_head(const std::string& name) {
-  static const std::regex head("(classifier|fc|head|head\\.fc)\\.(weight|bias)");
-  return std::regex_match(name, head);
 }
 
 // A backbone's tensor has a prefix in a network that has more than it, and in DenseNet.
@@ -249,19 +244,17 @@ TransferReport transfer_weights(layers::Module& network, const RowNames& own, co
   }
   if (!any) core::throw_input_error({file}, "no tensor has the name of a parameter of this network");
 
-  std::map<std::string, int64_t> trained;
-  for (const auto& [name, variable] : network.parameters()) trained[name] = variable.value().numel();
+  std::set<std::string> trained;
+  for (const auto& [name, variable] : network.parameters()) trained.insert(name);
+  const std::set<std::string> backbone = backbone_names(trained);
   Transfer transfer(own, given, mine, found);
-  const bool has_prefix =
-      std::ranges::any_of(trained, [](const auto& each) { return each.first.starts_with("features."); });
   for (const auto& [name, tensor] : mine) {
     const auto source = found.find(name);
     const auto copied = source == found.end() ? std::nullopt : transfer.copy(name, tensor, source->second);
     const int64_t loaded = copied.value_or(0);
     count(report.tensors, loaded > 0 ? 1 : 0, 1);
     if (trained.contains(name)) count(report.parameters, loaded, tensor.numel());
-    const bool is_backbone = has_prefix ? name.starts_with("features.") : !is_published_head(name);
-    if (trained.contains(name) && is_backbone) count(report.backbone, loaded, tensor.numel());
+    if (backbone.contains(name)) count(report.backbone, loaded, tensor.numel());
     if (copied) continue;
     if (source == found.end()) {
       report.anew.push_back(name);
@@ -271,6 +264,7 @@ TransferReport transfer_weights(layers::Module& network, const RowNames& own, co
       report.unused.push_back(spelling.at(name));
     }
   }
+  if (report.backbone.all == 0) report.backbone = report.parameters;
   transfer.describe(given, file, report);
   return report;
 }

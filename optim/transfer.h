@@ -28,8 +28,7 @@ struct Share {
 struct TransferReport {
   Share tensors;     // parameters and statistics; one of which some rows were taken counts as loaded
   Share parameters;  // single numbers that are trained
-  // Of these, those named "features.*"; where none is, all but the last layer of a published classifier.
-  Share backbone;
+  Share backbone;    // of these, backbone_names() (optim/freeze.h); all of them in a network that has none
   std::vector<std::string> anew;    // what keeps its start: tensors with the reason, labels, features, words
   std::vector<std::string> unused;  // what the file has and the network does not take
   std::vector<std::string> notes;   // what was taken by its place alone

@@ -4,15 +4,19 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <set>
 
 #include "core/random.h"
 #include "core/runtime.h"
 #include "kernels/simulator/device_type.h"
 #include "optim/checkpoint.h"
+#include "optim/loop.h"
 #include "optim/step.h"
+#include "tests/optim/noise.h"
 
 namespace medfusion::optim {
 namespace {
@@ -189,6 +193,44 @@ TEST(Freeze, RefusesWhatIsNotThere) {
   for (const auto& [name, parameter] : network->parameters()) everything.push_back(name);
   EXPECT_THAT(error(everything), HasSubstr("nothing is left to train"));
   EXPECT_EQ(trained_parameters(*network).size(), everything.size()) << "nothing changed";
+}
+
+// The weights that differ from those of the beginning after `epochs` of training, one of which leaves the
+// backbone as it is.
+std::set<std::string> changed_after(int64_t epochs) {
+  const data::Dataset dataset = noise_with_unknown_targets(12, 32);
+  data::LoaderOptions loading;
+  loading.format = {32, 1, data::Normalization::fixed, {0.5F}, {0.25F}};
+  loading.batch_size = 4;
+  std::vector<int64_t> rows(12);
+  std::iota(rows.begin(), rows.end(), 0);
+  data::Loader training(dataset, rows, noise_table(12), loading);
+  models::NetworkOptions network_options;
+  network_options.size = "tiny";
+  network_options.labels = 2;
+  network_options.table_features = 3;
+  const auto network = models::make_network(network_options);
+  network->initialize(11);
+  NamedTensors before;
+  for (const auto& [name, parameter] : network->parameters()) before[name] = parameter.value().clone();
+  TrainOptions options;
+  options.epochs = epochs;
+  options.freeze_epochs = 1;
+  options.backbone_rate = 0.5;
+  train(*network, training, dataset.targets, nullptr, dataset.labels, options, {});
+  std::set<std::string> changed;
+  for (const auto& [name, parameter] : network->parameters()) {
+    if (!same_bits(before.at(name), parameter.value())) changed.insert(name);
+  }
+  return changed;
+}
+
+TEST(FreezeEpochs, TheBackboneWaitsForTheRest) {
+  const std::set<std::string> first = changed_after(1), second = changed_after(2);
+  const auto of_backbone = [](const std::string& name) { return name.starts_with("features."); };
+  EXPECT_EQ(std::ranges::count_if(first, of_backbone), 0);
+  EXPECT_TRUE(first.contains("dense_head.weight"));
+  EXPECT_TRUE(second.contains("features.conv0.weight"));
 }
 
 }  // namespace

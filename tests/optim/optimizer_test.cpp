@@ -238,5 +238,26 @@ TEST(Optimizer, DoesNotDependOnTheThreads) {
   expect_close(results[1], results[0], 0.0, "3 threads against 1");
 }
 
+// A group's rate holds for its parameters alone, also where a step reads its scalars from the device.
+TEST(Optimizer, AGroupHasARateOfItsOwn) {
+  const Tensor value = random_tensor({3, 4}, 1), gradient = random_tensor({3, 4}, 2);
+  const auto trained = [&](double group_rate, double learning_rate) {
+    const Variable a = leaf(value, gradient), b = leaf(value, gradient);
+    AdamW optimizer({{"features.a", a}, {"b", b}}, {.weight_decay = 0.1});
+    const size_t group = optimizer.add_group({"features.a", "elsewhere"});
+    EXPECT_EQ(group, 1U);
+    EXPECT_EQ(optimizer.scalar_count(), 6);
+    optimizer.set_group_rate(group, group_rate);
+    for (int i = 0; i < 2; ++i) optimizer.step(learning_rate);
+    return std::pair(a.value(), b.value());
+  };
+  const auto [slow, fast] = trained(0.25, 0.1);
+  const auto [other, slow_alone] = trained(1.0, 0.025);
+  expect_close(slow, slow_alone, 1e-15, "a quarter of the rate");
+  expect_close(trained(0.0, 0.1).first, value, 0.0, "no rate");
+  expect_close(trained(0.0, 0.1).second, fast, 0.0, "the others");
+  EXPECT_GT(std::abs(fast.at(0) - slow.at(0)), 1e-4);
+}
+
 }  // namespace
 }  // namespace medfusion::optim
