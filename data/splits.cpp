@@ -18,8 +18,8 @@ namespace medfusion::data {
 namespace {
 
 // Streams of the generator: the draws of one purpose do not change with those of another.
-enum SplitStream : uint64_t { kValStream = 101, kTestStream = 102, kFoldStream = 103 };
-enum Part { kTrain, kVal, kTest };  // as kPartNames
+enum SplitStream : uint64_t { kValStream = 101, kTestStream = 102, kFoldStream = 103, kInnerStream = 104 };
+enum Part { kTrain, kVal, kTest, kNone };  // as kPartNames; kNone: in no part
 constexpr std::array kOfficialLists{"train_val_list.txt", "test_list.txt"};
 
 // The group of each row (a part or a fold) as a file states it.
@@ -144,7 +144,9 @@ void draw_val(const Dataset& dataset, double val_fraction, uint64_t seed, Splits
   check_drawn(dataset, kTrain, splits.train);
 }
 
-std::string part_name(int64_t part) { return kPartNames[static_cast<size_t>(part)]; }
+std::string part_name(int64_t part) {
+  return part == kNone ? "none" : std::string(kPartNames[static_cast<size_t>(part)]);
+}
 std::string fold_name(int64_t fold) { return fmt::format("fold {}", fold); }
 
 // Parts as stated, val drawn where there is none.
@@ -155,7 +157,7 @@ Splits stated_splits(const Dataset& dataset, const StatedGroups& groups, const s
   const std::array<std::vector<int64_t>*, 3> parts = {&splits.train, &splits.val, &splits.test};
   for (int64_t i = 0; i < dataset.size(); ++i) {
     const int64_t part = groups.group[static_cast<size_t>(i)];
-    if (part >= 0) parts[static_cast<size_t>(part)]->push_back(i);
+    if (part >= 0 && part != kNone) parts[static_cast<size_t>(part)]->push_back(i);
   }
   check_not_empty(dataset, kTrain, splits.train, file);
   check_not_empty(dataset, kTest, splits.test, file);
@@ -279,8 +281,9 @@ Splits own_splits(const Dataset& dataset, double val_fraction, uint64_t seed, bo
 Splits file_splits(const Dataset& dataset, const std::string& file, double val_fraction, uint64_t seed,
                    bool allow_patients) {
   const auto groups = read_groups(dataset, file, "part", [](const CsvTable& table, int64_t row) {
-    const int64_t part = part_of(trim(table.cell(row, 1)));
-    if (part < 0) table.reject(row, 1, "train, val or test");
+    const std::string name(trim(table.cell(row, 1)));
+    const int64_t part = name == "none" ? int64_t{kNone} : part_of(name);
+    if (part < 0) table.reject(row, 1, "train, val, test or none");
     return part;
   });
   return stated_splits(dataset, groups, file, val_fraction, seed, allow_patients);
@@ -359,6 +362,18 @@ Splits fold_splits(const Dataset& dataset, const std::vector<int64_t>& folds, in
   }
   check_not_empty(dataset, kTrain, splits.train);
   draw_val(dataset, val_fraction, seed, splits);
+  return splits;
+}
+
+Splits inner_splits(const Dataset& dataset, const std::vector<int64_t>& folds, int64_t fold,
+                    double test_fraction, uint64_t seed) {
+  check_fraction("test_fraction", test_fraction);
+  Splits splits;
+  splits.train = fold_splits(dataset, folds, fold, 0.0, seed).train;
+  const double count = test_fraction * static_cast<double>(splits.train.size());
+  splits.test = draw(dataset, splits.train, count, seed, kInnerStream);
+  check_drawn(dataset, kTest, splits.test);
+  check_drawn(dataset, kTrain, splits.train);
   return splits;
 }
 

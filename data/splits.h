@@ -37,7 +37,8 @@ struct SplitOptions {
           "formats as `own`), `own` (the parts that the data brings: `data.part_column`, or the arrays of "
           "`medmnist`), `random` (whole patients at random), `folds` (fold `data.fold` of `data.folds` is "
           "the test part), `file` (`data.split_file`).");
-    visit("split_file", file, "CSV file with two columns: the id, and one of train, val, test.");
+    visit("split_file", file,
+          "CSV file with two columns: the id, and one of train, val, test, none (in no part).");
     visit(
         "folds", folds,
         "CSV file with two columns, the id and the fold, counted from 0 or from 1 (then the first is fold 0 "
@@ -69,7 +70,7 @@ std::string departures_from_lists(const Dataset& dataset, const std::string& roo
 // images of train, by patient, are moved there.
 Splits own_splits(const Dataset& dataset, double val_fraction, uint64_t seed, bool allow_patients = false);
 
-// A CSV file with two columns, the id and one of train, val, test. As own_splits otherwise.
+// A CSV file with two columns, the id and one of train, val, test, none. As own_splits otherwise.
 Splits file_splits(const Dataset& dataset, const std::string& file, double val_fraction, uint64_t seed,
                    bool allow_patients = false);
 
@@ -89,5 +90,10 @@ std::vector<int64_t> make_folds(const Dataset& dataset, int64_t count, uint64_t 
 // Tests on fold `fold`, trains on the others but for val_fraction of their images, by patient.
 Splits fold_splits(const Dataset& dataset, const std::vector<int64_t>& folds, int64_t fold,
                    double val_fraction, uint64_t seed);
+
+// For choosing settings without a look at fold `fold`: of the rows of the other folds, test_fraction are
+// drawn by patient to test on and the rest trains. The rows of the fold are in no part.
+Splits inner_splits(const Dataset& dataset, const std::vector<int64_t>& folds, int64_t fold,
+                    double test_fraction, uint64_t seed);
 
 }  // namespace medfusion::data

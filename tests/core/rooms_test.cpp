@@ -33,10 +33,11 @@ const Rooms kRooms = {
     {"tools/medfusion/config", {"tools/evaluation/measures"}},
     {"tools/medfusion/run",
      {"tools/evaluation/measures", "tools/evaluation/explain", "tools/medfusion/config"}},
+    {"tools/medfusion/study", {"tools/evaluation/measures", "tools/medfusion/config", "tools/medfusion/run"}},
     {"tools/medfusion/workshop", {"tools/evaluation/report", "tools/medfusion/config"}},
     {"tools/medfusion/commands",
      {"tools/evaluation/measures", "tools/evaluation/explain", "tools/evaluation/report",
-      "tools/medfusion/config", "tools/medfusion/run", "tools/medfusion/workshop"}},
+      "tools/medfusion/config", "tools/medfusion/run", "tools/medfusion/study", "tools/medfusion/workshop"}},
 };
 
 // The room of a file, or its folder where it lies in none.

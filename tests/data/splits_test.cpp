@@ -170,7 +170,7 @@ TEST(Splits, FileNamesThePartOfEachRow) {
   EXPECT_THAT(splits.test, ElementsAre(3));
   folder.write("split.csv", "id,split\nr3,test\nr0,training\n");
   EXPECT_EQ(input_error([&] { file_splits(data, file, 0.5, 1); }),
-            file + ":3:4: expected train, val or test in column 'split', got 'training'");
+            file + ":3:4: expected train, val, test or none in column 'split', got 'training'");
   folder.write("split.csv", "id,split\nr3,test\nr0,train\nr1,val\nr2,val\n");
   EXPECT_EQ(
       input_error([&] { file_splits(data, file, 0.5, 1); }),

@@ -44,6 +44,7 @@ std::string without_seconds(const std::string& bytes) {
 // Everything in a folder, but for the times in checkpoints.
 Files files_without_seconds(const fs::path& folder) {
   Files files = files_in(folder);
+  std::erase_if(files, [](const auto& file) { return file.first.ends_with("cost.json"); });
   for (auto& [name, bytes] : files) {
     if (name.find("checkpoints/") != std::string::npos) bytes = without_seconds(bytes);
   }

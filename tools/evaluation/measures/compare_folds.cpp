@@ -56,37 +56,6 @@ std::map<std::string, std::vector<double>> identities(const FoldedPredictions& c
   return rows;
 }
 
-std::string why_not_comparable(const FoldedPredictions& first, const FoldedPredictions& second) {
-  if (first.seeds != second.seeds) return "the seeds differ";
-  for (size_t s = 0; s < first.seeds.size(); ++s) {
-    if (identities(first, s) != identities(second, s)) return "the rows, labels or folds differ";
-  }
-  return "";
-}
-
-// The AUROC of each label of one fold of one seed, on all rows and on each resample.
-ResampledMeasures measure_fold(const FoldedPredictions& cv, size_t seed, int64_t fold,
-                               const std::vector<std::string>& labels,
-                               const std::map<std::string, uint32_t>& number_of_patient,
-                               const PatientBootstrap& bootstrap) {
-  const EvaluationInput& input = cv.predictions[seed].input;
-  std::vector<RankedLabel> ranked;
-  for (const std::string& name : labels) {
-    const auto label = std::find_if(input.labels.begin(), input.labels.end(),
-                                    [&](const LabelPredictions& each) { return each.name == name; });
-    std::vector<double> ranking, targets;
-    std::vector<uint32_t> patients;
-    for (size_t row = 0; row < input.patients.size(); ++row) {
-      if (cv.folds[seed][row] != fold) continue;
-      ranking.push_back(label->ranking()[row]);
-      targets.push_back(label->targets[row]);
-      patients.push_back(number_of_patient.at(input.patients[row]));
-    }
-    ranked.emplace_back(ranking, targets, patients, std::vector<uint8_t>());
-  }
-  return {ranked, bootstrap};
-}
-
 void add_each(const std::vector<Mean>& from, std::vector<Mean>& to) {
   for (size_t i = 0; i < from.size(); ++i) to[i].add(from[i].value());
 }
@@ -110,6 +79,51 @@ void add_fold(const ResampledMeasures& first, const ResampledMeasures& second, s
 }
 
 }  // namespace
+
+std::string why_not_comparable(const FoldedPredictions& first, const FoldedPredictions& second) {
+  if (first.seeds != second.seeds) return "the seeds differ";
+  for (size_t s = 0; s < first.seeds.size(); ++s) {
+    if (identities(first, s) != identities(second, s)) return "the rows, labels or folds differ";
+  }
+  return "";
+}
+
+ResampledMeasures measure_fold(const FoldedPredictions& cv, size_t seed, int64_t fold,
+                               const std::vector<std::string>& labels,
+                               const std::map<std::string, uint32_t>& number_of_patient,
+                               const PatientBootstrap& bootstrap, int64_t bins) {
+  const EvaluationInput& input = cv.predictions[seed].input;
+  std::vector<size_t> rows;
+  std::vector<uint32_t> patients;
+  for (size_t row = 0; row < input.patients.size(); ++row) {
+    if (cv.folds[seed][row] != fold) continue;
+    rows.push_back(row);
+    patients.push_back(number_of_patient.at(input.patients[row]));
+  }
+  const auto of_rows = [&](const auto& values) {
+    std::decay_t<decltype(values)> result;
+    for (const size_t row : rows) {
+      if (!values.empty()) result.push_back(values[row]);
+    }
+    return result;
+  };
+  std::vector<RankedLabel> ranked;
+  for (const std::string& name : labels) {
+    const auto label = std::find_if(input.labels.begin(), input.labels.end(),
+                                    [&](const LabelPredictions& each) { return each.name == name; });
+    ranked.emplace_back(of_rows(label->probabilities), of_rows(label->targets), patients,
+                        of_rows(label->predicted), bins, of_rows(label->logits));
+  }
+  return {ranked, bootstrap};
+}
+
+std::map<std::string, uint32_t> numbers_of_patients(const EvaluationInput& input,
+                                                    const PatientBootstrap& bootstrap) {
+  std::map<std::string, uint32_t> numbers;
+  for (size_t row = 0; row < input.patients.size(); ++row)
+    numbers[input.patients[row]] = bootstrap.patient_of_row()[row];
+  return numbers;
+}
 
 fs::path seed_folder(const fs::path& root, int64_t seeds, int64_t seed) {
   return seeds > 1 ? root / fmt::format("seed{}", seed) : root;
@@ -135,9 +149,7 @@ Json compare_folds(const FoldedPredictions& first, const FoldedPredictions& seco
   if (!why.empty()) return {{"undefined", why}};
   const EvaluationInput& input = first.predictions.front().input;
   const PatientBootstrap bootstrap(input.patients, options.resamples, options.seed);
-  std::map<std::string, uint32_t> number_of_patient;
-  for (size_t row = 0; row < input.patients.size(); ++row)
-    number_of_patient[input.patients[row]] = bootstrap.patient_of_row()[row];
+  const auto number_of_patient = numbers_of_patients(input, bootstrap);
   std::vector<std::string> labels;
   for (const LabelPredictions& label : input.labels) labels.push_back(label.name);
   const auto figures = static_cast<size_t>(options.resamples) + 1;
@@ -148,8 +160,9 @@ Json compare_folds(const FoldedPredictions& first, const FoldedPredictions& seco
     count = static_cast<int64_t>(folds.size());
     std::vector<Mean> seed_a(figures), seed_b(figures);  // over the folds
     for (const int64_t fold : folds) {
-      add_fold(measure_fold(first, s, fold, labels, number_of_patient, bootstrap),
-               measure_fold(second, s, fold, labels, number_of_patient, bootstrap), seed_a, seed_b);
+      add_fold(measure_fold(first, s, fold, labels, number_of_patient, bootstrap, options.bins),
+               measure_fold(second, s, fold, labels, number_of_patient, bootstrap, options.bins), seed_a,
+               seed_b);
     }
     add_each(seed_a, a);
     add_each(seed_b, b);

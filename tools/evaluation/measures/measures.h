@@ -48,6 +48,12 @@ inline constexpr auto kMeasures = [] {
   return all;
 }();
 inline const char* name_of(Measure measure) { return kMeasureNames.at(static_cast<size_t>(measure)); }
+// The measure of a name that is one of kMeasureNames.
+inline Measure measure_of(const std::string& name) {
+  size_t i = 0;
+  while (kMeasureNames.at(i) != name) ++i;
+  return static_cast<Measure>(i);
+}
 
 // One value per measure; NaN where it does not exist.
 class MeasureValues {

@@ -54,8 +54,8 @@ void add_commands(CLI::App& program, Action& action) {
   program.footer("medfusion COMMAND --help explains a command and shows an example.");
   for (const auto add : {add_synth_command, add_init_command, add_data_command, add_pack_command,
                          add_train_command, add_eval_command, add_compare_command, add_predict_command,
-                         add_explain_command, add_cv_command, add_report_command, add_features_command,
-                         add_info_command, add_kernels_command, add_shell_commands}) {
+                         add_explain_command, add_cv_command, add_study_command, add_report_command,
+                         add_features_command, add_info_command, add_kernels_command, add_shell_commands}) {
     add(program, action);
   }
 }

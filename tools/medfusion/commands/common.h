@@ -104,6 +104,7 @@ void add_eval_command(CLI::App& program, Action& action);
 void add_compare_command(CLI::App& program, Action& action);
 void add_predict_command(CLI::App& program, Action& action);
 void add_cv_command(CLI::App& program, Action& action);
+void add_study_command(CLI::App& program, Action& action);
 void add_explain_command(CLI::App& program, Action& action);
 void add_report_command(CLI::App& program, Action& action);
 void add_data_command(CLI::App& program, Action& action);

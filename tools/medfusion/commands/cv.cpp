@@ -26,6 +26,8 @@ struct CvOptions {
   std::string out;
   bool force = false;
   std::string resume;
+  std::string init;
+  std::vector<std::string> fold_set;  // FOLD:KEY=VALUE
   int64_t seeds = 1;
   bool redraw = false;
   std::string protocol = "honest";
@@ -45,9 +47,14 @@ Config read_cv_config(const CvOptions& options) {
 // What a cross-validation was asked for, so that --resume can go on with it.
 void write_start(const CvOptions& options, const CrossValidation& job) {
   std::filesystem::create_directories(job.out);
-  const nlohmann::ordered_json start = {
-      {"seeds", options.seeds},       {"redraw", options.redraw},        {"force", options.force},
-      {"protocol", options.protocol}, {"device", options.common.device}, {"kernels", options.common.kernels}};
+  const nlohmann::ordered_json start = {{"seeds", options.seeds},
+                                        {"redraw", options.redraw},
+                                        {"force", options.force},
+                                        {"protocol", options.protocol},
+                                        {"device", options.common.device},
+                                        {"kernels", options.common.kernels},
+                                        {"init", job.init},
+                                        {"fold_set", options.fold_set}};
   core::write_file((job.out / "cv_start.json").string(), to_text(start, 2) + "\n", true);
   core::write_file((job.out / "cv.toml").string(), to_toml(job.config), true);
 }
@@ -69,6 +76,8 @@ CvOptions read_start(const CvOptions& given) {
     options.redraw = start.at("redraw").get<bool>();
     options.force = start.value("force", false);
     options.protocol = start.at("protocol").get<std::string>();
+    options.init = start.value("init", "");
+    options.fold_set = start.value("fold_set", std::vector<std::string>());
     if (options.common.device == "auto") options.common.device = start.at("device").get<std::string>();
     if (options.common.kernels.empty()) start.at("kernels").get_to(options.common.kernels);
   } catch (const nlohmann::json::exception&) {
@@ -77,12 +86,34 @@ CvOptions read_start(const CvOptions& given) {
   return options;
 }
 
+// "0:train.epochs=3", checked against the configuration.
+std::map<int64_t, std::vector<std::string>> read_fold_set(const std::vector<std::string>& given,
+                                                          const Config& config) {
+  std::map<int64_t, std::vector<std::string>> result;
+  for (const std::string& each : given) {
+    const size_t colon = each.find(':');
+    const auto fold = colon == std::string::npos ? std::nullopt : data::parse_integer(each.substr(0, colon));
+    if (!fold || *fold < 0)
+      core::throw_input_error({"--fold-set " + each}, "expected FOLD:KEY=VALUE, folds count from 0");
+    result[*fold].push_back(each.substr(colon + 1));
+  }
+  for (const auto& [fold, assignments] : result) {
+    ConfigBuilder builder;
+    builder.read_text(to_toml(config), "configuration");
+    for (const std::string& assignment : assignments) builder.set(assignment);
+    builder.build();
+  }
+  return result;
+}
+
 CrossValidation job_of(const CvOptions& options) {
   CrossValidation job;
   job.config = read_cv_config(options);
   use_threads(job.config.threads);
   job.device = use_device(options.common);
   job.kernels = options.common.kernels;
+  job.init = options.init.empty() ? "" : std::filesystem::absolute(options.init).string();
+  job.fold_set = read_fold_set(options.fold_set, job.config);
   job.seeds = options.seeds;
   job.redraw = options.redraw;
   job.resume = !options.resume.empty();
@@ -154,14 +185,19 @@ void add_cv_command(CLI::App& program, Action& action) {
   add_choice(*command, "--protocol", options->protocol, "TEXT", {"honest", "as-published"},
              "honest: fit everything inside the training part of each fold. as-published: show beside it the "
              "common mistake of resampling before the split (published.*); its figures are wrong");
+  add_value(*command, "--init", options->init, "FILE.safetensors",
+            "Initial weights of every fold, as train --init takes them");
+  add_value(*command, "--fold-set", options->fold_set, "FOLD:KEY=VALUE",
+            "Change a key of the configuration for one fold, counted from 0; may be repeated")
+      ->allow_extra_args(false);
   command->add_flag("--force", options->force, "Overwrite existing files");
   add_common_options(*command, options->common);
   CLI::Option* const resume = add_value(
       *command, "--resume", options->resume, "DIR",
       "Go on with a cross-validation that was cut off: what is finished is kept, and a fold goes on from "
       "its last checkpoint");
-  for (const char* other :
-       {"--out", "--folds", "--seeds", "--redraw", "--protocol", "--set", "--seed", "--force"})
+  for (const char* other : {"--out", "--folds", "--seeds", "--redraw", "--protocol", "--set", "--seed",
+                            "--force", "--init", "--fold-set"})
     resume->excludes(other);
   command->footer(
       "Example (after medfusion synth --out phantom):\n"

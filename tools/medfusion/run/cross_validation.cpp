@@ -1,8 +1,12 @@
 #include "tools/medfusion/run/cross_validation.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
+#include <chrono>
 #include <optional>
 #include <set>
+#include <sstream>
 
 #include "core/file.h"
 #include "data/statistics/samples.h"
@@ -153,15 +157,19 @@ std::string without_header(const std::string& csv) { return csv.substr(csv.find(
 
 }  // namespace
 
-void write_folds(const std::filesystem::path& folder, const data::Dataset& dataset,
-                 const std::vector<int64_t>& folds, Config& config) {
+std::string folds_csv(const data::Dataset& dataset, const std::vector<int64_t>& folds) {
   std::string csv = "id,fold\n";
   for (size_t row = 0; row < folds.size(); ++row) {
     csv += fmt::format("{},{}\n", csv_cell(dataset.ids[row]), folds[row]);
   }
+  return csv;
+}
+
+void write_folds(const std::filesystem::path& folder, const data::Dataset& dataset,
+                 const std::vector<int64_t>& folds, Config& config) {
   std::filesystem::create_directories(folder);
   const std::filesystem::path file = std::filesystem::absolute(folder / "folds.csv");
-  if (is_speaker()) core::write_file(file.string(), csv, kFlush);
+  if (is_speaker()) core::write_file(file.string(), folds_csv(dataset, folds), kFlush);
   config.data.split.folds = file.string();
 }
 
@@ -213,7 +221,7 @@ RunDirectory train_fold(const FoldRuns& runs, const Config& config, const std::s
                         const data::Dataset& dataset, const data::Splits& splits,
                         const std::filesystem::path& folder) {
   const CrossValidation& job = runs.job;
-  TrainingJob training{config, job.device, "", job.quiet, title};
+  TrainingJob training{config, job.device, job.init, job.quiet, title};
   training.kernels = job.kernels;
   training.resume_command = job.resume_command;
   if (goes_on(runs, config, dataset, splits, folder)) {
@@ -233,15 +241,52 @@ RunDirectory train_fold(const FoldRuns& runs, const Config& config, const std::s
   return replacement.run();
 }
 
+// The configuration of one fold.
+Config config_of_fold(const FoldRuns& runs, int64_t fold) {
+  Config config = runs.config;
+  if (const auto own = runs.job.fold_set.find(fold); own != runs.job.fold_set.end()) {
+    ConfigBuilder builder;
+    builder.read_text(to_toml(config), "cv.toml");
+    for (const std::string& assignment : own->second) builder.set(assignment);
+    config = builder.build();
+  }
+  config.data.split.fold = fold;
+  return config;
+}
+
+// Of all epochs.
+double training_seconds(const RunDirectory& run) {
+  const std::filesystem::path file = run.file("metrics.jsonl");
+  if (!std::filesystem::exists(file)) return 0.0;
+  std::istringstream lines(read_file(file));
+  double seconds = 0.0;
+  for (std::string line; std::getline(lines, line);)
+    seconds += parse_json(line, file.string()).value("seconds", 0.0);
+  return seconds;
+}
+
+// Writes cost.json. A fold that was tested before keeps its highest peak.
+void write_cost(const RunDirectory& run, const TrainedRun& trained, double predict_seconds, size_t rows) {
+  rusage used{};
+  ::getrusage(RUSAGE_SELF, &used);
+  int64_t peak = int64_t{used.ru_maxrss} << 10;
+  if (std::filesystem::exists(run.file("cost.json")))
+    peak = std::max(peak, run.read_json("cost.json").value("peak_resident_bytes", int64_t{0}));
+  run.write_json("cost.json", {{"parameters", trained.network->parameter_count()},
+                               {"training_seconds", training_seconds(run)},
+                               {"predict_seconds", predict_seconds},
+                               {"rows", rows},
+                               {"peak_resident_bytes", peak}});
+}
+
 }  // namespace
 
 void train_own_folds(const FoldRuns& runs, const data::Dataset& dataset, int64_t first_cell) {
-  Config config = runs.config;
   const int64_t count = count_folds(runs.folds), rank = job_ranks().rank(), ranks = job_ranks().size();
   const AloneScope alone;
   for (int64_t fold = 0; fold < count; ++fold) {
     if ((first_cell + fold) % ranks != rank) continue;
-    config.data.split.fold = fold;
+    const Config config = config_of_fold(runs, fold);
     train_fold(runs, config, fmt::format("{}fold {}/{}", runs.title, fold + 1, count), dataset,
                splits_of(config, dataset, runs.folds, fold), runs.folder / fmt::format("fold{}", fold));
   }
@@ -249,10 +294,9 @@ void train_own_folds(const FoldRuns& runs, const data::Dataset& dataset, int64_t
 
 void run_folds(const FoldRuns& runs, const data::Dataset& dataset,
                const std::function<void(const FoldOutcome&)>& on_outcome) {
-  Config config = runs.config;
   const int64_t count = count_folds(runs.folds);
   for (int64_t fold = 0; fold < count; ++fold) {
-    config.data.split.fold = fold;
+    const Config config = config_of_fold(runs, fold);
     const auto splits = splits_of(config, dataset, runs.folds, fold);
     const std::string title = fmt::format("{}fold {}/{}", runs.title, fold + 1, count);
     const RunDirectory run =
@@ -260,8 +304,11 @@ void run_folds(const FoldRuns& runs, const data::Dataset& dataset,
     const TrainedRun trained = TrainedRun::open(run, runs.job.device);
     const auto loader = make_loader(config, dataset, trained.preprocessing.encode(dataset), splits.test,
                                     false, several_ranks());
+    const auto start = std::chrono::steady_clock::now();
     FoldOutcome outcome{
         config.seed, fold, predict_run(trained, dataset, *loader, {}, several_ranks()), {}, {}};
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    write_cost(run, trained, seconds.count(), splits.test.size());
     outcome.metrics = metrics_of(outcome.predictions, trained);
     outcome.csv = predictions_csv(outcome.predictions, dataset, trained);
     run.write_json("metrics.json", optim::to_json(outcome.metrics));
@@ -307,6 +354,10 @@ nlohmann::ordered_json cross_validate(const CrossValidation& options,
   const data::Dataset dataset = open_data(config);
   std::vector<int64_t> folds = data::assign_folds(to_data_options(config), dataset);
   check_folds(config, dataset, folds);
+  if (!options.fold_set.empty() && options.fold_set.rbegin()->first >= count_folds(folds)) {
+    core::throw_input_error({"--fold-set"}, "expected a fold of 0..{}, got {}", count_folds(folds) - 1,
+                            options.fold_set.rbegin()->first);
+  }
   if (!options.quiet) print_warnings(config, dataset, folds);
   if (several_ranks() != nullptr) job_ranks().barrier();  // all have seen that the folder is free
   if (options.on_start && is_speaker()) options.on_start();

@@ -4,8 +4,10 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "tools/medfusion/run/pipeline.h"
 
@@ -23,6 +25,8 @@ struct CrossValidation {
   core::Device device = {};
   bool force = false;
   bool quiet = false;
+  std::string init = {};  // weights that every fold starts from; empty: none
+  std::map<int64_t, std::vector<std::string>> fold_set = {};  // KEY=VALUE for one fold alone
   std::vector<std::string> kernels = {};  // OPERATION=VARIANT of --kernel, to be remembered
   bool resume = false;                    // goes on with what `out` holds
   std::string resume_command = {};        // that does so, for messages
@@ -47,13 +51,18 @@ struct FoldRuns {
   std::string title;             // before "fold 1/5"
 };
 
-// Trains and tests every fold. With job.resume, folds that are finished are only tested, and one that was cut
+// Trains and tests every fold, and writes what it cost into its folder as cost.json: {"parameters",
+// "training_seconds", "predict_seconds" of the test rows, "rows", "peak_resident_bytes" of the process so
+// far}. With job.resume, folds that are finished are only tested, and one that was cut
 // off goes on.
 void run_folds(const FoldRuns& runs, const data::Dataset& dataset,
                const std::function<void(const FoldOutcome&)>& on_outcome);
 
 // Trains the folds whose number, from `first_cell` on, is this rank's (ranks.h), and tests none.
 void train_own_folds(const FoldRuns& runs, const data::Dataset& dataset, int64_t first_cell);
+
+// The fold of each row, as folds.csv has it.
+std::string folds_csv(const data::Dataset& dataset, const std::vector<int64_t>& folds);
 
 // Writes folder/folds.csv and makes the configuration name it.
 void write_folds(const std::filesystem::path& folder, const data::Dataset& dataset,

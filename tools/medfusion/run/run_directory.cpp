@@ -23,7 +23,7 @@ constexpr std::array kFiles{
     "schema.json",      "features.json",   "train.log",  "metrics.jsonl",  "metrics.json",
     "predictions.csv",  "evaluation.json", "cv.json",    "protocols.json", "best.safetensors",
     "last.safetensors", "checkpoints",     "explain",    "cv.toml",        "cv_start.json",
-    ".starting",        "skipped.csv"};
+    ".starting",        "skipped.csv",     "cost.json"};
 
 constexpr const char* kStarting = ".starting";
 
