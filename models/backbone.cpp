@@ -4,9 +4,11 @@
 
 #include "layers/functional/pooling.h"
 #include "layers/trace.h"
+#include "models/convnext/convnext.h"
 #include "models/densenet/densenet.h"
 #include "models/efficientnet/efficientnet_lite.h"
 #include "models/resnet/resnet.h"
+#include "models/vit/vit.h"
 
 namespace medfusion::models {
 namespace {
@@ -45,6 +47,20 @@ const Entry& entry_of(const std::string& name) {
                                                          options.parameters());
             },
             a_32nd},
+      Entry{"convnext_tiny",
+            {"", "head.fc"},
+            [](const NetworkOptions& options) -> std::unique_ptr<Backbone> {
+              return std::make_unique<ConvNeXtTiny>(options.image_channels, options.stochastic_depth,
+                                                    options.parameters());
+            },
+            a_32nd},
+      Entry{"vit_small",
+            {"", "head"},
+            [](const NetworkOptions& options) -> std::unique_ptr<Backbone> {
+              return std::make_unique<ViTSmall>(options.image_channels, options.name == "medfusionnet",
+                                                options.stochastic_depth, options.parameters());
+            },
+            a_32nd},
   };
   const auto found = std::ranges::find(entries, name, &Entry::name);
   if (found == entries.end()) throw core::InputError(fmt::format("model: no backbone is called '{}'", name));
@@ -58,7 +74,7 @@ core::Variable Backbone::cut(const layers::Context& context, const std::string& 
   return context.trace != nullptr ? context.trace->cut(name, x) : x;
 }
 
-core::Variable Backbone::pooled(const ImageLevels& levels) const {
+core::Variable Backbone::pooled(const ImageLevels& levels) {
   return layers::global_average_pool(levels.backbone.back());
 }
 

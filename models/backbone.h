@@ -17,7 +17,7 @@ class Backbone : public layers::Module {
   // has such scales. Each can be cut by its name, "C2" to "C5", and so can "image" (layers/trace.h).
   virtual ImageLevels forward(const core::Variable& images, layers::Context& context) = 0;
   // What the last layer of the published classifier reads: [B, features()]. By default the mean of C5.
-  virtual core::Variable pooled(const ImageLevels& levels) const;
+  virtual core::Variable pooled(const ImageLevels& levels);
   virtual std::array<int64_t, 4> channels() const = 0;  // of C2..C5
   virtual int64_t features() const { return channels().back(); }
 

@@ -24,7 +24,8 @@ enum class Upsampling : uint8_t { nearest, bilinear };
 constexpr core::Names names_of(Upsampling) { return kUpsamplings; }
 
 // Published networks that a classifier is made of, or that stand under MedFusionNet (models/backbone.h).
-inline constexpr std::array kBackbones{"resnet18", "resnet50", "efficientnet_lite0"};
+inline constexpr std::array kBackbones{"resnet18", "resnet50", "efficientnet_lite0", "convnext_tiny",
+                                       "vit_small"};
 
 struct ModelOptions {
   std::string name = "medfusionnet";
@@ -88,10 +89,9 @@ struct ModelOptions {
           "With `bilinear`: whether the centres of the corner pixels stay in place; if false, half-pixel "
           "centres are used.");
     visit("dropout", dropout, Range::below(0, 1), "Share of activations dropped in training.");
-    visit(
-        "stochastic_depth", stochastic_depth, Range::below(0, 1),
-        "Probability that a training sample skips the last residual block of `efficientnet_lite0`. It falls "
-        "to 0 at the first block. The other networks have none.");
+    visit("stochastic_depth", stochastic_depth, Range::below(0, 1),
+          "Probability that a training sample skips the last residual block of `efficientnet_lite0`, "
+          "`convnext_tiny` or `vit_small`. It falls to 0 at the first block. The other networks have none.");
     visit(
         "modality_dropout", modality_dropout, Range::below(0, 1),
         "Probability that a training sample loses a modality, so that the network learns to do without it.");

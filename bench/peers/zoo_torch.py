@@ -5,6 +5,7 @@ timm (the others), for fixtures and for runs side by side. Written from the pape
 """
 
 import collections
+import math
 
 import torch
 import torch.nn.functional as F
@@ -213,7 +214,13 @@ class ViTSmall(nn.Module):
         self.head = nn.Linear(dim, labels)
 
     def forward(self, x):
-        x = torch.cat([self.cls_token.expand(len(x), -1, -1), self.patch_embed(x)], 1) + self.pos_embed
+        side, own = x.shape[-1] // 16, math.isqrt(self.pos_embed.shape[1] - 1)
+        places = self.pos_embed
+        if side != own:  # as timm does
+            grid = places[:, 1:].reshape(1, own, own, -1).permute(0, 3, 1, 2)
+            grid = F.interpolate(grid, (side, side), mode="bicubic", antialias=True)
+            places = torch.cat([places[:, :1], grid.flatten(2).transpose(1, 2)], 1)
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), self.patch_embed(x)], 1) + places
         return self.head(self.norm(self.blocks(x))[:, 0])
 
 

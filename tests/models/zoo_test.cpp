@@ -49,8 +49,9 @@ INSTANTIATE_TEST_SUITE_P(Networks, Zoo,
                          testing::Values(Published{"densenet121", 7978856, {3e-5, 4e-5, 4.2e-2, 7e-6}},
                                          Published{"resnet18", 11689512, {1.2e-5, 8e-6, 2.7e-5, 1.8e-6}},
                                          Published{"resnet50", 25557032, {3.7e-4, 6.6e-3, 7.1e-2, 5e-5}},
-                                         Published{
-                                             "efficientnet_lite0", 4652008, {6.7e-5, 1e-4, 1e-2, 1e-6}}),
+                                         Published{"efficientnet_lite0", 4652008, {6.7e-5, 1e-4, 1e-2, 1e-6}},
+                                         Published{"convnext_tiny", 28589128, {7.1e-6, 1.4e-6, 8.1e-6, 0.0}},
+                                         Published{"vit_small", 22050664, {4e-6, 9e-7, 6.2e-6, 0.0}}),
                          [](const auto& test) { return test.param.name; });
 
 void compare(const std::string& name, const NetworkOptions& options, const Tolerance& tolerance) {
@@ -109,6 +110,7 @@ TEST(Backbones, AreAllThere) {
   NetworkOptions options;
   options.image_channels = 1;
   for (const std::string name : kBackbones) {
+    options.name = "medfusionnet";
     const auto backbone = make_backbone(name, options);
     layers::Context context;
     const ImageLevels levels =
