@@ -31,8 +31,12 @@ void ModelOptions::check_rules(const core::Require& require) const {
   if (name != "medfusionnet") {
     require(image, {"model.modalities.image", "model.name"},
             fmt::format("expected true for \"{}\", got false", name));
+    require(fusion == Fusion::none || table, {"model.fusion", "model.modalities.table"},
+            "expected \"none\" where the table is not read");
     return;
   }
+  require(fusion == Fusion::none, {"model.fusion", "model.name"},
+          "expected \"none\" for \"medfusionnet\", which has a fusion of its own");
   require(dense || pyramid || attention, {"model.branches.dense"},
           "expected at least one of dense, pyramid and attention, got none");
   require(attention || image, {"model.branches.attention", "model.modalities.image"},

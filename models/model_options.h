@@ -23,6 +23,11 @@ inline constexpr std::array kUpsamplings{"nearest", "bilinear"};
 enum class Upsampling : uint8_t { nearest, bilinear };
 constexpr core::Names names_of(Upsampling) { return kUpsamplings; }
 
+// How a plain network reads the table (models/table_fusion.h).
+inline constexpr std::array kFusions{"none", "concat", "film", "metablock"};
+enum class Fusion : uint8_t { none, concat, film, metablock };
+constexpr core::Names names_of(Fusion) { return kFusions; }
+
 // Published networks that a classifier is made of, or that stand under MedFusionNet (models/backbone.h).
 inline constexpr std::array kBackbones{"resnet18", "resnet50", "efficientnet_lite0", "convnext_tiny",
                                        "vit_small"};
@@ -30,6 +35,7 @@ inline constexpr std::array kBackbones{"resnet18", "resnet50", "efficientnet_lit
 struct ModelOptions {
   std::string name = "medfusionnet";
   std::string backbone = "densenet";
+  Fusion fusion = Fusion::none;
   std::string size = "small";
   Output output = Output::automatic;
   struct Branches {
@@ -59,6 +65,11 @@ struct ModelOptions {
     visit("backbone", backbone, Range::one_of(names_with("densenet")),
           "What MedFusionNet reads images with: `densenet` of the size `model.size`, or a published network "
           "(docs/models.md).");
+    visit(
+        "fusion", fusion,
+        "How a plain classifier reads the table: not at all (`none`); beside its pooled features (`concat`); "
+        "or by what it does to the channels of the last feature map, as `film` or `metablock` "
+        "(docs/models.md).");
     visit("size", size, Range::one_of({"densenet121", "small", "tiny"}),
           "Size of the DenseNet. It also decides the defaults of the keys below that are 0.");
     visit("output", output,

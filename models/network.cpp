@@ -42,6 +42,8 @@ std::unique_ptr<Network> make_network(const NetworkOptions& given) {
     if (!condition) refuse(keys.front() + ": " + message);
   });
   if (given.labels < 1) refuse("at least one label");
+  if (given.fusion != Fusion::none && given.table_features == 0)
+    refuse("fusion: the data has no table to read");
   if (given.name != "medfusionnet") return std::make_unique<PlainNetwork>(given);
   check_medfusionnet(given);
   NetworkOptions options = given;

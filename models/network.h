@@ -29,9 +29,10 @@ struct NetworkOptions : ModelOptions {
   core::DType dtype = core::DType::f32;
   core::Device device;  // of the parameters; inputs are brought there
 
+  int64_t table_features = 0;  // 0: no table; read by MedFusionNet, and by others with a fusion
+
   // MedFusionNet only.
-  int64_t table_features = 0;  // 0: no table
-  int64_t vocabulary = 0;      // 0: no text
+  int64_t vocabulary = 0;  // 0: no text
   int64_t text_length = 0;
   core::Tensor selection;  // [labels, T] bool: the features stage one chose per label; undefined: all
   std::vector<int64_t> table_bins;  // bins of each of the T features; empty: tokens carry no bin

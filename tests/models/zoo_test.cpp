@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <map>
 #include <set>
 
 #include "models/backbone.h"
@@ -98,6 +100,113 @@ TEST_P(Zoo, MatchesPyTorchInFloat) {
 
 TEST_P(Zoo, HasThePublishedParameterCount) {
   EXPECT_EQ(make_network(options(DType::f32, 1000))->parameter_count(), GetParam().parameters);
+}
+
+NetworkOptions fused(Fusion fusion, const char* name = "resnet18", DType dtype = DType::f64) {
+  NetworkOptions options;
+  options.name = name;
+  options.fusion = fusion;
+  options.table_features = 3;
+  options.labels = 2;
+  options.dtype = dtype;
+  return options;
+}
+
+core::Batch fused_batch(DType dtype = DType::f64) {
+  core::Batch batch;
+  batch.images = signed_tensor("input.image", {4, 32, 32, 1}, dtype);
+  batch.table.values = signed_tensor("input.table", {4, 3}, DType::f64);
+  batch.table.missing = Tensor::zeros({4, 3}, DType::boolean);
+  batch.table.missing.data<bool>()[4] = true;
+  batch.table.values.data<double>()[4] = NAN;
+  return batch;
+}
+
+// The formulas of docs/models.md on the pooled features of a network whose last map is one pixel large.
+TEST(Fusion, EachDoesWhatItsFormulaSays) {
+  for (const Fusion fusion : {Fusion::concat, Fusion::film, Fusion::metablock}) {
+    const auto network = make_network(fused(fusion));
+    fill_module(*network);
+    std::map<std::string, Tensor> own;
+    for (const auto& [name, parameter] : network->parameters()) own[name] = parameter.value();
+    for (const auto& [name, buffer] : network->buffers()) own[name] = buffer;
+    const core::Batch batch = fused_batch();
+    layers::Context context;
+    const Prepared prepared = network->prepare(batch, context);
+    const ImageLevels levels = network->image_levels(prepared, context);
+    const Tensor c5 = levels.backbone.back().value();
+    const Tensor logits = network->forward_from(levels, prepared, context).value();
+    const auto linear = [&](const std::string& name, int64_t row, int64_t out) {
+      double sum = own.at(name + ".bias").at(out);
+      for (int64_t k = 0; k < 6; ++k) {
+        const bool missing = row == 1 && k % 3 == 1;
+        const double value = k >= 3    ? (missing ? 1.0 : 0.0)
+                             : missing ? 0.0
+                                       : batch.table.values.at(row * 3 + k);
+        sum += own.at(name + ".weight").at(out * 6 + k) * value;
+      }
+      return sum;
+    };
+    const auto normalized = [&](const std::string& name, int64_t channel, double x) {
+      const double mean = own.at(name + ".running_mean").at(channel);
+      const double variance = own.at(name + ".running_var").at(channel);
+      return (x - mean) / std::sqrt(variance + 1e-5) * own.at(name + ".weight").at(channel) +
+             own.at(name + ".bias").at(channel);
+    };
+    for (int64_t row = 0; row < 4; ++row) {
+      std::vector<double> read;
+      for (int64_t c = 0; c < 512; ++c) {
+        const double x = c5.at(row * 512 + c);
+        if (fusion == Fusion::concat) {
+          read.push_back(x);
+          continue;
+        }
+        const double scale = linear("table_fusion.scale", row, c),
+                     shift = linear("table_fusion.shift", row, c);
+        if (fusion == Fusion::film) {
+          read.push_back((1.0 + scale) * x + shift);
+        } else {
+          const double t = std::tanh(x * normalized("table_fusion.scale_norm", c, scale)) +
+                           normalized("table_fusion.shift_norm", c, shift);
+          read.push_back(1.0 / (1.0 + std::exp(-t)));
+        }
+      }
+      for (int64_t h = 0; fusion == Fusion::concat && h < 64; ++h)
+        read.push_back(std::max(0.0, linear("table_fusion.hidden", row, h)));
+      for (int64_t label = 0; label < 2; ++label) {
+        double sum = own.at("fc.bias").at(label);
+        const auto width = static_cast<int64_t>(read.size());
+        for (int64_t k = 0; k < width; ++k)
+          sum += own.at("fc.weight").at(label * width + k) * read[static_cast<size_t>(k)];
+        EXPECT_NEAR(logits.at(row * 2 + label), sum, 1e-9) << core::text_of(fusion) << " row " << row;
+      }
+    }
+  }
+}
+
+TEST(Fusion, EveryNetworkTakesEachAndTrainsIt) {
+  for (const char* name : {"resnet18", "vit_small"}) {
+    for (const Fusion fusion : {Fusion::concat, Fusion::film, Fusion::metablock}) {
+      const auto network = make_network(fused(fusion, name, DType::f32));
+      network->initialize(3);
+      layers::Context training{.training = true};
+      network->forward(fused_batch(DType::f32), training).backward(Tensor::full({4, 2}, 1.0));
+      for (const auto& [parameter, variable] : network->parameters()) {
+        if (!parameter.starts_with("table_fusion.")) continue;
+        double norm = 0.0;
+        for (int64_t i = 0; i < variable.gradient().numel(); ++i) norm += std::abs(variable.gradient().at(i));
+        EXPECT_GT(norm, 0.0) << name << " " << parameter;
+      }
+    }
+  }
+}
+
+TEST(Fusion, WhatDoesNotFitIsRefused) {
+  NetworkOptions options = fused(Fusion::film);
+  options.table_features = 0;
+  EXPECT_THROW(make_network(options), core::InputError);
+  options = fused(Fusion::film, "medfusionnet");
+  EXPECT_THROW(make_network(options), core::InputError);
 }
 
 TEST(DenseNet, UnknownSizeIsAnInputError) {

@@ -114,6 +114,27 @@ TEST_F(ExplainCommand, OneTokenForTheWholeTextIsShownAsOneWord) {
   EXPECT_GE(shown, 1);
 }
 
+// A plain network has maps; one that reads the table also says what that adds.
+TEST_F(ExplainCommand, APlainNetworkIsExplained) {
+  for (const std::string fusion : {"none", "film"}) {
+    succeed(train_command(
+        *folder_ / "tiny.toml", *folder_ / fusion,
+        {"--set", "model.name=resnet18", "--set", "model.fusion=" + fusion, "--set", "train.epochs=1"}));
+    succeed({"explain", path(fusion), "--split", "test", "--limit", "2", "--quiet"});
+    const auto json = nlohmann::json::parse(contents(*folder_ / (fusion + "/explain/explain.json")));
+    int shown = 0;
+    for (const auto& label : json["samples"][0]["labels"]) {
+      if (!label.contains("overlay")) continue;
+      ++shown;
+      EXPECT_EQ(label.contains("contributions"), fusion == "film");
+      if (fusion != "film") continue;
+      EXPECT_FALSE(label["contributions"].contains("image"));
+      EXPECT_NE(label["contributions"]["table"]["logit"], 0.0);
+    }
+    EXPECT_GE(shown, 1);
+  }
+}
+
 TEST_F(ExplainCommand, TheSameBytesForAnyNumberOfThreads) {
   for (const char* threads : {"1", "2"}) {
     succeed({"explain", path("run"), "--split", "val", "--limit", "4", "--boxes", boxes(), "--out",

@@ -195,6 +195,11 @@ void find_level_maps(Network& network, const ImageLevels& levels, const Batch& i
     core::throw_input_error({}, "level {}: the network has no pyramid; expected C2 to C5",
                             options.levels.text());
   }
+  for (const int64_t number : options.levels.numbers()) {
+    if (options.levels.backbone() && !levels.backbone[place(number)].defined())
+      core::throw_input_error({}, "level {}: the network has no map C{}; --level C4 is for a plain vit_small",
+                              options.levels.text(), number);
+  }
   Context context;
   const Prepared prepared = network.prepare(inputs, context).to(network.device());
   const int64_t batch = inputs.images.size(0), height = inputs.images.size(1), width = inputs.images.size(2);
@@ -337,7 +342,8 @@ Explanation explain(Network& network, const Batch& inputs, const ExplainOptions&
       for (const Tensor& p : layers) result.attention.push_back(p.slice(1, 0, labels).to_contiguous());
     }
   }
-  if (options.attention && !result.tokens.empty()) find_contributions(network, levels, inputs, result);
+  const bool reads_more = !result.tokens.empty() || inputs.table.values.defined();
+  if (options.attention && reads_more) find_contributions(network, levels, inputs, result);
   if (!options.map_labels.empty()) find_maps(network, levels, inputs, options, result);
   return result;
 }

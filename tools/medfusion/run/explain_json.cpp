@@ -125,11 +125,12 @@ Json number(double value) {
 
 Json label_json(const Explanation& explanation, int64_t sample, int64_t label, const TrainedRun& run,
                 const std::string& text) {
-  Json json;
-  if (!explanation.tokens.empty()) {
+  Json json = Json::object();
+  const bool plain = explanation.tokens.empty();  // such a network cannot do without the image
+  if (!plain || !explanation.features.empty()) {
     for (const Modality modality : kModalities) {
       const Contribution& contribution = explanation.modalities[static_cast<size_t>(modality)];
-      if (!contribution.logits.defined()) continue;
+      if (!contribution.logits.defined() || (plain && modality == Modality::image)) continue;
       json["contributions"][name_of(modality)] = change(contribution, explanation, sample, label, run);
     }
     if (!explanation.features.empty()) {

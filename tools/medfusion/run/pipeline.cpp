@@ -16,7 +16,8 @@ using core::Tensor;
 Preprocessing Preprocessing::fit(const Config& config, const data::Dataset& dataset,
                                  const std::vector<int64_t>& rows) {
   Preprocessing result;
-  if (config.model.name != "medfusionnet") return result;
+  const bool plain = config.model.name != "medfusionnet";
+  if (plain && config.model.fusion == models::Fusion::none) return result;
   const data::FeatureOptions options = to_feature_options(config);
   if (config.model.modalities.table && options.mode != data::FeatureMode::none && !dataset.columns.empty()) {
     result.table = data::TableEncoder::fit(dataset.columns, rows, config.data.log_columns, options.impute);
@@ -27,7 +28,7 @@ Preprocessing Preprocessing::fit(const Config& config, const data::Dataset& data
       result.selection = data::TableSelection::all(*result.stage_one, *result.table);
     }
   }
-  if (config.model.modalities.text && !dataset.texts.empty()) {
+  if (!plain && config.model.modalities.text && !dataset.texts.empty()) {
     const data::TextOptions& text = config.data.text;
     result.text = data::Tokenizer::fit(dataset.texts, rows, text.min_count, text.length);
   }

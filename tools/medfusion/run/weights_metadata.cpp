@@ -49,7 +49,12 @@ Metadata weights_metadata(const Config& config, const std::vector<std::string>& 
                           const Preprocessing& preprocessing) {
   const auto words = preprocessing.text ? preprocessing.text->words() : std::vector<std::string>();
   Json model = {{"name", config.model.name}, {"size", config.model.size}};
-  if (config.model.name == "medfusionnet") model["token_levels"] = config.model.token_levels;
+  if (config.model.name == "medfusionnet") {
+    model["token_levels"] = config.model.token_levels;
+    if (config.model.backbone != "densenet") model["backbone"] = config.model.backbone;
+  } else if (config.model.fusion != models::Fusion::none) {
+    model["fusion"] = core::text_of(config.model.fusion);
+  }
   return {{"medfusion", MEDFUSION_VERSION},
           {"seed", std::to_string(config.seed)},
           {"model", json_text(model)},
