@@ -285,17 +285,12 @@ class StudyToml {
 // Every model on every data, and every end of what is searched, must be a configuration.
 void check_configs(const Study& study) {
   for (const StudyData& data : study.data) {
-    for (const StudyModel& model : study.models) {
-      study_config(study, data, model);
-      for (const SearchRange& range : study.search) {
-        std::vector<std::string> values = range.choices;
-        if (values.empty()) values = {range.draw(0.0), range.draw(std::nextafter(1.0, 0.0))};
-        for (const std::string& value : values) {
-          ConfigBuilder builder;
-          builder.set(range.key, value, range.place);
-        }
-      }
-    }
+    for (const StudyModel& model : study.models) study_config(study, data, model);
+  }
+  for (const SearchRange& range : study.search) {
+    std::vector<std::string> values = range.choices;
+    if (values.empty()) values = {range.draw(0.0), range.draw(std::nextafter(1.0, 0.0))};
+    for (const std::string& value : values) ConfigBuilder().set(range.key, value, range.place);
   }
 }
 
