@@ -123,8 +123,8 @@ Html ranking_html(const Json& study) {
          fmt::format(
              "<p>Friedman's test over {} blocks (each fold of each data set): chi-square {}, p {}. A bar "
              "joins models whose ranks differ by less than Nemenyi's critical difference at 5%. Folds of "
-             "one data set share training rows, so the blocks are not independent: the test calls too "
-             "much different. The intervals of the differences above do not have this fault.</p>\n",
+             "one data set share training rows, so the blocks are not independent, and these tests find "
+             "too many differences. The intervals above resample patients and use no blocks.</p>\n",
              count_text(ranking.at("blocks")), number_text(ranking.at("friedman").at("statistic"), 2),
              significant_text(ranking.at("friedman").at("p_value"), 2));
 }
