@@ -1,5 +1,6 @@
 #include "data/splits.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -158,6 +159,38 @@ TEST(Splits, BadListsAreNamed) {
   std::filesystem::remove(test_file);
   EXPECT_EQ(input_error([&] { official_splits(data, folder.path(), 0.0, 1); }),
             test_file + ": the official split needs this list, got no such file");
+}
+
+TEST(Splits, AFileMayLeaveRowsOut) {
+  const TemporaryFolder folder;
+  const Dataset data = dataset_of({"a", "a", "b", "c"});
+  const std::string file = folder.write("split.csv", "id,split\nr3,test\nr0,none\nr1,none\nr2,train\n");
+  const Splits splits = file_splits(data, file, 0.0, 1);
+  EXPECT_THAT(splits.train, ElementsAre(2));
+  EXPECT_THAT(splits.val, ElementsAre());
+  EXPECT_THAT(splits.test, ElementsAre(3));
+}
+
+TEST(Splits, InnerPartsLieInTheTrainingPartOfTheFold) {
+  std::vector<std::string> patients;
+  std::vector<int64_t> folds;
+  for (int64_t row = 0; row < 40; ++row) {
+    patients.push_back(fmt::format("p{}", row / 2));
+    folds.push_back(row / 2 % 4);
+  }
+  const Dataset data = dataset_of(patients);
+  const Splits splits = inner_splits(data, folds, 1, 0.2, 1);
+  EXPECT_EQ(splits.test.size(), 6U);  // a fifth of 30, whole patients
+  EXPECT_EQ(splits.train.size(), 24U);
+  std::set<std::string> test;
+  for (const int64_t row : splits.test) test.insert(patients[static_cast<size_t>(row)]);
+  EXPECT_EQ(test.size(), 3U);
+  for (const int64_t row : splits.train) {
+    EXPECT_FALSE(test.contains(patients[static_cast<size_t>(row)]));
+    EXPECT_NE(folds[static_cast<size_t>(row)], 1);
+  }
+  for (const int64_t row : splits.test) EXPECT_NE(folds[static_cast<size_t>(row)], 1);
+  EXPECT_NE(inner_splits(data, folds, 1, 0.2, 2).test, splits.test);
 }
 
 TEST(Splits, FileNamesThePartOfEachRow) {

@@ -43,7 +43,7 @@ TEST(CommandLine, AnOptionThatIsNotThereNamesTheNearest) {
   EXPECT_EQ(complaint({"info", "--thread", "2"}),
             "medfusion: unknown option '--thread'; did you mean '--threads'? (see medfusion info --help)\n");
   for (const char* command : {"synth", "data", "pack", "train", "eval", "compare", "predict", "explain", "cv",
-                              "report", "features", "info"}) {
+                              "study", "report", "features", "info"}) {
     EXPECT_EQ(complaint({command, "--quite"}),
               fmt::format("medfusion: unknown option '--quite'; did you mean '--quiet'? (see medfusion {} "
                           "--help)\n",

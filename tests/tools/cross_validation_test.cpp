@@ -54,6 +54,30 @@ TEST(CrossValidation, TwoAreComparedInTheMeanOverFoldsAndSeeds) {
   EXPECT_EQ(compare("c")["undefined"], "the seeds differ");
 }
 
+// One fold may have settings of its own, and all may begin with given weights; --resume keeps both.
+TEST(CrossValidation, SettingsOfOneFoldAndInitialWeights) {
+  const TemporaryFolder folder;
+  make_phantom(folder);
+  succeed(train_command(folder / "tiny.toml", folder / "run", {"--set", "train.epochs=0"}));
+  const std::string weights = (folder / "run" / "last.safetensors").string();
+  const auto cv = [&](const std::string& set) {
+    return run_medfusion({"cv", (folder / "tiny.toml").string(), "--folds", "2", "--out",
+                          (folder / "cv").string(), "--init", weights, "--fold-set", set, "--quiet"});
+  };
+  EXPECT_EQ(cv("2:train.epochs=2").err, "medfusion: --fold-set: expected a fold of 0..1, got 2\n");
+  EXPECT_EQ(cv("train.epochs=2").code, 2);
+  EXPECT_EQ(cv("1:train.epoch=2").code, 2);
+  EXPECT_FALSE(std::filesystem::exists(folder / "cv"));
+  ASSERT_EQ(cv("1:train.epochs=2").code, 0);
+  std::filesystem::remove(folder / "cv" / "cv.json");
+  std::filesystem::remove_all(folder / "cv" / "fold1");
+  succeed({"cv", "--resume", (folder / "cv").string(), "--quiet"});
+  EXPECT_EQ(lines_of(contents(folder / "cv" / "fold0" / "metrics.jsonl")).size(), 1U);
+  EXPECT_EQ(lines_of(contents(folder / "cv" / "fold1" / "metrics.jsonl")).size(), 2U);
+  for (const char* fold : {"fold0", "fold1"})
+    EXPECT_NE(contents(folder / "cv" / fold / "train.log").find("init: " + weights), std::string::npos);
+}
+
 TEST(CrossValidation, AFoldFileIsTakenFromTheWorkingDirectory) {
   const TemporaryFolder folder;
   make_phantom(folder);

@@ -8,6 +8,15 @@
 
 namespace medfusion::tools {
 
+// Waits for a file of a program under way; false where it ends before.
+inline bool wait_for(const std::filesystem::path& file, const RunningProgram& program) {
+  while (!std::filesystem::exists(file)) {
+    if (!program.is_running()) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
+}
+
 class TinyStudy : public testing::Test {
  protected:
   void SetUp() override {
@@ -39,15 +48,6 @@ class TinyStudy : public testing::Test {
   nlohmann::json study_json(const std::string& out) const {
     return nlohmann::json::parse(contents(folder_ / out / "study.json"));
   }
-  // Waits for a file of a program under way; false where it ends before.
-  static bool wait_for(const std::filesystem::path& file, const RunningProgram& program) {
-    while (!std::filesystem::exists(file)) {
-      if (!program.is_running()) return false;
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-    return true;
-  }
-
   const TemporaryFolder folder_;
 };
 

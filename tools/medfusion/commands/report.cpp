@@ -9,7 +9,9 @@
 #include "core/file.h"
 #include "tools/evaluation/measures/compare_folds.h"
 #include "tools/evaluation/report/report.h"
+#include "tools/evaluation/report/report_study.h"
 #include "tools/medfusion/commands/common.h"
+#include "tools/medfusion/commands/figures.h"
 #include "tools/medfusion/commands/outputs.h"
 #include "tools/medfusion/config/config.h"
 #include "tools/medfusion/config/text_file.h"
@@ -135,6 +137,11 @@ RunRecord read_record(const std::string& folder) {
   return folds ? read_folds(folder) : read_run(folder);
 }
 
+// The folder of a study; several runs are never one.
+bool is_study(const std::vector<std::string>& folders) {
+  return folders.size() == 1 && std::filesystem::exists(std::filesystem::path(folders[0]) / "study.json");
+}
+
 Page report_of(const std::vector<std::string>& folders, std::vector<RunRecord>& records) {
   if (records.size() == 1)
     return records[0].folds.empty() ? run_report(records[0]) : cross_validation_report(records[0]);
@@ -143,28 +150,6 @@ Page report_of(const std::vector<std::string>& folders, std::vector<RunRecord>& 
     if (std::filesystem::exists(path)) records[i].predictions = read_predictions(path.string());
   }
   return comparison_report(records);
-}
-
-std::string csv_line(const std::vector<std::string>& cells) {
-  std::string line;
-  for (size_t i = 0; i < cells.size(); ++i) line += (i == 0 ? "" : ",") + csv_cell(cells[i]);
-  return line + "\n";
-}
-
-// Each figure and each table as a file, and a list of them. Returns how many there are.
-size_t write_figures(const std::filesystem::path& folder, const Page& page) {
-  std::filesystem::create_directories(folder);
-  std::string index = "file,shows\n";
-  const auto files = page.files();
-  for (const PageFile& file : files) {
-    std::string content = file.svg;
-    for (const auto& row : file.cells) content += csv_line(row);
-    const std::string name = file.name + (file.svg.empty() ? ".csv" : ".svg");
-    core::write_file((folder / name).string(), content);
-    index += csv_line({name, file.title});
-  }
-  core::write_file((folder / "index.csv").string(), index);
-  return files.size();
 }
 
 // The tables and figures have names of their own, which the files of a run may have too.
@@ -183,14 +168,18 @@ void report(const ReportOptions& options) {
   check_output_file("--out", options.out, ".html", {}, "report.html");
   if (!options.figures.empty()) check_figures(options);
   std::vector<RunRecord> records;
-  for (const std::string& run : options.runs) records.push_back(read_record(run));
-  const bool one = records.size() == 1;
+  const bool study = is_study(options.runs);
+  if (!study) {
+    for (const std::string& run : options.runs) records.push_back(read_record(run));
+  }
+  const bool one = options.runs.size() == 1;
   std::filesystem::path out = options.out;
   if (out.empty()) out = one ? std::filesystem::path(options.runs[0]) / "report.html" : "comparison.html";
-  const Page page = report_of(options.runs, records);
+  const Page page = study ? study_report(json_if_there(std::filesystem::path(options.runs[0]) / "study.json"))
+                          : report_of(options.runs, records);
   const std::string html = page.html();
   core::write_file(out.string(), html);
-  const auto missing = one ? missing_parts(records[0]) : std::vector<std::string>();
+  const auto missing = one && !study ? missing_parts(records[0]) : std::vector<std::string>();
   std::string text = fmt::format("{} ({:.1f} MB)\n", out.string(), static_cast<double>(html.size()) * 1e-6);
   for (const std::string& part : missing) text += "not in it: " + part + "\n";
   if (!options.figures.empty())
@@ -210,7 +199,8 @@ void add_report_command(CLI::App& program, Action& action) {
       "print");
   const auto options = std::make_shared<ReportOptions>();
   add_value(*command, "runs", options->runs, "RUN",
-            "Run directories, or folders that cv wrote; several give a comparison")
+            "Run directories, or folders that cv wrote, of which several give a comparison; or the folder of "
+            "a study")
       ->required();
   add_value(*command, "--out", options->out, "FILE",
             "The file (default: RUN/report.html, comparison.html for several)");

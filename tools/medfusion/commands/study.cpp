@@ -4,8 +4,12 @@
 #include <filesystem>
 #include <memory>
 
+#include "core/file.h"
 #include "core/threads.h"
+#include "tools/evaluation/report/report_study.h"
+#include "tools/evaluation/report/study_tables.h"
 #include "tools/medfusion/commands/common.h"
+#include "tools/medfusion/commands/figures.h"
 #include "tools/medfusion/commands/outputs.h"
 #include "tools/medfusion/config/text_file.h"
 #include "tools/medfusion/study/study_run.h"
@@ -38,12 +42,34 @@ StudyJob study_job_of(const StudyCommandOptions& options) {
   return job;
 }
 
+// OUT/tables/DATA.csv, .txt and .tex, OUT/report.html and OUT/figures.
+std::string write_reports(const std::filesystem::path& out, const nlohmann::ordered_json& study) {
+  std::string text;
+  std::filesystem::create_directories(out / "tables");
+  for (const auto& [name, data] : study.at("data").items()) {
+    if (data.contains("undefined")) {
+      text += fmt::format("{}: {}\n\n", name, data.at("undefined").get<std::string>());
+      continue;
+    }
+    const auto table = study_table(study, name);
+    const std::string file = (out / "tables" / name).string(), shown = aligned_text(table);
+    core::write_file(file + ".csv", study_table_csv(study, name));
+    core::write_file(file + ".txt", shown);
+    core::write_file(file + ".tex", latex_table(table, "Results on " + name));
+    text += fmt::format("{}\n{}\n", name, aligned_text(study_performance(study, name)));
+  }
+  const Page page = study_report(study);
+  core::write_file((out / "report.html").string(), page.html());
+  write_figures(out / "figures", page);
+  return text + fmt::format("wrote {}\n", (out / "report.html").string());
+}
+
 void study(const StudyCommandOptions& options) {
   const StudyJob job = study_job_of(options);
   if (options.dry_run) return print_text(describe_grid(job));
   check_output_folder("--out", job.out, {}, {options.file});
   const StudyOutcome outcome = run_study(job);
-  print_result(options.common, outcome.json, fmt::format("wrote {}\n", (job.out / "study.json").string()));
+  print_result(options.common, outcome.json, write_reports(job.out, outcome.json));
   if (!outcome.failures.empty()) {
     throw core::Error(fmt::format("{} of the study failed, the first: {}: {}", outcome.failures.size(),
                                   outcome.failures.front().name, outcome.failures.front().reason));

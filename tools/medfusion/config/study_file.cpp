@@ -83,10 +83,10 @@ class StudyToml {
       for (const auto& each : flat(section(root_, "study"), "study"))
         reader.set(each.key, each.value, each.place);
     }
-    for (const auto& [key, node] : section(root_, "data"))
-      study.data.push_back(read_data(name_of(key, "data"), table_of(node, "data")));
-    for (const auto& [key, node] : section(root_, "models"))
-      study.models.push_back(read_model(name_of(key, "models"), table_of(node, "models")));
+    for (const auto& [key, table] : in_order("data"))
+      study.data.push_back(read_data(name_of(*key, "data"), *table));
+    for (const auto& [key, table] : in_order("models"))
+      study.models.push_back(read_model(name_of(*key, "models"), *table));
     if (root_.contains("search")) {
       for (const auto& [key, node] : section(root_, "search"))
         add_ranges(std::string(key.str()), node, study.search);
@@ -125,6 +125,16 @@ class StudyToml {
     return table_of(*node, name);
   }
 
+  // The tables of a section as the file has them; toml++ sorts them by name.
+  std::vector<std::pair<const toml::key*, const toml::table*>> in_order(const char* name) const {
+    std::vector<std::pair<const toml::key*, const toml::table*>> result;
+    for (const auto& [key, node] : section(root_, name)) result.emplace_back(&key, &table_of(node, name));
+    std::stable_sort(result.begin(), result.end(), [](const auto& a, const auto& b) {
+      return a.first->source().begin.line < b.first->source().begin.line;
+    });
+    return result;
+  }
+
   // Of data or a model: names a folder.
   std::string name_of(const toml::key& key, const char* section) const {
     const std::string name(key.str());
@@ -157,7 +167,9 @@ class StudyToml {
     return fmt::format("{}:{}:{}", place.file, place.line, place.column);
   }
 
+  // As TOML, numbers with no more digits than they need.
   static std::string as_text(const toml::node& node) {
+    if (const auto* number = node.as_floating_point()) return fmt::format("{:#}", number->get());
     std::ostringstream text;
     node.visit([&](const auto& value) { text << value; });
     return text.str();
@@ -273,17 +285,12 @@ class StudyToml {
 // Every model on every data, and every end of what is searched, must be a configuration.
 void check_configs(const Study& study) {
   for (const StudyData& data : study.data) {
-    for (const StudyModel& model : study.models) {
-      study_config(study, data, model);
-      for (const SearchRange& range : study.search) {
-        std::vector<std::string> values = range.choices;
-        if (values.empty()) values = {range.draw(0.0), range.draw(std::nextafter(1.0, 0.0))};
-        for (const std::string& value : values) {
-          ConfigBuilder builder;
-          builder.set(range.key, value, range.place);
-        }
-      }
-    }
+    for (const StudyModel& model : study.models) study_config(study, data, model);
+  }
+  for (const SearchRange& range : study.search) {
+    std::vector<std::string> values = range.choices;
+    if (values.empty()) values = {range.draw(0.0), range.draw(std::nextafter(1.0, 0.0))};
+    for (const std::string& value : values) ConfigBuilder().set(range.key, value, range.place);
   }
 }
 
