@@ -120,6 +120,19 @@ TEST(StudyFile, EachMistakeGivesOneLine) {
   expect("[study\n", ":1:7: Error while parsing table header: expected ']', saw '\\n'");
 }
 
+TEST(StudyFile, TheShippedStudiesAreValid) {
+  int count = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(MEDFUSION_SOURCE_DIR "/tools/configs/studies")) {
+    SCOPED_TRACE(entry.path().string());
+    EXPECT_NO_THROW(read_study(entry.path().string()));
+    const Outcome outcome = run_medfusion({"study", entry.path().string(), "--dry-run"});
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    ++count;
+  }
+  EXPECT_GT(count, 0);
+}
+
 TEST(StudyFile, TheProgramEndsWithCodeTwo) {
   const TemporaryFolder folder;
   const auto file = write(folder / "study.toml", "[study]\nreference = \"c\"\n" + kData + kModels);

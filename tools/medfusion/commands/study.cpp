@@ -82,7 +82,7 @@ void add_study_command(CLI::App& program, Action& action) {
   CLI::App* command = program.add_subcommand(
       "study", "Compare models on the same data, folds and seeds: train what is missing, then write tables");
   const auto options = std::make_shared<StudyCommandOptions>();
-  add_value(*command, "study", options->file, "STUDY.toml", "Data, models and seeds (docs/study.md)")
+  add_value(*command, "file", options->file, "STUDY.toml", "Data, models and seeds (docs/study.md)")
       ->required();
   add_value(*command, "--out", options->out, "DIR",
             "Folder to write; what is finished there is kept (default: runs/ and the study's name)");
