@@ -1,6 +1,7 @@
-// A thread per pixel and up to 16 bytes of channels; the gradient of the image gathers. The gradient of the
-// weights in two stages: a thread adds up one tap of one channel over a chunk of rows, then another adds the
-// chunks in order, in double.
+// A thread per pixel and up to 16 bytes of channels, with the weights copied so that those of neighboring
+// channels lie side by side; the gradient of the image gathers. The gradient of the weights in two stages: a
+// thread adds up one tap of one channel over a chunk of rows, then another adds the chunks in order, in
+// double.
 #include "core/tensor.h"
 #include "kernels/depthwise_convolution/depthwise_convolution.h"
 #include "kernels/gpu/device.cuh"
@@ -26,13 +27,22 @@ struct Window {
   __device__ __forceinline__ int taps() const { return rows * columns; }
 };
 
-// One tap's weight of N channels: weight is [channels, taps].
-template <int N>
-__device__ __forceinline__ Vector<float, N> weights_of(Global<const float> weight, int c, int tap, int taps) {
-  Vector<float, N> w;
-#pragma unroll
-  for (int k = 0; k < N; ++k) w[k] = weight[int64_t{c + k} * taps + tap];
-  return w;
+// weight [channels, taps] -> [taps, channels].
+__global__ void __launch_bounds__(kThreads)
+    depthwise_by_taps(Global<const float> weight, Global<float> by_taps, int taps, int channels) {
+  const int c = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x), tap = static_cast<int>(blockIdx.y);
+  if (c < channels) by_taps[int64_t{tap} * channels + c] = weight[int64_t{c} * taps + tap];
+}
+
+core::Tensor by_taps(const core::View& weight) {
+  const int64_t channels = weight.size(0), taps = weight.size(2) * weight.size(3);
+  const core::Tensor result = core::Tensor::empty({taps, channels}, core::DType::f32, weight.device);
+  launch({"depthwise_by_taps", weight.device,
+          dim3(static_cast<unsigned>(ceil_div(channels, kThreads)), static_cast<unsigned>(taps)),
+          dim3(kThreads)},
+         depthwise_by_taps, weight.as<float>(), result.view().as<float>(), static_cast<int>(taps),
+         static_cast<int>(channels));
+  return result;
 }
 
 template <int N>
@@ -42,14 +52,16 @@ __global__ void __launch_bounds__(kThreads)
   for_pixels<N>(y, [&](int b, int i, int j, int c) {
     Vector<float, N> sum{};
     if (bias != nullptr) sum = load_floats<N>(bias, c);
+#pragma unroll 1
     for (int u = 0; u < w.rows; ++u) {
       const int row = i * w.stride + u - w.padding;
       if (row < 0 || row >= x.height) continue;
+#pragma unroll 1
       for (int v = 0; v < w.columns; ++v) {
         const int column = j * w.stride + v - w.padding;
         if (column < 0 || column >= x.width) continue;
         const auto value = load_floats<N>(x.data, x.at(b, row, column) + c);
-        const auto factor = weights_of<N>(weight, c, u * w.columns + v, w.taps());
+        const auto factor = load_floats<N>(weight, (u * w.columns + v) * x.channels + c);
 #pragma unroll
         for (int k = 0; k < N; ++k) sum[k] = fmaf(value[k], factor[k], sum[k]);
       }
@@ -63,16 +75,18 @@ __global__ void __launch_bounds__(kThreads)
     depthwise_grad_x(Image<const float> grad_y, Global<const float> weight, Image<float> grad_x, Window w) {
   for_pixels<N>(grad_x, [&](int b, int row, int column, int c) {
     Vector<float, N> sum{};
+#pragma unroll 1
     for (int u = 0; u < w.rows; ++u) {
       const int above = row + w.padding - u;
       const int i = above / w.stride;
       if (above < 0 || above % w.stride != 0 || i >= grad_y.height) continue;
+#pragma unroll 1
       for (int v = 0; v < w.columns; ++v) {
         const int left = column + w.padding - v;
         const int j = left / w.stride;
         if (left < 0 || left % w.stride != 0 || j >= grad_y.width) continue;
         const auto g = load_floats<N>(grad_y.data, grad_y.at(b, i, j) + c);
-        const auto factor = weights_of<N>(weight, c, u * w.columns + v, w.taps());
+        const auto factor = load_floats<N>(weight, (u * w.columns + v) * grad_y.channels + c);
 #pragma unroll
         for (int k = 0; k < N; ++k) sum[k] = fmaf(g[k], factor[k], sum[k]);
       }
@@ -125,18 +139,20 @@ void run_forward(const DepthwiseConvolutionForward& a) {
   if (a.y.numel() == 0) return;
   const bool wide = aligned_pixels(a.x, 4) && aligned_pixels(a.y, 4) &&
                     (!a.bias.defined() || reinterpret_cast<uintptr_t>(a.bias.data) % 16 == 0);
+  const core::Tensor weight = by_taps(a.weight);
   launch({"depthwise_forward", a.x.device, image_grid(a.y, wide ? 4 : 1, kThreads), dim3(kThreads)},
-         wide ? depthwise_forward<4> : depthwise_forward<1>, Image<const float>(a.x), a.weight.as<float>(),
-         a.bias.defined() ? a.bias.as<float>() : nullptr, Image<float>(a.y),
+         wide ? depthwise_forward<4> : depthwise_forward<1>, Image<const float>(a.x),
+         weight.view().as<float>(), a.bias.defined() ? a.bias.as<float>() : nullptr, Image<float>(a.y),
          Window(a.weight, a.stride, a.padding));
 }
 
 void run_grad_x(const DepthwiseConvolutionBackward& a) {
   if (a.grad_x.numel() == 0) return;
   const bool wide = aligned_pixels(a.grad_x, 4) && aligned_pixels(a.grad_y, 4);
+  const core::Tensor weight = by_taps(a.weight);
   launch({"depthwise_grad_x", a.grad_x.device, image_grid(a.grad_x, wide ? 4 : 1, kThreads), dim3(kThreads)},
-         wide ? depthwise_grad_x<4> : depthwise_grad_x<1>, Image<const float>(a.grad_y), a.weight.as<float>(),
-         Image<float>(a.grad_x), Window(a.weight, a.stride, a.padding));
+         wide ? depthwise_grad_x<4> : depthwise_grad_x<1>, Image<const float>(a.grad_y),
+         weight.view().as<float>(), Image<float>(a.grad_x), Window(a.weight, a.stride, a.padding));
 }
 
 void run_grad_weight(const DepthwiseConvolutionBackward& a) {

@@ -92,7 +92,7 @@ TEST_F(PackCommand, FoldsAndSkippedRowsAreThoseOfTheImages) {
     std::erase_if(files, [](const auto& file) {
       return file.first.ends_with("config.toml") || file.first.ends_with("train.log") ||
              file.first.ends_with("metrics.jsonl") || file.first.ends_with("cv.toml") ||
-             file.first == "cv.json";
+             file.first.ends_with("cost.json") || file.first == "cv.json";
     });
     return files;
   };

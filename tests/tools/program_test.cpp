@@ -212,7 +212,7 @@ TEST(Program, ReadyConfigurationsGoByName) {
       nlohmann::json::parse(run_medfusion({"info", "--json"}).out).at("configurations").at("names");
   std::vector<std::string> files;
   for (const auto& entry : std::filesystem::directory_iterator(MEDFUSION_SOURCE_DIR "/tools/configs"))
-    files.push_back(entry.path().stem().string());
+    if (entry.is_regular_file()) files.push_back(entry.path().stem().string());
   EXPECT_THAT(ready.get<std::vector<std::string>>(), testing::UnorderedElementsAreArray(files));
 
   const TemporaryFolder folder;

@@ -5,6 +5,7 @@
 #include <limits>
 #include <memory>
 #include <numeric>
+#include <optional>
 
 #include "core/file.h"
 #include "core/tell.h"
@@ -12,6 +13,7 @@
 #include "data/prediction.h"
 #include "tools/medfusion/commands/common.h"
 #include "tools/medfusion/commands/outputs.h"
+#include "tools/medfusion/run/ensemble.h"
 #include "tools/medfusion/run/guard.h"
 #include "tools/medfusion/run/pipeline.h"
 #include "tools/medfusion/run/ranks.h"
@@ -42,25 +44,29 @@ void note_what_is_missing(const PredictOptions& options, const TrainedRun& run) 
              fmt::join(missing, " and "));
 }
 
-void predict(const PredictOptions& options) {
-  if (options.images.empty() && options.table.empty()) {
-    core::throw_input_error({}, "predict: expected --images, --table or both (see medfusion predict --help)");
-  }
-  std::vector<std::string> inputs = options.images;
-  inputs.push_back(options.table);
-  check_output_file("--out", options.out, ".csv", inputs);
-  const TrainedRun trained = open_run(options.run, options.common);
+struct Predicted {
+  TrainedRun run;
+  data::Dataset dataset;
+  optim::Predictions predictions;
+};
+
+// What one network says of the rows; `notes` are on what it was trained with and these data.
+Predicted predict_with(const std::string& run, const PredictOptions& options, bool notes) {
+  CommonOptions common = options.common;
+  common.quiet |= !notes;
+  Predicted result{open_run(run, common), {}, {}};
+  const TrainedRun& trained = result.run;
   if (options.table.empty() && !trained.config.model.modalities.image) {
-    core::throw_input_error({options.run}, "the run reads no images; expected --table");
+    core::throw_input_error({run}, "the run reads no images; expected --table");
   }
   data::DataOptions data_options = to_data_options(trained.config);
   apply_on_error(options.on_error, data_options);
-  data::Dataset dataset =
-      data::rows_to_predict(data_options, options.images, options.table,
-                            trained.preprocessing.table ? &*trained.preprocessing.table : nullptr,
-                            trained.preprocessing.text.has_value());
+  data::Dataset& dataset = result.dataset;
+  dataset = data::rows_to_predict(data_options, options.images, options.table,
+                                  trained.preprocessing.table ? &*trained.preprocessing.table : nullptr,
+                                  trained.preprocessing.text.has_value());
   dataset.labels = trained.labels;
-  hold_against_schema({options.run, options.strict, options.common.quiet}, dataset);
+  if (notes) hold_against_schema({run, options.strict, options.common.quiet}, dataset);
   core::Batch encoded;
   if (!options.table.empty()) {
     encoded = trained.preprocessing.encode(dataset);
@@ -70,7 +76,34 @@ void predict(const PredictOptions& options) {
   std::vector<int64_t> rows(static_cast<size_t>(dataset.size()));
   std::iota(rows.begin(), rows.end(), int64_t{0});
   const auto loader = make_loader(trained.config, dataset, encoded, rows, false, several_ranks());
-  auto predictions = predict_run(trained, dataset, *loader, {}, several_ranks());
+  result.predictions = predict_run(trained, dataset, *loader, {}, several_ranks());
+  return result;
+}
+
+// The networks of a cross-validation together, or the one of a run.
+Predicted predict_with_all(const PredictOptions& options) {
+  const std::vector<std::filesystem::path> members = members_of(options.run);
+  if (members.empty()) return predict_with(options.run, options, true);
+  std::optional<Predicted> first;
+  std::vector<optim::Predictions> all;
+  for (const auto& member : members) {
+    Predicted one = predict_with(member.string(), options, !first);
+    all.push_back(one.predictions);
+    if (!first) first = std::move(one);
+  }
+  first->run.preprocessing = fit_to_folds(options.run, first->run);
+  first->predictions = average_predictions(all, first->run);
+  return std::move(*first);
+}
+
+void predict(const PredictOptions& options) {
+  if (options.images.empty() && options.table.empty()) {
+    core::throw_input_error({}, "predict: expected --images, --table or both (see medfusion predict --help)");
+  }
+  std::vector<std::string> inputs = options.images;
+  inputs.push_back(options.table);
+  check_output_file("--out", options.out, ".csv", inputs);
+  const auto [trained, dataset, predictions] = predict_with_all(options);
   if (!is_speaker()) return;
   const std::string csv = predictions_csv(predictions, dataset, trained);
   if (!options.out.empty()) core::write_file(options.out, csv);
@@ -102,7 +135,9 @@ void predict(const PredictOptions& options) {
 void add_predict_command(CLI::App& program, Action& action) {
   CLI::App* command = program.add_subcommand("predict", "Predict the labels of images");
   const auto options = std::make_shared<PredictOptions>();
-  add_value(*command, "run", options->run, "RUN", "Run directory made by train")->required();
+  add_value(*command, "run", options->run, "RUN",
+            "Run directory made by train, or folder of cv: its networks then predict together")
+      ->required();
   add_value(*command, "--images", options->images, "PATH", "Image files, or folders of them");
   add_value(*command, "--table", options->table, "FILE.csv",
             "Table of the images' metadata, with the columns of the training data");
@@ -112,7 +147,8 @@ void add_predict_command(CLI::App& program, Action& action) {
   add_common_options(*command, options->common);
   command->footer(
       "Example (after medfusion train phantom --out runs/phantom):\n"
-      "  medfusion predict runs/phantom --images phantom/images --out predictions.csv");
+      "  medfusion predict runs/phantom --images phantom/images --out predictions.csv\n"
+      "  medfusion predict runs/phantom-cv --images phantom/images");
   command->callback([options, &action] { action = [options] { predict(*options); }; });
 }
 

@@ -115,6 +115,9 @@ optim::Output output_of(const Config& config, const data::Dataset& dataset);
 void average_over_gaps(const TrainedRun& run, const data::Dataset& dataset, optim::Predictions& predictions,
                        core::Communicator* ranks = nullptr);
 
+// Probabilities and log odds of the logits, calibrated where the run has a calibration.
+void apply_calibration(const TrainedRun& run, optim::Predictions& predictions);
+
 // Predictions of a run: as optim::predict and average_over_gaps, with the probabilities calibrated where the
 // run has a calibration. The others are optim::to_probabilities of the logits.
 optim::Predictions predict_run(const TrainedRun& run, const data::Dataset& dataset, data::Loader& loader,

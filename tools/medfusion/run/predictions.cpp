@@ -182,6 +182,13 @@ void average_over_gaps(const TrainedRun& run, const data::Dataset& dataset, opti
   predictions.log_odds = optim::to_log_odds(predictions.logits, run.config.model.output);
 }
 
+void apply_calibration(const TrainedRun& run, optim::Predictions& predictions) {
+  predictions.probabilities =
+      calibrated_probabilities(predictions.logits, run.config.model.output, run.preprocessing.calibration);
+  predictions.log_odds =
+      calibrated_log_odds(predictions.logits, run.config.model.output, run.preprocessing.calibration);
+}
+
 optim::Predictions predict_run(const TrainedRun& run, const data::Dataset& dataset, data::Loader& loader,
                                const std::function<void(int64_t)>& on_batch, core::Communicator* ranks) {
   optim::Predictions predictions =
@@ -195,10 +202,7 @@ optim::Predictions predict_run(const TrainedRun& run, const data::Dataset& datas
                                     run.labels[static_cast<size_t>(i % labels)]));
     }
   }
-  predictions.probabilities =
-      calibrated_probabilities(predictions.logits, run.config.model.output, run.preprocessing.calibration);
-  predictions.log_odds =
-      calibrated_log_odds(predictions.logits, run.config.model.output, run.preprocessing.calibration);
+  apply_calibration(run, predictions);
   return predictions;
 }
 

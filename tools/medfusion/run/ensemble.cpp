@@ -1,0 +1,98 @@
+#include "tools/medfusion/run/ensemble.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "tools/evaluation/measures/predictions_file.h"
+#include "tools/medfusion/run/run_directory.h"
+
+namespace medfusion::tools {
+
+namespace fs = std::filesystem;
+using core::Tensor;
+
+namespace {
+
+// Those that are there, from 0 on.
+std::vector<fs::path> numbered(const fs::path& folder, const std::string& name) {
+  std::vector<fs::path> found;
+  for (int i = 0; fs::is_directory(folder / (name + std::to_string(i))); ++i)
+    found.push_back(folder / (name + std::to_string(i)));
+  return found;
+}
+
+// The folders that have folds: of each seed, or the cross-validation itself.
+std::vector<fs::path> folders_of_seeds(const fs::path& folder) {
+  std::vector<fs::path> seeds;
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(folder, none)) {
+    if (entry.path().filename().string().starts_with("seed") && fs::is_directory(entry.path() / "fold0"))
+      seeds.push_back(entry.path());
+  }
+  std::ranges::sort(seeds);
+  return seeds.empty() ? std::vector<fs::path>{folder} : seeds;
+}
+
+// A logit that gives the probability; of a softmax, the one of its labels up to a sum that all share.
+double logit_of(double probability, bool softmax) {
+  constexpr double kLeast = 1e-7;  // about what is left of a float near 1
+  const double p = std::clamp(probability, kLeast, 1.0 - kLeast);
+  return softmax ? std::log(p) : std::log(p / (1.0 - p));
+}
+
+}  // namespace
+
+std::vector<fs::path> members_of(const fs::path& folder) {
+  if (!fs::exists(folder / "cv.toml")) return {};
+  if (!fs::exists(folder / "cv.json"))
+    core::throw_input_error({folder.string()},
+                            "the cross-validation is not finished; medfusion cv --resume goes on with it");
+  std::vector<fs::path> members;
+  for (const fs::path& seed : folders_of_seeds(folder)) {
+    for (const fs::path& fold : numbered(seed, "fold")) members.push_back(fold);
+  }
+  if (members.empty()) core::throw_input_error({folder.string()}, "expected the runs of folds, fold0 and on");
+  return members;
+}
+
+Preprocessing fit_to_folds(const fs::path& folder, const TrainedRun& first) {
+  const bool softmax = first.config.model.output == optim::Output::softmax;
+  const auto labels = static_cast<int64_t>(first.labels.size());
+  std::vector<float> logits, targets;
+  for (const fs::path& seed : folders_of_seeds(folder)) {
+    const std::string file = (seed / "predictions.csv").string();
+    const PredictionsFile predicted = read_predictions(file);
+    if (static_cast<int64_t>(predicted.input.labels.size()) != labels)
+      core::throw_input_error({file}, "expected {} labels, as the folds have, got {}", labels,
+                              predicted.input.labels.size());
+    for (size_t row = 0; row < predicted.ids.size(); ++row) {
+      for (const LabelPredictions& label : predicted.input.labels) {
+        const std::vector<double>& raw = label.raw.empty() ? label.probabilities : label.raw;
+        logits.push_back(static_cast<float>(logit_of(raw[row], softmax)));
+        targets.push_back(static_cast<float>(label.targets[row]));
+      }
+    }
+  }
+  optim::Predictions out_of_fold;
+  const core::Shape shape{static_cast<int64_t>(logits.size()) / labels, labels};
+  out_of_fold.logits = Tensor::from(shape, logits);
+  out_of_fold.targets = Tensor::from(shape, targets);
+  Preprocessing result = first.preprocessing;
+  fit_to_validation(first.config, &out_of_fold, first.labels.size(), result);
+  return result;
+}
+
+optim::Predictions average_predictions(const std::vector<optim::Predictions>& members,
+                                       const TrainedRun& run) {
+  optim::Predictions result = members.front();
+  result.logits = result.logits.clone();
+  for (int64_t i = 0; i < result.logits.numel(); ++i) {
+    double sum = 0.0;
+    for (const optim::Predictions& member : members) sum += member.logits.at(i);
+    result.logits.data<float>()[i] = static_cast<float>(sum / static_cast<double>(members.size()));
+  }
+  apply_calibration(run, result);
+  return result;
+}
+
+}  // namespace medfusion::tools
