@@ -59,7 +59,7 @@ sources_of() {
     image) echo data/images/{image,exif}.cpp ;;
     npz) echo data/readers/{npz,medmnist}.cpp ;;
     safetensors) echo core/safetensors.cpp ;;
-    config) echo tools/medfusion/config/{config,settings_file,settings_text}.cpp ;;
+    config) echo tools/medfusion/config/{config,settings_file,settings_text,toml}.cpp ;;
     tokenizer) echo data/text/{characters,tokenizer}.cpp data/table/{table_encoder,table_selection}.cpp ;;
     schema) echo data/schema_json.cpp ;;
     predictions) echo tools/evaluation/measures/predictions_file.cpp data/readers/csv.cpp ;;
