@@ -22,7 +22,7 @@ inline HostMemoryChecks host_memory_checks;
 // Checks that no copy to the host still under way will write [pointer, pointer + bytes); throws Error, naming
 // the copy, otherwise. Cheap while no such copy is queued. Tensors call it before the host reads them.
 inline void check_host_access(const void* pointer, int64_t bytes) {
-  if (host_copies_pending.load(std::memory_order_relaxed) != 0) [[unlikely]] {
+  if (host_copies_pending.load(std::memory_order_acquire) != 0) [[unlikely]] {
     host_memory_checks.access(pointer, bytes);
   }
 }

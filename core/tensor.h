@@ -45,7 +45,7 @@ class Tensor {
   // host's, and while a copy to it is under way. Kernels take device pointers from view().
   template <class T>
   T* data() const {
-    if (device().type != DeviceType::cpu || host_copies_pending.load(std::memory_order_relaxed) != 0)
+    if (device().type != DeviceType::cpu || host_copies_pending.load(std::memory_order_acquire) != 0)
         [[unlikely]] {
       check_host_data();
     }

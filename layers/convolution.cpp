@@ -47,10 +47,10 @@ Variable Convolution::forward(const Variable& x, const Context& context) {
   if (window_.same) {
     const Padding rows = same_padding(x.size(1), window_.kernel, window_.stride);
     const Padding columns = same_padding(x.size(2), window_.kernel, window_.stride);
-    const bool even =
+    const bool symmetric =
         rows.before == rows.after && columns.before == rows.before && columns.after == rows.after;
-    padding = even ? rows.before : 0;
-    if (!even) image = pad(image, rows, columns);
+    padding = symmetric ? rows.before : 0;
+    if (!symmetric) image = pad(image, rows, columns);
   }
   return convolution(context.in_bf16(image) ? cast(image, core::DType::bf16) : image, weight, bias,
                      window_.stride, padding, context.tf32());

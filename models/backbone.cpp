@@ -87,6 +87,11 @@ int64_t last_side(const ModelOptions& options, int64_t image_side) {
       .last_side(options, image_side);
 }
 
+int64_t image_step(const ModelOptions& options) {
+  if (options.name == "vit_small") return 16;
+  return options.name == "medfusionnet" && options.backbone == "vit_small" ? 32 : 1;
+}
+
 PublishedNames published_names(const std::string& name) { return entry_of(name).names; }
 
 }  // namespace medfusion::models

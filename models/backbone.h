@@ -25,11 +25,14 @@ class Backbone : public layers::Module {
   static core::Variable cut(const layers::Context& context, const std::string& name, const core::Variable& x);
 };
 
-// `name` is one of kBackbones, or "densenet": the one of options.size. Of the options it takes image_channels
-// and what parameters are made as.
+// `name` is one of kBackbones, or "densenet": the one of options.size. Of the options it
+// takes image_channels, what parameters are made as, stochastic_depth, and whether the name is
+// MedFusionNet's.
 std::unique_ptr<Backbone> make_backbone(const std::string& name, const NetworkOptions& options);
 // Height or width of C5 of a network with these options, of images of this height or width.
 int64_t last_side(const ModelOptions& options, int64_t image_side);
+// What the height and width of images must be a multiple of.
+int64_t image_step(const ModelOptions& options);
 
 // Published weights name their tensors like this.
 struct PublishedNames {

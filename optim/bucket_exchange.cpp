@@ -28,9 +28,12 @@ BucketExchange::~BucketExchange() {
       runtime.synchronize(stream_);
     } catch (...) {  // of earlier work, which its own caller has heard of
     }
-    runtime.destroy_event(done_);
-    runtime.destroy_event(ready_);
-    runtime.destroy_stream(stream_);
+    try {
+      runtime.destroy_event(done_);
+      runtime.destroy_event(ready_);
+      runtime.destroy_stream(stream_);
+    } catch (...) {  // the device is lost, and with it what is on it
+    }
   }
   {
     const std::lock_guard lock(mutex_);

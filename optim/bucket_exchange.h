@@ -17,8 +17,8 @@ namespace medfusion::optim {
 
 // Each rank calls start() with its branches of the same parts in the same order. On the cpu a thread
 // exchanges them; where the ranks queue on the device, that is work of a stream of its own, which a graph
-// captures with the rest; elsewhere start() exchanges at once. Between start() and finish() the ranks are
-// told nothing else.
+// captures with the rest; elsewhere start() exchanges at once. Between start() and finish() `ranks` is
+// not called for anything else.
 class BucketExchange {
  public:
   // `ranks` outlives the object.

@@ -55,11 +55,14 @@ bool is_published_head(const std::string& name) {
 
 std::set<std::string> backbone_names(const std::set<std::string>& parameters) {
   std::set<std::string> with_prefix, others;
+  bool has_head = false;
   for (const std::string& name : parameters) {
+    has_head |= is_published_head(name);
+    const bool added = name.starts_with("table_fusion.") || name.starts_with("features.simple_pyramid.");
+    if (added || is_published_head(name)) continue;  // what published weights do not have
+    others.insert(name);
     if (name.starts_with("features.")) with_prefix.insert(name);
-    if (!is_published_head(name)) others.insert(name);
   }
-  const bool has_head = others.size() < parameters.size();
   return with_prefix.empty() && has_head ? others : with_prefix;
 }
 

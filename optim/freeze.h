@@ -17,8 +17,9 @@ namespace medfusion::optim {
 // changes nothing where no parameter has a name, or where none would be left to train.
 void freeze(layers::Module& network, const std::vector<std::string>& names, const std::string& key);
 
-// Of these names of parameters, those of the backbone: "features.*"; in a published classifier
-// (models/backbone.h) all but the last layer; none in other networks.
+// Of these names of parameters, those that published weights of the backbone have: "features.*" but for the
+// simple pyramid of a ViT; in a published classifier (models/backbone.h) all but the last layer and the
+// fusion with a table; none in other networks.
 std::set<std::string> backbone_names(const std::set<std::string>& parameters);
 bool is_published_head(const std::string& name);  // of a parameter of that layer
 

@@ -38,7 +38,8 @@ class Optimizer {
   void zero_grad() const;
   int64_t steps_taken() const { return steps_; }
   // Makes a group of the parameters that have these names: their learning rate is that of a step times
-  // set_group_rate(), which is 1 at first. Returns its number. Call it before scalar_count() counts; the
+  // set_group_rate(), which is 1 at first. Returns its number. Call it before scalar_count() is first
+  // called; the
   // state has no groups.
   size_t add_group(const std::set<std::string>& names);
   void set_group_rate(size_t group, double rate) { group_rates_.at(group) = rate; }

@@ -135,7 +135,7 @@ class ShardSum::Watch : public core::OperationObserver {
     }
     while (sum_.sent_ + 1 < missing_.size() && missing_[sum_.sent_] == 0) {
       sum_.send(sum_.sent_);
-      if (sum_.sent_ + 1 < missing_.size()) ++sum_.overlapped_;
+      if (sum_.sent_ + 1 < missing_.size()) ++sum_.sent_early_;
     }
   }
 

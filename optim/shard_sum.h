@@ -24,9 +24,9 @@ namespace medfusion::optim {
 class ShardSum {
  public:
   // Moves the gradients of the parameters into one buffer. `statistics` are tensors of the network, all of
-  // the parameters' dtype. `ranks` may be null: one rank. A bucket has at least `bucket_bytes`, of more than
-  // 8 ranks an eighth of that for each, but for the last two. Throws core::Error where a plan has other
-  // numbers than powers of two, or another rank than `ranks`.
+  // the parameters' dtype. `ranks` may be null: one rank. All but the last two buckets have at least
+  // `bucket_bytes`; with more than 8 ranks, `bucket_bytes` / 8 for each rank. Throws core::Error where a plan
+  // has other numbers than powers of two, or another rank than `ranks`.
   ShardSum(const Parameters& parameters, std::vector<core::Tensor> statistics, const core::ShardPlan& plan,
            core::Communicator* ranks, int64_t bucket_bytes);
 
@@ -38,7 +38,8 @@ class ShardSum {
   // Sets all to 0, gradients included, before a shard is computed.
   void clear() const;
   // For the forward and backward of one shard on this thread: while the result lives, buckets go as the
-  // gradients come. Null where they go later, because other shards of this rank follow or no rank is asked.
+  // gradients come. Null where they go later, because other shards of this rank follow, or nothing is
+  // exchanged.
   std::unique_ptr<core::OperationObserver> watch();
   // Takes up a shard whose gradients lie in the parameters' buffers, with its share of the loss, [1], and the
   // network's statistics as it left them. Call for each shard of the rank, in order.
@@ -48,8 +49,8 @@ class ShardSum {
   // them. Returns the loss, [1].
   core::Tensor finish();
 
-  // How many buckets have gone to the other ranks before their backward pass was over, in all steps.
-  int64_t overlapped() const { return overlapped_; }
+  // How many buckets were sent before the end of their backward pass; replays of a graph do not count.
+  int64_t sent_early() const { return sent_early_; }
 
  private:
   class Watch;
@@ -93,7 +94,7 @@ class ShardSum {
   Buckets chunks_;
   std::optional<BucketExchange> exchange_;
   size_t sent_ = 0;  // buckets of this batch
-  int64_t overlapped_ = 0;
+  int64_t sent_early_ = 0;
 };
 
 }  // namespace medfusion::optim

@@ -58,7 +58,8 @@ class TrainingStep {
   // Prepares the batch of a step (counted from 0); of several ranks each gives its own rows. It may change as
   // soon as this returns.
   void stage(const core::Batch& batch, int64_t step);
-  // Queues the step of the staged batch and waits for nothing, but that the first brings the network's
+  // Queues the step of the staged batch (after a throw only the destructor may follow) and waits for nothing,
+  // but that the first brings the network's
   // constants to the device. Throws core::OutOfMemory with an estimate of the batch that would fit where the
   // memory of the device does not suffice; weights and statistics are then undefined. Throws core::Error
   // where finish() of the step before was not called.
@@ -71,8 +72,8 @@ class TrainingStep {
   std::string trace(const std::function<std::string(int64_t)>& row_name);
 
   int64_t replays() const { return replays_; }  // how many steps were replayed so far
-  // How many buckets of gradients went to the other ranks while the backward pass went on.
-  int64_t overlapped() const { return sum_ ? sum_->overlapped() : 0; }
+  // As ShardSum counts them.
+  int64_t sent_early() const { return sum_ ? sum_->sent_early() : 0; }
 
  private:
   // A shard as the step takes it; without rows where the batch has fewer of them than shards.

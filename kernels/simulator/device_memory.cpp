@@ -233,7 +233,7 @@ void deliver_sim_host_copies(uint64_t owner, const SimClock& clock) {
   }
   for (const auto& copy : done) {
     if (copy->arrived && !copy->lost) std::memcpy(copy->host, copy->staged.data(), copy->staged.size());
-    count(*copy, -1);  // from now on other threads pass by: theirs may be among these
+    count(*copy, -1);  // last: a thread that sees 0 reads its memory without the lock
   }
   for (const auto& copy : done) check_not_lost(*copy);
 }

@@ -225,6 +225,15 @@ std::set<std::string> changed_after(int64_t epochs) {
   return changed;
 }
 
+TEST(FreezeEpochs, TheBackboneIsWhatPublishedWeightsHave) {
+  const std::set<std::string> plain{"conv1.weight", "fc.weight", "fc.bias", "table_fusion.scale.weight"};
+  EXPECT_EQ(backbone_names(plain), (std::set<std::string>{"conv1.weight"}));
+  const std::set<std::string> fused{"features.cls_token", "features.simple_pyramid.up3.weight",
+                                    "gate.weight"};
+  EXPECT_EQ(backbone_names(fused), (std::set<std::string>{"features.cls_token"}));
+  EXPECT_TRUE(backbone_names({"encoder.norm.weight", "gate.weight"}).empty());
+}
+
 TEST(FreezeEpochs, TheBackboneWaitsForTheRest) {
   const std::set<std::string> first = changed_after(1), second = changed_after(2);
   const auto of_backbone = [](const std::string& name) { return name.starts_with("features."); };

@@ -187,7 +187,7 @@ TEST(ShardsStep, ThoseThatMeetWantARowEach) {
 
 struct Steps {
   std::vector<double> losses;
-  int64_t replays = 0, bytes_sent = 0, overlapped = 0;
+  int64_t replays = 0, bytes_sent = 0, sent_early = 0;
 };
 
 // Batches of these numbers of rows of a table.
@@ -223,7 +223,7 @@ Steps step_through(core::Communicator& ranks, const std::vector<int64_t>& sizes,
   }
   result.replays = step.replays();
   result.bytes_sent = ranks.bytes_sent();
-  result.overlapped = step.overlapped();
+  result.sent_early = step.sent_early();
   return result;
 }
 
@@ -234,7 +234,7 @@ TEST(ShardsStep, BucketsGoWhileTheBackwardPassGoesOn) {
   const core::DeviceType cpu = core::DeviceType::cpu, sim = simulator::kDeviceType;
   const std::vector<int64_t> sizes{6, 6, 6, 6};
   const std::vector<double> losses = step_through(*single, sizes, false, cpu).losses;
-  const auto overlapped = [&](core::DeviceType type, bool queues, bool graph, int64_t bucket_bytes) {
+  const auto sent_early = [&](core::DeviceType type, bool queues, bool graph, int64_t bucket_bytes) {
     std::vector<Steps> steps(2);
     core::run_ranks(
         2,
@@ -243,18 +243,18 @@ TEST(ShardsStep, BucketsGoWhileTheBackwardPassGoesOn) {
         },
         queues);
     EXPECT_EQ(steps[0].losses, steps[1].losses);
-    EXPECT_EQ(steps[0].overlapped, steps[1].overlapped);
+    EXPECT_EQ(steps[0].sent_early, steps[1].sent_early);
     if (type == cpu) {
       EXPECT_EQ(steps[0].losses, losses);
     }
-    return steps[0].overlapped;
+    return steps[0].sent_early;
   };
-  EXPECT_EQ(overlapped(cpu, false, false, 1 << 30), 0);  // one bucket, which is full at the end of the pass
-  const int64_t all = overlapped(cpu, false, false, 4096);
+  EXPECT_EQ(sent_early(cpu, false, false, 1 << 30), 0);  // one bucket, which is full at the end of the pass
+  const int64_t all = sent_early(cpu, false, false, 4096);
   EXPECT_GT(all, 0);
-  EXPECT_EQ(overlapped(sim, false, false, 4096), all);
-  EXPECT_EQ(overlapped(sim, true, false, 4096), all);
-  EXPECT_EQ(overlapped(sim, true, true, 4096), all / 2);
+  EXPECT_EQ(sent_early(sim, false, false, 4096), all);
+  EXPECT_EQ(sent_early(sim, true, false, 4096), all);
+  EXPECT_EQ(sent_early(sim, true, true, 4096), all / 2);
 }
 
 // Of 7 rows in 4 shards, rank 0 of 2 has as many as of 6, and rank 1 has one more.

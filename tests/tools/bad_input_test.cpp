@@ -87,6 +87,23 @@ class BadInput : public testing::Test {
   Files before_;
 };
 
+TEST_F(BadInput, WhatANetworkDoesNotHaveIsNamed) {
+  const auto refused = [&](std::vector<std::string> more, const std::string& message) {
+    std::vector<std::string> arguments{"train", config_.string(), "--out", (folder_ / "new").string(),
+                                       "--quiet"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Outcome outcome = run_medfusion(arguments);
+    EXPECT_EQ(outcome.code, 2) << outcome.err;
+    EXPECT_NE(outcome.err.find(message), std::string::npos) << outcome.err;
+  };
+  refused({"--set", "model.backbone=vit_small", "--set", "data.image_size=48"},
+          "data.image_size: expected a multiple of 32 for vit_small, got 48");
+  refused({"--set", "model.name=vit_small", "--set", "data.image_size=40"},
+          "data.image_size: expected a multiple of 16 for vit_small, got 40");
+  refused({"--device", "sim", "--set", "model.name=resnet18", "--set", "train.precision=bf16"},
+          "train.precision: expected f32 or tf32 for resnet18, which has no bf16, got bf16");
+}
+
 TEST_F(BadInput, ATruncatedImage) {
   const fs::path image = first_image("test_list.txt");
   cut_in_half(image);

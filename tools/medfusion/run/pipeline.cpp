@@ -158,6 +158,10 @@ std::unique_ptr<data::Loader> make_loader(const Config& config, const data::Data
   data::LoaderOptions options = to_loader_options(config, training);
   options.use_images = options.use_images && dataset.images != nullptr;
   const int64_t side = models::last_side(config.model, config.data.image.size);
+  const int64_t step = models::image_step(config.model);
+  if (options.use_images && config.data.image.size % step != 0)
+    core::throw_input_error({}, "data.image_size: expected a multiple of {} for vit_small, got {}", step,
+                            config.data.image.size);
   const int64_t largest = std::min(config.train.batch_size, static_cast<int64_t>(rows.size()));
   const int64_t shards = training ? config.train.step.shards : 1;
   if (training && options.use_images && largest < 2 * shards && side <= 1) {

@@ -156,6 +156,11 @@ optim::TrainOptions train_options(const Config& config, const models::Network& n
                             "--device cuda or sim), got {}",
                             core::text_of(options.step.precision));
   }
+  const std::string& own = config.model.name == "medfusionnet" ? config.model.backbone : config.model.name;
+  if (options.step.precision == optim::Precision::bf16 && own != "densenet") {
+    core::throw_input_error({}, "train.precision: expected f32 or tf32 for {}, which has no bf16, got bf16",
+                            own);
+  }
   return options;
 }
 
