@@ -11,14 +11,6 @@ namespace medfusion::layers {
 
 using core::Variable;
 
-Convolution::Convolution(int64_t in, int64_t out, const ConvolutionOptions& window,
-                         const TensorOptions& options)
-    : weight(
-          add_parameter("weight", {out, in, window.kernel, window.kernel}, Init::kaiming_normal(), options)),
-      window_(window) {
-  if (window.bias) bias = add_parameter("bias", {out}, Init::constant(0.0), options);
-}
-
 namespace {
 
 // Zeros around the image.
@@ -40,6 +32,14 @@ Variable pad(Variable x, const Padding& rows, const Padding& columns) {
 }
 
 }  // namespace
+
+Convolution::Convolution(int64_t in, int64_t out, const ConvolutionOptions& window,
+                         const TensorOptions& options)
+    : weight(
+          add_parameter("weight", {out, in, window.kernel, window.kernel}, Init::kaiming_normal(), options)),
+      window_(window) {
+  if (window.bias) bias = add_parameter("bias", {out}, Init::constant(0.0), options);
+}
 
 Variable Convolution::forward(const Variable& x, const Context& context) {
   Variable image = x;
@@ -69,8 +69,7 @@ Variable DepthwiseConvolution::forward(const Variable& x) {
     return window_.same ? same_padding(size, window_.kernel, window_.stride)
                         : Padding{window_.padding, window_.padding};
   };
-  const Variable image = x.dtype() == core::DType::bf16 ? cast(x, core::DType::f32) : x;
-  return depthwise_convolution(image, weight, bias, window_.stride, padding(x.size(1)), padding(x.size(2)));
+  return depthwise_convolution(x, weight, bias, window_.stride, padding(x.size(1)), padding(x.size(2)));
 }
 
 ConvNorm::ConvNorm(const std::string& convolution, const std::string& norm, int64_t in, int64_t out,

@@ -26,7 +26,7 @@ class Convolution : public Module {
   ConvolutionOptions window_;
 };
 
-// The same of each channel on its own; in f32 or f64 whatever the precision.
+// The same of each channel on its own, in f32 or f64.
 class DepthwiseConvolution : public Module {
  public:
   DepthwiseConvolution(int64_t channels, const ConvolutionOptions& window, const TensorOptions& options);

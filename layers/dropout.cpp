@@ -11,10 +11,11 @@ core::Variable Dropout::forward(const core::Variable& x, Context& context) {
 }
 
 core::Variable stochastic_depth(const core::Variable& x, double probability, Context& context) {
+  if (!context.training || probability == 0.0) return x;
   core::Shape shape = x.shape();
   for (int i = 1; i < x.rank(); ++i) shape[i] = 1;
   const core::Variable ones(core::Tensor::full(shape, 1.0, x.dtype(), x.device()));
-  return context.training && probability > 0.0 ? x * Dropout(probability).forward(ones, context) : x;
+  return x * Dropout(probability).forward(ones, context);
 }
 
 }  // namespace medfusion::layers

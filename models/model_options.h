@@ -60,8 +60,8 @@ struct ModelOptions {
   void visit_fields(core::FieldVisitor& visit) {
     using core::Range;
     visit("name", name, Range::one_of(names_with("medfusionnet", "densenet")),
-          "`medfusionnet`, or a plain classifier, which reads the image only (docs/models.md): `densenet` of "
-          "the size `model.size`, or a published network.");
+          "`medfusionnet`, or a plain classifier of the image (docs/models.md): `densenet` of the size "
+          "`model.size`, or a published network. `model.fusion` lets it read the table.");
     visit("backbone", backbone, Range::one_of(names_with("densenet")),
           "What MedFusionNet reads images with: `densenet` of the size `model.size`, or a published network "
           "(docs/models.md).");

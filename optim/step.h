@@ -58,11 +58,10 @@ class TrainingStep {
   // Prepares the batch of a step (counted from 0); of several ranks each gives its own rows. It may change as
   // soon as this returns.
   void stage(const core::Batch& batch, int64_t step);
-  // Queues the step of the staged batch (after a throw only the destructor may follow) and waits for nothing,
-  // but that the first brings the network's
+  // Queues the step of the staged batch and waits for nothing, but that the first brings the network's
   // constants to the device. Throws core::OutOfMemory with an estimate of the batch that would fit where the
   // memory of the device does not suffice; weights and statistics are then undefined. Throws core::Error
-  // where finish() of the step before was not called.
+  // where finish() of the step before was not called. After a throw only the destructor may follow.
   void start(double learning_rate);
   // Waits for the step that was started, on the stream that was current then.
   StepResult finish();

@@ -249,7 +249,7 @@ def main(arguments=None):
         state = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
         image = {"size": options.input_size, "channels": len(options.mean), "normalize": "fixed", "mean": list(options.mean),
                  "std": list(options.std)}
-        write_safetensors(options.out, state, {"input": json.dumps(image)} | metadata)
+        write_safetensors(options.out, state, {"input": json.dumps(image, separators=(",", ":"))} | metadata)
     except OSError as error:
         print(f"fetch_weights.py: {error.filename or options.file}: {error.strerror or error}", file=sys.stderr)
         return 2

@@ -56,8 +56,8 @@ Variable spread(const Variable& x) {
   return layers::reshape(layers::transpose(parts, 1, 2), {batch, 2 * height, 2 * width, channels});
 }
 
-}  // namespace
-
+// [to^2, from^2] f64: bicubic interpolation of a grid of from x from places to one of to x to, smoothed where
+// it shrinks, as torch's interpolate(mode="bicubic", antialias=True) does, of which timm makes use.
 Tensor grid_interpolation(int64_t from, int64_t to) {
   const std::vector<double> line = line_interpolation(from, to);
   const Tensor grid = Tensor::empty({to * to, from * from}, core::DType::f64);
@@ -69,6 +69,8 @@ Tensor grid_interpolation(int64_t from, int64_t to) {
   }
   return grid;
 }
+
+}  // namespace
 
 ViTSmall::Block::Block(double drop, const layers::TensorOptions& options)
     : drop_(drop),
@@ -86,8 +88,7 @@ ViTSmall::Block::Block(double drop, const layers::TensorOptions& options)
 
 Variable ViTSmall::Block::forward(const Variable& x, Context& context) {
   const Variable qkv = qkv_.forward(norm1_.forward(x), context);
-  const Variable seen = context.in_bf16(qkv) ? layers::cast(qkv, core::DType::bf16) : qkv;
-  const Variable attended = proj_.forward(layers::self_attention(seen, kHeads, x.size(1)), context);
+  const Variable attended = proj_.forward(layers::self_attention(qkv, kHeads, x.size(1)), context);
   const Variable y = x + layers::stochastic_depth(attended, drop_, context);
   return y + layers::stochastic_depth(mlp_.forward(norm2_.forward(y), context), drop_, context);
 }

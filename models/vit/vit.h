@@ -13,10 +13,6 @@
 
 namespace medfusion::models {
 
-// [to^2, from^2] f64: bicubic interpolation of a grid of from x from places to one of to x to, smoothed where
-// it shrinks, as torch's interpolate(mode="bicubic", antialias=True) does, of which timm makes use.
-core::Tensor grid_interpolation(int64_t from, int64_t to);
-
 // All blocks work at a 16th of the image's size. C4 is what the last block gives, normalized; the other
 // levels are made of it as by the simple pyramid of ViTDet (Li et al., "Exploring plain vision transformer
 // backbones for object detection", ECCV 2022): C3 and C2 by one and two linear layers whose results are

@@ -1,6 +1,7 @@
 // Several models on the same rows by the same folds and seeds, each compared with one of them.
 #pragma once
 
+#include <array>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>

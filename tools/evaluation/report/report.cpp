@@ -129,7 +129,9 @@ Html summary_section(const RunRecord& run) {
 
 Html settings_section(const RunRecord& run) {
   HtmlTable table({"what", "value"});
-  constexpr std::array<std::array<const char*, 2>, 12> kShown{{{"model.name", "network"},
+  constexpr std::array<std::array<const char*, 2>, 14> kShown{{{"model.name", "network"},
+                                                               {"model.backbone", "backbone"},
+                                                               {"model.fusion", "fusion with the table"},
                                                                {"model.size", "size"},
                                                                {"train.loss", "loss"},
                                                                {"train.pos_weight", "weight of positives"},
@@ -141,9 +143,15 @@ Html settings_section(const RunRecord& run) {
                                                                {"train.weight_decay", "weight decay"},
                                                                {"train.select", "checkpoint used"},
                                                                {"features.mode", "stage one"}}};
+  const std::string name = setting_text(run, "model.name");
+  const auto applies = [&](const std::string& key) {
+    if (key == "model.backbone") return name == "medfusionnet";
+    if (key == "model.fusion") return name != "medfusionnet";
+    return key != "model.size" || name == "medfusionnet" || name == "densenet";
+  };
   for (const auto& [key, what] : kShown) {
     const std::string value = setting_text(run, key);
-    if (!value.empty()) table.row({what, value});
+    if (!value.empty() && applies(key)) table.row({what, value});
   }
   return table.html("settings") +
          "<details><summary>The whole resolved configuration (config.toml)</summary><pre>" +

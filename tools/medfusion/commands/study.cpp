@@ -93,7 +93,7 @@ void add_study_command(CLI::App& program, Action& action) {
   command->footer(
       "The same command goes on with a study that was cut off.\n"
       "Example:\n"
-      "  medfusion study tools/configs/study-pad_ufes20.toml --out runs/study");
+      "  medfusion study tools/configs/studies/pad_ufes20.toml --out runs/study");
   command->callback([options, &action] { action = [options] { study(*options); }; });
 }
 

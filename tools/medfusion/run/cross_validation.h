@@ -53,8 +53,8 @@ struct FoldRuns {
 
 // Trains and tests every fold, and writes what it cost into its folder as cost.json: {"parameters",
 // "training_seconds", "predict_seconds" of the test rows, "rows", "peak_resident_bytes" of the process so
-// far}. With job.resume, folds that are finished are only tested, and one that was cut
-// off goes on.
+// far}; of several ranks, the seconds are of all together and the memory is of rank 0. With job.resume, folds
+// that are finished are only tested, and one that was cut off goes on.
 void run_folds(const FoldRuns& runs, const data::Dataset& dataset,
                const std::function<void(const FoldOutcome&)>& on_outcome);
 

@@ -13,14 +13,6 @@ using core::Tensor;
 
 namespace {
 
-// Those that are there, from 0 on.
-std::vector<fs::path> numbered(const fs::path& folder, const std::string& name) {
-  std::vector<fs::path> found;
-  for (int i = 0; fs::is_directory(folder / (name + std::to_string(i))); ++i)
-    found.push_back(folder / (name + std::to_string(i)));
-  return found;
-}
-
 // The folders that have folds: of each seed, or the cross-validation itself.
 std::vector<fs::path> folders_of_seeds(const fs::path& folder) {
   std::vector<fs::path> seeds;
@@ -44,12 +36,15 @@ double logit_of(double probability, bool softmax) {
 
 std::vector<fs::path> members_of(const fs::path& folder) {
   if (!fs::exists(folder / "cv.toml")) return {};
+  if (fs::exists(folder / "protocols.json"))
+    core::throw_input_error({folder.string()}, "compares protocols; expected a cross-validation without one");
   if (!fs::exists(folder / "cv.json"))
     core::throw_input_error({folder.string()},
                             "the cross-validation is not finished; medfusion cv --resume goes on with it");
   std::vector<fs::path> members;
   for (const fs::path& seed : folders_of_seeds(folder)) {
-    for (const fs::path& fold : numbered(seed, "fold")) members.push_back(fold);
+    for (int i = 0; fs::is_directory(seed / ("fold" + std::to_string(i))); ++i)
+      members.push_back(seed / ("fold" + std::to_string(i)));
   }
   if (members.empty()) core::throw_input_error({folder.string()}, "expected the runs of folds, fold0 and on");
   return members;

@@ -10,13 +10,13 @@
 namespace medfusion::tools {
 
 // The runs of the folds, of all seeds, where `folder` is a cross-validation (medfusion cv); nothing where it
-// is none. Throws core::InputError where it is not finished.
+// is none. Throws core::InputError where it is not finished, or compares protocols (--protocol).
 std::vector<std::filesystem::path> members_of(const std::filesystem::path& folder);
 
 // What the mean of the members' logits is read with: calibration, thresholds and risk levels, fitted to the
 // predictions out of fold of all seeds, as those of a run are to its validation part. A row's prediction out
-// of fold is by one network and not by the mean, which is a little better: this calibration errs on the safe
-// side. Of `first`, one of the members, it takes all else.
+// of fold is by one network and not by the mean, so they are fitted to single networks. Of `first`, one of
+// the members, it takes all else.
 Preprocessing fit_to_folds(const std::filesystem::path& folder, const TrainedRun& first);
 
 // Predictions of the members for the same rows, whose logits become their mean; probabilities follow by

@@ -11,6 +11,7 @@
 #include "data/statistics/samples.h"
 #include "tools/evaluation/measures/compare_models.h"
 #include "tools/medfusion/config/text_file.h"
+#include "tools/medfusion/study/search.h"
 
 namespace medfusion::tools {
 namespace {
@@ -171,8 +172,8 @@ class Grid {
       if (model.name == job_.study.options.reference) has_reference = true, reference = models.size();
       models.push_back({model.name, merged(own)});
       extra[model.name] = {{"costs", cost_json(own)}, {"history", history_json(own)}};
-      const fs::path choice = job_.out / "search" / data.name / "models" / model.name / "choice.json";
-      if (job_.study.options.trials > 0) extra[model.name]["choice"] = read_json_file(choice);
+      if (job_.study.options.trials > 0)
+        extra[model.name]["choice"] = read_json_file(choice_file(job_, data, model));
     }
     if (!has_reference) return {{"undefined", "the reference is not finished"}, {"left_out", left_out}};
     EvaluationOptions options;

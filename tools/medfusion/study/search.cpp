@@ -21,12 +21,12 @@ using Json = nlohmann::ordered_json;
 
 constexpr uint64_t kSearchStream = 0x5ea7c400;  // and the place of the key
 
-fs::path fold_folder(const StudyJob& job, const StudyData& data, int64_t fold) {
+fs::path parts_file(const StudyJob& job, const StudyData& data, int64_t fold) {
   return job.out / "search" / data.name / "parts" / fmt::format("fold{}.csv", fold);
 }
 
 fs::path model_folder(const StudyJob& job, const StudyData& data, const StudyModel& model) {
-  return job.out / "search" / data.name / "models" / model.name;
+  return choice_file(job, data, model).parent_path();
 }
 
 // The part of each row, for data.split_file.
@@ -57,7 +57,7 @@ struct Trial {
     Config config = study_config(job->study, *data, *model, draw_settings(job->study, draw));
     config.seed = job->study.options.seeds.front();
     config.data.split.kind = data::SplitKind::file;
-    config.data.split.file = fs::absolute(fold_folder(*job, *data, fold)).string();
+    config.data.split.file = fs::absolute(parts_file(*job, *data, fold)).string();
     config.evaluation.controls.clear();
     return config;
   }
@@ -102,6 +102,10 @@ struct Trial {
 
 }  // namespace
 
+fs::path choice_file(const StudyJob& job, const StudyData& data, const StudyModel& model) {
+  return job.out / "search" / data.name / "models" / model.name / "choice.json";
+}
+
 std::vector<StudySetting> draw_settings(const Study& study, int64_t draw) {
   std::vector<StudySetting> settings;
   if (draw == 0) return settings;
@@ -121,7 +125,7 @@ void prepare_search(const StudyJob& job, const StudyData& data, const data::Data
   for (int64_t fold = 0; fold < count; ++fold) {
     const auto splits =
         data::inner_splits(dataset, folds, fold, options.inner_fraction, static_cast<uint64_t>(options.seed));
-    const fs::path file = fold_folder(job, data, fold);
+    const fs::path file = parts_file(job, data, fold);
     fs::create_directories(file.parent_path());
     core::write_file(file.string(), parts_csv(dataset, splits), true);
   }
@@ -169,7 +173,7 @@ std::optional<std::vector<std::string>> choose_settings(const StudyJob& job, con
     }
     json["folds"].push_back({{"fold", fold}, {"draw", best}, {"settings", settings}, {"scores", scores}});
   }
-  core::write_file((model_folder(job, data, model) / "choice.json").string(), to_text(json, 2) + "\n", true);
+  core::write_file(choice_file(job, data, model).string(), to_text(json, 2) + "\n", true);
   return chosen;
 }
 

@@ -16,17 +16,20 @@ namespace medfusion::tools {
 // key) alone, so all models and folds get the same.
 std::vector<StudySetting> draw_settings(const Study& study, int64_t draw);
 
-// Writes the inner parts of each fold (data::inner_splits) into OUT/search/DATA/foldN/parts.csv.
+// Writes the inner parts of each fold (data::inner_splits) into OUT/search/DATA/parts/foldN.csv.
 void prepare_search(const StudyJob& job, const StudyData& data, const data::Dataset& dataset,
                     const std::vector<int64_t>& folds);
 
 // One job for each draw that is not scored yet: it trains the network in
-// OUT/search/DATA/MODEL/foldN/drawK, evaluates it on the inner test part and removes its weights.
+// OUT/search/DATA/models/MODEL/foldN/drawK, evaluates it on the inner test part and removes its weights.
 std::vector<ChildJob> search_jobs(const StudyJob& job, const StudyData& data, const StudyModel& model,
                                   int64_t folds);
 
-// Chooses the best draw of each fold (the first of equal ones), writes OUT/search/DATA/MODEL/choice.json, and
-// returns the choice as FOLD:KEY=VALUE. Nothing where a draw is not scored yet.
+// OUT/search/DATA/models/MODEL/choice.json
+std::filesystem::path choice_file(const StudyJob& job, const StudyData& data, const StudyModel& model);
+
+// Chooses the best draw of each fold (the first of equal ones), writes choice_file(), and returns the choice
+// as FOLD:KEY=VALUE. Nothing where a draw is not scored yet.
 std::optional<std::vector<std::string>> choose_settings(const StudyJob& job, const StudyData& data,
                                                         const StudyModel& model, int64_t folds);
 
