@@ -276,6 +276,8 @@ int64_t Loader::batches() const {
 
 int64_t Loader::batch_size() const { return state_->options.batch_size; }
 
+const core::ShardPlan& Loader::plan() const { return state_->options.plan; }
+
 bool Loader::is_divided() const { return state_->step() > 1; }
 
 void Loader::begin_epoch(int64_t epoch, int64_t first) {

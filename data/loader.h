@@ -49,10 +49,11 @@ class Loader {
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
-  int64_t rows() const;        // row numbers given
-  int64_t batches() const;     // of those, per epoch, on all ranks together
-  int64_t batch_size() const;  // of the options
-  bool is_divided() const;     // whether this rank gets only some of the batches
+  int64_t rows() const;                 // row numbers given
+  int64_t batches() const;              // of those, per epoch, on all ranks together
+  int64_t batch_size() const;           // of the options
+  bool is_divided() const;              // whether this rank gets only some of the batches
+  const core::ShardPlan& plan() const;  // of the options
 
   // Starts an epoch, abandoning one under way, with its batch number `first` (counted from 0).
   void begin_epoch(int64_t epoch, int64_t first = 0);

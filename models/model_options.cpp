@@ -24,7 +24,7 @@ void ModelOptions::fill_in_size() {
 }
 
 void ModelOptions::check_rules(const core::Require& require) const {
-  const auto& [dense, pyramid, attention] = branches;
+  const auto& [dense, pyramid, attention, linear] = branches;
   const auto& [image, table, text] = modalities;
   require(image || table || text, {"model.modalities.image"},
           "expected at least one of image, table and text, got none");
@@ -48,6 +48,8 @@ void ModelOptions::check_rules(const core::Require& require) const {
   full.fill_in_size();
   require(full.dim % full.heads == 0, {"model.heads", "model.dim"},
           fmt::format("expected a divisor of model.dim = {}, got {}", full.dim, full.heads));
+  require(table || !linear, {"model.branches.table", "model.modalities.table"},
+          "expected false where the table is not read");
   const std::set<int64_t> levels(token_levels.begin(), token_levels.end());
   require(levels.size() == token_levels.size(), {"model.token_levels"}, "a level is there twice");
   require(!levels.empty() || !attention || !image, {"model.token_levels"},

@@ -39,7 +39,7 @@ struct ModelOptions {
   std::string size = "small";
   Output output = Output::automatic;
   struct Branches {
-    bool dense = true, pyramid = true, attention = true;
+    bool dense = true, pyramid = true, attention = true, table = false;
   } branches = {};
   struct Modalities {
     bool image = true, table = true, text = true;
@@ -80,7 +80,10 @@ struct ModelOptions {
           "Switches the logits of the dense branch on; the other branches read its features in any case.");
     visit("branches.pyramid", branches.pyramid, "Switches the pyramid branch on.");
     visit("branches.attention", branches.attention,
-          "Switches the attention branch on; only this branch reads table and text.");
+          "Switches the attention branch on, which reads image, table and text.");
+    visit("branches.table", branches.table,
+          "Adds the logits of a linear model of the table, which is fitted by logistic regression before "
+          "training begins (docs/medfusionnet.md).");
     visit("modalities.image", modalities.image, "The network reads images.");
     visit("modalities.table", modalities.table, "The network reads the table.");
     visit("modalities.text", modalities.text, "The network reads text.");

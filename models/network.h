@@ -47,6 +47,8 @@ struct ImageLevels {
   core::Variable class_token;  // [B, features], of a backbone that has one
 };
 
+class TableHead;
+
 class Network : public layers::Module {
  public:
   // Logits [B, labels]. A training pass updates running statistics.
@@ -67,6 +69,8 @@ class Network : public layers::Module {
   virtual core::Device device() const = 0;
   // Sets the biases of the outputs so that an untrained network predicts `logits` [labels] for everyone.
   virtual void set_prior(const core::Tensor& logits) = 0;
+  // Its linear model of the table, which optim/table_fit.h fits before training; null where it has none.
+  virtual TableHead* table_head() { return nullptr; }
 };
 
 // Makes and validates; throws core::InputError on options that do not fit together. Parameters are zero until

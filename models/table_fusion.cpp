@@ -1,11 +1,10 @@
 #include "models/table_fusion.h"
 
-#include <cmath>
-
 #include "layers/functional/activation.h"
 #include "layers/functional/concat.h"
 #include "layers/functional/elementwise.h"
 #include "layers/functional/view.h"
+#include "models/table_head.h"
 
 namespace medfusion::models {
 
@@ -46,21 +45,7 @@ TableFusion::TableFusion(Fusion kind, int64_t features, int64_t channels,
 }
 
 Tensor TableFusion::prepare(const core::Batch& batch) const {
-  const Tensor& values = batch.table.values;
-  MEDFUSION_CHECK(values.defined() && values.rank() == 2 && values.size(1) == features_,
-                  "model.fusion: expected a table of {} features", features_);
-  const Tensor result = Tensor::zeros({values.size(0), 2 * features_}, core::DType::f64);
-  for (int64_t i = 0; i < values.numel(); ++i) {
-    const int64_t row = i / features_, feature = i % features_;
-    const bool absent = batch.table_present.defined() && !batch.table_present.data<bool>()[row];
-    const double value = values.at(i);
-    const bool missing =
-        absent || std::isnan(value) || (batch.table.missing.defined() && batch.table.missing.data<bool>()[i]);
-    double* const out = result.data<double>() + row * 2 * features_ + feature;
-    out[0] = absent || std::isnan(value) ? 0.0 : value;  // what imputation put there stays
-    out[features_] = missing ? 1.0 : 0.0;
-  }
-  return result.to(dtype_);
+  return table_vector(batch, features_).to(dtype_);
 }
 
 Variable TableFusion::modulate(const Variable& x, const Variable& table, const Context& context) {

@@ -9,13 +9,13 @@
 
 namespace medfusion::models {
 
-// The table is a vector here: the values, 0 where missing, then 1 where missing and else 0.
+// The table is a vector here (table_vector, models/table_head.h).
 class TableFusion : public layers::Module {
  public:
   // Of feature maps of so many channels.
   TableFusion(Fusion kind, int64_t features, int64_t channels, const layers::TensorOptions& options);
 
-  // On the host: [B, 2 features]. A sample without a table has nothing but missing values.
+  // On the host: [B, 2 features].
   core::Tensor prepare(const core::Batch& batch) const;
   // What film and metablock make of x, [B, h, w, channels] or [B, channels].
   core::Variable modulate(const core::Variable& x, const core::Variable& table,

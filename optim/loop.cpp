@@ -12,6 +12,7 @@
 #include "layers/functional/loss.h"
 #include "optim/ema.h"
 #include "optim/freeze.h"
+#include "optim/mixup.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
 #include "optim/state.h"
@@ -127,13 +128,13 @@ class Run {
                                  epoch <= options_.freeze_epochs ? 0.0 : options_.backbone_rate);
     core::Batch batch;
     training_.begin_epoch(epoch, state_.batches);
-    bool more = training_.next(batch);
+    bool more = next(batch, state_.steps);
     if (more) step_->stage(batch, state_.steps);
     while (more) {
       const int64_t size = batch.whole_size();
       step_->start(schedule_.learning_rate(state_.steps));
       // Meanwhile the next batch is on its way.
-      more = training_.next(batch);
+      more = next(batch, state_.steps + 1);
       if (more) step_->stage(batch, state_.steps + 1);
       const StepResult step = step_->finish();
       count(step, size);
@@ -217,6 +218,13 @@ class Run {
 
  private:
   double train_loss() const { return state_.loss_sum / static_cast<double>(state_.samples); }
+
+  // The next batch of the epoch, for this step.
+  bool next(core::Batch& batch, int64_t step) {
+    if (!training_.next(batch)) return false;
+    if (options_.mixup > 0.0) mix_up(batch, options_.mixup, training_.plan(), options_.step.seed, step);
+    return true;
+  }
 
   void restore(const TrainState& from) {
     load_weights(network_, from.tensors, from.file);

@@ -81,6 +81,7 @@ struct TrainOptions {
   bool trace_nonfinite = false;  // no setting: says where a NaN or infinity comes from (optim/trace.h)
   bool shard_optimizer = false;
   double ema_decay = 0.0;
+  double mixup = 0.0;
   std::vector<std::string> freeze;
   int64_t freeze_epochs = 0;
   double backbone_rate = 1.0;
@@ -134,6 +135,9 @@ struct TrainOptions {
     visit("ema_decay", ema_decay, Range::below(0, 1),
           "Decay per step of the moving average of the weights, which is evaluated and kept; 0 switches "
           "averaging off.");
+    visit("mixup", mixup, Range::in(0, 1),
+          "MixUp in training: images and targets of two rows are mixed by shares of Beta(mixup, mixup); 0 "
+          "switches it off. Only for a network that reads nothing but images.");
     visit("freeze", freeze,
           "Parts of the network that stay as they are, by the names of their parameters or the beginning of "
           "these up to a dot: `features` is the backbone. Their batch norms take the running statistics, in "

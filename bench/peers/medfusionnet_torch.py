@@ -20,7 +20,7 @@ SIZES = {
 BRANCHES = ("attention", "dense", "pyramid")  # the order of the gate
 DEFAULTS = dict(size="densenet121", image=True, in_channels=3, labels=14, dim=None, heads=None, layers=None, mlp_ratio=2,
                 pyramid_channels=None, token_levels=(4, 5), upsample="nearest", align_corners=False, table_features=0,
-                vocabulary=0, text_length=0, text_mean=False, branches=BRANCHES, dropout=0.0)
+                vocabulary=0, text_length=0, text_mean=False, branches=BRANCHES, table_head=False, dropout=0.0)
 
 
 class DenseLayer(nn.Module):
@@ -257,6 +257,8 @@ class MedFusionNet(nn.Module):
             self.attention_head = PerLabel((labels,), dim)
         if len(self.branches) > 1:
             self.gate = PerLabel((len(self.branches), labels), dim if attention else 0)
+        if o["table_head"]:
+            self.table_head = nn.Linear(2 * o["table_features"], labels, bias=False)
         initialize(self)
 
     def forward(self, image=None, table=None, text=None, image_present=None, table_present=None, selection=None):
@@ -278,8 +280,14 @@ class MedFusionNet(nn.Module):
             pooled = [levels[i].mean((2, 3)) for i in range(2, 6)] + [levels[i].amax((2, 3)) for i in range(2, 6)]
             z["pyramid"] = self.pyramid_head(self.drop(torch.cat(pooled, 1)))
         if len(self.branches) == 1:
-            return z[self.branches[0]]
-        return self.mix(torch.stack([z[b] for b in self.branches], 1), h, image_present)
+            logits = z[self.branches[0]]
+        else:
+            logits = self.mix(torch.stack([z[b] for b in self.branches], 1), h, image_present)
+        if not self.options["table_head"]:
+            return logits
+        missing = table.isnan()
+        linear = self.table_head(torch.cat([table.masked_fill(missing, 0.0), missing.to(table)], 1))
+        return logits + (linear if table_present is None else linear * table_present[:, None])
 
     def encode(self, batch, levels, table, text, image_present, table_present, selection):
         """Label tokens after the encoder, [B, L, D]."""
@@ -339,6 +347,8 @@ def initialize(module):
     for name, p in module.named_parameters():
         if name in ("dense_head.weight", "pyramid_head.weight"):
             nn.init.normal_(p, std=0.01)
+        elif name == "table_head.weight":
+            nn.init.zeros_(p)
         elif name == "table_tokens.weight":
             nn.init.normal_(p, std=0.2)
         elif name in ("label_queries", "attention_head.weight") or name.startswith(("image_tokens.level", "table_tokens", "text_tokens")):

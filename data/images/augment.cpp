@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
-#include <vector>
 
 #include "core/random.h"
+#include "data/images/warp.h"
 
 namespace medfusion::data {
 namespace {
@@ -13,49 +13,14 @@ namespace {
 using core::Tensor;
 
 constexpr uint64_t kAugmentKey = 0x6175676D656E7421U;  // keeps these draws apart from others of the same seed
+constexpr uint64_t kOperationsKey = 0x6F7065726174696FU;  // and these
 
-// Where along an axis two neighbours are read, and the weight of the second.
-struct Neighbours {
-  int64_t first = 0, second = 0;
-  float weight = 0.0F;
-};
-
-Neighbours neighbours_of(double position, int64_t size) {
-  const double clamped = std::clamp(position, 0.0, static_cast<double>(size - 1));
-  const auto first = static_cast<int64_t>(clamped);
-  return {first, std::min(first + 1, size - 1), static_cast<float>(clamped - static_cast<double>(first))};
-}
-
-Tensor warp(const Tensor& image, const Augmentation& a) {
-  const int64_t height = image.size(0), width = image.size(1), channels = image.size(2);
+AffineMap map_of(const Augmentation& a) {
+  // The inverse of flips, scale, turn, shift, in that order.
   const double angle = a.rotation * std::numbers::pi / 180.0;
   const double cosine = std::cos(angle) / a.scale, sine = std::sin(angle) / a.scale;
-  const double center_x = 0.5 * static_cast<double>(width), center_y = 0.5 * static_cast<double>(height);
-  Tensor result = Tensor::empty(image.shape());
-  const float* in = image.data<float>();
-  float* out = result.data<float>();
-  for (int64_t y = 0; y < height; ++y) {
-    for (int64_t x = 0; x < width; ++x) {
-      // The place in the input of this output pixel: the inverse of flip, scale, turn, shift, in that order.
-      const double dx = static_cast<double>(x) + 0.5 - center_x - a.shift_x * static_cast<double>(width);
-      const double dy = static_cast<double>(y) + 0.5 - center_y - a.shift_y * static_cast<double>(height);
-      const double from_x = (a.flip ? -1.0 : 1.0) * (cosine * dx + sine * dy);
-      const double from_y = cosine * dy - sine * dx;
-      const Neighbours sx = neighbours_of(from_x + center_x - 0.5, width);
-      const Neighbours sy = neighbours_of(from_y + center_y - 0.5, height);
-      for (int64_t c = 0; c < channels; ++c) {
-        const auto at = [&](int64_t row, int64_t column) {
-          return in[(row * width + column) * channels + c];
-        };
-        const float above =
-            at(sy.first, sx.first) + sx.weight * (at(sy.first, sx.second) - at(sy.first, sx.first));
-        const float below =
-            at(sy.second, sx.first) + sx.weight * (at(sy.second, sx.second) - at(sy.second, sx.first));
-        *out++ = above + sy.weight * (below - above);
-      }
-    }
-  }
-  return result;
+  const double across = a.flip ? -1.0 : 1.0, down = a.flip_rows ? -1.0 : 1.0;
+  return {across * cosine, across * sine, -down * sine, down * cosine, a.shift_x, a.shift_y};
 }
 
 void change_intensity(const Tensor& image, const Augmentation& a) {
@@ -92,14 +57,25 @@ Augmentation draw_augmentation(const AugmentOptions& options, uint64_t seed, int
   a.contrast = 1.0 + options.contrast * symmetric(5);
   a.gamma = std::exp(options.gamma * symmetric(6));
   a.flip = static_cast<double>(philox.uniform(first + 7)) < options.horizontal_flip;
+  constexpr uint64_t kMoreDraws = 1 + 2 * kMostOperations;
+  const core::Philox more(seed ^ kOperationsKey, static_cast<uint64_t>(row));
+  uint64_t next = static_cast<uint64_t>(epoch) * kMoreDraws;
+  const auto uniform = [&] { return static_cast<double>(more.uniform(next++)); };
+  a.flip_rows = uniform() < options.vertical_flip;
+  for (int64_t i = 0; i < options.operations; ++i) {
+    const auto choice = std::min(static_cast<int64_t>(uniform() * kImageOperations), kImageOperations - 1);
+    const double level = uniform() < 0.5 ? -options.magnitude : options.magnitude;
+    a.operations.emplace_back(static_cast<ImageOperation>(choice), level);
+  }
   return a;
 }
 
 Tensor augment(const Tensor& image, const Augmentation& augmentation) {
   MEDFUSION_CHECK(image.rank() == 3 && image.numel() > 0,
                   "augment: expected [height, width, channels], got {}", image.shape().str());
-  const Tensor result = warp(image.to_contiguous(), augmentation);
+  Tensor result = warp(image.to_contiguous(), map_of(augmentation));
   change_intensity(result, augmentation);
+  for (const auto& [operation, level] : augmentation.operations) result = apply(operation, result, level);
   return result;
 }
 

@@ -2,9 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
+#include <vector>
 
 #include "core/settings.h"
 #include "core/tensor.h"
+#include "data/images/random_operations.h"
 
 namespace medfusion::data {
 
@@ -17,6 +20,10 @@ struct AugmentOptions {
   double contrast = 0.15;
   double gamma = 0.15;
   double horizontal_flip = 0.0;
+  double vertical_flip = 0.0;
+  int64_t operations = 0;
+  double magnitude = 0.3;
+  int64_t test_copies = 0;
 
   void visit_fields(core::FieldVisitor& visit) {
     using core::Range;
@@ -34,6 +41,17 @@ struct AugmentOptions {
     visit("gamma", gamma, Range::in(0, 2), "Pixels are raised to the power e^g, with g in [-gamma, gamma].");
     visit("horizontal_flip", horizontal_flip, Range::in(0, 1),
           "Probability of mirroring left to right; 0 by default, because the heart lies on the left.");
+    visit("vertical_flip", vertical_flip, Range::in(0, 1),
+          "Probability of turning a training image upside down.");
+    visit("operations", operations, Range::in(0, kMostOperations),
+          "So many operations are drawn for each training image, as RandAugment does, from 14 such as "
+          "equalize, "
+          "sharpness and shear_x (docs/image-pipeline.md); 0 switches this off.");
+    visit("magnitude", magnitude, Range::in(0, 1), "How strongly `augment.operations` change an image.");
+    visit(
+        "test_copies", test_copies, Range::in(0, 64),
+        "Predictions and evaluations after training average the logits of the image as it is and of so many "
+        "copies, changed as in training.");
   }
 };
 
@@ -41,9 +59,11 @@ struct AugmentOptions {
 struct Augmentation {
   double shift_x = 0.0, shift_y = 0.0;  // in fractions of the size; positive moves right, down
   double scale = 1.0;
-  double rotation = 0.0;  // degrees, clockwise as seen
-  bool flip = false;      // mirrored left to right before the rest
+  double rotation = 0.0;   // degrees, clockwise as seen
+  bool flip = false;       // mirrored left to right before the rest
+  bool flip_rows = false;  // turned upside down before the rest
   double brightness = 0.0, contrast = 1.0, gamma = 1.0;
+  std::vector<std::pair<ImageOperation, double>> operations = {};  // after all else, with their levels
 };
 
 // Depends on its arguments only; each parameter has its own draw, so changing one option moves no other
@@ -52,7 +72,7 @@ Augmentation draw_augmentation(const AugmentOptions& options, uint64_t seed, int
 
 // f32 [size, size, channels] in [0, 1] to the same. One bilinear resampling of the affine map about the
 // image's centre (outside the image its nearest edge pixel counts), then clamp(contrast * (x^gamma - m) + m +
-// brightness, 0, 1), m being the mean of x^gamma over all pixels and channels.
+// brightness, 0, 1), m being the mean of x^gamma over all pixels and channels. Then the operations in order.
 core::Tensor augment(const core::Tensor& image, const Augmentation& augmentation);
 
 }  // namespace medfusion::data

@@ -1,4 +1,5 @@
-// MedFusionNet: dense, pyramid and attention branches over image, table and text, gated per label. What it
+// MedFusionNet: dense, pyramid and attention branches over image, table and text, gated per label, and a
+// linear model of the table beside them. What it
 // computes is written down in docs/medfusionnet.md; parameter names are those given there.
 #pragma once
 
@@ -15,6 +16,7 @@
 #include "models/medfusionnet/gate.h"
 #include "models/medfusionnet/pyramid.h"
 #include "models/medfusionnet/tokens.h"
+#include "models/table_head.h"
 
 namespace medfusion::models {
 
@@ -24,7 +26,7 @@ class MedFusionNet : public Network {
     if (options.modalities.image) features_ = make_backbone(options.backbone, options);
     const std::array<int64_t, 4> channels = features_ ? features_->channels() : std::array<int64_t, 4>{};
     const layers::TensorOptions made = options.parameters();
-    const auto& [dense, pyramid, attention] = options.branches;
+    const auto& [dense, pyramid, attention, table] = options.branches;
     const int64_t labels = options.labels, dim = options.dim;
     const layers::Init head = layers::Init::normal(0.01);
     if (features_) add_child("features", *features_);
@@ -45,11 +47,16 @@ class MedFusionNet : public Network {
       add_child("pyramid_head", pyramid_head_, 8 * options.pyramid_channels, labels, head, made);
       branches_.emplace_back("pyramid");
     }
+    if (table && options.table_features > 0) {
+      add_child("table_head", table_head_, labels, options.table_features, options.table_bins,
+                options.selection, made);
+    }
     const auto count = static_cast<int64_t>(branches_.size());
     if (count > 1) add_child("gate", gate_, count, labels, attention ? dim : 0, made);
   }
 
   core::Device device() const override { return options_.device; }
+  TableHead* table_head() override { return table_head_ ? &*table_head_ : nullptr; }
 
   void set_prior(const core::Tensor& logits) override {
     if (attention_head_) attention_head_->bias.value().copy_from(logits);
@@ -64,6 +71,7 @@ class MedFusionNet : public Network {
     if (options_.modalities.image) result.images = batch.images;
     if (tokens_) tokens_->prepare(batch, present, result);
     if (gate_) result.own[kGateBias] = gate_bias(present.image);
+    if (table_head_) result.own[kTableVector] = table_head_->prepare(batch, present.table);
     return result;
   }
 
@@ -93,7 +101,10 @@ class MedFusionNet : public Network {
       logits.push_back(pyramid_head_->forward(dropout_.forward(layers::concat(pooled, 1), context), context));
     }
     if (context.trace != nullptr) context.trace->branches = branches_;
-    return gate_ ? gate_->forward(h, logits, batch.own[kGateBias], context) : logits.front();
+    const core::Variable mixed =
+        gate_ ? gate_->forward(h, logits, batch.own[kGateBias], context) : logits.front();
+    if (!table_head_) return mixed;
+    return mixed + table_head_->forward(core::Variable(batch.own[kTableVector]), context);
   }
 
   core::Variable label_queries;  // [L, D]
@@ -143,6 +154,7 @@ class MedFusionNet : public Network {
   std::optional<LabelHead> attention_head_;
   std::optional<layers::Linear> dense_head_, pyramid_head_;
   std::optional<Gate> gate_;
+  std::optional<TableHead> table_head_;
   layers::Dropout dropout_;
 };
 

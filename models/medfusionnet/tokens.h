@@ -32,6 +32,7 @@ enum Own : size_t {
   kTextKeys,   // [B, W] bool: neither absent nor padding; [B, 1] where the words' mean is the token: any word
   kTextWeights,  // [B, W, 1] of the network's dtype: weights of the words' mean
   kGateBias,     // [B, branches, 1] of the network's dtype: -inf for a branch without its image
+  kTableVector,  // [B, inputs] of the network's dtype: what the linear model of the table reads
   kOwnCount
 };
 

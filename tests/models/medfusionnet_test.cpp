@@ -74,6 +74,7 @@ std::map<std::string, Change> variants(const layers::Fixture& fixture) {
          o.token_levels = {3, 4, 5};
          o.layers = 2;
        }},
+      {"table_head", [](NetworkOptions& o) { o.branches.table = true; }},
       {"text_mean", [](NetworkOptions& o) { o.text_tokens = TextForm::mean; }},
       {"selection", [&](NetworkOptions& o) { o.selection = fixture.get("input.selection"); }},
   };
@@ -207,6 +208,47 @@ TEST(MedFusionNet, TokensCarryTheirBins) {
   EXPECT_THROW(logits(*binned), core::Error);
 }
 
+// What the linear model adds: weight x [values | missing | bins], of what a label may read; nothing for a
+// sample without a table.
+TEST(MedFusionNet, TheLinearModelReadsBinsAndKeepsToTheSelection) {
+  const layers::Fixture fixture("medfusionnet_tiny");
+  core::Batch inputs = inputs_of(fixture, DType::f64);
+  const int64_t batch = inputs.table.values.size(0);
+  inputs.table.bins = Tensor::zeros({batch, 6}, DType::i64);
+  for (int64_t b = 0; b < batch; ++b) inputs.table.bins.data<int64_t>()[b * 6] = b % 3;
+  NetworkOptions options = tiny(DType::f64);
+  options.table_bins = {3, 1, 1, 1, 1, 2};
+  options.selection = fixture.get("input.selection");
+  const auto logits = [&](bool linear) {
+    options.branches.table = linear;
+    const auto network = make_network(options);
+    fill_module(*network);
+    layers::Context context;
+    const Tensor result = network->forward(inputs, context).value();
+    return std::pair{result, linear ? network->table_head()->weight.value() : Tensor()};
+  };
+  const auto [with, weight] = logits(true);
+  const Tensor without = logits(false).first;
+  ASSERT_EQ(weight.shape(), (core::Shape{5, 12 + 9}));
+  const int64_t first_bin[] = {12, 15, 16, 17, 18, 19};
+  Tensor expected = Tensor::zeros({batch, 5}, DType::f64);
+  for (int64_t b = 0; b < batch; ++b) {
+    for (int64_t l = 0; l < 5; ++l) {
+      double sum = without.at(b * 5 + l);
+      for (int64_t j = 0; j < 6; ++j) {
+        if (!inputs.table_present.data<bool>()[b] || options.selection.at(l * 6 + j) == 0.0) continue;
+        const double value = inputs.table.values.at(b * 6 + j);
+        const auto w = [&](int64_t input) { return weight.at(l * 21 + input); };
+        sum += std::isnan(value)
+                   ? w(6 + j)
+                   : value * w(j) + w(first_bin[j] + inputs.table.bins.data<int64_t>()[b * 6 + j]);
+      }
+      expected.data<double>()[b * 5 + l] = sum;
+    }
+  }
+  layers::expect_close(with, expected, 1e-12, "the linear model's part");
+}
+
 TEST(MedFusionNet, OptionsThatDoNotFitAreRefused) {
   const auto refused = [](const Change& change) {
     NetworkOptions options = tiny(DType::f32);
@@ -216,6 +258,7 @@ TEST(MedFusionNet, OptionsThatDoNotFitAreRefused) {
   refused([](NetworkOptions& o) { o.modalities.image = false; });
   refused([](NetworkOptions& o) { o.branches.dense = o.branches.pyramid = o.branches.attention = false; });
   refused([](NetworkOptions& o) { o.token_levels = {6}; });
+  refused([](NetworkOptions& o) { o.branches.table = true, o.modalities.table = false; });
   refused([](NetworkOptions& o) { o.dim = 30; });
   refused([](NetworkOptions& o) { o.name = "resnet"; });
   refused([](NetworkOptions& o) { o.table_bins = {2, 2}; });

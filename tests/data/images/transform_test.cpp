@@ -138,6 +138,66 @@ TEST(Augment, ChangesIntensityAsDocumented) {
   }
 }
 
+TEST(RandomOperations, AgreeWithPillow) {
+  const Tensor image = read_fixture("affine_input.f32", {20, 20, 3});
+  const std::pair<const char*, ImageOperation> all[] = {{"auto_contrast", ImageOperation::auto_contrast},
+                                                        {"equalize", ImageOperation::equalize},
+                                                        {"solarize", ImageOperation::solarize},
+                                                        {"posterize", ImageOperation::posterize},
+                                                        {"color", ImageOperation::color},
+                                                        {"contrast", ImageOperation::contrast},
+                                                        {"brightness", ImageOperation::brightness},
+                                                        {"sharpness", ImageOperation::sharpness}};
+  for (const auto& [name, operation] : all) {
+    const Tensor expected = read_fixture(fmt::format("operation_{}.f32", name), {20, 20, 3});
+    EXPECT_LE(largest_difference(apply(operation, image, 0.5), expected), 1.5 / 255) << name;  // of 8 bits
+    EXPECT_GT(largest_difference(image, expected), 0.01) << name;
+  }
+}
+
+TEST(RandomOperations, MoveImagesAsDocumented) {
+  const Tensor image = read_fixture("affine_input.f32", {20, 20, 3});
+  EXPECT_EQ(largest_difference(apply(ImageOperation::identity, image, 0.7), image), 0.0);
+  Augmentation turned;
+  turned.rotation = 15.0;
+  EXPECT_LE(largest_difference(apply(ImageOperation::rotate, image, 0.5), augment(image, turned)), 1e-6);
+  const Tensor right = apply(ImageOperation::translate_x, image, 1.0 / 3.0);  // by 3 pixels
+  const Tensor down = apply(ImageOperation::translate_y, image, 1.0 / 3.0);
+  const Tensor sheared = apply(ImageOperation::shear_x, image, 1.0);  // the row 9.5 below the centre by 2.85
+  for (int64_t c = 0; c < 3; ++c) {
+    const auto at = [&](const Tensor& of, int64_t y, int64_t x) { return of.at((y * 20 + x) * 3 + c); };
+    EXPECT_NEAR(at(right, 5, 10), at(image, 5, 7), 1e-5);
+    EXPECT_NEAR(at(down, 10, 5), at(image, 7, 5), 1e-5);
+    EXPECT_NEAR(at(sheared, 19, 10), 0.15 * at(image, 19, 12) + 0.85 * at(image, 19, 13), 1e-5);
+    EXPECT_NEAR(at(sheared, 0, 10), 0.15 * at(image, 0, 8) + 0.85 * at(image, 0, 7), 1e-5);
+  }
+  Augmentation upside_down;
+  upside_down.flip_rows = true;
+  EXPECT_NEAR(augment(image, upside_down).at(0), image.at(19 * 20 * 3), 1e-6);
+}
+
+TEST(DrawAugmentation, DrawsOperationsAndLeavesTheRestAsItWas) {
+  AugmentOptions options;
+  const Augmentation before = draw_augmentation(options, 7, 3, 11);
+  options.operations = 2, options.magnitude = 0.4, options.vertical_flip = 0.25;
+  std::vector<int64_t> counts(kImageOperations);
+  int64_t flips = 0, raised = 0;
+  for (int64_t row = 0; row < 4000; ++row) {
+    const Augmentation a = draw_augmentation(options, 7, row % 3, row);
+    flips += a.flip_rows ? 1 : 0;
+    ASSERT_EQ(a.operations.size(), 2U);
+    for (const auto& [operation, level] : a.operations) {
+      ++counts[static_cast<size_t>(operation)];
+      raised += level > 0.0 ? 1 : 0;
+      EXPECT_EQ(std::abs(level), 0.4);
+    }
+  }
+  for (const int64_t count : counts) EXPECT_NEAR(static_cast<double>(count), 8000.0 / 14, 100.0);
+  EXPECT_NEAR(static_cast<double>(raised), 4000.0, 180.0);
+  EXPECT_NEAR(static_cast<double>(flips), 1000.0, 110.0);
+  EXPECT_EQ(draw_augmentation(options, 7, 3, 11).rotation, before.rotation);
+}
+
 TEST(DrawAugmentation, StaysInItsRangesAndCoversThem) {
   AugmentOptions options;
   options.horizontal_flip = 0.25;

@@ -4,6 +4,7 @@
 
 #include "core/tell.h"
 #include "core/word_list.h"
+#include "optim/table_fit.h"
 #include "tools/medfusion/run/checkpoints.h"
 
 namespace medfusion::tools {
@@ -57,13 +58,19 @@ void check_enough(const optim::TransferReport& report, const TrainingJob& job) {
 
 }  // namespace
 
-void initialize(models::Network& network, const TrainingJob& job, const core::Tensor& targets,
+void initialize(models::Network& network, const TrainingJob& job, const core::Batch& rows,
                 const Metadata& own, const RunDirectory& run) {
   network.initialize(static_cast<uint64_t>(job.config.seed));
-  if (job.config.train.prior_bias) {
-    const bool exclusive = job.config.model.output == optim::Output::softmax;
-    network.set_prior(optim::prior_logits(targets, exclusive));
+  core::Tensor prior = core::Tensor::zeros({rows.targets.size(1)});
+  if (job.config.train.prior_bias)
+    prior = optim::prior_logits(rows.targets, job.config.model.output == optim::Output::softmax);
+  if (network.table_head() != nullptr) {
+    const auto left = optim::fit_table_head(*network.table_head(), rows, prior);
+    if (!left.empty())
+      run.log(fmt::format("the linear model of the table starts at 0 for {} of {} labels", left.size(),
+                          prior.numel()));
   }
+  if (job.config.train.prior_bias || network.table_head() != nullptr) network.set_prior(prior);
   if (job.init.empty()) return;
   Metadata given;
   const optim::NamedTensors tensors = load_own_weights(job.init, given);

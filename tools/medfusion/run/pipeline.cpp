@@ -154,8 +154,13 @@ std::unique_ptr<models::Network> make_network(const Config& config, const std::v
 
 std::unique_ptr<data::Loader> make_loader(const Config& config, const data::Dataset& dataset,
                                           const core::Batch& encoded, const std::vector<int64_t>& rows,
-                                          bool training, const core::Communicator* ranks) {
+                                          bool training, const core::Communicator* ranks, int64_t copy) {
   data::LoaderOptions options = to_loader_options(config, training);
+  if (copy > 0) {
+    constexpr uint64_t kCopyKey = 0x636F70696573U;  // keeps these draws apart from those of training
+    options.augment = config.augment;
+    options.seed ^= kCopyKey + static_cast<uint64_t>(copy);
+  }
   options.use_images = options.use_images && dataset.images != nullptr;
   const int64_t side = models::last_side(config.model, config.data.image.size);
   const int64_t step = models::image_step(config.model);
@@ -177,6 +182,7 @@ std::unique_ptr<data::Loader> make_loader(const Config& config, const data::Data
   const bool meets = shards > 1 && config.train.step.batch_statistics == optim::BatchStatistics::batch;
   const bool too_few = meets && last > 0 && last < shards;  // every shard has a row where they meet
   options.drop_last = training && (too_small || too_few) && static_cast<int64_t>(rows.size()) > last;
+  if (training) options.plan = {shards, 0, 1};
   if (ranks != nullptr) options.plan = {training ? shards : ranks->size(), ranks->rank(), ranks->size()};
   options.whole_batches = !training && ranks != nullptr;
   return std::make_unique<data::Loader>(dataset, rows, encoded, options);

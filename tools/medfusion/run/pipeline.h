@@ -56,10 +56,12 @@ struct Preprocessing {
 std::unique_ptr<models::Network> make_network(const Config& config, const std::vector<std::string>& labels,
                                               const Preprocessing& preprocessing, core::Device device);
 
-// A loader over `rows`: shuffled and augmented for training, in order and plain otherwise.
+// A loader over `rows`: shuffled and augmented for training, else in order; of the images as they are, or
+// with a `copy` from 1 on changed as in training, each copy by draws of its own.
 std::unique_ptr<data::Loader> make_loader(const Config& config, const data::Dataset& dataset,
                                           const core::Batch& encoded, const std::vector<int64_t>& rows,
-                                          bool training, const core::Communicator* ranks = nullptr);
+                                          bool training, const core::Communicator* ranks = nullptr,
+                                          int64_t copy = 0);
 
 // The targets of some rows: [rows, labels].
 core::Tensor targets_of(const data::Dataset& dataset, const std::vector<int64_t>& rows);
@@ -110,6 +112,11 @@ core::Tensor calibrated_probabilities(const core::Tensor& logits, optim::Output 
 // true. Throws core::InputError where the data, the loss or the calibration do not suit softmax.
 optim::Output output_of(const Config& config, const data::Dataset& dataset);
 
+// The logits become the means over the images as they are and augment.test_copies copies, and probabilities
+// follow, uncalibrated.
+void average_over_copies(const TrainedRun& run, const data::Dataset& dataset, optim::Predictions& predictions,
+                         core::Communicator* ranks = nullptr);
+
 // Where rows of the dataset have gaps (data::TableEncoder), their logits become the means over the draws, and
 // their probabilities follow, uncalibrated.
 void average_over_gaps(const TrainedRun& run, const data::Dataset& dataset, optim::Predictions& predictions,
@@ -118,8 +125,8 @@ void average_over_gaps(const TrainedRun& run, const data::Dataset& dataset, opti
 // Probabilities and log odds of the logits, calibrated where the run has a calibration.
 void apply_calibration(const TrainedRun& run, optim::Predictions& predictions);
 
-// Predictions of a run: as optim::predict and average_over_gaps, with the probabilities calibrated where the
-// run has a calibration. The others are optim::to_probabilities of the logits.
+// Predictions of a run: as optim::predict, average_over_copies and average_over_gaps, with the probabilities
+// calibrated where the run has a calibration. The others are optim::to_probabilities of the logits.
 optim::Predictions predict_run(const TrainedRun& run, const data::Dataset& dataset, data::Loader& loader,
                                const std::function<void(int64_t)>& on_batch = {},
                                core::Communicator* ranks = nullptr);

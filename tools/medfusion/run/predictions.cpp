@@ -152,6 +152,42 @@ Tensor calibrated_probabilities(const Tensor& logits, optim::Output output,
   return result;
 }
 
+namespace {
+
+// A loader over some rows as they are, or over copy number `copy` of their images, from 1 on.
+std::unique_ptr<data::Loader> copies_loader(const TrainedRun& run, const data::Dataset& dataset,
+                                            const std::vector<int64_t>& rows, int64_t copy,
+                                            const core::Communicator* ranks) {
+  const bool nothing = run.preprocessing.table && dataset.columns.empty();
+  return make_loader(
+      run.config, dataset,
+      nothing ? run.preprocessing.encode_missing(dataset.size()) : run.preprocessing.encode(dataset), rows,
+      false, ranks, copy);
+}
+
+void follow_logits(const TrainedRun& run, optim::Predictions& predictions) {
+  predictions.probabilities = optim::to_probabilities(predictions.logits, run.config.model.output);
+  predictions.log_odds = optim::to_log_odds(predictions.logits, run.config.model.output);
+}
+
+}  // namespace
+
+void average_over_copies(const TrainedRun& run, const data::Dataset& dataset, optim::Predictions& predictions,
+                         core::Communicator* ranks) {
+  const int64_t copies = run.config.augment.test_copies;
+  if (copies == 0 || !run.config.model.modalities.image || dataset.images == nullptr) return;
+  const optim::Output output = run.config.model.output;
+  Tensor sum = predictions.logits.to(core::DType::f64);
+  for (int64_t copy = 1; copy <= copies; ++copy) {
+    const auto loader = copies_loader(run, dataset, predictions.rows, copy, ranks);
+    const Tensor logits = optim::predict(*run.network, *loader, output, {}, ranks).logits;
+    for (int64_t i = 0; i < sum.numel(); ++i) sum.data<double>()[i] += logits.at(i);
+  }
+  for (int64_t i = 0; i < sum.numel(); ++i) sum.data<double>()[i] /= static_cast<double>(copies + 1);
+  predictions.logits = sum.to(core::DType::f32);
+  follow_logits(run, predictions);
+}
+
 void average_over_gaps(const TrainedRun& run, const data::Dataset& dataset, optim::Predictions& predictions,
                        core::Communicator* ranks) {
   if (run.preprocessing.table_features() == 0 || dataset.columns.empty()) return;
@@ -169,17 +205,17 @@ void average_over_gaps(const TrainedRun& run, const data::Dataset& dataset, opti
   data::Dataset filled = dataset;
   for (int64_t draw = 0; draw < data::TableEncoder::kDraws; ++draw) {
     filled.columns = table.fill_gaps(dataset.columns, draw);
-    const auto loader = make_loader(run.config, filled, run.preprocessing.encode(filled), rows, false, ranks);
-    const Tensor logits = optim::predict(*run.network, *loader, run.config.model.output, {}, ranks).logits;
-    for (size_t i = 0; i < sum.size(); ++i) sum[i] += logits.at(static_cast<int64_t>(i));
+    const auto loader = copies_loader(run, filled, rows, 0, ranks);
+    auto drawn = optim::predict(*run.network, *loader, run.config.model.output, {}, ranks);
+    average_over_copies(run, filled, drawn, ranks);
+    for (size_t i = 0; i < sum.size(); ++i) sum[i] += drawn.logits.at(static_cast<int64_t>(i));
   }
   for (size_t i = 0; i < sum.size(); ++i) {
     const int64_t label = static_cast<int64_t>(i) % labels;
     predictions.logits.data<float>()[places[i / static_cast<size_t>(labels)] * labels + label] =
         static_cast<float>(sum[i] / data::TableEncoder::kDraws);
   }
-  predictions.probabilities = optim::to_probabilities(predictions.logits, run.config.model.output);
-  predictions.log_odds = optim::to_log_odds(predictions.logits, run.config.model.output);
+  follow_logits(run, predictions);
 }
 
 void apply_calibration(const TrainedRun& run, optim::Predictions& predictions) {
@@ -193,6 +229,7 @@ optim::Predictions predict_run(const TrainedRun& run, const data::Dataset& datas
                                const std::function<void(int64_t)>& on_batch, core::Communicator* ranks) {
   optim::Predictions predictions =
       optim::predict(*run.network, loader, run.config.model.output, on_batch, ranks);
+  average_over_copies(run, dataset, predictions, ranks);
   average_over_gaps(run, dataset, predictions, ranks);
   for (int64_t i = 0; i < predictions.logits.numel(); ++i) {
     if (!std::isfinite(predictions.logits.at(i))) {

@@ -87,6 +87,7 @@ void fit_validation(const TrainingJob& job, const RunDirectory& run, const Train
   };
   auto predictions =
       optim::predict(*trained.network, *validation, trained.config.model.output, on_batch, job.ranks);
+  average_over_copies(trained, dataset, predictions, job.ranks);
   if (!is_speaker()) return;
   average_over_gaps(trained, dataset, predictions);
   fit_to_validation(trained.config, &predictions, trained.labels.size(), preprocessing);
@@ -143,6 +144,18 @@ bool has_known(const Tensor& targets) {
     if (!std::isnan(targets.at(i))) return true;
   }
   return false;
+}
+
+// MixUp has no meaning for words and bins, and a table that is mixed no longer says what is missing.
+void check_mixup(const Config& config, const Preprocessing& preprocessing) {
+  const bool plain = config.model.name != "medfusionnet";
+  const bool table =
+      preprocessing.table_features() > 0 && (!plain || config.model.fusion != models::Fusion::none);
+  const bool text = preprocessing.text.has_value() && !plain;
+  if (config.train.mixup > 0.0 && (table || text)) {
+    core::throw_input_error({}, "train.mixup: expected 0 for a network that reads {}, got {}",
+                            table ? "a table" : "text", config.train.mixup);
+  }
 }
 
 // What train() takes besides the configuration.
@@ -207,6 +220,7 @@ optim::TrainResult train_run(const TrainingJob& asked, const data::Dataset& data
   Preprocessing preprocessing = Preprocessing::fit(config, dataset, splits.train);
   // A run that is cut off keeps this.
   fit_to_validation(config, nullptr, dataset.labels.size(), preprocessing, kInterrupted);
+  check_mixup(config, preprocessing);
   const TrainingRows training_rows = resample_training(config, dataset, preprocessing, splits.train);
   const auto network = make_network(config, dataset.labels, preprocessing, job.device);
   optim::freeze(*network, config.train.freeze, "train.freeze");
@@ -226,7 +240,11 @@ optim::TrainResult train_run(const TrainingJob& asked, const data::Dataset& data
   const auto warnings = write_start(run, job, dataset, splits, preprocessing, training_rows, std::move(data));
   log_start(run, dataset, splits, *network, warnings);
   const SignalWatch watch(job.quiet);
-  if (!from) initialize(*network, job, targets, metadata, run);
+  if (!from) {
+    core::Batch rows = data::gather(training_rows.encoded, training_rows.rows);
+    rows.targets = targets;
+    initialize(*network, job, rows, metadata, run);
+  }
 
   optim::TrainResult result;
   const auto validation =
