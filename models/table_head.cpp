@@ -1,5 +1,6 @@
 #include "models/table_head.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "layers/functional/elementwise.h"
@@ -34,10 +35,10 @@ TableHead::TableHead(int64_t labels, int64_t features, const std::vector<int64_t
     : features_(features) {
   int64_t inputs = 2 * features;
   for (const int64_t count : bins) {
-    first_bin_.push_back(inputs);
-    inputs += count;
+    first_cut_.push_back(inputs);
+    inputs += count - 1;
   }
-  if (!bins.empty()) first_bin_.push_back(inputs);
+  if (!bins.empty()) first_cut_.push_back(inputs);
   weight = add_parameter("weight", {labels, inputs}, layers::Init::constant(0.0), options);
   const Tensor seen = Tensor::full({labels, inputs}, 1.0, options.dtype);
   for (int64_t label = 0; selection.defined() && label < labels; ++label) {
@@ -48,7 +49,7 @@ TableHead::TableHead(int64_t labels, int64_t features, const std::vector<int64_t
       };
       hide(feature, feature + 1);
       hide(features + feature, features + feature + 1);
-      if (!bins.empty()) hide(first_bin_[feature], first_bin_[feature + 1]);
+      if (!bins.empty()) hide(first_cut_[feature], first_cut_[feature + 1]);
     }
   }
   seen_ = seen.to(options.device);
@@ -63,12 +64,14 @@ Tensor TableHead::prepare(const core::Batch& batch, const Tensor& present) const
       result.slice(0, row, row + 1).fill(0.0);
       continue;
     }
-    for (int64_t feature = 0; !first_bin_.empty() && feature < features_; ++feature) {
+    for (int64_t feature = 0; !first_cut_.empty() && feature < features_; ++feature) {
       if (vector.at(row * vector.size(1) + features_ + feature) != 0.0) continue;
-      const int64_t bin = first_bin_[feature] + batch.table.bins.data<int64_t>()[row * features_ + feature];
-      MEDFUSION_CHECK(bin < first_bin_[feature + 1], "table head: bin {} of feature {} with {} bins",
-                      bin - first_bin_[feature], feature, first_bin_[feature + 1] - first_bin_[feature]);
-      result.data<double>()[row * inputs() + bin] = 1.0;
+      const int64_t bin = batch.table.bins.data<int64_t>()[row * features_ + feature];
+      const int64_t first = first_cut_[feature], last = first + bin;
+      MEDFUSION_CHECK(last <= first_cut_[feature + 1], "table head: bin {} of feature {} with {} bins", bin,
+                      feature, first_cut_[feature + 1] - first + 1);
+      double* const inputs_of_row = result.data<double>() + row * inputs();
+      std::fill(inputs_of_row + first, inputs_of_row + last, 1.0);
     }
   }
   return result.to(weight.dtype());

@@ -21,9 +21,9 @@ class TableHead : public layers::Module {
   // empty: none.
   TableHead(int64_t labels, int64_t features, const std::vector<int64_t>& bins, const core::Tensor& selection,
             const layers::TensorOptions& options);
-  // On the host: [B, inputs()], the table's vector and then 1 for the bin of each feature that is not
-  // missing, 0 for the other bins. A sample that is not `present` ([B] bool) has zeros alone, and so gets
-  // logits of 0.
+  // On the host: [B, inputs()], the table's vector and then, for each cut between the bins of each feature, 1
+  // where the value is not below it, else 0; 0 where the value is missing. A sample that is not `present`
+  // ([B] bool) has zeros alone, and so gets logits of 0.
   core::Tensor prepare(const core::Batch& batch, const core::Tensor& present) const;
   int64_t inputs() const { return weight.size(1); }
   // prepared -> [B, labels].
@@ -36,7 +36,7 @@ class TableHead : public layers::Module {
 
  private:
   int64_t features_;
-  std::vector<int64_t> first_bin_;  // input where each feature's bins start, and the end; empty: no bins
+  std::vector<int64_t> first_cut_;  // input where each feature's cuts start, and the end; empty: no bins
   core::Tensor seen_;               // on the device of the parameters
 };
 

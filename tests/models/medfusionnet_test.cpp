@@ -208,8 +208,8 @@ TEST(MedFusionNet, TokensCarryTheirBins) {
   EXPECT_THROW(logits(*binned), core::Error);
 }
 
-// What the linear model adds: weight x [values | missing | bins], of what a label may read; nothing for a
-// sample without a table.
+// What the linear model adds: weight x [values | missing | cuts passed], of what a label may read; nothing
+// for a sample without a table.
 TEST(MedFusionNet, TheLinearModelReadsBinsAndKeepsToTheSelection) {
   const layers::Fixture fixture("medfusionnet_tiny");
   core::Batch inputs = inputs_of(fixture, DType::f64);
@@ -229,8 +229,8 @@ TEST(MedFusionNet, TheLinearModelReadsBinsAndKeepsToTheSelection) {
   };
   const auto [with, weight] = logits(true);
   const Tensor without = logits(false).first;
-  ASSERT_EQ(weight.shape(), (core::Shape{5, 12 + 9}));
-  const int64_t first_bin[] = {12, 15, 16, 17, 18, 19};
+  ASSERT_EQ(weight.shape(), (core::Shape{5, 12 + 3}));
+  const int64_t first_cut[] = {12, 14, 14, 14, 14, 14};
   Tensor expected = Tensor::zeros({batch, 5}, DType::f64);
   for (int64_t b = 0; b < batch; ++b) {
     for (int64_t l = 0; l < 5; ++l) {
@@ -238,10 +238,10 @@ TEST(MedFusionNet, TheLinearModelReadsBinsAndKeepsToTheSelection) {
       for (int64_t j = 0; j < 6; ++j) {
         if (!inputs.table_present.data<bool>()[b] || options.selection.at(l * 6 + j) == 0.0) continue;
         const double value = inputs.table.values.at(b * 6 + j);
-        const auto w = [&](int64_t input) { return weight.at(l * 21 + input); };
-        sum += std::isnan(value)
-                   ? w(6 + j)
-                   : value * w(j) + w(first_bin[j] + inputs.table.bins.data<int64_t>()[b * 6 + j]);
+        const auto w = [&](int64_t input) { return weight.at(l * 15 + input); };
+        sum += std::isnan(value) ? w(6 + j) : value * w(j);
+        for (int64_t cut = 0; !std::isnan(value) && cut < inputs.table.bins.data<int64_t>()[b * 6 + j]; ++cut)
+          sum += w(first_cut[j] + cut);
       }
       expected.data<double>()[b * 5 + l] = sum;
     }

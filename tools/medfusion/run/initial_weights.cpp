@@ -59,13 +59,13 @@ void check_enough(const optim::TransferReport& report, const TrainingJob& job) {
 }  // namespace
 
 void initialize(models::Network& network, const TrainingJob& job, const core::Batch& rows,
-                const Metadata& own, const RunDirectory& run) {
+                const std::vector<std::string>& patients, const Metadata& own, const RunDirectory& run) {
   network.initialize(static_cast<uint64_t>(job.config.seed));
   core::Tensor prior = core::Tensor::zeros({rows.targets.size(1)});
   if (job.config.train.prior_bias)
     prior = optim::prior_logits(rows.targets, job.config.model.output == optim::Output::softmax);
   if (network.table_head() != nullptr) {
-    const auto left = optim::fit_table_head(*network.table_head(), rows, prior);
+    const auto left = optim::fit_table_head(*network.table_head(), rows, patients, prior);
     if (!left.empty())
       run.log(fmt::format("the linear model of the table starts at 0 for {} of {} labels", left.size(),
                           prior.numel()));

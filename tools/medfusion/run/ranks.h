@@ -34,8 +34,8 @@ bool is_speaker();
 // "rank 2 of 4 on HOST"
 std::string name_of_rank();
 
-// On ranks that do not speak, standard output and error go to rankN.log in the folder that MEDFUSION_RANK_LOGS
-// names, or nowhere. Called once, before anything is printed.
+// On ranks that do not speak, standard output and error go to rankN.log in the folder that
+// MEDFUSION_RANK_LOGS names, or nowhere. Called once, before anything is printed.
 void hush_other_ranks();
 // A line on what standard error was before.
 void tell_from_any_rank(const std::string& line);

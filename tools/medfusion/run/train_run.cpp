@@ -243,7 +243,10 @@ optim::TrainResult train_run(const TrainingJob& asked, const data::Dataset& data
   if (!from) {
     core::Batch rows = data::gather(training_rows.encoded, training_rows.rows);
     rows.targets = targets;
-    initialize(*network, job, rows, metadata, run);
+    std::vector<std::string> patients;
+    for (const int64_t row : training_rows.rows)
+      patients.push_back(training_rows.dataset.patients[static_cast<size_t>(row)]);
+    initialize(*network, job, rows, patients, metadata, run);
   }
 
   optim::TrainResult result;
