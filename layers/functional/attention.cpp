@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "core/product_count.h"
 #include "kernels/attention/attention.h"
 #include "kernels/registry.h"
 
@@ -70,6 +71,7 @@ Saved forward(const Tensor& q, const Tensor& k, const Tensor& v, int64_t heads,
               const AttentionOptions& options) {
   check(q, k, v, heads, options);
   const int64_t batch = q.size(0);
+  core::ProductCount::add(2 * q.numel(), k.size(1));
   const core::DType statistics = q.dtype() == core::DType::bf16 ? core::DType::f32 : q.dtype();
   Saved saved{q,
               k,

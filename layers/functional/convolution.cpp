@@ -1,5 +1,8 @@
 #include "layers/functional/convolution.h"
 
+#include <algorithm>
+
+#include "core/product_count.h"
 #include "kernels/convolution/convolution.h"
 #include "kernels/registry.h"
 
@@ -49,6 +52,7 @@ Variable convolution(const Variable& x, const Variable& weight, const Variable& 
                     x.dtype(), image.device());
   const core::DeviceType device = y.device().type;
   const Tensor offset = bias.defined() ? bias.value().to_contiguous() : Tensor();
+  core::ProductCount::add(y.numel(), weight.value().numel() / std::max<int64_t>(1, weight.size(0)));
   kernels::dispatch<kernels::ConvolutionForward>({.x = image.view(),
                                                   .weight = filter.view(),
                                                   .bias = offset.view(),

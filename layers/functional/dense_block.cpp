@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/product_count.h"
 #include "kernels/dense_block/dense_block.h"
 #include "kernels/registry.h"
 #include "layers/functional/matmul.h"
@@ -208,6 +209,8 @@ Variable dense_block(const Variable& x, const std::vector<DenseLayer>& layers, b
   Tensor z;
   for (const DenseLayer& l : layers) {
     const Shape shape{x.size(0), x.size(1), x.size(2), l.conv1.size(0)};
+    core::ProductCount::add(x.size(0) * x.size(1) * x.size(2),
+                            l.conv1.value().numel() + l.conv2.value().numel());
     if (recorded || !z.defined() || z.shape() != shape) z = Tensor::empty(shape, x.dtype(), device);
     block.layers.push_back(make_saved(l, z, training));
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/product_count.h"
 #include "kernels/depthwise_convolution/depthwise_convolution.h"
 #include "kernels/registry.h"
 #include "layers/functional/checks.h"
@@ -63,6 +64,7 @@ Variable depthwise_convolution(const Variable& x, const Variable& weight, const 
                                  x.dtype(), x.device());
   const core::DeviceType device = x.device().type;
   const int64_t padding = rows.before;
+  core::ProductCount::add(y.numel(), weight.size(2) * weight.size(3));
   kernels::dispatch<kernels::DepthwiseConvolutionForward>(
       {image.view(), filter.view(), offset.view(), y.view(), stride, padding}, device);
   return Variable::result("depthwise_convolution", y, {x, weight, bias},

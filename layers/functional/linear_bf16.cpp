@@ -1,4 +1,5 @@
 // Mixed precision: products in bf16 with sums in f32.
+#include "core/product_count.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/reduction/reduction.h"
 #include "kernels/registry.h"
@@ -39,6 +40,7 @@ Variable linear_bf16(const Variable& x, const Variable& weight, const Variable& 
   const Tensor rows = x.value().to(DType::bf16).reshape({row_count, x.size(-1)});
   const Tensor factor = weight.value().to(DType::bf16);
   const Tensor y = product(rows.view(), transposed(factor.view()), bias.defined() ? bias.value() : Tensor());
+  core::ProductCount::add(y.numel(), x.size(-1));
   std::vector<Variable> inputs{x, weight};
   if (bias.defined()) inputs.push_back(bias);
   return Variable::result(

@@ -1,5 +1,6 @@
 #include "layers/functional/matmul.h"
 
+#include "core/product_count.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/registry.h"
 
@@ -33,6 +34,7 @@ Variable matmul(const Variable& a, const Variable& b) {
   const Tensor right = merge_batch(b.value());
   const Tensor c = Tensor::empty(shape, a.dtype(), a.device());
   const core::DeviceType device = c.device().type;
+  core::ProductCount::add(c.numel(), a.size(-1));
   kernels::dispatch<kernels::MatmulForward>({.a = left.view(), .b = right.view(), .c = merge_batch(c).view()},
                                             device);
   return Variable::result(
@@ -68,6 +70,7 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias,
   const Tensor rows = x.value().reshape({row_count, x.size(-1)});
   const Tensor y = Tensor::empty({row_count, weight.size(0)}, x.dtype(), x.device());
   const core::DeviceType device = y.device().type;
+  core::ProductCount::add(y.numel(), x.size(-1));
   const Tensor offset = bias.defined() ? bias.value() : Tensor();
   kernels::dispatch<kernels::MatmulForward>({.a = rows.view(),
                                              .b = kernels::transposed(weight.value().view()),

@@ -88,5 +88,81 @@ TEST_P(EnsembleOf, WhatIsNotFinishedIsRefused) {
                 ": the cross-validation is not finished; medfusion cv --resume goes on with it\n");
 }
 
+class EnsembleOfRuns : public testing::Test {
+ protected:
+  EnsembleOfRuns() { make_phantom(folder_); }
+  std::string train(const std::string& name, const std::vector<std::string>& settings) const {
+    std::vector<std::string> more{"--set", "calibration.method=platt"};
+    more.insert(more.end(), settings.begin(), settings.end());
+    succeed(train_command(folder_ / "tiny.toml", folder_ / name, more));
+    return (folder_ / name).string();
+  }
+  Outcome predict(const std::vector<std::string>& runs) const {
+    std::vector<std::string> command{"predict"};
+    command.insert(command.end(), runs.begin(), runs.end());
+    command.insert(command.end(), {"--images", (folder_ / "phantom/images").string(), "--table",
+                                   (folder_ / "phantom/Data_Entry_2017.csv").string(), "--quiet"});
+    return run_medfusion(command);
+  }
+  TemporaryFolder folder_;
+};
+
+std::vector<double> column_of(const std::string& csv, const std::string& name) {
+  const std::vector<std::string> lines = lines_of(csv);
+  std::istringstream header(lines.front());
+  size_t at = 0;
+  for (std::string each; std::getline(header, each, ',') && each != name;) ++at;
+  std::vector<double> result;
+  for (size_t row = 1; row < lines.size(); ++row) {
+    std::istringstream cells(lines[row]);
+    std::string cell;
+    for (size_t i = 0; i <= at; ++i) std::getline(cells, cell, ',');
+    result.push_back(std::stod(cell));
+  }
+  return result;
+}
+
+// Two runs from other starting weights, with the same parts.
+TEST_F(EnsembleOfRuns, IsTheMeanCalibratedOnTheValidationPart) {
+  const std::string a = train("a", {}), b = train("b", {"--set", "train.learning_rate=3e-3"});
+  const Outcome both = predict({a, b});
+  ASSERT_EQ(both.code, 0) << both.err;
+  const std::string label = "Cardiomegaly";
+  const auto first = column_of(predict({a}).out, "raw_" + label),
+             second = column_of(predict({b}).out, "raw_" + label);
+  const auto together = column_of(both.out, "raw_" + label);
+  for (size_t row = 0; row < first.size(); ++row)
+    ASSERT_NEAR(log_odds(together[row]), 0.5 * (log_odds(first[row]) + log_odds(second[row])), 1e-4);
+  // The calibrator is that of the mean's logits on the validation part.
+  std::vector<double> logits, targets;
+  for (const std::string& run : {a, b}) {
+    succeed({"eval", run, "--split", "val", "--quiet"});
+    const PredictionsFile file = read_predictions((fs::path(run) / "predictions.csv").string());
+    for (const LabelPredictions& each : file.input.labels) {
+      if (each.name != label) continue;
+      targets = each.targets;
+      logits.resize(targets.size());
+      for (size_t row = 0; row < targets.size(); ++row) logits[row] += 0.5 * log_odds(each.raw[row]);
+    }
+  }
+  const Calibrator calibrator = fit_calibration(logits, targets, CalibrationMethod::platt);
+  const auto calibrated = column_of(both.out, "probability_" + label);
+  for (size_t row = 0; row < together.size(); ++row)
+    ASSERT_NEAR(calibrated[row], calibrator.apply(log_odds(together[row])), 1e-3);
+}
+
+TEST_F(EnsembleOfRuns, RunsWithOtherPartsOrLabelsAreRefused) {
+  const std::string a = train("a", {}), b = train("b", {"--set", "data.val_fraction=0.5"});
+  Outcome outcome = predict({a, b});
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_EQ(outcome.err, "medfusion: " + b + ": expected the validation part of " + a +
+                             ", for runs are calibrated together\n");
+  const std::string c = train("c", {"--set", "data.labels=Mass"});
+  outcome = predict({a, c});
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_EQ(outcome.err,
+            "medfusion: " + c + ": expected the labels and the output (model.output) of " + a + "\n");
+}
+
 }  // namespace
 }  // namespace medfusion::tools

@@ -159,7 +159,9 @@ std::string methods_html(const Json& study) {
           : fmt::format("For each model and fold, {} draws of the same search were scored on rows held out "
                         "of the training part; the rows of the fold had no part in the choice.",
                         trials),
-      "FLOPs are not counted by this version."};
+      "FLOPs are those of one row in one forward pass: twice the multiply-adds of convolutions, linear "
+      "layers, "
+      "matrix products and attention."};
   return list_html(items);
 }
 

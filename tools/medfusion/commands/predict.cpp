@@ -25,7 +25,7 @@ namespace {
 
 struct PredictOptions {
   CommonOptions common;
-  std::string run;
+  std::vector<std::string> runs;
   std::vector<std::string> images;
   std::string table;
   std::string out, on_error;
@@ -80,20 +80,31 @@ Predicted predict_with(const std::string& run, const PredictOptions& options, bo
   return result;
 }
 
-// The networks of a cross-validation together, or the one of a run.
+// Several networks together, those of a cross-validation or several runs; or the one of a run.
 Predicted predict_with_all(const PredictOptions& options) {
-  const std::vector<std::filesystem::path> members = members_of(options.run);
-  if (members.empty()) return predict_with(options.run, options, true);
-  std::optional<Predicted> first;
-  std::vector<optim::Predictions> all;
-  for (const auto& member : members) {
-    Predicted one = predict_with(member.string(), options, !first);
-    all.push_back(one.predictions);
-    if (!first) first = std::move(one);
+  std::vector<std::string> members = options.runs;
+  for (const std::string& run : options.runs) {
+    const std::vector<std::filesystem::path> folds = members_of(run);
+    if (folds.empty()) continue;
+    if (options.runs.size() > 1)
+      core::throw_input_error({run}, "is a cross-validation; expected it alone, or runs of train");
+    members.assign(folds.begin(), folds.end());
   }
-  first->run.preprocessing = fit_to_folds(options.run, first->run);
-  first->predictions = average_predictions(all, first->run);
-  return std::move(*first);
+  if (members.size() == 1) return predict_with(members.front(), options, true);
+  std::vector<Predicted> all;
+  for (const std::string& member : members) all.push_back(predict_with(member, options, all.empty()));
+  std::vector<optim::Predictions> predictions;
+  std::vector<const TrainedRun*> runs;
+  for (const Predicted& each : all) {
+    predictions.push_back(each.predictions);
+    runs.push_back(&each.run);
+  }
+  Predicted result = std::move(all.front());
+  runs.front() = &result.run;
+  result.run.preprocessing = options.runs.size() == 1 ? fit_to_folds(options.runs.front(), result.run)
+                                                      : fit_to_runs(options.runs, runs);
+  result.predictions = average_predictions(predictions, result.run);
+  return result;
 }
 
 void predict(const PredictOptions& options) {
@@ -135,8 +146,9 @@ void predict(const PredictOptions& options) {
 void add_predict_command(CLI::App& program, Action& action) {
   CLI::App* command = program.add_subcommand("predict", "Predict the labels of images");
   const auto options = std::make_shared<PredictOptions>();
-  add_value(*command, "run", options->run, "RUN",
-            "Run directory made by train, or folder of cv: its networks then predict together")
+  add_value(*command, "run", options->runs, "RUN",
+            "Run directory made by train, or folder of cv; the networks of a cv, or of several runs, predict "
+            "together")
       ->required();
   add_value(*command, "--images", options->images, "PATH", "Image files, or folders of them");
   add_value(*command, "--table", options->table, "FILE.csv",
@@ -148,7 +160,8 @@ void add_predict_command(CLI::App& program, Action& action) {
   command->footer(
       "Example (after medfusion train phantom --out runs/phantom):\n"
       "  medfusion predict runs/phantom --images phantom/images --out predictions.csv\n"
-      "  medfusion predict runs/phantom-cv --images phantom/images");
+      "  medfusion predict runs/phantom-cv --images phantom/images\n"
+      "  medfusion predict runs/seed1 runs/seed2 --images phantom/images");
   command->callback([options, &action] { action = [options] { predict(*options); }; });
 }
 

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "core/file.h"
+#include "core/product_count.h"
 #include "data/statistics/samples.h"
 #include "tools/evaluation/measures/compare_folds.h"
 #include "tools/medfusion/config/text_file.h"
@@ -265,14 +266,25 @@ double training_seconds(const RunDirectory& run) {
   return seconds;
 }
 
+// Of one row in one pass, twice the multiply-adds of its products.
+int64_t flops_of_row(const TrainedRun& trained, const data::Dataset& dataset, int64_t row) {
+  const auto loader =
+      make_loader(trained.config, dataset, trained.preprocessing.encode(dataset), {row}, false);
+  const core::ProductCount count;
+  optim::predict(*trained.network, *loader, trained.config.model.output);
+  return 2 * count.multiply_adds();
+}
+
 // Writes cost.json. A fold that was tested before keeps its highest peak.
-void write_cost(const RunDirectory& run, const TrainedRun& trained, double predict_seconds, size_t rows) {
+void write_cost(const RunDirectory& run, const TrainedRun& trained, double predict_seconds, size_t rows,
+                int64_t flops) {
   rusage used{};
   ::getrusage(RUSAGE_SELF, &used);
   int64_t peak = int64_t{used.ru_maxrss} << 10;
   if (std::filesystem::exists(run.file("cost.json")))
     peak = std::max(peak, run.read_json("cost.json").value("peak_resident_bytes", int64_t{0}));
   run.write_json("cost.json", {{"parameters", trained.network->parameter_count()},
+                               {"flops", flops},
                                {"training_seconds", training_seconds(run)},
                                {"predict_seconds", predict_seconds},
                                {"rows", rows},
@@ -308,7 +320,8 @@ void run_folds(const FoldRuns& runs, const data::Dataset& dataset,
     FoldOutcome outcome{
         config.seed, fold, predict_run(trained, dataset, *loader, {}, several_ranks()), {}, {}};
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    write_cost(run, trained, seconds.count(), splits.test.size());
+    write_cost(run, trained, seconds.count(), splits.test.size(),
+               flops_of_row(trained, dataset, splits.test.front()));
     outcome.metrics = metrics_of(outcome.predictions, trained);
     outcome.csv = predictions_csv(outcome.predictions, dataset, trained);
     run.write_json("metrics.json", optim::to_json(outcome.metrics));

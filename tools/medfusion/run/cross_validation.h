@@ -51,10 +51,11 @@ struct FoldRuns {
   std::string title;             // before "fold 1/5"
 };
 
-// Trains and tests every fold, and writes what it cost into its folder as cost.json: {"parameters",
-// "training_seconds", "predict_seconds" of the test rows, "rows", "peak_resident_bytes" of the process so
-// far}; of several ranks, the seconds are of all together and the memory is of rank 0. With job.resume, folds
-// that are finished are only tested, and one that was cut off goes on.
+// Trains and tests every fold, and writes what it cost into its folder as cost.json: {"parameters", "flops"
+// (of a row in one pass, core/product_count.h, a multiply-add as two), "training_seconds", "predict_seconds"
+// of the test rows, "rows", "peak_resident_bytes" of the process so far}; of several ranks, the seconds are
+// of all together and the memory is of rank 0. With job.resume, folds that are finished are only tested, and
+// one that was cut off goes on.
 void run_folds(const FoldRuns& runs, const data::Dataset& dataset,
                const std::function<void(const FoldOutcome&)>& on_outcome);
 

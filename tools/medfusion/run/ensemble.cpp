@@ -5,6 +5,7 @@
 
 #include "tools/evaluation/measures/predictions_file.h"
 #include "tools/medfusion/run/run_directory.h"
+#include "tools/medfusion/run/training_rows.h"
 
 namespace medfusion::tools {
 
@@ -74,6 +75,46 @@ Preprocessing fit_to_folds(const fs::path& folder, const TrainedRun& first) {
   out_of_fold.targets = Tensor::from(shape, targets);
   Preprocessing result = first.preprocessing;
   fit_to_validation(first.config, &out_of_fold, first.labels.size(), result);
+  return result;
+}
+
+namespace {
+
+nlohmann::ordered_json validation_part(const std::string& run) {
+  return RunDirectory::open(run).read_json("data.json").at("parts").at("val");
+}
+
+optim::Predictions predict_validation(const TrainedRun& run) {
+  const data::DataOptions options = to_data_options(run.config, run.labels);
+  const data::Dataset dataset = open_data(run.config, options);
+  const auto loader = make_loader(run.config, dataset, run.preprocessing.encode(dataset),
+                                  data::make_splits(options, dataset).val, false);
+  return predict_run(run, dataset, *loader);
+}
+
+}  // namespace
+
+Preprocessing fit_to_runs(const std::vector<std::string>& runs,
+                          const std::vector<const TrainedRun*>& trained) {
+  const TrainedRun& first = *trained.front();
+  const auto part = validation_part(runs.front());
+  for (size_t i = 1; i < runs.size(); ++i) {
+    if (trained[i]->labels != first.labels || trained[i]->config.model.output != first.config.model.output)
+      core::throw_input_error({runs[i]}, "expected the labels and the output (model.output) of {}",
+                              runs.front());
+    if (validation_part(runs[i]) != part)
+      core::throw_input_error(
+          {runs[i]}, "expected the validation part of {}, for runs are calibrated together", runs.front());
+  }
+  Preprocessing result = first.preprocessing;
+  if (part.at("rows").get<int64_t>() == 0) {
+    fit_to_validation(first.config, nullptr, first.labels.size(), result);
+    return result;
+  }
+  std::vector<optim::Predictions> validation;
+  for (const TrainedRun* run : trained) validation.push_back(predict_validation(*run));
+  optim::Predictions mean = average_predictions(validation, first);
+  fit_to_validation(first.config, &mean, first.labels.size(), result);
   return result;
 }
 

@@ -1,4 +1,4 @@
-// The networks of a cross-validation, which predict together.
+// Networks that predict together: those of a cross-validation, or several runs.
 #pragma once
 
 #include <filesystem>
@@ -18,6 +18,12 @@ std::vector<std::filesystem::path> members_of(const std::filesystem::path& folde
 // of fold is by one network and not by the mean, so they are fitted to single networks. Of `first`, one of
 // the members, it takes all else.
 Preprocessing fit_to_folds(const std::filesystem::path& folder, const TrainedRun& first);
+
+// The same for runs that were trained apart, as with several seeds: fitted to the mean of their logits on the
+// validation part, which is read again and must be the same rows in all. Throws core::InputError where it is
+// not, or where labels or output differ.
+Preprocessing fit_to_runs(const std::vector<std::string>& runs,
+                          const std::vector<const TrainedRun*>& trained);
 
 // Predictions of the members for the same rows, whose logits become their mean; probabilities follow by
 // `run`.

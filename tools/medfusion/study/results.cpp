@@ -71,8 +71,9 @@ std::string cost_lines(const CellResult& result) {
   for (size_t fold = 0; fold < costs.size(); ++fold) {
     const Json& cost = costs[fold];
     lines +=
-        fmt::format("{},{},{},{},{},{:.3f},{:.6f},{}\n", result.cell->data->name, result.cell->model->name,
+        fmt::format("{},{},{},{},{},{},{:.3f},{:.6f},{}\n", result.cell->data->name, result.cell->model->name,
                     result.cell->seed, fold, cost.at("parameters").get<int64_t>(),
+                    cost.contains("flops") ? std::to_string(cost.at("flops").get<int64_t>()) : "",
                     cost.at("training_seconds").get<double>(),
                     cost.at("predict_seconds").get<double>() / std::max(1.0, cost.at("rows").get<double>()),
                     cost.at("peak_resident_bytes").get<int64_t>());
@@ -82,18 +83,21 @@ std::string cost_lines(const CellResult& result) {
 
 // Means over all networks of a model; the highest memory.
 Json cost_json(const std::vector<const CellResult*>& results) {
-  Mean parameters, training, predicting;
+  Mean parameters, training, predicting, flops;
   int64_t peak = 0;
+  bool counted = true;  // earlier versions did not count
   for (const CellResult* result : results) {
     for (const Json& cost : costs_of(*result)) {
       parameters.add(cost.at("parameters").get<double>());
       training.add(cost.at("training_seconds").get<double>());
       predicting.add(cost.at("predict_seconds").get<double>() / std::max(1.0, cost.at("rows").get<double>()));
+      counted &= cost.contains("flops");
+      flops.add(cost.value("flops", 0.0));
       peak = std::max(peak, cost.at("peak_resident_bytes").get<int64_t>());
     }
   }
   return {{"parameters", std::llround(parameters.value())},
-          {"flops", nullptr},  // the program does not count those of a network
+          {"flops", counted ? Json(std::llround(flops.value())) : Json()},
           {"training_seconds", training.value()},
           {"predict_seconds_per_row", predicting.value()},
           {"peak_resident_bytes", peak}};
@@ -146,7 +150,8 @@ class Grid {
   void write_tables() const {
     std::string results = "data,model,seed,fold,measure,value\n";
     std::string costs =
-        "data,model,seed,fold,parameters,training_seconds,predict_seconds_per_row,peak_resident_bytes\n";
+        "data,model,seed,fold,parameters,flops,training_seconds,predict_seconds_per_row,peak_resident_"
+        "bytes\n";
     for (const CellResult& each : results_) {
       results += result_lines(job_, each);
       costs += cost_lines(each);
