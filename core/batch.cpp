@@ -11,7 +11,7 @@ int64_t Batch::size() const {
 
 std::vector<Tensor*> Batch::tensors() {
   return {&images,     &image_present, &table.values, &table.missing,
-          &table.bins, &table_present, &text,         &targets};
+          &table.bins, &table_present, &text,         &targets, &other_images, &other_present};
 }
 
 }  // namespace medfusion::core

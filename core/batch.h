@@ -19,6 +19,8 @@ struct Table {
 struct Batch {
   Tensor images;         // [B, H, W, channels] floating; 0 where the sample has no image
   Tensor image_present;  // [B] bool; undefined: all present
+  Tensor other_images;   // a second image of each sample's case, shaped as images; undefined: none has one
+  Tensor other_present;  // [B] bool; undefined: all present, where other_images is defined
   Table table;
   Tensor table_present;  // [B] bool; undefined: all present
   Tensor text;           // [B, W] i64, numbers of words; 0 is padding

@@ -11,6 +11,7 @@
 #include "core/random.h"
 #include "core/start_threads.h"
 #include "core/uncached.h"
+#include "data/image_groups.h"
 
 namespace medfusion::data {
 namespace {
@@ -65,6 +66,7 @@ struct Loader::State {
   std::shared_ptr<ImageSource> source;  // null where images are not read
   Batch all;                            // every row of the dataset, without its image
   std::vector<int64_t> rows;
+  std::vector<int64_t> others;  // of each row of the dataset (data/image_groups.h); empty: none are read
 
   // One lock guards all that follows but the contents of a slot's tensors, of which each image belongs to one
   // worker.
@@ -96,6 +98,7 @@ struct Loader::State {
   void finish(const Task& task, std::exception_ptr error);
   void run(const Task& task);
   void prepare(const Task& task);
+  bool prepare(int64_t row, int64_t of_epoch, const Tensor& out);
   Tensor resized(int64_t row);
   void work();
   void stop();
@@ -138,6 +141,10 @@ void Loader::State::fill(Batch& batch) const {
   batch.image_present = Tensor::zeros({count}, DType::boolean);
   if (source != nullptr) {
     batch.images = Tensor::empty({count, options.format.size, options.format.size, options.format.channels});
+    if (!others.empty()) {
+      batch.other_images = Tensor::empty(batch.images.shape());
+      batch.other_present = Tensor::zeros({count}, DType::boolean);
+    }
   }
 }
 
@@ -191,18 +198,24 @@ Tensor Loader::State::resized(int64_t row) {
 
 void Loader::State::prepare(const Task& task) {
   Batch& batch = task.slot->batch;
-  const int64_t row = batch.rows[static_cast<size_t>(task.position)];
-  const Tensor out = batch.images.slice(0, task.position, task.position + 1);
-  if (!source->present(row)) {
+  const int64_t at = task.position, row = batch.rows[static_cast<size_t>(at)];
+  batch.image_present.data<bool>()[at] = prepare(row, task.epoch, batch.images.slice(0, at, at + 1));
+  if (others.empty()) return;
+  const Tensor out = batch.other_images.slice(0, at, at + 1);
+  batch.other_present.data<bool>()[at] = prepare(others[static_cast<size_t>(row)], task.epoch, out);
+}
+
+// The image of a row, zeros where it has none or the row is -1. Whether it has one.
+bool Loader::State::prepare(int64_t row, int64_t of_epoch, const Tensor& out) {
+  if (row < 0 || !source->present(row)) {
     out.fill(0.0);
-    return;
+    return false;
   }
   Tensor image = resized(row);
-  if (options.augment) {
-    image = augment(image, draw_augmentation(*options.augment, options.seed, task.epoch, row));
-  }
+  if (options.augment)
+    image = augment(image, draw_augmentation(*options.augment, options.seed, of_epoch, row));
   normalize(image, options.format, out);
-  batch.image_present.data<bool>()[task.position] = true;
+  return true;
 }
 
 void Loader::State::work() {
@@ -260,6 +273,7 @@ Loader::Loader(const Dataset& dataset, std::vector<int64_t> rows, Batch encoded,
   if (s.options.use_images && dataset.images != nullptr) {
     s.source = dataset.images;
     s.cache.resize(static_cast<size_t>(count));
+    s.others = other_images_of(dataset);
   }
   const int workers = s.source == nullptr ? 0 : s.options.workers;
   s.threads = core::start_threads(workers, [&s] { s.work(); });  // without any, next() does the work

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <set>
 
+#include "data/image_groups.h"
 #include "data/labels.h"
 #include "data/pack.h"
 #include "data/readers/chexpert.h"
@@ -129,6 +130,9 @@ void DataOptions::check_rules(const core::Require& require) const {
             fmt::format("expected a column for data.split = \"{}\", got nothing", core::text_of(split.kind)));
     split.check_rules(require);
   }
+  require(group_images.empty() || (format == DataFormat::csv && !image_column.empty()),
+          {"data.group_images", "data.format"},
+          "expected data.format = \"csv\" and data.image_column with it");
   require(pack.empty() || image.round_pixels, {"data.pack", "data.round_pixels"},
           "expected data.round_pixels = true with a pack, which holds whole numbers of 0 to 255");
   image.check_rules(require);
@@ -179,6 +183,7 @@ Dataset open_dataset(const DataOptions& options) {
   const bool rows_are_patients = options.format == DataFormat::medmnist ||
                                  (options.format == DataFormat::csv && options.patient_column.empty());
   if (!rows_are_patients) join_patients(dataset);
+  check_image_groups(dataset);
   group_duplicates(dataset, options.guard.duplicates);
   if (options.split.kind == SplitKind::folds && !options.split.fold_count()) {
     if (std::string note = fold_numbering(dataset, options.path(options.split.folds)); !note.empty())

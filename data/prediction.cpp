@@ -26,6 +26,7 @@ CsvOptions csv_options(const DataOptions& options, const std::string& file, bool
   csv.file = file;
   csv.dialect = options.dialect;
   csv.image_column = if_there(options.image_column);
+  csv.group_images = if_there(options.group_images);
   csv.id_column = images ? csv.image_column : if_there(options.id_column);
   if (images && csv.id_column.empty())
     csv.id_column = options.id_column.empty() ? options.image_column : options.id_column;
@@ -104,7 +105,11 @@ Dataset rows_to_predict(const DataOptions& options, const std::vector<std::strin
     }
     if (encoder != nullptr) result.columns = encoder->as_trained(columns, result.notes);
     result.texts = pick(metadata.texts, rows);
+    result.image_groups = pick(metadata.image_groups, rows);
   }
+  if (!options.group_images.empty() && !paths.empty() && result.image_groups.empty())
+    result.notes.push_back(fmt::format("without the column {} (data.group_images) each image is read alone",
+                                       options.group_images));
   result.patients = result.ids;
   if (options.on_error == OnError::skip) skip_unreadable(result);
   return result;

@@ -75,6 +75,7 @@ void keep_rows(Dataset& dataset, const std::vector<int64_t>& rows) {
   if (dataset.images != nullptr) dataset.images = std::make_shared<KeptImages>(dataset.images, rows);
   keep_values(dataset.ids, rows);
   keep_values(dataset.patients, rows);
+  keep_values(dataset.image_groups, rows);
   keep_values(dataset.texts, rows);
   keep_values(dataset.parts, rows);
 }

@@ -15,10 +15,10 @@ struct Trace {
   // The tokens [first, first + count) of the sequence. Those of an image level are its pixels in row-major
   // order.
   struct Tokens {
-    enum class Kind : uint8_t { labels, image, table, text };
+    enum class Kind : uint8_t { labels, image, other_image, table, text };
     Kind kind = Kind::labels;
     int64_t first = 0, count = 0;
-    int64_t level = 0, height = 0, width = 0;  // of image tokens
+    int64_t level = 0, height = 0, width = 0;  // of image tokens, of the second image as well
   };
 
   // Asked for: intermediate results by name ("image", "C2".."C5"). The pass goes on from a leaf of the same

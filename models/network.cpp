@@ -44,6 +44,8 @@ std::unique_ptr<Network> make_network(const NetworkOptions& given) {
   if (given.labels < 1) refuse("at least one label");
   if (given.fusion != Fusion::none && given.table_features == 0)
     refuse("fusion: the data has no table to read");
+  if (given.other_images && (given.name != "medfusionnet" || !given.branches.attention))
+    throw core::InputError("data.group_images: expected medfusionnet with its attention branch");
   if (given.name != "medfusionnet") return std::make_unique<PlainNetwork>(given);
   check_medfusionnet(given);
   NetworkOptions options = given;

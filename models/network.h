@@ -36,6 +36,7 @@ struct NetworkOptions : ModelOptions {
   int64_t text_length = 0;
   core::Tensor selection;  // [labels, T] bool: the features stage one chose per label; undefined: all
   std::vector<int64_t> table_bins;  // bins of each of the T features; empty: tokens carry no bin
+  bool other_images = false;        // reads Batch::other_images
 
   layers::TensorOptions parameters() const { return {dtype, device}; }
 };
@@ -44,7 +45,8 @@ struct NetworkOptions : ModelOptions {
 // a pyramid. Each [B, h, w, channels]; undefined without an image.
 struct ImageLevels {
   std::array<core::Variable, 4> backbone, pyramid;
-  core::Variable class_token;  // [B, features], of a backbone that has one
+  std::array<core::Variable, 4> other_backbone, other_pyramid;  // of the second image of the case
+  core::Variable class_token;                                   // [B, features], of a backbone that has one
 };
 
 class TableHead;

@@ -70,6 +70,37 @@ std::optional<LogisticFit> fit_label(const Problem& problem) {
   return fit;
 }
 
+// What a label reads, of x [rows, inputs], and what is not 0 throughout.
+std::vector<int64_t> inputs_of(const Tensor& x, const Tensor& seen) {
+  std::vector<int64_t> read;
+  for (int64_t input = 0; input < x.size(1); ++input) {
+    bool varies = false;
+    for (int64_t row = 0; row < x.size(0) && !varies; ++row) varies = x.at(row * x.size(1) + input) != 0.0;
+    if (varies && seen.at(input) != 0.0) read.push_back(input);
+  }
+  return read;
+}
+
+Problem problem_of(const Tensor& x, const std::vector<int64_t>& read, const Tensor& targets, int64_t label,
+                   const std::vector<int64_t>& folds) {
+  std::vector<int64_t> known;
+  Problem problem;
+  for (int64_t row = 0; row < x.size(0); ++row) {
+    const double target = targets.at(row * targets.size(1) + label);
+    if (std::isnan(target)) continue;
+    known.push_back(row);
+    problem.targets.push_back(target);
+    problem.folds.push_back(folds[static_cast<size_t>(row)]);
+  }
+  problem.features.resize(static_cast<int64_t>(known.size()), static_cast<int64_t>(read.size()));
+  for (int64_t i = 0; i < problem.features.rows(); ++i) {
+    for (int64_t j = 0; j < problem.features.cols(); ++j) {
+      problem.features(i, j) = x.at(known[static_cast<size_t>(i)] * x.size(1) + read[static_cast<size_t>(j)]);
+    }
+  }
+  return problem;
+}
+
 // Groups take turns, in the order in which they appear.
 std::vector<int64_t> folds_of(const std::vector<std::string>& groups, const std::vector<int64_t>& rows) {
   std::unordered_map<std::string, int64_t> fold_of;
@@ -102,27 +133,8 @@ std::vector<int64_t> fit_table_head(models::TableHead& head, const core::Batch& 
                weight = Tensor::zeros({labels, inputs}, core::DType::f64);
   std::vector<int64_t> left;
   for (int64_t label = 0; label < labels; ++label) {
-    std::vector<int64_t> read;  // what the label reads and what is not 0 throughout
-    for (int64_t input = 0; input < inputs; ++input) {
-      bool varies = false;
-      for (int64_t row = 0; row < count && !varies; ++row) varies = x.at(row * inputs + input) != 0.0;
-      if (varies && seen.at(label * inputs + input) != 0.0) read.push_back(input);
-    }
-    std::vector<int64_t> known;
-    Problem problem;
-    for (int64_t row = 0; row < count; ++row) {
-      const double target = rows.targets.at(row * labels + label);
-      if (std::isnan(target)) continue;
-      known.push_back(row);
-      problem.targets.push_back(target);
-      problem.folds.push_back(folds[static_cast<size_t>(row)]);
-    }
-    problem.features.resize(static_cast<int64_t>(known.size()), static_cast<int64_t>(read.size()));
-    for (int64_t i = 0; i < problem.features.rows(); ++i) {
-      for (int64_t j = 0; j < problem.features.cols(); ++j)
-        problem.features(i, j) = x.at(known[static_cast<size_t>(i)] * inputs + read[static_cast<size_t>(j)]);
-    }
-    const std::optional<LogisticFit> fit = fit_label(problem);
+    const std::vector<int64_t> read = inputs_of(x, seen.slice(0, label, label + 1));
+    const std::optional<LogisticFit> fit = fit_label(problem_of(x, read, rows.targets, label, folds));
     if (!fit) {
       left.push_back(label);
       continue;

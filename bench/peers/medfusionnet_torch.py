@@ -20,7 +20,7 @@ SIZES = {
 BRANCHES = ("attention", "dense", "pyramid")  # the order of the gate
 DEFAULTS = dict(size="densenet121", image=True, in_channels=3, labels=14, dim=None, heads=None, layers=None, mlp_ratio=2,
                 pyramid_channels=None, token_levels=(4, 5), upsample="nearest", align_corners=False, table_features=0,
-                vocabulary=0, text_length=0, text_mean=False, branches=BRANCHES, table_head=False, dropout=0.0)
+                vocabulary=0, text_length=0, text_mean=False, branches=BRANCHES, table_head=False, other_images=False, dropout=0.0)
 
 
 class DenseLayer(nn.Module):
@@ -125,19 +125,22 @@ def position_code(height, width, dim, like):
 
 
 class ImageTokens(nn.Module):
-    def __init__(self, channels, levels, dim):
+    def __init__(self, channels, levels, dim, other_images):
         super().__init__()
         self.levels = levels
+        if other_images:
+            self.other_embedding = nn.Parameter(torch.empty(1, dim))
         for i in levels:
             self.add_module(f"projection{i}", nn.Linear(channels[i], dim))
         self.level_embedding = nn.Parameter(torch.empty(len(levels), dim))
         self.codes = {}  # position codes by size, dtype and device
 
-    def forward(self, maps):
+    def forward(self, maps, other=False):
         tokens = []
         for n, i in enumerate(self.levels):
             x = getattr(self, f"projection{i}")(maps[i].flatten(2).transpose(1, 2))
-            tokens.append(x + self.level_embedding[n] + self.code(*maps[i].shape[2:], x))
+            x = x + self.level_embedding[n] + self.code(*maps[i].shape[2:], x)
+            tokens.append(x + self.other_embedding if other else x)
         return torch.cat(tokens, 1)
 
     def code(self, height, width, x):
@@ -248,7 +251,7 @@ class MedFusionNet(nn.Module):
             self.label_queries = nn.Parameter(torch.empty(labels, dim))
             if o["image"]:
                 token_channels = {i: o["pyramid_channels"] for i in range(2, 6)} if pyramid else channels
-                self.image_tokens = ImageTokens(token_channels, o["token_levels"], dim)
+                self.image_tokens = ImageTokens(token_channels, o["token_levels"], dim, o["other_images"])
             if o["table_features"]:
                 self.table_tokens = TableTokens(o["table_features"], dim)
             if o["vocabulary"]:
@@ -261,18 +264,23 @@ class MedFusionNet(nn.Module):
             self.table_head = nn.Linear(2 * o["table_features"], labels, bias=False)
         initialize(self)
 
-    def forward(self, image=None, table=None, text=None, image_present=None, table_present=None, selection=None):
-        """image [B, C, H, W], table [B, T] (NaN: missing), text [B, W] ids, *_present [B] bool, selection [L, T] bool.
+    def forward(self, image=None, table=None, text=None, image_present=None, table_present=None, selection=None,
+                other=None, other_present=None):
+        """image and other [B, C, H, W], table [B, T] (NaN: missing), text [B, W] ids, *_present [B] bool, selection [L, T] bool.
 
         Returns logits [B, L]. The image of a sample without one is zeros, the network runs on it all the same.
         """
         batch = next(x.shape[0] for x in (image, table, text) if x is not None)
         z, h, maps, levels = {}, None, None, None
         if self.options["image"]:
-            maps = self.features(image)
-            levels = self.pyramid(maps) if "pyramid" in self.branches else maps
+            both = self.features(image if other is None else torch.cat([image, other]))
+            seen = self.pyramid(both) if "pyramid" in self.branches else both
+            maps, levels = ({i: x[:batch] for i, x in every.items()} for every in (both, seen))
+            others = None if other is None else ({i: x[batch:] for i, x in seen.items()}, other_present)
+        else:
+            others = None
         if "attention" in self.branches:
-            h = self.encode(batch, levels, table, text, image_present, table_present, selection)
+            h = self.encode(batch, levels, table, text, image_present, table_present, selection, others)
             z["attention"] = (h * self.attention_head.weight).sum(-1) + self.attention_head.bias
         if "dense" in self.branches:
             z["dense"] = self.dense_head(self.drop(maps[5].mean((2, 3))))
@@ -289,7 +297,7 @@ class MedFusionNet(nn.Module):
         linear = self.table_head(torch.cat([table.masked_fill(missing, 0.0), missing.to(table)], 1))
         return logits + (linear if table_present is None else linear * table_present[:, None])
 
-    def encode(self, batch, levels, table, text, image_present, table_present, selection):
+    def encode(self, batch, levels, table, text, image_present, table_present, selection, others):
         """Label tokens after the encoder, [B, L, D]."""
         labels = self.options["labels"]
         parts = [self.label_queries.expand(batch, -1, -1)]
@@ -303,7 +311,11 @@ class MedFusionNet(nn.Module):
 
         table_start = None
         if self.options["image"]:
-            append(self.image_tokens(levels), (everyone if image_present is None else image_present)[:, None])
+            present = everyone if image_present is None else image_present
+            append(self.image_tokens(levels), present[:, None])
+            if others:
+                maps, given = others
+                append(self.image_tokens(maps, other=True), (present if given is None else present & given)[:, None])
         if self.options["table_features"]:
             table_start = sum(p.shape[1] for p in parts)
             append(self.table_tokens(table), (everyone if table_present is None else table_present)[:, None])
@@ -351,7 +363,7 @@ def initialize(module):
             nn.init.zeros_(p)
         elif name == "table_tokens.weight":
             nn.init.normal_(p, std=0.2)
-        elif name in ("label_queries", "attention_head.weight") or name.startswith(("image_tokens.level", "table_tokens", "text_tokens")):
+        elif name in ("label_queries", "attention_head.weight") or name.startswith(("image_tokens.level", "image_tokens.other", "table_tokens", "text_tokens")):
             nn.init.normal_(p, std=0.02)
         elif name == "attention_head.bias" or name.startswith("gate."):
             nn.init.zeros_(p)

@@ -70,9 +70,10 @@ std::map<int, std::string> assign_roles(const CsvTable& table, const CsvOptions&
   }
   assign(options.text_column, "the text");
   assign(options.part_column, "the part");
-  // The id, the patient and the image may be one column.
-  const std::set<std::string> names{options.id_column, options.patient_column, options.image_column};
-  for (const std::string& name : names) assign(name, "the id, patient or image");
+  // The id, the patient, the image and the case may be one column.
+  const std::set<std::string> names{options.id_column, options.patient_column, options.image_column,
+                                    options.group_images};
+  for (const std::string& name : names) assign(name, "the id, patient, image or case");
   return roles;
 }
 
@@ -203,6 +204,8 @@ void read_ids(const CsvTable& table, const CsvOptions& options, Dataset& dataset
     if (!seen.insert(id).second) table.reject(row, name.empty() ? 0 : table.column(name), "each id once");
     const bool has_patients = !options.patient_column.empty();
     dataset.patients.push_back(has_patients ? table.required(row, table.column(options.patient_column)) : id);
+    if (!options.group_images.empty())
+      dataset.image_groups.push_back(table.category(row, table.column(options.group_images)));
     dataset.ids.push_back(std::move(id));
   }
 }

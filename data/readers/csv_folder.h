@@ -17,6 +17,7 @@ struct CsvColumns {
   std::string id_column;       // unique ids; empty: the image's name, or else row-1, row-2, ...
   std::string patient_column;  // empty: each row is a patient
   std::string image_column;    // empty: no images. A missing cell means that the row has none
+  std::string group_images;    // rows with the same cell have images of one case; empty: each its own
   std::string text_column;     // empty: no text
   std::string part_column;     // train, val or test, for own_splits; empty: none
   std::string class_column;    // each of its words is a label (csv_classes.h); empty: labels have columns

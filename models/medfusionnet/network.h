@@ -69,6 +69,7 @@ class MedFusionNet : public Network {
     Prepared result;
     result.own.resize(kOwnCount);
     if (options_.modalities.image) result.images = batch.images;
+    if (options_.other_images) result.other_images = batch.other_images;
     if (tokens_) tokens_->prepare(batch, present, result);
     if (gate_) result.own[kGateBias] = gate_bias(present.image);
     if (table_head_) result.own[kTableVector] = table_head_->prepare(batch, present.table);
@@ -77,8 +78,23 @@ class MedFusionNet : public Network {
 
   ImageLevels image_levels(const Prepared& batch, layers::Context& context) override {
     ImageLevels levels;
-    if (features_) levels = features_->forward(core::Variable(batch.images), context);
+    if (!features_) return levels;
+    const bool two = batch.other_images.defined();
+    levels = features_->forward(core::Variable(two ? both(batch) : batch.images), context);
     if (pyramid_) levels.pyramid = pyramid_->forward(levels.backbone, context);
+    if (!two) return levels;
+    const int64_t samples = batch.images.size(0);
+    const auto divide = [samples](core::Variable& own, core::Variable& other) {
+      if (!own.defined()) return;
+      other = layers::slice(own, 0, samples, 2 * samples);
+      own = layers::slice(own, 0, 0, samples);
+    };
+    core::Variable none;
+    divide(levels.class_token, none);
+    for (size_t i = 0; i < levels.backbone.size(); ++i) {
+      divide(levels.backbone[i], levels.other_backbone[i]);
+      divide(levels.pyramid[i], levels.other_pyramid[i]);
+    }
     return levels;
   }
 
@@ -110,13 +126,34 @@ class MedFusionNet : public Network {
   core::Variable label_queries;  // [L, D]
 
  private:
-  // Modality dropout hides each modality of each sample with the given chance, but never the last one left.
+  // The images of the samples, then the second ones.
+  static core::Tensor both(const Prepared& batch) {
+    const int64_t samples = batch.images.size(0);
+    core::Shape shape = batch.images.shape();
+    shape[0] = 2 * samples;
+    const core::Tensor result = core::Tensor::empty(shape, batch.images.dtype(), batch.images.device());
+    result.slice(0, 0, samples).copy_from(batch.images);
+    result.slice(0, samples, 2 * samples).copy_from(batch.other_images);
+    return result;
+  }
+
+  // After modality dropout.
   Presence presence(const core::Batch& batch, layers::Context& context) const {
     const auto given = [count = batch.size()](const core::Tensor& present) {
       return present.defined() ? present.clone() : core::Tensor::full({count}, 1.0, core::DType::boolean);
     };
-    const Presence result{given(batch.image_present), given(batch.table_present), given({})};
-    if (!context.training || options_.modality_dropout <= 0.0) return result;
+    Presence result{given(batch.image_present), given(batch.table_present), given({}), {}};
+    hide(result, batch, context);
+    if (batch.other_images.defined()) {  // goes with the first image
+      result.other = given(batch.other_present);
+      for (int64_t b = 0; b < batch.size(); ++b) result.other.data<bool>()[b] &= result.image.data<bool>()[b];
+    }
+    return result;
+  }
+
+  // Modality dropout hides each modality of each sample with the given chance, but never the last one left.
+  void hide(const Presence& result, const core::Batch& batch, layers::Context& context) const {
+    if (!context.training || options_.modality_dropout <= 0.0) return;
     const core::Philox philox(context.seed, context.next_stream());
     bool* const present[] = {result.image.data<bool>(), result.table.data<bool>(), result.text.data<bool>()};
     const bool on[] = {options_.modalities.image, options_.table_features > 0, options_.vocabulary > 0};
@@ -131,7 +168,6 @@ class MedFusionNet : public Network {
         --left;
       }
     }
-    return result;
   }
 
   // -inf for the branches that need an image, in samples without one: [B, branches, 1].

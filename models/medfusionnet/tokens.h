@@ -23,6 +23,7 @@ namespace medfusion::models {
 // Which modalities each sample has: [B] bool each.
 struct Presence {
   core::Tensor image, table, text;
+  core::Tensor other;  // the second image, which is hidden with the first
 };
 
 // Prepared::own of MedFusionNet.
@@ -32,6 +33,7 @@ enum Own : size_t {
   kTextKeys,   // [B, W] bool: neither absent nor padding; [B, 1] where the words' mean is the token: any word
   kTextWeights,  // [B, W, 1] of the network's dtype: weights of the words' mean
   kGateBias,     // [B, branches, 1] of the network's dtype: -inf for a branch without its image
+  kOtherKeys,    // [B, 1] bool: the second image may be attended to; undefined without second images
   kTableVector,  // [B, inputs] of the network's dtype: what the linear model of the table reads
   kOwnCount
 };
@@ -52,30 +54,46 @@ class ImageTokens : public layers::Module {
       add_child(fmt::format("projection{}", level), projections_, in, options.dim,
                 layers::Init::xavier_uniform(), options.parameters());
     }
+    if (options.other_images) {
+      other_embedding = add_parameter("other_embedding", {1, options.dim}, layers::Init::normal(0.02),
+                                      options.parameters());
+    }
     level_embedding = add_parameter("level_embedding", {static_cast<int64_t>(levels_.size()), options.dim},
                                     layers::Init::normal(0.02), options.parameters());
   }
 
   // Of the pyramid where there is one.
   std::vector<Level> forward(const ImageLevels& image, const layers::Context& context) {
+    return forward(image.pyramid.back().defined() ? image.pyramid : image.backbone, {}, context);
+  }
+  // Of the second images; none where there are none.
+  std::vector<Level> forward_other(const ImageLevels& image, const layers::Context& context) {
+    if (!image.other_backbone.back().defined()) return {};
+    return forward(image.other_pyramid.back().defined() ? image.other_pyramid : image.other_backbone,
+                   other_embedding, context);
+  }
+
+  core::Variable level_embedding;  // [levels, D]
+  core::Variable other_embedding;  // [1, D], of second images
+
+ private:
+  std::vector<Level> forward(const std::array<core::Variable, 4>& maps, const core::Variable& embedding,
+                             const layers::Context& context) {
     std::vector<Level> result;
     for (size_t n = 0; n < levels_.size(); ++n) {
-      const auto index = static_cast<size_t>(levels_[n] - 2);
-      const core::Variable& x = (image.pyramid[index].defined() ? image.pyramid : image.backbone)[index];
+      const core::Variable& x = maps[static_cast<size_t>(levels_[n] - 2)];
       const int64_t height = x.size(1), width = x.size(2), row = static_cast<int64_t>(n);
       const core::Variable pixels = layers::reshape(x, {x.size(0), height * width, x.size(3)});
       const core::Variable code(codes_.get({height, width}, x.value().device(), [&] {
         return layers::position_code(height, width, level_embedding.size(1), level_embedding.dtype());
       }));
-      const core::Variable place = code + layers::slice(level_embedding, 0, row, row + 1);
+      core::Variable place = code + layers::slice(level_embedding, 0, row, row + 1);
+      if (embedding.defined()) place = place + embedding;
       result.push_back({projections_[n].forward(pixels, context) + place, levels_[n], height, width});
     }
     return result;
   }
 
-  core::Variable level_embedding;  // [levels, D]
-
- private:
   std::vector<int64_t> levels_;
   std::deque<layers::Linear> projections_;
   layers::DeviceConstants codes_;  // by height and width
@@ -145,6 +163,7 @@ class Tokens : public layers::Module {
   void prepare(const core::Batch& given, const Presence& present, Prepared& batch) const {
     const core::Shape column{given.size(), 1};
     if (image_) batch.own[kImageKeys] = present.image.reshape(column);
+    if (image_ && batch.other_images.defined()) batch.own[kOtherKeys] = present.other.reshape(column);
     if (table_) batch.own[kTableKeys] = present.table.reshape(column);
     if (table_) batch.table = table_->prepare(given.table);
     if (text_) text_->prepare(given.text, present.text, batch);
@@ -175,6 +194,8 @@ class Tokens : public layers::Module {
     if (image_) {
       for (const auto& [tokens, level, height, width] : image_->forward(image, context))
         append({Group::Kind::image, 0, 0, level, height, width}, tokens, batch.own[kImageKeys]);
+      for (const auto& [tokens, level, height, width] : image_->forward_other(image, context))
+        append({Group::Kind::other_image, 0, 0, level, height, width}, tokens, batch.own[kOtherKeys]);
     }
     const int64_t table_begin = count;
     if (table_) append({.kind = Group::Kind::table}, table_->forward(batch.table), batch.own[kTableKeys]);

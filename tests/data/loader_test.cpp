@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "core/error.h"
+#include "data/image_groups.h"
 
 namespace medfusion::data {
 namespace {
@@ -313,6 +314,43 @@ TEST(Loader, RejectsWhatDoesNotFit) {
   f = {};
   f.options.batch_size = 0;
   EXPECT_THROW(f.loader(), core::Error);
+}
+
+// Cases a: rows 3, 4, 5 (no image) and 6; b: row 7 alone.
+TEST(Loader, GivesTheNextImageOfTheCaseAsWell) {
+  Fixture f;
+  f.dataset.image_groups.resize(kRows);
+  for (const size_t row : {3, 4, 5, 6}) f.dataset.image_groups[row] = "a";
+  f.dataset.image_groups[7] = "b";
+  EXPECT_THAT(other_images_of(f.dataset), testing::Each(testing::AnyOf(-1, 3, 4, 6)));
+  f.rows = {3, 4, 5, 6, 7, 8};
+  Loader loader(f.dataset, f.rows, f.encoded, f.options);
+  loader.begin_epoch(0);
+  Batch batch;
+  ASSERT_TRUE(loader.next(batch));
+  const int64_t size = batch.images.numel() / 6;
+  const auto same = [&](int64_t row, int64_t other) {
+    return std::memcmp(batch.other_images.data<float>() + row * size,
+                       batch.images.data<float>() + other * size,
+                       static_cast<size_t>(size) * sizeof(float)) == 0;
+  };
+  EXPECT_TRUE(same(0, 1)) << "row 3 has row 4";
+  EXPECT_TRUE(same(1, 3)) << "row 4 has row 6, for row 5 has no image";
+  EXPECT_TRUE(same(3, 0)) << "row 6 has row 3";
+  const bool present[] = {true, true, false, true, false, false};
+  for (int64_t i = 0; i < 6; ++i) EXPECT_EQ(batch.other_present.data<bool>()[i], present[i]) << i;
+}
+
+TEST(ImageGroups, OfSeveralPatientsAreRefused) {
+  Fixture f;
+  f.dataset.image_groups.assign(kRows, "");
+  f.dataset.image_groups[1] = f.dataset.image_groups[2] = "a";
+  f.dataset.patients.assign(kRows, "p");
+  check_image_groups(f.dataset);
+  f.dataset.patients[2] = "q";
+  EXPECT_THAT([&] { check_image_groups(f.dataset); },
+              ThrowsMessage<core::InputError>(
+                  "data.group_images: expected the rows of 'a' to be of one patient, got p and q"));
 }
 
 }  // namespace

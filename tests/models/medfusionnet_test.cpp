@@ -41,6 +41,8 @@ core::Batch inputs_of(const layers::Fixture& fixture, DType dtype) {
   }
   inputs.table_present = fixture.get("input.table_present");
   inputs.text = fixture.get("input.text");
+  inputs.other_images = fixture.get("input.other").to(dtype);
+  inputs.other_present = fixture.get("input.other_present");
   return inputs;
 }
 
@@ -75,6 +77,7 @@ std::map<std::string, Change> variants(const layers::Fixture& fixture) {
          o.layers = 2;
        }},
       {"table_head", [](NetworkOptions& o) { o.branches.table = true; }},
+      {"two_images", [](NetworkOptions& o) { o.other_images = true; }},
       {"text_mean", [](NetworkOptions& o) { o.text_tokens = TextForm::mean; }},
       {"selection", [&](NetworkOptions& o) { o.selection = fixture.get("input.selection"); }},
   };
@@ -249,6 +252,28 @@ TEST(MedFusionNet, TheLinearModelReadsBinsAndKeepsToTheSelection) {
   layers::expect_close(with, expected, 1e-12, "the linear model's part");
 }
 
+// A sample whose second image is absent is as one of a batch without second images.
+TEST(MedFusionNet, AnAbsentSecondImageChangesNothing) {
+  const layers::Fixture fixture("medfusionnet_tiny");
+  core::Batch inputs = inputs_of(fixture, DType::f64);
+  NetworkOptions options = tiny(DType::f64);
+  options.other_images = true;
+  const auto network = make_network(options);
+  fill_module(*network);
+  const auto logits = [&] {
+    layers::Context context;
+    return network->forward(inputs, context).value();
+  };
+  const Tensor two = logits();
+  inputs.other_present = Tensor::zeros({4}, DType::boolean);
+  const Tensor absent = logits();
+  inputs.other_images = inputs.other_present = Tensor();
+  layers::expect_close(absent, logits(), 1e-12, "absent second images");
+  for (const int64_t sample : {0, 3}) EXPECT_GT(std::abs(two.at(sample * 5) - absent.at(sample * 5)), 1e-4);
+  for (const int64_t sample : {1, 2})  // without a first image, and without a second one
+    EXPECT_NEAR(two.at(sample * 5), absent.at(sample * 5), 1e-12);
+}
+
 TEST(MedFusionNet, OptionsThatDoNotFitAreRefused) {
   const auto refused = [](const Change& change) {
     NetworkOptions options = tiny(DType::f32);
@@ -259,6 +284,7 @@ TEST(MedFusionNet, OptionsThatDoNotFitAreRefused) {
   refused([](NetworkOptions& o) { o.branches.dense = o.branches.pyramid = o.branches.attention = false; });
   refused([](NetworkOptions& o) { o.token_levels = {6}; });
   refused([](NetworkOptions& o) { o.branches.table = true, o.modalities.table = false; });
+  refused([](NetworkOptions& o) { o.other_images = true, o.branches.attention = false; });
   refused([](NetworkOptions& o) { o.dim = 30; });
   refused([](NetworkOptions& o) { o.name = "resnet"; });
   refused([](NetworkOptions& o) { o.table_bins = {2, 2}; });

@@ -70,5 +70,43 @@ TEST(MixUpSetting, ANetworkThatReadsATableIsRefused) {
   EXPECT_NE(outcome.err, "medfusion: train.mixup: expected 0 for a network that reads a table, got 0.2\n");
 }
 
+// All images of a patient are a case. Every command reads the second image, or says that it does not.
+TEST(GroupImages, AreReadByEveryCommand) {
+  const TemporaryFolder folder;
+  make_phantom(folder);
+  const auto root = folder / "phantom";
+  write(folder / "cases.toml",
+        "threads = 1\n[data]\nformat = \"csv\"\nroot = \"" + root.string() +
+            "\"\nfile = \"Data_Entry_2017.csv\"\nimages = \"images\"\nimage_column = \"Image Index\"\n"
+            "patient_column = \"Patient ID\"\nclass_column = \"Patient Gender\"\ntable = [\"Patient Age\"]\n"
+            "val_fraction = 0.25\n" +
+            kTinySettings);
+  const std::vector<std::string> grouped{"--set", "data.group_images=Patient ID"};
+  const std::string one = (folder / "one").string(), two = (folder / "two").string();
+  EXPECT_EQ(run_medfusion(train_command(folder / "cases.toml", one)).code, 0);
+  const Outcome trained = run_medfusion(train_command(folder / "cases.toml", two, grouped));
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  EXPECT_EQ(run_medfusion({"eval", two, "--split", "val", "--quiet"}).code, 0);
+  for (const char* method : {"gradcam", "attention", "integrated", "occlusion"}) {
+    const Outcome explained = run_medfusion({"explain", two, "--split", "val", "--limit", "3", "--quiet",
+                                             "--method", method, "--out", (folder / method).string()});
+    EXPECT_EQ(explained.code, 0) << method << ": " << explained.err;
+  }
+  const std::vector<std::string> predict{"predict", two, "--images", (root / "images").string()};
+  std::vector<std::string> with_table = predict;
+  with_table.insert(with_table.end(), {"--table", (root / "Data_Entry_2017.csv").string()});
+  const Outcome alone = run_medfusion(predict), together = run_medfusion(with_table);
+  EXPECT_EQ(together.code, 0) << together.err;
+  EXPECT_NE(alone.out, together.out);
+  EXPECT_THAT(alone.err, testing::HasSubstr(
+                             "without the column Patient ID (data.group_images) each image is read alone"));
+  EXPECT_THAT(together.err, testing::Not(testing::HasSubstr("read alone")));
+  std::vector<std::string> refused{"--set", "model.branches.attention=false"};
+  refused.insert(refused.end(), grouped.begin(), grouped.end());
+  const Outcome outcome = run_medfusion(train_command(folder / "cases.toml", folder / "none", refused));
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_EQ(outcome.err, "medfusion: data.group_images: expected medfusionnet with its attention branch\n");
+}
+
 }  // namespace
 }  // namespace medfusion::tools

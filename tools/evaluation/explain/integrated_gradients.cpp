@@ -25,7 +25,13 @@ Tensor image_gradient(Network& network, const Batch& inputs, const LabelRounds& 
   context.trace = &trace;
   const Variable logits = network.forward(inputs, context);
   rounds.backward(round, logits);
-  return trace.cuts.at("image").gradient().to(core::Device{}).to(core::DType::f32).to_contiguous();
+  // Of two images per sample the first.
+  return trace.cuts.at("image")
+      .gradient()
+      .slice(0, 0, inputs.images.size(0))
+      .to(core::Device{})
+      .to(core::DType::f32)
+      .to_contiguous();
 }
 
 }  // namespace

@@ -28,6 +28,8 @@ std::string group_name(const Tokens& tokens, bool pyramid) {
       return "labels";
     case Tokens::Kind::image:
       return fmt::format("{}{}", pyramid ? 'P' : 'C', tokens.level);
+    case Tokens::Kind::other_image:
+      return fmt::format("other image {}{}", pyramid ? 'P' : 'C', tokens.level);
     case Tokens::Kind::table:
       return "table";
     default:
@@ -182,7 +184,9 @@ Json AttentionAverage::to_json(const std::vector<std::string>& labels) const {
       for (const Tokens& tokens : tokens_) {
         double sum = 0.0;
         for (int64_t i = 0; i < tokens.count; ++i) sum += row[tokens.first + i];
-        const std::string name = tokens.kind == Tokens::Kind::image ? "image" : group_name(tokens, false);
+        const std::string name = tokens.kind == Tokens::Kind::image         ? "image"
+                                 : tokens.kind == Tokens::Kind::other_image ? "other image"
+                                                                            : group_name(tokens, false);
         share[name] = number((share.contains(name) ? share[name].get<double>() : 0.0) +
                              sum / static_cast<double>(samples_));
       }

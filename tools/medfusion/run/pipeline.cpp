@@ -140,6 +140,7 @@ std::unique_ptr<models::Network> make_network(const Config& config, const std::v
     options.selection = preprocessing.selection->mask();
     options.table_bins = preprocessing.selection->bins();
   }
+  options.other_images = !config.data.group_images.empty() && config.model.modalities.image;
   options.vocabulary = preprocessing.text ? preprocessing.text->vocabulary_size() : 0;
   options.text_length = preprocessing.text ? preprocessing.text->max_length() : 0;
   if (preprocessing.selection && options.table_features == 0 && !options.modalities.image &&

@@ -152,9 +152,13 @@ void check_mixup(const Config& config, const Preprocessing& preprocessing) {
   const bool table =
       preprocessing.table_features() > 0 && (!plain || config.model.fusion != models::Fusion::none);
   const bool text = preprocessing.text.has_value() && !plain;
-  if (config.train.mixup > 0.0 && (table || text)) {
+  const bool others = !config.data.group_images.empty();
+  if (config.train.mixup > 0.0 && (table || text || others)) {
     core::throw_input_error({}, "train.mixup: expected 0 for a network that reads {}, got {}",
-                            table ? "a table" : "text", config.train.mixup);
+                            table  ? "a table"
+                            : text ? "text"
+                                   : "two images (data.group_images)",
+                            config.train.mixup);
   }
 }
 
