@@ -56,20 +56,27 @@ void check_enough(const optim::TransferReport& report, const TrainingJob& job) {
   }
 }
 
+void fit_table(models::TableHead& head, const TrainingRows& rows, const core::Tensor& targets,
+               core::Tensor& prior, const RunDirectory& run) {
+  core::Batch batch = data::gather(rows.encoded, rows.rows);
+  batch.targets = targets;
+  std::vector<std::string> patients;
+  for (const int64_t row : rows.rows) patients.push_back(rows.dataset.patients[static_cast<size_t>(row)]);
+  const auto left = optim::fit_table_head(head, batch, patients, prior);
+  if (left.empty()) return;
+  run.log(fmt::format("the linear model of the table starts at 0 for {} of {} labels", left.size(),
+                      targets.size(1)));
+}
+
 }  // namespace
 
-void initialize(models::Network& network, const TrainingJob& job, const core::Batch& rows,
-                const std::vector<std::string>& patients, const Metadata& own, const RunDirectory& run) {
+void initialize(models::Network& network, const TrainingJob& job, const TrainingRows& rows,
+                const core::Tensor& targets, const Metadata& own, const RunDirectory& run) {
   network.initialize(static_cast<uint64_t>(job.config.seed));
-  core::Tensor prior = core::Tensor::zeros({rows.targets.size(1)});
+  core::Tensor prior = core::Tensor::zeros({targets.size(1)});
   if (job.config.train.prior_bias)
-    prior = optim::prior_logits(rows.targets, job.config.model.output == optim::Output::softmax);
-  if (network.table_head() != nullptr) {
-    const auto left = optim::fit_table_head(*network.table_head(), rows, patients, prior);
-    if (!left.empty())
-      run.log(fmt::format("the linear model of the table starts at 0 for {} of {} labels", left.size(),
-                          prior.numel()));
-  }
+    prior = optim::prior_logits(targets, job.config.model.output == optim::Output::softmax);
+  if (network.table_head() != nullptr) fit_table(*network.table_head(), rows, targets, prior, run);
   if (job.config.train.prior_bias || network.table_head() != nullptr) network.set_prior(prior);
   if (job.init.empty()) return;
   Metadata given;

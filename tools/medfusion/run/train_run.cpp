@@ -244,14 +244,7 @@ optim::TrainResult train_run(const TrainingJob& asked, const data::Dataset& data
   const auto warnings = write_start(run, job, dataset, splits, preprocessing, training_rows, std::move(data));
   log_start(run, dataset, splits, *network, warnings);
   const SignalWatch watch(job.quiet);
-  if (!from) {
-    core::Batch rows = data::gather(training_rows.encoded, training_rows.rows);
-    rows.targets = targets;
-    std::vector<std::string> patients;
-    for (const int64_t row : training_rows.rows)
-      patients.push_back(training_rows.dataset.patients[static_cast<size_t>(row)]);
-    initialize(*network, job, rows, patients, metadata, run);
-  }
+  if (!from) initialize(*network, job, training_rows, targets, metadata, run);
 
   optim::TrainResult result;
   const auto validation =
