@@ -66,6 +66,27 @@ std::set<std::string> backbone_names(const std::set<std::string>& parameters) {
   return with_prefix.empty() && has_head ? others : with_prefix;
 }
 
+std::vector<std::set<std::string>> backbone_blocks(const Parameters& parameters) {
+  static const std::regex block(R"((?:features\.)?(layer\d+|denseblock\d+|blocks\.\d+|stages\.\d+)\..*)");
+  std::set<std::string> all;
+  for (const auto& [name, variable] : parameters) all.insert(name);
+  const std::set<std::string> own = backbone_names(all);
+  std::vector<std::set<std::string>> result;
+  if (own.empty()) return result;
+  result.emplace_back();
+  std::string current;
+  for (const auto& [name, variable] : parameters) {
+    if (!own.contains(name)) continue;
+    std::smatch match;
+    if (std::regex_match(name, match, block) && match[1] != current) {
+      current = match[1];
+      result.emplace_back();
+    }
+    result.back().insert(name);
+  }
+  return result;
+}
+
 Parameters trained_parameters(const layers::Module& network) {
   Parameters result = network.parameters();
   std::erase_if(result, [](const auto& parameter) { return !parameter.second.requires_grad(); });

@@ -21,6 +21,10 @@ void freeze(layers::Module& network, const std::vector<std::string>& names, cons
 // simple pyramid of a ViT; in a published classifier (models/backbone.h) all but the last layer and the
 // fusion with a table; none in other networks.
 std::set<std::string> backbone_names(const std::set<std::string>& parameters);
+// The same in blocks, in the order of the network: a stage of a ResNet or a ConvNeXt, a dense block, a block
+// of a ViT, a stage of an EfficientNet. What comes before the first block is the first set, and what follows
+// a block belongs to it. Without a backbone empty.
+std::vector<std::set<std::string>> backbone_blocks(const Parameters& parameters);
 bool is_published_head(const std::string& name);  // of a parameter of that layer
 
 // The parameters that are not frozen.

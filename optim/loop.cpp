@@ -7,7 +7,6 @@
 #include <cmath>
 #include <memory>
 #include <optional>
-#include <set>
 
 #include "layers/functional/loss.h"
 #include "optim/ema.h"
@@ -70,13 +69,26 @@ std::unique_ptr<Optimizer> make_optimizer(const Parameters& parameters, const Tr
   return std::make_unique<SGD>(parameters, sgd);
 }
 
-// The group of the backbone, where it has a learning rate of its own.
-std::optional<size_t> add_backbone_group(Optimizer& optimizer, const models::Network& network,
-                                         const TrainOptions& options) {
-  if (options.backbone_rate == 1.0 && options.freeze_epochs == 0) return std::nullopt;
-  std::set<std::string> names;
-  for (const auto& [name, variable] : network.parameters()) names.insert(name);
-  return optimizer.add_group(backbone_names(names));
+// A group of the optimizer, and its learning rate in units of that of all else.
+struct RateGroup {
+  size_t group;
+  double rate;
+};
+
+// Those of the backbone's blocks, where they have learning rates of their own.
+std::vector<RateGroup> add_backbone_groups(Optimizer& optimizer, const models::Network& network,
+                                           const TrainOptions& options) {
+  std::vector<RateGroup> groups;
+  if (options.backbone_rate == 1.0 && options.layer_decay == 1.0 && options.freeze_epochs == 0) return groups;
+  auto blocks = backbone_blocks(network.parameters());
+  if (options.layer_decay == 1.0) {  // one rate
+    for (size_t i = 1; i < blocks.size(); ++i) blocks.front().merge(blocks[i]);
+    if (!blocks.empty()) blocks.resize(1);
+  }
+  double rate = options.backbone_rate;
+  for (size_t i = blocks.size(); i-- > 0; rate *= options.layer_decay)
+    groups.push_back({optimizer.add_group(blocks[i]), rate});
+  return groups;
 }
 
 std::unique_ptr<OptimizerShare> make_share(const models::Network& network, const TrainOptions& options,
@@ -101,7 +113,7 @@ class Run {
         step_options_(step_options(options, targets)),
         share_(make_share(network, options, ranks)),
         optimizer_(make_optimizer(share_ ? share_->own() : trained_parameters(network), options)),
-        backbone_group_(add_backbone_group(*optimizer_, network, options)) {
+        backbone_groups_(add_backbone_groups(*optimizer_, network, options)) {
     const auto per_epoch = static_cast<double>(training.batches());
     schedule_.peak = options.learning_rate;
     schedule_.minimum = options.min_learning_rate;
@@ -123,9 +135,8 @@ class Run {
   bool run_epoch() {
     started_ = Clock::now();
     const int64_t epoch = state_.epochs_done + 1;
-    if (backbone_group_)
-      optimizer_->set_group_rate(*backbone_group_,
-                                 epoch <= options_.freeze_epochs ? 0.0 : options_.backbone_rate);
+    for (const auto& [group, rate] : backbone_groups_)
+      optimizer_->set_group_rate(group, epoch <= options_.freeze_epochs ? 0.0 : rate);
     core::Batch batch;
     training_.begin_epoch(epoch, state_.batches);
     bool more = next(batch, state_.steps);
@@ -310,7 +321,7 @@ class Run {
   StepOptions step_options_;
   std::unique_ptr<OptimizerShare> share_;  // null: the optimizer has all parameters
   std::unique_ptr<Optimizer> optimizer_;
-  const std::optional<size_t> backbone_group_;
+  const std::vector<RateGroup> backbone_groups_;
   std::unique_ptr<WeightAverage> average_;
   std::unique_ptr<TrainingStep> step_;
   Schedule schedule_;

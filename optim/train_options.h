@@ -85,6 +85,7 @@ struct TrainOptions {
   std::vector<std::string> freeze;
   int64_t freeze_epochs = 0;
   double backbone_rate = 1.0;
+  double layer_decay = 1.0;
   int64_t early_stopping = 0;
   bool prior_bias = true;
   int64_t eval_every = 1;
@@ -147,6 +148,9 @@ struct TrainOptions {
           "not spoil those of `--init`. Its batch norms go on to collect statistics.");
     visit("backbone_rate", backbone_rate, Range::above(0),
           "Learning rate of the backbone in units of that of all else; below 1 for weights of `--init`.");
+    visit("layer_decay", layer_decay, Range::in(1e-3, 1),
+          "The last block of the backbone learns at `train.backbone_rate`, and each block before it at this "
+          "many times the rate of the next one; 1 gives all one rate.");
     visit("early_stopping", early_stopping, Range::at_least(0),
           "Training stops after this many evaluations without a better validation macro AUROC; 0 switches "
           "this off.");

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <numeric>
 #include <set>
 
@@ -195,13 +196,12 @@ TEST(Freeze, RefusesWhatIsNotThere) {
   EXPECT_EQ(trained_parameters(*network).size(), everything.size()) << "nothing changed";
 }
 
-// The weights that differ from those of the beginning after `epochs` of training, one of which leaves the
-// backbone as it is.
-std::set<std::string> changed_after(int64_t epochs) {
+// What training makes of a tiny network: the weights before, and after.
+std::pair<NamedTensors, NamedTensors> trained(const TrainOptions& options, int64_t batch_size) {
   const data::Dataset dataset = noise_with_unknown_targets(12, 32);
   data::LoaderOptions loading;
   loading.format = {32, 1, data::Normalization::fixed, {0.5F}, {0.25F}};
-  loading.batch_size = 4;
+  loading.batch_size = batch_size;
   std::vector<int64_t> rows(12);
   std::iota(rows.begin(), rows.end(), 0);
   data::Loader training(dataset, rows, noise_table(12), loading);
@@ -211,16 +211,24 @@ std::set<std::string> changed_after(int64_t epochs) {
   network_options.table_features = 3;
   const auto network = models::make_network(network_options);
   network->initialize(11);
-  NamedTensors before;
-  for (const auto& [name, parameter] : network->parameters()) before[name] = parameter.value().clone();
+  std::pair<NamedTensors, NamedTensors> result;
+  for (const auto& [name, parameter] : network->parameters()) result.first[name] = parameter.value().clone();
+  train(*network, training, dataset.targets, nullptr, dataset.labels, options, {});
+  for (const auto& [name, parameter] : network->parameters()) result.second[name] = parameter.value();
+  return result;
+}
+
+// The weights that differ from those of the beginning after `epochs` of training, one of which leaves the
+// backbone as it is.
+std::set<std::string> changed_after(int64_t epochs) {
   TrainOptions options;
   options.epochs = epochs;
   options.freeze_epochs = 1;
   options.backbone_rate = 0.5;
-  train(*network, training, dataset.targets, nullptr, dataset.labels, options, {});
+  const auto [before, after] = trained(options, 4);
   std::set<std::string> changed;
-  for (const auto& [name, parameter] : network->parameters()) {
-    if (!same_bits(before.at(name), parameter.value())) changed.insert(name);
+  for (const auto& [name, tensor] : after) {
+    if (!same_bits(before.at(name), tensor)) changed.insert(name);
   }
   return changed;
 }
@@ -240,6 +248,59 @@ TEST(FreezeEpochs, TheBackboneWaitsForTheRest) {
   EXPECT_EQ(std::ranges::count_if(first, of_backbone), 0);
   EXPECT_TRUE(first.contains("dense_head.weight"));
   EXPECT_TRUE(second.contains("features.conv0.weight"));
+}
+
+TEST(LayerDecay, BlocksAreInTheOrderOfTheNetwork) {
+  models::NetworkOptions options;
+  options.size = "tiny";
+  for (const auto& [name, blocks] : std::map<std::string, size_t>{{"densenet", 5},
+                                                                  {"resnet18", 5},
+                                                                  {"efficientnet_lite0", 8},
+                                                                  {"convnext_tiny", 5},
+                                                                  {"vit_small", 13}}) {
+    options.name = name;
+    const auto network = models::make_network(options);
+    const auto sets = backbone_blocks(network->parameters());
+    EXPECT_EQ(sets.size(), blocks) << name;
+    size_t all = 0;
+    for (const auto& set : sets) all += set.size();
+    EXPECT_EQ(all + 2, network->parameters().size()) << name << ": all but the last layer";
+  }
+  options.name = "densenet";
+  const auto blocks = backbone_blocks(models::make_network(options)->parameters());
+  EXPECT_TRUE(blocks[0].contains("features.conv0.weight"));
+  EXPECT_TRUE(blocks[1].contains("features.transition1.conv.weight"));
+  EXPECT_TRUE(blocks[4].contains("features.norm5.weight"));
+}
+
+// The first step of plain descent moves each block by its rate times the gradient.
+TEST(LayerDecay, EachBlockHasItsRate) {
+  TrainOptions options;
+  options.epochs = 1;
+  options.optimizer = OptimizerKind::sgd;
+  options.sgd.momentum = 0.0;
+  options.weight_decay = options.warmup_epochs = 0.0;
+  options.learning_rate = 1.0;  // so that no step is lost in rounding
+  options.schedule = ScheduleKind::constant;
+  const auto [before, full] = trained(options, 12);
+  options.backbone_rate = 0.5;
+  options.layer_decay = 0.25;
+  const NamedTensors decayed = trained(options, 12).second;
+  const std::map<std::string, double> rates{{"features.norm5.weight", 0.5},
+                                            {"features.denseblock4.denselayer1.conv1.weight", 0.5},
+                                            {"features.transition3.conv.weight", 0.5 / 4},
+                                            {"features.conv0.weight", 0.5 / 256},
+                                            {"dense_head.weight", 1.0}};
+  const auto distance = [&start = before](const NamedTensors& to, const std::string& name) {
+    double sum = 0.0;
+    for (int64_t i = 0; i < start.at(name).numel(); ++i)
+      sum += std::abs(to.at(name).at(i) - start.at(name).at(i));
+    return sum;
+  };
+  for (const auto& [name, rate] : rates) {
+    EXPECT_GT(distance(full, name), 0.0) << name;
+    EXPECT_NEAR(distance(decayed, name) / distance(full, name), rate, 0.02 * rate) << name;
+  }
 }
 
 }  // namespace
