@@ -29,10 +29,10 @@ class TableHead : public layers::Module {
   // prepared -> [B, labels].
   core::Variable forward(const core::Variable& prepared, const layers::Context& context);
 
+  // Of the shape of weight: 1 where a label reads the input, else 0.
+  const core::Tensor& seen() const { return seen_; }
+
   core::Variable weight;  // [labels, inputs()]
-  const core::Tensor& seen() const {
-    return seen_;
-  }  // the same shape: 1 where a label reads the input, else 0
 
  private:
   int64_t features_;

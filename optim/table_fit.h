@@ -18,7 +18,7 @@ namespace medfusion::optim {
 // rows it reads so many, evenly spread.
 inline constexpr std::array kTableRidges{1.0, 3.0, 10.0, 30.0, 100.0};
 inline constexpr int64_t kTableFolds = 4;
-inline constexpr int64_t kTableFitRows = 20000;
+inline constexpr int64_t kTableFitRows = 20000, kTableChoiceRows = 4000;
 std::vector<int64_t> fit_table_head(models::TableHead& head, const core::Batch& rows,
                                     const std::vector<std::string>& groups, core::Tensor& logits);
 

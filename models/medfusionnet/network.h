@@ -1,6 +1,6 @@
 // MedFusionNet: dense, pyramid and attention branches over image, table and text, gated per label, and a
-// linear model of the table beside them. What it
-// computes is written down in docs/medfusionnet.md; parameter names are those given there.
+// linear model of the table beside them. What it computes is written down in docs/medfusionnet.md; parameter
+// names are those given there.
 #pragma once
 
 #include <cmath>
