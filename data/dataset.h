@@ -57,13 +57,13 @@ struct Dataset {
   // N: as the data writes them, where a patient has several spellings; else empty.
   std::vector<std::string> patient_spellings;
   std::vector<std::string> groups;  // N: rows of one group are drawn into one part; empty: patients
-  std::vector<std::string>
-      image_groups;                     // N: of which case the image is, empty where alone; or empty: all are
-  std::shared_ptr<ImageSource> images;  // null where the dataset has no images
-  core::Tensor targets;                 // [N, L] f32: 0, 1, or NaN for unknown
-  bool exclusive = false;               // exactly one label is true of each row whose labels are known
-  bool labels_are_words = false;        // of one column, so that a column may be called like a label
-  std::vector<Column> columns;          // the table
+  // N: of which case the image is, empty where it is alone; or empty: all are.
+  std::vector<std::string> image_groups;
+  std::shared_ptr<ImageSource> images;     // null where the dataset has no images
+  core::Tensor targets;                    // [N, L] f32: 0, 1, or NaN for unknown
+  bool exclusive = false;                  // exactly one label is true of each row whose labels are known
+  bool labels_are_words = false;           // of one column, so that a column may be called like a label
+  std::vector<Column> columns;             // the table
   std::vector<std::string> known_columns;  // of the file, inputs or not, and labels; empty: not known
   std::vector<std::pair<std::string, std::string>> left_out;  // columns that the reader left out, and why
   std::vector<std::string> outcome_like;  // inputs that nobody named and that are written as labels are

@@ -136,12 +136,10 @@ struct DataOptions : CsvColumns {  // whose table, keep_constant and read_images
     visit("patient_column", patient_column,
           "`csv`: column of the patients; empty means that each row is a patient.");
     visit("image_column", image_column, "`csv`: column of the images' file names; empty means no images.");
-    visit(
-        "group_images", group_images,
-        "`csv`: column that says which images belong together, such as both eyes of a patient "
-        "(docs/data.md): "
-        "the network reads a row's image and, as more tokens, the next image with the same cell. Empty means "
-        "one image per row.");
+    visit("group_images", group_images,
+          "`csv`: column that says which images belong together, such as both eyes of a patient: the network "
+          "reads a row's image and, as more tokens, the next image with the same cell (docs/data.md). Empty "
+          "means one image per row.");
     visit("text_column", text_column, "`csv`: column of the text; empty means no text.");
     visit("class_column", class_column,
           "`csv`: column of words, such as diagnoses, in place of a column for each label: each word is a "

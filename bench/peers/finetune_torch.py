@@ -10,7 +10,8 @@ the pooled features.
 
   python3 bench/peers/finetune_torch.py pad.toml --weights efficientnet_lite0.safetensors --network efficientnet_lite0 --out peer
 
-Needs torch, safetensors, numpy, pandas, Pillow and scikit-learn. Differences: PyTorch's own random numbers and its affine
+Needs torch, safetensors, numpy, pandas, Pillow and scikit-learn. Differences: it trains on every row outside of the fold, where
+the program keeps a tenth of them for thresholds; PyTorch's own random numbers and its affine
 resampling; images are resized by Pillow (bilinear, antialiased).
 """
 

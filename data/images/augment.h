@@ -44,9 +44,8 @@ struct AugmentOptions {
     visit("vertical_flip", vertical_flip, Range::in(0, 1),
           "Probability of turning a training image upside down.");
     visit("operations", operations, Range::in(0, kMostOperations),
-          "So many operations are drawn for each training image, as RandAugment does, from 14 such as "
-          "equalize, "
-          "sharpness and shear_x (docs/image-pipeline.md); 0 switches this off.");
+          "So many of 14 operations are drawn for each training image, as RandAugment does "
+          "(docs/image-pipeline.md); 0 switches this off.");
     visit("magnitude", magnitude, Range::in(0, 1), "How strongly `augment.operations` change an image.");
     visit(
         "test_copies", test_copies, Range::in(0, 64),

@@ -20,10 +20,9 @@ int64_t level_of(float value) { return std::lround(std::clamp(value, 0.0F, 1.0F)
 Tensor blend(const Tensor& image, const Tensor& other, double factor) {
   Tensor result = Tensor::empty(image.shape());
   const auto f = static_cast<float>(factor);
-  const float* a = image.data<float>();
-  const float* b = other.data<float>();
-  float* out = result.data<float>();
-  for (int64_t i = 0; i < image.numel(); ++i) out[i] = std::clamp(b[i] + f * (a[i] - b[i]), 0.0F, 1.0F);
+  std::transform(image.data<float>(), image.data<float>() + image.numel(), other.data<float>(),
+                 result.data<float>(),
+                 [f](float a, float b) { return std::clamp(b + f * (a - b), 0.0F, 1.0F); });
   return result;
 }
 

@@ -122,7 +122,7 @@ std::vector<double> column_of(const std::string& csv, const std::string& name) {
   return result;
 }
 
-// Two runs from other starting weights, with the same parts.
+// Two runs with the same parts and other learning rates.
 TEST_F(EnsembleOfRuns, IsTheMeanCalibratedOnTheValidationPart) {
   const std::string a = train("a", {}), b = train("b", {"--set", "train.learning_rate=3e-3"});
   const Outcome both = predict({a, b});

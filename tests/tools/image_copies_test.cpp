@@ -46,8 +46,6 @@ TEST(ImageCopies, LogitsAreTheMeanOverTheImageAndItsCopies) {
     difference += std::abs(of_image.at(i) - of_copy.at(i));
   }
   EXPECT_GT(difference, 1e-4);
-  // The validation part's thresholds are those of the means: eval finds them again.
-  EXPECT_EQ(run_medfusion({"eval", (folder / "run").string(), "--quiet"}).code, 0);
 }
 
 TEST(MixUpSetting, ANetworkThatReadsATableIsRefused) {
@@ -66,8 +64,9 @@ TEST(MixUpSetting, ANetworkThatReadsATableIsRefused) {
   EXPECT_EQ(outcome.err, "medfusion: train.mixup: expected 0 for a network that reads text, got 0.2\n");
   outcome = with({"--set", "model.modalities.table=false", "--set", "model.modalities.text=false"});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
+  std::filesystem::remove_all(folder / "run");
   outcome = with({"--set", "model.name=densenet", "--set", "model.size=tiny"});  // reads no table
-  EXPECT_NE(outcome.err, "medfusion: train.mixup: expected 0 for a network that reads a table, got 0.2\n");
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
 }
 
 // All images of a patient are a case. Every command reads the second image, or says that it does not.
@@ -82,8 +81,7 @@ TEST(GroupImages, AreReadByEveryCommand) {
             "val_fraction = 0.25\n" +
             kTinySettings);
   const std::vector<std::string> grouped{"--set", "data.group_images=Patient ID"};
-  const std::string one = (folder / "one").string(), two = (folder / "two").string();
-  EXPECT_EQ(run_medfusion(train_command(folder / "cases.toml", one)).code, 0);
+  const std::string two = (folder / "two").string();
   const Outcome trained = run_medfusion(train_command(folder / "cases.toml", two, grouped));
   ASSERT_EQ(trained.code, 0) << trained.err;
   EXPECT_EQ(run_medfusion({"eval", two, "--split", "val", "--quiet"}).code, 0);

@@ -160,8 +160,7 @@ std::string methods_html(const Json& study) {
                         "of the training part; the rows of the fold had no part in the choice.",
                         trials),
       "FLOPs are those of one row in one forward pass: twice the multiply-adds of convolutions, linear "
-      "layers, "
-      "matrix products and attention."};
+      "layers, matrix products and attention."};
   return list_html(items);
 }
 

@@ -91,20 +91,17 @@ Predicted predict_with_all(const PredictOptions& options) {
     members.assign(folds.begin(), folds.end());
   }
   if (members.size() == 1) return predict_with(members.front(), options, true);
-  std::vector<Predicted> all;
-  for (const std::string& member : members) all.push_back(predict_with(member, options, all.empty()));
-  std::vector<optim::Predictions> predictions;
-  std::vector<const TrainedRun*> runs;
-  for (const Predicted& each : all) {
-    predictions.push_back(each.predictions);
-    runs.push_back(&each.run);
+  std::optional<Predicted> first;
+  std::vector<optim::Predictions> all;
+  for (const std::string& member : members) {
+    Predicted one = predict_with(member, options, !first);
+    all.push_back(one.predictions);
+    if (!first) first = std::move(one);
   }
-  Predicted result = std::move(all.front());
-  runs.front() = &result.run;
-  result.run.preprocessing = options.runs.size() == 1 ? fit_to_folds(options.runs.front(), result.run)
-                                                      : fit_to_runs(options.runs, runs);
-  result.predictions = average_predictions(predictions, result.run);
-  return result;
+  first->run.preprocessing = options.runs.size() == 1 ? fit_to_folds(options.runs.front(), first->run)
+                                                      : fit_to_runs(options.runs, first->run);
+  first->predictions = average_predictions(all, first->run);
+  return std::move(*first);
 }
 
 void predict(const PredictOptions& options) {

@@ -94,25 +94,26 @@ optim::Predictions predict_validation(const TrainedRun& run) {
 
 }  // namespace
 
-Preprocessing fit_to_runs(const std::vector<std::string>& runs,
-                          const std::vector<const TrainedRun*>& trained) {
-  const TrainedRun& first = *trained.front();
+Preprocessing fit_to_runs(const std::vector<std::string>& runs, const TrainedRun& first) {
   const auto part = validation_part(runs.front());
+  const bool none = part.at("rows").get<int64_t>() == 0;
+  std::vector<optim::Predictions> validation;
+  if (!none) validation.push_back(predict_validation(first));
   for (size_t i = 1; i < runs.size(); ++i) {
-    if (trained[i]->labels != first.labels || trained[i]->config.model.output != first.config.model.output)
-      core::throw_input_error({runs[i]}, "expected the labels and the output (model.output) of {}",
-                              runs.front());
     if (validation_part(runs[i]) != part)
       core::throw_input_error(
           {runs[i]}, "expected the validation part of {}, for runs are calibrated together", runs.front());
+    const TrainedRun run = TrainedRun::open(RunDirectory::open(runs[i]), first.network->device());
+    if (run.labels != first.labels || run.config.model.output != first.config.model.output)
+      core::throw_input_error({runs[i]}, "expected the labels and the output (model.output) of {}",
+                              runs.front());
+    if (!none) validation.push_back(predict_validation(run));
   }
   Preprocessing result = first.preprocessing;
-  if (part.at("rows").get<int64_t>() == 0) {
+  if (none) {
     fit_to_validation(first.config, nullptr, first.labels.size(), result);
     return result;
   }
-  std::vector<optim::Predictions> validation;
-  for (const TrainedRun* run : trained) validation.push_back(predict_validation(*run));
   optim::Predictions mean = average_predictions(validation, first);
   fit_to_validation(first.config, &mean, first.labels.size(), result);
   return result;

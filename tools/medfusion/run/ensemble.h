@@ -22,8 +22,8 @@ Preprocessing fit_to_folds(const std::filesystem::path& folder, const TrainedRun
 // The same for runs that were trained apart, as with several seeds: fitted to the mean of their logits on the
 // validation part, which is read again and must be the same rows in all. Throws core::InputError where it is
 // not, or where labels or output differ.
-Preprocessing fit_to_runs(const std::vector<std::string>& runs,
-                          const std::vector<const TrainedRun*>& trained);
+// `first` is the first of them; the others are opened one after another.
+Preprocessing fit_to_runs(const std::vector<std::string>& runs, const TrainedRun& first);
 
 // Predictions of the members for the same rows, whose logits become their mean; probabilities follow by
 // `run`.
